@@ -1,0 +1,314 @@
+//! The configuration file: one TOML file for a pipeline, read by every service of it.
+//!
+//! `LOCKSTEP_<SECTION>__<KEY>` and `LOCKSTEP_APPLY__<NAME>__<KEY>` variables override it (see
+//! [`load`]); unknown keys are refused; secrets come from the file, a variable or a file of their
+//! own, and are never printed.
+
+mod load;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, load, parse};
+pub use secret::Secret;
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `[pipeline]`
+    pub pipeline: Pipeline,
+    /// `[source]`; a machine that only applies needs none.
+    pub source: Option<Source>,
+    /// `[log]`
+    pub log: Log,
+    /// `[capture]`
+    #[serde(default)]
+    pub capture: Capture,
+    /// `[apply.<name>]`
+    #[serde(default)]
+    pub apply: BTreeMap<String, Apply>,
+}
+
+/// `[pipeline]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    /// Name; prefix of the topics and the checkpoint's key. Letters, digits, `.`, `_`, `-`.
+    pub name: String,
+}
+
+/// `[source]`: the SQL Server database.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    #[serde(default = "default::source_port")]
+    pub port: u16,
+    /// Database.
+    pub database: String,
+    /// SQL Server login.
+    pub user: String,
+    /// Its password; or `password_file`.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// File that holds the password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// TLS.
+    #[serde(default)]
+    pub encrypt: Encrypt,
+    /// Accept any server certificate. Only for test servers.
+    #[serde(default)]
+    pub trust_server_certificate: bool,
+    /// Certificate authority (PEM) to trust beside the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Tables to follow, as `schema.table`; empty for every table that has a capture instance the
+    /// login may read.
+    #[serde(default)]
+    pub tables: Vec<String>,
+}
+
+/// How much of a source connection is encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encrypt {
+    /// All of it.
+    #[default]
+    Required,
+    /// The login only.
+    Login,
+    /// Nothing.
+    Off,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Log {
+    /// Apache Kafka.
+    Kafka(KafkaLog),
+    /// The embedded log: one process, one directory.
+    Embedded(EmbeddedLog),
+}
+
+/// A Kafka log.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaLog {
+    /// `host:port,…`
+    pub brokers: String,
+    /// Settings handed to librdkafka as they are (`security.protocol`, `sasl.*`, `ssl.*`, …).
+    #[serde(default)]
+    pub properties: BTreeMap<String, Secret>,
+    /// Replication factor of topics that Lockstep creates; -1 is the broker's default.
+    #[serde(default = "default::replication")]
+    pub replication: i32,
+    /// Retention of a created `<pipeline>.transactions`; none keeps everything.
+    #[serde(default, with = "humantime_serde")]
+    pub retention: Option<Duration>,
+    /// Bytes after which a Kafka transaction is committed.
+    #[serde(default = "default::transaction_bytes")]
+    pub transaction_bytes: ByteSize,
+    /// Time after which a Kafka transaction is committed.
+    #[serde(default = "default::transaction_time", with = "humantime_serde")]
+    pub transaction_time: Duration,
+}
+
+/// An embedded log.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddedLog {
+    /// Directory, made when absent.
+    pub path: PathBuf,
+    /// Age after which records may go; none keeps everything.
+    #[serde(default, with = "humantime_serde")]
+    pub retention: Option<Duration>,
+}
+
+/// `[capture]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Capture {
+    /// Wait between polls of an idle source.
+    #[serde(with = "humantime_serde")]
+    pub poll_interval: Duration,
+    /// Connections to the source.
+    pub max_connections: usize,
+    /// Source transactions in a window.
+    pub window_transactions: u32,
+    /// Rows of a page when more instances changed than there are connections.
+    pub page_rows: u32,
+    /// Largest single value. A larger one halts.
+    pub max_value_bytes: ByteSize,
+    /// Progress records on an idle source are at least this far apart.
+    #[serde(with = "humantime_serde")]
+    pub progress_interval: Duration,
+    /// Where to start when the log is new: `now`, `earliest`, or a position such as
+    /// `1/00000027:00000758:0005`.
+    pub start: Option<String>,
+    /// Address of `/livez /readyz /metrics /status`; none for no server.
+    pub http: Option<SocketAddr>,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Capture {
+            poll_interval: Duration::from_millis(250),
+            max_connections: 8,
+            window_transactions: 2000,
+            page_rows: 5000,
+            max_value_bytes: ByteSize::mib(256),
+            progress_interval: Duration::from_secs(10),
+            start: None,
+            http: None,
+        }
+    }
+}
+
+/// `[apply.<name>]`: one target.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Apply {
+    /// Host name, address or socket directory.
+    pub host: String,
+    /// TCP port.
+    #[serde(default = "default::target_port")]
+    pub port: u16,
+    /// Database.
+    pub database: String,
+    /// Role.
+    pub user: String,
+    /// Its password; or `password_file`; or none.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// File that holds the password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// TLS: `disable`, `require` (no verification) or `verify_full`.
+    #[serde(default)]
+    pub tls: TargetTls,
+    /// Certificate authority (PEM) to trust beside the system's.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Create target tables that do not exist.
+    #[serde(default = "default::yes")]
+    pub create_tables: bool,
+    /// Target schema for a source schema; one not named keeps its name.
+    #[serde(default)]
+    pub schemas: BTreeMap<String, String>,
+    /// How names are carried over.
+    #[serde(default)]
+    pub names: NameRule,
+    /// Where to start on a target without a checkpoint: `earliest`, `offset:N`, `position:P` (an
+    /// LSN with its timeline) or `time:RFC3339`. A target with a checkpoint goes on from it.
+    #[serde(default)]
+    pub start: Option<String>,
+    /// What to do with a transaction that the target refuses.
+    #[serde(default)]
+    pub on_conflict: ConflictPolicy,
+    /// When a commit is flushed to the target's disk.
+    #[serde(default)]
+    pub durability: Durability,
+    /// Directory of the spool, made when absent.
+    pub spool: PathBuf,
+    /// Disk the spool may take; beyond it, reading from the log stops.
+    #[serde(default = "default::spool_budget")]
+    pub spool_budget: ByteSize,
+    /// Memory for transactions between log and target.
+    #[serde(default = "default::memory")]
+    pub memory: ByteSize,
+    /// Address of `/livez /readyz /metrics /status`; none for no server.
+    #[serde(default)]
+    pub http: Option<SocketAddr>,
+}
+
+/// TLS towards the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetTls {
+    /// None.
+    Disable,
+    /// Encrypted where the server can, in the clear otherwise.
+    #[default]
+    Prefer,
+    /// Encrypted, the server's certificate not verified.
+    Require,
+    /// Encrypted, certificate and name verified.
+    VerifyFull,
+}
+
+/// How source names become target names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NameRule {
+    /// As they are.
+    #[default]
+    Keep,
+    /// In lower case.
+    Lower,
+}
+
+/// What to do with a transaction that the target refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConflictPolicy {
+    /// Stop and say so.
+    #[default]
+    Halt,
+    /// Set the whole transaction aside with its error and go on; the target has diverged.
+    Exceptions,
+    /// Upsert: an insert of a present row updates it, an update of an absent row inserts it, a
+    /// delete of an absent row is done.
+    Converge,
+}
+
+/// When commits are flushed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// Every so many commits or milliseconds; only what is flushed is acknowledged. After a crash
+    /// of the target the tail goes together with its checkpoint and is replayed from the log.
+    #[default]
+    Group,
+    /// Every commit.
+    Strict,
+}
+
+mod default {
+    use super::{ByteSize, Duration};
+
+    pub(super) fn source_port() -> u16 {
+        1433
+    }
+    pub(super) fn target_port() -> u16 {
+        5432
+    }
+    pub(super) fn replication() -> i32 {
+        -1
+    }
+    pub(super) fn yes() -> bool {
+        true
+    }
+    pub(super) fn transaction_bytes() -> ByteSize {
+        ByteSize::mib(8)
+    }
+    pub(super) fn transaction_time() -> Duration {
+        Duration::from_millis(50)
+    }
+    pub(super) fn spool_budget() -> ByteSize {
+        ByteSize::gib(10)
+    }
+    pub(super) fn memory() -> ByteSize {
+        ByteSize::mib(64)
+    }
+}

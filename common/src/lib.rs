@@ -1,0 +1,21 @@
+//! What capture and apply share: the value model, positions, the log's records and their codec,
+//! configuration, failures, fail points, status and telemetry. No Kafka and no database in here.
+
+pub mod config;
+pub mod disposition;
+pub mod failpoint;
+pub mod name;
+mod position;
+pub mod record;
+pub mod status;
+mod table;
+mod value;
+
+pub use disposition::{Disposition, Failure};
+pub use failpoint::FailPoints;
+pub use position::{MAX_SOURCE_BYTES, ParsePositionError, Position, SourceBytes};
+pub use table::{Column, LogicalType, TableId, TableName, TableVersion};
+pub use value::{LongKind, LongValue, TICKS_PER_DAY, TICKS_PER_SECOND, Value};
+
+/// Stops a service from outside; services finish the transaction in hand, flush and leave.
+pub use tokio_util::sync::CancellationToken as Shutdown;

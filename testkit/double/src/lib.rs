@@ -1,0 +1,11 @@
+//! A SQL Server double: a TDS 7.4 server with T-SQL, transactions and change data capture.
+
+mod boundary;
+mod error;
+mod sql_type;
+mod value;
+
+pub use boundary::*;
+pub use error::SqlError;
+pub use sql_type::SqlType;
+pub use value::Value;

@@ -1,0 +1,303 @@
+//! What the catalogue says of a database's tables.
+//!
+//! A [`TableDef`] is immutable: DDL replaces it. Rows are positional: `row[i]` belongs to
+//! `columns[i]`, and columns stand in the order of their ids.
+
+use std::sync::Arc;
+
+use super::clock::Micros;
+use crate::{SqlError, SqlType, Value};
+
+/// `object_id` of a table or constraint, unique in its database.
+pub type ObjectId = i32;
+/// `index_id`; 1 is the clustered index, 2 and up the others.
+pub type IndexId = i32;
+/// `column_id`, from 1; never reused after a column is dropped.
+pub type ColumnId = i32;
+/// One row, in the order of [`TableDef::columns`].
+pub type Row = Arc<[Value]>;
+
+/// `IDENTITY(seed, increment)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// First value.
+    pub seed: i64,
+    /// Step, not zero.
+    pub increment: i64,
+}
+
+/// A DEFAULT constraint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultDef {
+    /// Constraint name.
+    pub name: String,
+    /// Expression text.
+    pub definition: String,
+}
+
+/// A computed column's expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComputedDef {
+    /// Expression text.
+    pub definition: String,
+    /// Declared PERSISTED. Rows carry a slot for every computed column either way; who executes
+    /// the statement decides what is in it.
+    pub persisted: bool,
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnDef {
+    /// `column_id`; 0 in a definition handed to [`Txn::create_table`](super::Txn::create_table)
+    /// or newly added by [`Txn::alter_table`](super::Txn::alter_table), which number it.
+    pub id: ColumnId,
+    /// Name.
+    pub name: String,
+    /// Type.
+    pub ty: SqlType,
+    /// Whether NULL may be stored. Checked by whoever executes the statement, not here.
+    pub nullable: bool,
+    /// IDENTITY, if it is one.
+    pub identity: Option<Identity>,
+    /// DEFAULT, if any.
+    pub default: Option<DefaultDef>,
+    /// Computed, if it is.
+    pub computed: Option<ComputedDef>,
+    /// Collation name of a string column.
+    pub collation: Option<String>,
+}
+
+impl ColumnDef {
+    /// A plain column.
+    pub fn new(name: impl Into<String>, ty: SqlType, nullable: bool) -> ColumnDef {
+        ColumnDef {
+            id: 0,
+            name: name.into(),
+            ty,
+            nullable,
+            identity: None,
+            default: None,
+            computed: None,
+            collation: None,
+        }
+    }
+}
+
+/// What an index stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexKind {
+    /// CREATE INDEX. A duplicate in a unique one is error 2601.
+    Index,
+    /// PRIMARY KEY. A duplicate is error 2627.
+    PrimaryKey,
+    /// UNIQUE constraint. A duplicate is error 2627.
+    UniqueConstraint,
+}
+
+/// A key column of an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexColumn {
+    /// Which column.
+    pub column: ColumnId,
+    /// DESC. Kept for the catalogue; storage orders every index ascending and scans it either
+    /// way.
+    pub descending: bool,
+}
+
+/// An index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexDef {
+    /// `index_id`; 0 in a new definition, numbered on creation.
+    pub id: IndexId,
+    /// Index or constraint name.
+    pub name: String,
+    /// What it stands for.
+    pub kind: IndexKind,
+    /// Whether it is the clustered index.
+    pub clustered: bool,
+    /// Whether it is unique (constraints always are). SQL Server counts NULL as one value.
+    pub unique: bool,
+    /// Key columns, in order.
+    pub keys: Vec<IndexColumn>,
+    /// INCLUDE columns, for the catalogue only.
+    pub includes: Vec<ColumnId>,
+    /// `object_id` of the constraint, 0 for a plain index or before creation.
+    pub constraint_id: ObjectId,
+}
+
+/// A CHECK constraint; its meaning is the executor's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckDef {
+    /// `object_id`, 0 before creation.
+    pub id: ObjectId,
+    /// Name.
+    pub name: String,
+    /// Expression text.
+    pub definition: String,
+    /// NOCHECK.
+    pub disabled: bool,
+}
+
+/// What a foreign key does on DELETE or UPDATE of the referenced row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReferentialAction {
+    /// NO ACTION
+    NoAction,
+    /// CASCADE
+    Cascade,
+    /// SET NULL
+    SetNull,
+    /// SET DEFAULT
+    SetDefault,
+}
+
+/// A FOREIGN KEY; enforced by the executor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignKeyDef {
+    /// `object_id`, 0 before creation.
+    pub id: ObjectId,
+    /// Name.
+    pub name: String,
+    /// Referencing columns.
+    pub columns: Vec<ColumnId>,
+    /// Referenced table.
+    pub referenced_table: ObjectId,
+    /// Referenced columns, in step with `columns`.
+    pub referenced_columns: Vec<ColumnId>,
+    /// ON DELETE
+    pub on_delete: ReferentialAction,
+    /// ON UPDATE
+    pub on_update: ReferentialAction,
+    /// NOCHECK.
+    pub disabled: bool,
+}
+
+/// A table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableDef {
+    /// `object_id`; 0 before creation.
+    pub id: ObjectId,
+    /// Schema name.
+    pub schema: String,
+    /// Table name.
+    pub name: String,
+    /// Columns by ascending id.
+    pub columns: Vec<ColumnDef>,
+    /// The id the next added column gets.
+    pub next_column_id: ColumnId,
+    /// Indexes, primary key and unique constraints among them.
+    pub indexes: Vec<IndexDef>,
+    /// CHECK constraints.
+    pub checks: Vec<CheckDef>,
+    /// FOREIGN KEY constraints.
+    pub foreign_keys: Vec<ForeignKeyDef>,
+    /// Server-local creation time.
+    pub create_date: Micros,
+    /// Server-local time of the last DDL.
+    pub modify_date: Micros,
+    /// `is_ms_shipped`
+    pub ms_shipped: bool,
+    /// `is_tracked_by_cdc`
+    pub tracked_by_cdc: bool,
+}
+
+impl TableDef {
+    /// A definition for [`Txn::create_table`](super::Txn::create_table).
+    pub fn new(schema: impl Into<String>, name: impl Into<String>, columns: Vec<ColumnDef>) -> TableDef {
+        TableDef {
+            id: 0,
+            schema: schema.into(),
+            name: name.into(),
+            columns,
+            next_column_id: 1,
+            indexes: Vec::new(),
+            checks: Vec::new(),
+            foreign_keys: Vec::new(),
+            create_date: 0,
+            modify_date: 0,
+            ms_shipped: false,
+            tracked_by_cdc: false,
+        }
+    }
+
+    /// Adds an index on the columns named (ascending).
+    ///
+    /// # Panics
+    /// If a column does not exist; for definitions written in code.
+    pub fn with_index(mut self, name: &str, kind: IndexKind, unique: bool, clustered: bool, columns: &[&str]) -> TableDef {
+        // Columns of a new definition have no id yet; they will be numbered in order.
+        for (at, column) in self.columns.iter_mut().enumerate() {
+            if column.id == 0 {
+                column.id = i32::try_from(at + 1).expect("a table has at most 1024 columns");
+            }
+        }
+        let keys = columns
+            .iter()
+            .map(|name| IndexColumn {
+                column: self.column(name).expect("index columns exist in definitions written in code").id,
+                descending: false,
+            })
+            .collect();
+        self.indexes.push(IndexDef {
+            id: 0,
+            name: name.to_owned(),
+            kind,
+            clustered,
+            unique: unique || kind != IndexKind::Index,
+            keys,
+            includes: Vec::new(),
+            constraint_id: 0,
+        });
+        self
+    }
+
+    /// Column by name (names are case-insensitive).
+    pub fn column(&self, name: &str) -> Option<&ColumnDef> {
+        self.columns.iter().find(|column| same_name(&column.name, name))
+    }
+
+    /// Position of a column in a row, by name.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| same_name(&column.name, name))
+    }
+
+    /// Position of a column in a row, by id.
+    pub fn position_of(&self, id: ColumnId) -> Option<usize> {
+        self.columns.iter().position(|column| column.id == id)
+    }
+
+    /// The clustered index; `None` for a heap.
+    pub fn clustered(&self) -> Option<&IndexDef> {
+        self.indexes.iter().find(|index| index.clustered)
+    }
+
+    /// The primary key.
+    pub fn primary_key(&self) -> Option<&IndexDef> {
+        self.indexes.iter().find(|index| index.kind == IndexKind::PrimaryKey)
+    }
+
+    /// Index by id.
+    pub fn index(&self, id: IndexId) -> Option<&IndexDef> {
+        self.indexes.iter().find(|index| index.id == id)
+    }
+
+    /// Positions of an index's key columns in a row.
+    pub fn key_positions(&self, index: &IndexDef) -> Vec<usize> {
+        index.keys.iter().filter_map(|key| self.position_of(key.column)).collect()
+    }
+
+    /// `schema.name`
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
+
+/// Whether two identifiers are the same under the catalogue's collation.
+pub fn same_name(left: &str, right: &str) -> bool {
+    left == right || left.to_lowercase() == right.to_lowercase()
+}
+
+/// Error 208.
+pub fn invalid_object(name: &str) -> SqlError {
+    SqlError::new(208, 16, 1, format!("Invalid object name '{name}'."))
+}

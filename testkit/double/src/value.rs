@@ -1,0 +1,354 @@
+//! One SQL Server value, held exactly as the server would hold it.
+
+use std::cmp::Ordering;
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use crate::engine::collation;
+
+/// A value. Its declared facets (length, precision, scale of times) are those of the
+/// [`SqlType`](crate::SqlType) beside it; decimals carry their own scale.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// NULL of any type.
+    Null,
+    /// `bit`
+    Bit(bool),
+    /// `tinyint`
+    TinyInt(u8),
+    /// `smallint`
+    SmallInt(i16),
+    /// `int`
+    Int(i32),
+    /// `bigint`
+    BigInt(i64),
+    /// `decimal`: `unscaled` × 10^-`scale`.
+    Decimal {
+        /// At most 38 digits.
+        unscaled: i128,
+        /// Digits after the point.
+        scale: u8,
+    },
+    /// `money`, in 1/10,000.
+    Money(i64),
+    /// `smallmoney`, in 1/10,000.
+    SmallMoney(i32),
+    /// `float`
+    Float(f64),
+    /// `real`
+    Real(f32),
+    /// `char`, `varchar`: bytes in the collation's code page (Windows-1252 by default).
+    String(Arc<[u8]>),
+    /// `nchar`, `nvarchar`: UTF-16 units, which need not be well-formed.
+    NString(Arc<[u16]>),
+    /// `binary`, `varbinary`
+    Binary(Arc<[u8]>),
+    /// `date`: days since 0001-01-01.
+    Date(u32),
+    /// `time`: 100 ns units since midnight.
+    Time(u64),
+    /// `smalldatetime`: days since 1900-01-01, minutes since midnight.
+    SmallDateTime {
+        /// Days since 1900-01-01.
+        days: u16,
+        /// Minutes since midnight.
+        minutes: u16,
+    },
+    /// `datetime`: days since 1900-01-01, 1/300 s since midnight.
+    DateTime {
+        /// Days since 1900-01-01, negative back to 1753.
+        days: i32,
+        /// 1/300 seconds since midnight.
+        ticks: u32,
+    },
+    /// `datetime2`
+    DateTime2 {
+        /// Days since 0001-01-01.
+        days: u32,
+        /// 100 ns units since midnight.
+        time: u64,
+    },
+    /// `datetimeoffset`, held in UTC as on the wire.
+    DateTimeOffset {
+        /// UTC days since 0001-01-01.
+        days: u32,
+        /// UTC 100 ns units since midnight.
+        time: u64,
+        /// Minutes east of UTC.
+        offset: i16,
+    },
+    /// `uniqueidentifier`, in wire order (first three groups little-endian).
+    Guid([u8; 16]),
+}
+
+/// Byte order in which SQL Server compares a `uniqueidentifier`.
+const GUID_ORDER: [usize; 16] = [10, 11, 12, 13, 14, 15, 8, 9, 6, 7, 4, 5, 0, 1, 2, 3];
+
+impl Value {
+    /// Whether it is NULL.
+    pub fn is_null(&self) -> bool {
+        matches!(self, Value::Null)
+    }
+
+    /// An `nvarchar` from Rust text.
+    pub fn text(text: &str) -> Value {
+        Value::NString(text.encode_utf16().collect())
+    }
+
+    /// A `varchar` from Rust text; what code page 1252 lacks becomes `?`.
+    pub fn ansi(text: &str) -> Value {
+        let units: Vec<u16> = text.encode_utf16().collect();
+        Value::String(collation::encode(&units).into())
+    }
+
+    /// A `binary` or `varbinary`.
+    pub fn binary(bytes: &[u8]) -> Value {
+        Value::Binary(bytes.into())
+    }
+
+    /// The UTF-16 units of a string value.
+    pub fn units(&self) -> Option<std::borrow::Cow<'_, [u16]>> {
+        match self {
+            Value::String(bytes) => Some(collation::decode(bytes).into()),
+            Value::NString(units) => Some((&**units).into()),
+            _ => None,
+        }
+    }
+
+    /// A string value as Rust text; lone surrogates become U+FFFD.
+    pub fn to_text(&self) -> Option<String> {
+        self.units().map(|units| String::from_utf16_lossy(&units))
+    }
+
+    /// An integer value of any width.
+    pub fn as_i64(&self) -> Option<i64> {
+        Some(match self {
+            Value::Bit(v) => i64::from(*v),
+            Value::TinyInt(v) => i64::from(*v),
+            Value::SmallInt(v) => i64::from(*v),
+            Value::Int(v) => i64::from(*v),
+            Value::BigInt(v) => *v,
+            _ => return None,
+        })
+    }
+
+    /// Total order over values of one type: NULL first, strings under the collation, binaries as
+    /// if padded with zeros, `uniqueidentifier` in SQL Server's own byte order. Integers of
+    /// different widths, decimals of different scales and both string kinds compare with each
+    /// other; anything else of two different types orders by type, which no plan relies on.
+    pub fn compare(&self, other: &Value) -> Ordering {
+        use Value::*;
+        match (self, other) {
+            (Null, Null) => Ordering::Equal,
+            (Null, _) => Ordering::Less,
+            (_, Null) => Ordering::Greater,
+            (Int(l), Int(r)) => l.cmp(r),
+            (BigInt(l), BigInt(r)) => l.cmp(r),
+            (Binary(l), Binary(r)) => compare_binary(l, r),
+            (String(l), String(r)) => collation::compare_bytes(l, r),
+            (NString(l), NString(r)) => collation::compare_units(l, r),
+            (String(_) | NString(_), String(_) | NString(_)) => {
+                let (l, r) = (self.units(), other.units());
+                collation::compare_units(&l.unwrap_or_default(), &r.unwrap_or_default())
+            }
+            (
+                Decimal {
+                    unscaled: l,
+                    scale: ls,
+                },
+                Decimal {
+                    unscaled: r,
+                    scale: rs,
+                },
+            ) => compare_decimal(*l, *ls, *r, *rs),
+            (Money(l), Money(r)) => l.cmp(r),
+            (SmallMoney(l), SmallMoney(r)) => l.cmp(r),
+            // `+ 0.0` makes the two zeros one.
+            (Float(l), Float(r)) => (l + 0.0).total_cmp(&(r + 0.0)),
+            (Real(l), Real(r)) => (l + 0.0).total_cmp(&(r + 0.0)),
+            (Date(l), Date(r)) => l.cmp(r),
+            (Time(l), Time(r)) => l.cmp(r),
+            (
+                SmallDateTime {
+                    days: ld,
+                    minutes: lm,
+                },
+                SmallDateTime {
+                    days: rd,
+                    minutes: rm,
+                },
+            ) => (ld, lm).cmp(&(rd, rm)),
+            (
+                DateTime {
+                    days: ld,
+                    ticks: lt,
+                },
+                DateTime {
+                    days: rd,
+                    ticks: rt,
+                },
+            ) => (ld, lt).cmp(&(rd, rt)),
+            (DateTime2 { days: ld, time: lt }, DateTime2 { days: rd, time: rt }) => {
+                (ld, lt).cmp(&(rd, rt))
+            }
+            (
+                DateTimeOffset {
+                    days: ld, time: lt, ..
+                },
+                DateTimeOffset {
+                    days: rd, time: rt, ..
+                },
+            ) => (ld, lt).cmp(&(rd, rt)),
+            (Guid(l), Guid(r)) => GUID_ORDER.map(|i| l[i]).cmp(&GUID_ORDER.map(|i| r[i])),
+            _ => match (self.as_i64(), other.as_i64()) {
+                (Some(l), Some(r)) => l.cmp(&r),
+                _ => self.rank().cmp(&other.rank()),
+            },
+        }
+    }
+
+    /// Hashes so that values which [`compare`](Value::compare) equal hash alike.
+    pub fn hash_into(&self, state: &mut impl Hasher) {
+        use Value::*;
+        match self {
+            Null => state.write_u8(0),
+            Bit(_) | TinyInt(_) | SmallInt(_) | Int(_) | BigInt(_) => {
+                state.write_i64(self.as_i64().unwrap_or_default());
+            }
+            Decimal { unscaled, scale } => {
+                let (mut unscaled, mut scale) = (*unscaled, *scale);
+                while scale > 0 && unscaled % 10 == 0 {
+                    unscaled /= 10;
+                    scale -= 1;
+                }
+                state.write_i128(unscaled);
+                state.write_u8(if unscaled == 0 { 0 } else { scale });
+            }
+            Money(v) => state.write_i64(*v),
+            SmallMoney(v) => state.write_i32(*v),
+            Float(v) => state.write_u64((v + 0.0).to_bits()),
+            Real(v) => state.write_u32((v + 0.0).to_bits()),
+            String(bytes) => {
+                collation::hash_units(bytes.iter().map(|b| collation::unit_of_byte(*b)), state);
+            }
+            NString(units) => collation::hash_units(units.iter().copied(), state),
+            Binary(bytes) => {
+                let end = bytes.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+                state.write(&bytes[..end]);
+            }
+            Date(v) => state.write_u32(*v),
+            Time(v) => state.write_u64(*v),
+            SmallDateTime { days, minutes } => {
+                state.write_u16(*days);
+                state.write_u16(*minutes);
+            }
+            DateTime { days, ticks } => {
+                state.write_i32(*days);
+                state.write_u32(*ticks);
+            }
+            DateTime2 { days, time } | DateTimeOffset { days, time, .. } => {
+                state.write_u32(*days);
+                state.write_u64(*time);
+            }
+            Guid(bytes) => state.write(bytes),
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        use Value::*;
+        match self {
+            Null => 0,
+            Bit(_) | TinyInt(_) | SmallInt(_) | Int(_) | BigInt(_) => 1,
+            Decimal { .. } => 2,
+            Money(_) => 3,
+            SmallMoney(_) => 4,
+            Float(_) => 5,
+            Real(_) => 6,
+            String(_) | NString(_) => 7,
+            Binary(_) => 8,
+            Date(_) => 9,
+            Time(_) => 10,
+            SmallDateTime { .. } => 11,
+            DateTime { .. } => 12,
+            DateTime2 { .. } => 13,
+            DateTimeOffset { .. } => 14,
+            Guid(_) => 15,
+        }
+    }
+}
+
+fn compare_binary(left: &[u8], right: &[u8]) -> Ordering {
+    let common = left.len().min(right.len());
+    left[..common].cmp(&right[..common]).then_with(|| {
+        let (longer, sign) = if left.len() > common {
+            (&left[common..], Ordering::Greater)
+        } else {
+            (&right[common..], Ordering::Less)
+        };
+        if longer.iter().all(|b| *b == 0) {
+            Ordering::Equal
+        } else {
+            sign
+        }
+    })
+}
+
+fn compare_decimal(left: i128, left_scale: u8, right: i128, right_scale: u8) -> Ordering {
+    let gap = u32::from(left_scale.abs_diff(right_scale));
+    let raised = |v: i128| 10i128.checked_pow(gap).and_then(|f| v.checked_mul(f));
+    match left_scale.cmp(&right_scale) {
+        Ordering::Equal => left.cmp(&right),
+        // A side too large to be raised to the other's scale has the larger magnitude.
+        Ordering::Less => match raised(left) {
+            Some(left) => left.cmp(&right),
+            None => left.cmp(&0),
+        },
+        Ordering::Greater => match raised(right) {
+            Some(right) => left.cmp(&right),
+            None => 0.cmp(&right),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decimal(unscaled: i128, scale: u8) -> Value {
+        Value::Decimal { unscaled, scale }
+    }
+
+    #[test]
+    fn decimals_compare_over_scales() {
+        assert_eq!(decimal(150, 2).compare(&decimal(15, 1)), Ordering::Equal);
+        assert_eq!(
+            decimal(i128::MAX / 2, 0).compare(&decimal(1, 38)),
+            Ordering::Greater
+        );
+        assert_eq!(
+            decimal(1, 38).compare(&decimal(-(i128::MAX / 2), 0)),
+            Ordering::Greater
+        );
+    }
+
+    #[test]
+    fn binaries_compare_as_padded() {
+        let binary = |b: &[u8]| Value::Binary(b.into());
+        assert_eq!(binary(&[1]).compare(&binary(&[1, 0])), Ordering::Equal);
+        assert_eq!(binary(&[1]).compare(&binary(&[1, 1])), Ordering::Less);
+        assert_eq!(binary(&[2]).compare(&binary(&[1, 1])), Ordering::Greater);
+    }
+
+    #[test]
+    fn guids_compare_by_their_last_group_first() {
+        let mut low = [0xFFu8; 16];
+        low[10] = 0;
+        let high = [1u8; 16];
+        assert_eq!(Value::Guid(low).compare(&Value::Guid(high)), Ordering::Less);
+    }
+
+    #[test]
+    fn nulls_come_first() {
+        assert_eq!(Value::Null.compare(&Value::Int(i32::MIN)), Ordering::Less);
+    }
+}
