@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::failpoint::Crash;
+
 /// The three dispositions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
@@ -92,6 +94,13 @@ impl Failure {
             Disposition::Halt => exit::HALT,
             Disposition::Fenced => exit::FENCED,
         }
+    }
+}
+
+/// A crash at a fail point: stops the service where it stands. Only tests arm fail points.
+impl From<Crash> for Failure {
+    fn from(crash: Crash) -> Self {
+        Failure::halt("failpoint", crash.to_string(), "")
     }
 }
 

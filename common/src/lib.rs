@@ -1,6 +1,7 @@
 //! What capture and apply share: the value model, positions, the log's records and their codec,
 //! configuration, failures, fail points, status and telemetry. No Kafka and no database in here.
 
+mod backoff;
 pub mod config;
 pub mod disposition;
 pub mod failpoint;
@@ -11,6 +12,7 @@ pub mod status;
 mod table;
 mod value;
 
+pub use backoff::Backoff;
 pub use disposition::{Disposition, Failure};
 pub use failpoint::FailPoints;
 pub use position::{MAX_SOURCE_BYTES, ParsePositionError, Position, SourceBytes};
