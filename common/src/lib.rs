@@ -8,6 +8,7 @@ pub mod failpoint;
 pub mod name;
 mod position;
 pub mod record;
+pub mod service;
 pub mod status;
 mod table;
 mod value;
