@@ -1,8 +1,11 @@
 //! A SQL Server double: a TDS 7.4 server with T-SQL, transactions and change data capture.
 
 mod boundary;
+pub mod cdc;
+pub mod engine;
 mod error;
 mod sql_type;
+pub mod storage;
 mod value;
 
 pub use boundary::*;
