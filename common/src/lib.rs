@@ -2,6 +2,7 @@
 //! configuration, failures, fail points, status and telemetry. No Kafka and no database in here.
 
 mod backoff;
+pub mod check;
 pub mod config;
 pub mod disposition;
 pub mod failpoint;
