@@ -3,12 +3,21 @@
 //! Three streams to a pipeline: *transactions* (one partition, the total order), *snapshot* (many
 //! partitions, rows of full loads) and *schemas* (compacted: table versions, writers' schemas,
 //! positions, the log's identity). Two implementations with the same semantics and the same tests:
-//! [Kafka](kafka) and the [embedded log](embedded).
+//! Kafka and the embedded log; `open` makes the one that is configured.
+//! `Schemas` is the readers' view of the schemas stream.
+//!
+//! Along the transactions stream (epoch, position) never decreases, and neither does time: that is
+//! the writers' duty, and what [seeking](Reader::seek) and finding the [`Tail`] rely on.
+
+use std::fmt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use lockstep_common::{Failure, Position};
 use uuid::Uuid;
+
+/// Partitions of a snapshot stream that Lockstep creates.
+pub const SNAPSHOT_PARTITIONS: u32 = 4;
 
 /// A stream of a pipeline's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,6 +28,16 @@ pub enum Stream {
     Snapshot(u32),
     /// `<pipeline>.schemas`
     Schemas,
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stream::Transactions => f.write_str("transactions"),
+            Stream::Snapshot(partition) => write!(f, "snapshot[{partition}]"),
+            Stream::Schemas => f.write_str("schemas"),
+        }
+    }
 }
 
 /// A record on its way into the log.
@@ -37,15 +56,21 @@ pub struct Entry {
 /// What a writer finds at the end of the log after fencing the writers before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tail {
-    /// Identity of the log; a new one when the log was new.
+    /// Identity of the log: of its records when it has any, else what the schemas stream kept, else
+    /// a new one (which is then in the schemas stream already).
     pub log_id: Uuid,
+    /// The identity the schemas stream held. None beside a `position` says that the schemas stream
+    /// has been emptied.
+    pub kept_log_id: Option<Uuid>,
     /// Highest epoch in the log, 0 in a new one.
     pub epoch: u64,
     /// Position of the newest complete transaction or progress, none in a new log.
     pub position: Option<Position>,
-    /// Time of that record, 100 ns since 1970-01-01Z.
+    /// Time of the newest record, 100 ns since 1970-01-01Z, 0 in a new log: no later record may be
+    /// below it. When that record belongs to an unfinished transaction, it is that one's time.
     pub time: i64,
-    /// The encoded record that gave `position`, when the log still has it whole.
+    /// The encoded record (progress, or the last fragment) that gave `position`, when the log still
+    /// has it.
     pub record: Option<Bytes>,
     /// The newest position record of the schemas stream, encoded: it tells an emptied log (a
     /// position here, none in the transactions) from a new one.
@@ -100,7 +125,7 @@ pub enum Batch {
 pub struct Bounds {
     /// Lowest offset that can still be read.
     pub first: u64,
-    /// One past the newest committed record.
+    /// Above the newest committed record, and at or below every record to come.
     pub end: u64,
 }
 
@@ -111,9 +136,10 @@ pub enum Seek {
     Earliest,
     /// An offset; outside the bounds it is an error, never clamped.
     Offset(u64),
-    /// The first record (first fragment) of a position above this one.
+    /// The first record (first fragment) of a position above this one. Transactions stream only.
     After(Position),
     /// The first record (first fragment) whose time is at or after this, 100 ns since 1970-01-01Z.
+    /// Transactions stream only.
     Time(i64),
 }
 
@@ -138,6 +164,16 @@ pub trait Reader: Send {
     /// # Errors
     /// `Halt` for an offset outside the bounds; `Retry` when the log is away.
     async fn seek(&mut self, to: Seek) -> Result<u64, Failure>;
+
+    /// Tells the log's own tools how far the reader called `name` has come: everything below
+    /// `next_offset` is done with. Advice for people who look at lag, never read back.
+    ///
+    /// # Errors
+    /// `Retry` when the log is away.
+    async fn acknowledge(&mut self, name: &str, next_offset: u64) -> Result<(), Failure> {
+        let _ = (name, next_offset);
+        Ok(())
+    }
 }
 
 /// Makes writers and readers of one pipeline's log.
@@ -156,4 +192,18 @@ pub trait Log: Send + Sync {
     /// # Errors
     /// `Halt` for a stream that is not there or has the wrong shape; `Retry` when the log is away.
     async fn reader(&self, stream: Stream) -> Result<Box<dyn Reader>, Failure>;
+
+    /// How many partitions the snapshot stream has, at least 1.
+    ///
+    /// # Errors
+    /// As [`Log::reader`].
+    async fn snapshot_partitions(&self) -> Result<u32, Failure>;
+
+    /// Removes the records of `stream` below `offset` for good. For operators; readers that are not
+    /// past it halt. The schemas stream cannot be trimmed.
+    ///
+    /// # Errors
+    /// `Halt` for an offset outside the bounds and for the schemas stream; `Retry` when the log is
+    /// away.
+    async fn trim(&self, stream: Stream, offset: u64) -> Result<(), Failure>;
 }
