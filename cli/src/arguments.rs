@@ -1,0 +1,64 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use lockstep_common::telemetry::LogFormat;
+
+/// Moves a SQL Server database to PostgreSQL, one source transaction at a time.
+#[derive(Debug, Parser)]
+#[command(name = "lockstep", version)]
+pub(crate) struct Arguments {
+    /// Configuration file.
+    #[arg(long, short, env = "LOCKSTEP_CONFIG", default_value = "lockstep.toml")]
+    pub(crate) config: PathBuf,
+    /// Form of the program's own log lines, on standard error.
+    #[arg(long, env = "LOCKSTEP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run capture and every apply of the file in this process.
+    Run(RunOptions),
+    /// Check every prerequisite and print all failures with their fix.
+    Check,
+    /// Print transactions from the log.
+    Log(LogOptions),
+    /// Print what the running services say of themselves.
+    Status(StatusOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunOptions {
+    /// Remove the checkpoint of this apply's target and begin at its configured start. Say it twice
+    /// to mean it.
+    #[arg(long, value_name = "APPLY")]
+    pub(crate) reset: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogOptions {
+    /// Where to begin: `earliest`, `offset:N`, `position:P` (from the first transaction after P) or
+    /// `time:RFC3339`.
+    #[arg(long, default_value = "earliest")]
+    pub(crate) from: String,
+    /// Records to print at most.
+    #[arg(long, short = 'n')]
+    pub(crate) limit: Option<u64>,
+    /// Wait for more at the end.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+    /// One JSON object a record, with every value, instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusOptions {
+    /// JSON instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,32 @@
+//! `lockstep`: the whole pipeline in one process, and the tools around it.
+
+mod arguments;
+mod check;
+mod log_view;
+mod render;
+mod run;
+mod status_view;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use lockstep_common::service::{self, Ending};
+use lockstep_common::{Shutdown, config, telemetry};
+
+use arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    telemetry::init("lockstep", arguments.log_format);
+    service::run(|shutdown| dispatch(arguments, shutdown))
+}
+
+async fn dispatch(arguments: Arguments, shutdown: Shutdown) -> Result<(), Ending> {
+    let config = config::load(&arguments.config)?;
+    match arguments.command {
+        Command::Run(options) => run::run(config, options, shutdown).await,
+        Command::Check => check::check(&config).await,
+        Command::Log(options) => log_view::print(&config, options, shutdown).await,
+        Command::Status(options) => status_view::print(&config, options).await,
+    }
+}

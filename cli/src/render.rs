@@ -1,0 +1,176 @@
+//! Records of the log as JSON for programs and as lines for people.
+
+use lockstep_common::record::{Before, Body, Change, Operation, Record};
+use lockstep_common::{TableVersion, Value};
+use serde_json::{Map, json};
+
+/// A value as JSON. What JSON cannot hold exactly (integers beyond 2^53, decimals, bytes, times) is
+/// text; what is not there is an object that says so.
+pub(crate) fn value(value: &Value<'_>) -> serde_json::Value {
+    const EXACT: i64 = 1 << 53;
+    match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Unavailable => json!({"unavailable": true}),
+        Value::Bool(v) => json!(v),
+        Value::I64(v) if (-EXACT..=EXACT).contains(v) => json!(v),
+        Value::I64(v) => json!(v.to_string()),
+        Value::Decimal { unscaled, scale } => json!(decimal(*unscaled, *scale)),
+        Value::F32(v) => json!(v),
+        Value::F64(v) => json!(v),
+        Value::String(v) => json!(v),
+        Value::Utf16(v) => json!({"utf16": hex(v)}),
+        Value::Bytes(v) => json!(format!("0x{}", hex(v))),
+        Value::Uuid(v) => json!(uuid(v)),
+        Value::Date(days) => json!(date(i64::from(*days))),
+        Value::Time(ticks) => json!(time(*ticks)),
+        Value::Timestamp(ticks) => json!(timestamp(*ticks)),
+        Value::TimestampTz { ticks, offset } => json!(timestamp_tz(*ticks, *offset)),
+        Value::Variant { type_name, value: inner } => {
+            json!({"type": type_name, "value": value(inner)})
+        }
+        Value::Geometry { wkb, srid } => json!({"wkb": hex(wkb), "srid": srid}),
+        Value::Long(long) => {
+            json!({"long": {"id": long.id, "length": long.length, "sha256": hex(&long.digest)}})
+        }
+        Value::Other { type_name, text } => json!({"type": type_name, "text": text}),
+    }
+}
+
+fn decimal(unscaled: i128, scale: u8) -> String {
+    let sign = if unscaled < 0 { "-" } else { "" };
+    let scale = usize::from(scale);
+    let digits = format!("{:0>width$}", unscaled.unsigned_abs(), width = scale + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction}") }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn uuid(bytes: &[u8; 16]) -> String {
+    let text = hex(bytes);
+    [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
+}
+
+/// A day of the proleptic Gregorian calendar, from days since 1970-01-01.
+///
+/// Howard Hinnant's `civil_from_days`: eras of 400 years from 0000-03-01, so that the leap day is
+/// the last of its year.
+fn date(days: i64) -> String {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+fn time(ticks: i64) -> String {
+    let (seconds, fraction) = (ticks / 10_000_000, ticks % 10_000_000);
+    format!("{:02}:{:02}:{:02}.{fraction:07}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// 100 ns since 1970 as text without a zone.
+pub(crate) fn timestamp(ticks: i64) -> String {
+    use lockstep_common::TICKS_PER_DAY;
+    format!("{}T{}", date(ticks.div_euclid(TICKS_PER_DAY)), time(ticks.rem_euclid(TICKS_PER_DAY)))
+}
+
+fn timestamp_tz(ticks: i64, offset: i16) -> String {
+    let local = timestamp(ticks + i64::from(offset) * 600_000_000);
+    let sign = if offset < 0 { '-' } else { '+' };
+    let minutes = offset.unsigned_abs();
+    format!("{local}{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+}
+
+/// The name of an operation.
+pub(crate) fn operation(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Insert => "insert",
+        Operation::Update => "update",
+        Operation::Delete => "delete",
+        Operation::Truncate => "truncate",
+    }
+}
+
+/// The name of a record's kind.
+pub(crate) fn kind(body: &Body<'_>) -> &'static str {
+    match body {
+        Body::Fragment(_) => "transaction",
+        Body::Progress(_) => "progress",
+        Body::Epoch(_) => "epoch",
+        Body::Timeline(_) => "timeline",
+        Body::SchemaChange(_) => "schema_change",
+        Body::ChunkBegin(_) => "chunk_begin",
+        Body::ChunkEnd(_) => "chunk_end",
+        Body::Marker { .. } => "marker",
+    }
+}
+
+/// What every record has, as the start of its JSON.
+pub(crate) fn head(offset: u64, record: &Record<'_>) -> Map<String, serde_json::Value> {
+    let mut out = Map::new();
+    out.insert("offset".into(), json!(offset));
+    out.insert("kind".into(), json!(kind(&record.body)));
+    out.insert("position".into(), json!(record.position));
+    out.insert("after".into(), json!(record.after));
+    out.insert("epoch".into(), json!(record.epoch));
+    out.insert("time".into(), json!(format!("{}Z", timestamp(record.time))));
+    if !record.attributes.is_empty() {
+        out.insert("attributes".into(), json!(record.attributes));
+    }
+    out
+}
+
+/// A change with its columns' names.
+pub(crate) fn change(change: &Change<'_>, table: &TableVersion) -> serde_json::Value {
+    let mut out = Map::new();
+    out.insert("table".into(), json!(table.name.to_string()));
+    out.insert("operation".into(), json!(operation(change.operation)));
+    let all = || table.columns.iter().map(|column| column.name.as_str());
+    match &change.before {
+        Before::None => {}
+        Before::Key(values) => {
+            let names = table.key.iter().filter_map(|i| table.columns.get(usize::from(*i)));
+            out.insert("key".into(), row(names.map(|column| column.name.as_str()), values));
+        }
+        Before::Full(values) => {
+            out.insert("before".into(), row(all(), values));
+        }
+    }
+    if !change.after.is_empty() {
+        out.insert("after".into(), row(all(), &change.after));
+    }
+    serde_json::Value::Object(out)
+}
+
+fn row<'n>(names: impl Iterator<Item = &'n str>, values: &[Value<'_>]) -> serde_json::Value {
+    names.zip(values).map(|(name, v)| (name.to_owned(), value(v))).collect::<Map<_, _>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_read_as_people_write_them() {
+        let text = |v: Value<'_>| value(&v).to_string();
+        assert_eq!(text(Value::Decimal { unscaled: -5, scale: 4 }), "\"-0.0005\"");
+        assert_eq!(text(Value::Decimal { unscaled: 12_345, scale: 0 }), "\"12345\"");
+        assert_eq!(text(Value::Date(0)), "\"1970-01-01\"");
+        assert_eq!(text(Value::Date(-719_162)), "\"0001-01-01\"");
+        assert_eq!(text(Value::Date(11_016)), "\"2000-02-29\"");
+        assert_eq!(text(Value::Timestamp(-1)), "\"1969-12-31T23:59:59.9999999\"");
+        assert_eq!(
+            text(Value::TimestampTz { ticks: 0, offset: -330 }),
+            "\"1969-12-31T18:30:00.0000000-05:30\""
+        );
+        assert_eq!(text(Value::I64(i64::MAX)), "\"9223372036854775807\"");
+    }
+}

@@ -1,0 +1,130 @@
+//! `lockstep run`: capture and every apply, in one process.
+//!
+//! The services are the same libraries that `lockstep-capture` and `lockstep-apply` run; nothing
+//! here has a path of its own. When one of them stops for good the others finish what they have in
+//! hand and leave too, and the first reason is the program's.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use lockstep_apply::ApplySettings;
+use lockstep_capture::CaptureSettings;
+use lockstep_common::config::Config;
+use lockstep_common::http::{self, Endpoints};
+use lockstep_common::service::Ending;
+use lockstep_common::{FailPoints, Failure, Shutdown};
+use lockstep_log::Log;
+use tokio::sync::watch;
+
+use crate::arguments::RunOptions;
+
+type Task = BoxFuture<'static, (String, Result<(), Failure>)>;
+
+/// Runs everything until shutdown or the first service that stops for good.
+pub(crate) async fn run(
+    config: Config,
+    options: RunOptions,
+    shutdown: Shutdown,
+) -> Result<(), Ending> {
+    if config.source.is_none() && config.apply.is_empty() {
+        return Err(Ending::usage("the configuration has neither a [source] nor an [apply.<name>]"));
+    }
+    let fail = FailPoints::from_env()
+        .map_err(|text| Ending::usage(format!("fail point `{text}` is not name:n")))?;
+    let log = lockstep_log::open(&config.log, &config.pipeline.name).await?;
+    reset(&config, &options.reset).await?;
+
+    let mut tasks: FuturesUnordered<Task> = FuturesUnordered::new();
+    start_capture(&config, &log, &fail, &shutdown, &mut tasks)?;
+    start_applies(&config, &log, &fail, &shutdown, &mut tasks)?;
+
+    let mut first: Result<(), Ending> = Ok(());
+    while let Some((name, result)) = tasks.next().await {
+        if let Err(failure) = result {
+            tracing::error!(service = name, error = %failure, "stopped");
+            if first.is_ok() {
+                first = Err(failure.into());
+            }
+        }
+        shutdown.cancel();
+    }
+    first
+}
+
+fn start_capture(
+    config: &Config,
+    log: &Arc<dyn Log>,
+    fail: &FailPoints,
+    shutdown: &Shutdown,
+    tasks: &mut FuturesUnordered<Task>,
+) -> Result<(), Ending> {
+    let Some(source) = config.source.clone() else { return Ok(()) };
+    let settings = CaptureSettings {
+        pipeline: config.pipeline.name.clone(),
+        source,
+        capture: config.capture.clone(),
+    };
+    let (status, seen) = watch::channel(Default::default());
+    if let Some(address) = config.capture.http {
+        serve(address, Endpoints::capture(seen), shutdown)?;
+    }
+    let (log, fail, shutdown) = (log.clone(), fail.clone(), shutdown.clone());
+    tasks.push(Box::pin(async move {
+        let result = lockstep_capture::run(settings, log, status, fail, shutdown).await;
+        ("capture".to_owned(), result)
+    }));
+    Ok(())
+}
+
+fn start_applies(
+    config: &Config,
+    log: &Arc<dyn Log>,
+    fail: &FailPoints,
+    shutdown: &Shutdown,
+    tasks: &mut FuturesUnordered<Task>,
+) -> Result<(), Ending> {
+    for (name, apply) in &config.apply {
+        let settings = ApplySettings {
+            name: name.clone(),
+            pipeline: config.pipeline.name.clone(),
+            config: apply.clone(),
+        };
+        let (status, seen) = watch::channel(Default::default());
+        if let Some(address) = apply.http {
+            serve(address, Endpoints::apply(name, seen), shutdown)?;
+        }
+        let (log, fail, shutdown) = (log.clone(), fail.clone(), shutdown.clone());
+        let task_name = format!("apply.{name}");
+        tasks.push(Box::pin(async move {
+            let result = lockstep_apply::run(settings, log, status, fail, shutdown).await;
+            (task_name, result)
+        }));
+    }
+    Ok(())
+}
+
+fn serve(
+    address: std::net::SocketAddr,
+    endpoints: Endpoints,
+    shutdown: &Shutdown,
+) -> Result<(), Ending> {
+    http::spawn(address, endpoints, shutdown.clone())
+        .map_err(|error| Ending::usage(format!("cannot listen on {address}: {error}")))
+}
+
+async fn reset(config: &Config, names: &[String]) -> Result<(), Ending> {
+    for name in names {
+        let apply = config
+            .apply
+            .get(name)
+            .ok_or_else(|| Ending::usage(format!("--reset {name}: there is no [apply.{name}]")))?;
+        if names.iter().filter(|other| *other == name).count() < 2 {
+            return Err(Ending::usage(format!(
+                "--reset {name} removes the target's checkpoint; say it twice to mean it"
+            )));
+        }
+        lockstep_apply::reset(&config.pipeline.name, name, apply).await?;
+    }
+    Ok(())
+}
