@@ -3,8 +3,10 @@
 
 mod backoff;
 pub mod check;
+pub mod codec;
 pub mod config;
 pub mod disposition;
+pub mod entry;
 pub mod failpoint;
 pub mod name;
 mod position;

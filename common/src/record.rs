@@ -1,15 +1,19 @@
-//! What stands in the log: the records of `<pipeline>.transactions`, major version 1.
+//! What stands in the log: the records of `<pipeline>.transactions` and `<pipeline>.snapshot`,
+//! major version 1.
 //!
 //! Every kind of the major version is here, produced yet or not, so that a reader of this version
 //! can tell what it may pass over from what must stop it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
 use crate::{Position, TableId, TableName, Value};
 
-/// A record of the transaction stream.
+/// A record of the transaction or a snapshot stream.
+///
+/// Numbers that are unsigned here are Avro `long`s: at most `i64::MAX`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record<'a> {
     /// Identity of the log, made when the log was; a reader halts on another one.
@@ -54,6 +58,9 @@ pub enum Body<'a> {
         /// Its name.
         name: String,
     },
+    /// Rows of a chunk; in a snapshot stream only. Not part of the order: its record repeats the
+    /// position, `after` and time of the chunk's begin.
+    ChunkRows(ChunkRows<'a>),
 }
 
 /// The source's own row for a position at which nothing was captured.
@@ -123,7 +130,7 @@ pub struct Part<'a> {
     /// The value's number within its transaction.
     pub id: u32,
     /// The bytes.
-    pub data: std::borrow::Cow<'a, [u8]>,
+    pub data: Cow<'a, [u8]>,
 }
 
 /// Operations on rows.
@@ -158,7 +165,7 @@ pub struct Change<'a> {
     /// What happened.
     pub operation: Operation,
     /// For an update: bit `i % 8` of byte `i / 8` says that column `i` was set. Empty otherwise.
-    pub changed: std::borrow::Cow<'a, [u8]>,
+    pub changed: Cow<'a, [u8]>,
     /// The row before.
     pub before: Before<'a>,
     /// The row after, in column order; empty for deletes and truncates.
@@ -232,4 +239,105 @@ pub struct ChunkEnd {
     pub offsets: Option<(u64, u64)>,
     /// Rows.
     pub rows: u64,
+}
+
+/// Some of the rows of a chunk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChunkRows<'a> {
+    /// The load it belongs to.
+    pub load: Uuid,
+    /// Number of the chunk within the load.
+    pub chunk: u32,
+    /// Table version being loaded.
+    pub table: TableId,
+    /// Number of this record within the chunk, from 0.
+    pub index: u32,
+    /// Pieces of long values, ahead of the rows that name them; ids are counted per chunk.
+    pub parts: Vec<Part<'a>>,
+    /// The rows, in column order.
+    pub rows: Vec<Vec<Value<'a>>>,
+}
+
+impl Record<'_> {
+    /// The same record, owning its bytes.
+    pub fn into_owned(self) -> Record<'static> {
+        Record { body: self.body.into_owned(), ..self }
+    }
+}
+
+impl Body<'_> {
+    /// The same body, owning its bytes.
+    pub fn into_owned(self) -> Body<'static> {
+        match self {
+            Body::Fragment(v) => Body::Fragment(v.into_owned()),
+            Body::Progress(v) => Body::Progress(v),
+            Body::Epoch(v) => Body::Epoch(v),
+            Body::Timeline(v) => Body::Timeline(v),
+            Body::SchemaChange(v) => Body::SchemaChange(v),
+            Body::ChunkBegin(v) => Body::ChunkBegin(v),
+            Body::ChunkEnd(v) => Body::ChunkEnd(v),
+            Body::Marker { name } => Body::Marker { name },
+            Body::ChunkRows(v) => Body::ChunkRows(v.into_owned()),
+        }
+    }
+}
+
+impl Fragment<'_> {
+    /// The same fragment, owning its bytes.
+    pub fn into_owned(self) -> Fragment<'static> {
+        Fragment {
+            boundary: self.boundary,
+            transaction_id: self.transaction_id,
+            source_time: self.source_time,
+            index: self.index,
+            last: self.last,
+            changes_before: self.changes_before,
+            totals: self.totals,
+            parts: self.parts.into_iter().map(Part::into_owned).collect(),
+            changes: self.changes.into_iter().map(Change::into_owned).collect(),
+        }
+    }
+}
+
+impl ChunkRows<'_> {
+    /// The same rows, owning their bytes.
+    pub fn into_owned(self) -> ChunkRows<'static> {
+        ChunkRows {
+            load: self.load,
+            chunk: self.chunk,
+            table: self.table,
+            index: self.index,
+            parts: self.parts.into_iter().map(Part::into_owned).collect(),
+            rows: self.rows.into_iter().map(own_row).collect(),
+        }
+    }
+}
+
+impl Part<'_> {
+    /// The same part, owning its bytes.
+    pub fn into_owned(self) -> Part<'static> {
+        Part { id: self.id, data: Cow::Owned(self.data.into_owned()) }
+    }
+}
+
+impl Change<'_> {
+    /// The same change, owning its bytes.
+    pub fn into_owned(self) -> Change<'static> {
+        Change {
+            table: self.table,
+            operation: self.operation,
+            changed: Cow::Owned(self.changed.into_owned()),
+            before: match self.before {
+                Before::None => Before::None,
+                Before::Key(row) => Before::Key(own_row(row)),
+                Before::Full(row) => Before::Full(own_row(row)),
+            },
+            after: own_row(self.after),
+            attributes: self.attributes,
+        }
+    }
+}
+
+fn own_row(row: Vec<Value<'_>>) -> Vec<Value<'static>> {
+    row.into_iter().map(Value::into_owned).collect()
 }
