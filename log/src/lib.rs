@@ -3,21 +3,45 @@
 //! Three streams to a pipeline: *transactions* (one partition, the total order), *snapshot* (many
 //! partitions, rows of full loads) and *schemas* (compacted: table versions, writers' schemas,
 //! positions, the log's identity). Two implementations with the same semantics and the same tests:
-//! Kafka and the embedded log; `open` makes the one that is configured.
-//! `Schemas` is the readers' view of the schemas stream.
+//! Kafka and the [embedded log](embedded); [`open`] makes the one that is configured.
+//! [`Schemas`] is the readers' view of the schemas stream.
 //!
 //! Along the transactions stream (epoch, position) never decreases, and neither does time: that is
 //! the writers' duty, and what [seeking](Reader::seek) and finding the [`Tail`] rely on.
 
+pub mod embedded;
+mod failures;
+mod limits;
+mod schemas;
+mod search;
+mod tail;
+
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lockstep_common::{Failure, Position};
+use lockstep_common::{Failure, Position, config};
 use uuid::Uuid;
+
+pub use schemas::Schemas;
 
 /// Partitions of a snapshot stream that Lockstep creates.
 pub const SNAPSHOT_PARTITIONS: u32 = 4;
+
+/// Opens the configured log of `pipeline`.
+///
+/// # Errors
+/// `Halt` when the configuration asks for what cannot be, or when another process holds an embedded
+/// log. A Kafka that is away is no error here: the calls on the log say so.
+pub async fn open(config: &config::Log, pipeline: &str) -> Result<Arc<dyn Log>, Failure> {
+    match config {
+        config::Log::Kafka(_) => Err(Failure::halt("log.kafka", "no Kafka log in this build", "")),
+        config::Log::Embedded(embedded) => {
+            Ok(Arc::new(embedded::EmbeddedLog::open(embedded, pipeline).await?))
+        }
+    }
+}
 
 /// A stream of a pipeline's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,0 +1,404 @@
+//! The RocksDB directory under the embedded log: the only file that names RocksDB.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use lockstep_common::Failure;
+use rocksdb::{
+    DB, DBCompressionType, DBRecoveryMode, Options, ReadOptions, WriteBatch, WriteOptions,
+};
+use tokio::sync::watch;
+
+use super::layout;
+use crate::failures::{missing, outside, untrimmable};
+use crate::{Bounds, Entry, Item, SNAPSHOT_PARTITIONS, Stream};
+
+/// What may wait in memory and in the WAL; also what a start after a crash has to replay.
+const MEMTABLE_BYTES: usize = 32 << 20;
+/// Retention is looked at no more often than this.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The committed bounds of every stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Streams {
+    transactions: Bounds,
+    schemas: Bounds,
+    snapshot: [Bounds; SNAPSHOT_PARTITIONS as usize],
+}
+
+impl Streams {
+    fn all() -> impl Iterator<Item = Stream> {
+        let snapshots = (0..SNAPSHOT_PARTITIONS).map(Stream::Snapshot);
+        [Stream::Transactions, Stream::Schemas].into_iter().chain(snapshots)
+    }
+
+    fn slot(&mut self, stream: Stream) -> Result<&mut Bounds, Failure> {
+        let slot = match stream {
+            Stream::Transactions => Some(&mut self.transactions),
+            Stream::Schemas => Some(&mut self.schemas),
+            Stream::Snapshot(partition) => {
+                usize::try_from(partition).ok().and_then(|p| self.snapshot.get_mut(p))
+            }
+        };
+        slot.ok_or_else(|| {
+            Failure::halt(
+                "log.no_stream",
+                format!("the embedded log has no stream {stream}"),
+                format!("its snapshot stream has {SNAPSHOT_PARTITIONS} partitions"),
+            )
+        })
+    }
+
+    pub(super) fn bounds(mut self, stream: Stream) -> Result<Bounds, Failure> {
+        self.slot(stream).copied()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Store {
+    db: DB,
+    retention: Option<Duration>,
+    state: Mutex<State>,
+    committed: watch::Sender<Streams>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Of the youngest writer.
+    generation: u64,
+    /// A write failed: what is on disk is known only after a new start.
+    failed: bool,
+    /// Where each key of the schemas stream stands.
+    schemas: HashMap<Bytes, u64>,
+    retention_checked: Option<Instant>,
+}
+
+impl Store {
+    pub(super) fn open(
+        path: &Path,
+        pipeline: &str,
+        retention: Option<Duration>,
+    ) -> Result<Self, Failure> {
+        let db = DB::open(&options(), path).map_err(|error| open_failure(path, error))?;
+        check_identity(&db, path, pipeline)?;
+        let empty = Bounds { first: 0, end: 0 };
+        let mut streams = Streams {
+            transactions: empty,
+            schemas: empty,
+            snapshot: [empty; SNAPSHOT_PARTITIONS as usize],
+        };
+        for stream in Streams::all() {
+            if let Some(value) = db.get_pinned(layout::bounds_key(stream)).map_err(failed)? {
+                *streams.slot(stream)? = layout::decode_bounds(&value)?;
+            }
+        }
+        let state = State {
+            generation: 0,
+            failed: false,
+            schemas: HashMap::new(),
+            retention_checked: None,
+        };
+        let (committed, _) = watch::channel(streams);
+        let store = Store { db, retention, state: Mutex::new(state), committed };
+        store.index_schemas()?;
+        Ok(store)
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Streams> {
+        self.committed.subscribe()
+    }
+
+    pub(super) fn bounds(&self, stream: Stream) -> Result<Bounds, Failure> {
+        let streams = *self.committed.borrow();
+        streams.bounds(stream)
+    }
+
+    /// Makes the caller's the only generation that may commit.
+    pub(super) fn take_over(&self) -> u64 {
+        let mut state = self.lock();
+        state.generation += 1;
+        state.generation
+    }
+
+    /// # Errors
+    /// `Fenced` when a younger writer took over.
+    pub(super) fn check_generation(&self, generation: u64) -> Result<(), Failure> {
+        self.lock().check(generation)
+    }
+
+    /// Writes `entries` durably as one batch, then shows them to the readers.
+    pub(super) fn commit(&self, generation: u64, entries: &[Entry]) -> Result<(), Failure> {
+        let mut state = self.lock();
+        state.check(generation)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut streams = *self.committed.borrow();
+        let mut batch = WriteBatch::default();
+        let mut keyed: HashMap<&Bytes, u64> = HashMap::new();
+        let now = now_millis();
+        for entry in entries {
+            let bounds = streams.slot(entry.stream)?;
+            let offset = bounds.end;
+            bounds.end += 1;
+            let key_len = entry.key.as_ref().map_or(Ok(0), |key| u32::try_from(key.len()));
+            let key_len = key_len.map_err(|_| layout::damaged("a key of 4 GiB"))?;
+            let value = layout::encode_value(entry, key_len, now);
+            batch.put(layout::record_key(entry.stream, offset), value);
+            let key = entry.key.as_ref().filter(|_| entry.stream == Stream::Schemas);
+            if let Some(key) = key {
+                let older = keyed.insert(key, offset).or_else(|| state.schemas.get(key).copied());
+                if let Some(older) = older {
+                    batch.delete(layout::record_key(Stream::Schemas, older));
+                }
+            }
+        }
+        self.publish(&mut state, streams, batch)?;
+        for (key, offset) in keyed {
+            state.schemas.insert(key.clone(), offset);
+        }
+        self.retain(&mut state)
+    }
+
+    /// Up to `max_bytes` of payload (but one record at least, if there is one) from the records in
+    /// `[from, end)`.
+    pub(super) fn read(
+        &self,
+        stream: Stream,
+        from: u64,
+        end: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<Item>, Failure> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(layout::record_key(stream, end));
+        let mut cursor = self.db.raw_iterator_opt(options);
+        cursor.seek(layout::record_key(stream, from));
+        let mut items = Vec::new();
+        let mut bytes = 0;
+        while let Some((key, value)) = cursor.item() {
+            let item = layout::decode_item(key, value)?;
+            if items.is_empty() && stream != Stream::Schemas && item.offset != from {
+                return Err(missing(stream, from, Bounds { first: item.offset, end }));
+            }
+            bytes += item.payload.len();
+            items.push(item);
+            if bytes >= max_bytes {
+                break;
+            }
+            cursor.next();
+        }
+        cursor.status().map_err(failed)?;
+        if items.is_empty() && from < end && stream != Stream::Schemas {
+            return Err(missing(stream, from, self.bounds(stream)?));
+        }
+        Ok(items)
+    }
+
+    /// Removes the records of `stream` below `offset`.
+    pub(super) fn trim(&self, stream: Stream, offset: u64) -> Result<(), Failure> {
+        let mut state = self.lock();
+        let bounds = self.bounds(stream)?;
+        if stream == Stream::Schemas {
+            return Err(untrimmable());
+        }
+        if !(bounds.first..=bounds.end).contains(&offset) {
+            return Err(outside(stream, offset, bounds));
+        }
+        self.trim_locked(&mut state, stream, offset)
+    }
+
+    fn trim_locked(&self, state: &mut State, stream: Stream, to: u64) -> Result<(), Failure> {
+        let mut streams = *self.committed.borrow();
+        let bounds = streams.slot(stream)?;
+        let from = layout::record_key(stream, bounds.first);
+        let to_key = layout::record_key(stream, to);
+        bounds.first = to;
+        let mut batch = WriteBatch::default();
+        batch.delete_range(from, to_key);
+        self.publish(state, streams, batch)?;
+        // Whole files go at once; what is left of the range goes with the next compactions.
+        self.db.delete_file_in_range(from, to_key).map_err(failed)
+    }
+
+    /// Removes what is older than the retention, by the time it was appended.
+    fn retain(&self, state: &mut State) -> Result<(), Failure> {
+        let Some(retention) = self.retention else { return Ok(()) };
+        let interval = RETENTION_INTERVAL.min(retention / 2);
+        if state.retention_checked.is_some_and(|at| at.elapsed() < interval) {
+            return Ok(());
+        }
+        state.retention_checked = Some(Instant::now());
+        let age = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        let cutoff = now_millis().saturating_sub(age);
+        for stream in Streams::all().filter(|stream| *stream != Stream::Schemas) {
+            let bounds = self.bounds(stream)?;
+            let keep_from = self.first_appended_at(stream, bounds, cutoff)?;
+            if keep_from > bounds.first {
+                tracing::info!(%stream, from = bounds.first, to = keep_from, "retention trims the log");
+                self.trim_locked(state, stream, keep_from)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn first_appended_at(
+        &self,
+        stream: Stream,
+        bounds: Bounds,
+        cutoff: i64,
+    ) -> Result<u64, Failure> {
+        let (mut low, mut high) = (bounds.first, bounds.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let key = layout::record_key(stream, middle);
+            let value = self.db.get_pinned(key).map_err(failed)?;
+            let value =
+                value.ok_or_else(|| layout::damaged("a record within the bounds is gone"))?;
+            if layout::appended(&value)? < cutoff {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// Writes `batch` with the new bounds, synced, and only then makes them the committed ones.
+    fn publish(
+        &self,
+        state: &mut State,
+        streams: Streams,
+        mut batch: WriteBatch,
+    ) -> Result<(), Failure> {
+        if state.failed {
+            return Err(unusable("an earlier write failed"));
+        }
+        let before = *self.committed.borrow();
+        for stream in Streams::all() {
+            let bounds = streams.bounds(stream)?;
+            if before.bounds(stream)? != bounds {
+                batch.put(layout::bounds_key(stream), layout::encode_bounds(bounds));
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        if let Err(error) = self.db.write_opt(batch, &options) {
+            state.failed = true;
+            return Err(unusable("a write failed").with_source(error));
+        }
+        self.committed.send_replace(streams);
+        Ok(())
+    }
+
+    fn index_schemas(&self) -> Result<(), Failure> {
+        let bounds = self.bounds(Stream::Schemas)?;
+        let items = self.read(Stream::Schemas, bounds.first, bounds.end, usize::MAX)?;
+        let mut state = self.lock();
+        for item in items {
+            if let Some(key) = item.key {
+                state.schemas.insert(key, item.offset);
+            }
+        }
+        Ok(())
+    }
+
+    /// The state is consistent whenever the lock is free: a panic cannot leave it half changed.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn check(&self, generation: u64) -> Result<(), Failure> {
+        if generation == self.generation {
+            return Ok(());
+        }
+        Err(Failure::fenced("log.fenced", "another writer of this embedded log took over"))
+    }
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_write_buffer_size(MEMTABLE_BYTES);
+    options.set_max_write_buffer_number(3);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_bytes_per_sync(1 << 20);
+    options.set_max_open_files(256);
+    options.set_keep_log_file_num(4);
+    // Every commit is synced, so that only the tail of the WAL can be torn; anything else is damage.
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options
+}
+
+/// Refuses a directory of another format or pipeline; marks a new one.
+fn check_identity(db: &DB, path: &Path, pipeline: &str) -> Result<(), Failure> {
+    let path = path.display();
+    let format = db.get(layout::FORMAT_KEY).map_err(failed)?;
+    let name = db.get(layout::PIPELINE_KEY).map_err(failed)?;
+    match (format.as_deref(), name) {
+        (None, None) => {
+            let mut batch = WriteBatch::default();
+            batch.put(layout::FORMAT_KEY, [layout::FORMAT]);
+            batch.put(layout::PIPELINE_KEY, pipeline);
+            let mut options = WriteOptions::default();
+            options.set_sync(true);
+            db.write_opt(batch, &options).map_err(failed)
+        }
+        (Some([layout::FORMAT]), Some(name)) if name == pipeline.as_bytes() => Ok(()),
+        (Some([layout::FORMAT]), Some(name)) => Err(Failure::halt(
+            "log.other_pipeline",
+            format!(
+                "{path} holds the log of pipeline `{}`, not of `{pipeline}`",
+                String::from_utf8_lossy(&name)
+            ),
+            "give each pipeline its own [log] path",
+        )),
+        (format, _) => Err(Failure::halt(
+            "log.format",
+            format!(
+                "{path} has the format {format:?}; this version reads format {}",
+                layout::FORMAT
+            ),
+            "use the version of Lockstep that wrote it, or another directory",
+        )),
+    }
+}
+
+fn open_failure(path: &Path, error: rocksdb::Error) -> Failure {
+    let shown = path.display();
+    let failure = if error.as_ref().contains("LOCK") {
+        Failure::halt(
+            "log.locked",
+            format!("another process holds the embedded log in {shown}"),
+            "an embedded log belongs to one `lockstep run`; stop the other one, or use Kafka",
+        )
+    } else {
+        Failure::halt(
+            "log.open",
+            format!("cannot open the embedded log in {shown}"),
+            "check the directory's rights and disk; if it is damaged, restore it",
+        )
+    };
+    failure.with_source(error)
+}
+
+fn failed(error: rocksdb::Error) -> Failure {
+    unusable("its storage failed").with_source(error)
+}
+
+fn unusable(what: &str) -> Failure {
+    Failure::halt(
+        "log.storage",
+        format!("the embedded log cannot go on: {what}"),
+        "check the disk (space, rights, health) and start again",
+    )
+}
+
+fn now_millis() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

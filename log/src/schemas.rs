@@ -1,0 +1,170 @@
+//! The readers' view of the schemas stream: table versions and writers' schemas by id.
+//!
+//! A writer commits an entry in an earlier log transaction than its first use, but a Kafka
+//! transaction becomes visible partition by partition: a reader may meet an id a moment before its
+//! entry. So an unknown id makes this read on, for a bounded time, before it is an error.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_common::codec::{DecodeError, Decoder, RECORD_FINGERPRINT};
+use lockstep_common::entry::{EntryKey, SchemaEntry};
+use lockstep_common::{Failure, TableId, TableVersion};
+use tokio::time::Instant;
+
+use crate::{Batch, Item, Log, Reader, Stream};
+
+/// How long an id may be ahead of its entry.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Table versions and writers' schemas of one log.
+pub struct Schemas {
+    reader: Box<dyn Reader>,
+    decoder: Decoder,
+    /// Fingerprints `decoder` knows beside our own.
+    writers: HashSet<u64>,
+    tables: HashMap<TableId, Arc<TableVersion>>,
+    /// Table entries of writers whose schema comes later in the stream.
+    undecoded: HashMap<TableId, Item>,
+    next_offset: u64,
+}
+
+impl Schemas {
+    /// Reads the schemas stream of `log` up to now.
+    ///
+    /// # Errors
+    /// As [`Log::reader`] and [`Reader::read`]; `Halt` for an entry that cannot be read.
+    pub async fn open(log: &dyn Log) -> Result<Self, Failure> {
+        let mut schemas = Schemas {
+            reader: log.reader(Stream::Schemas).await?,
+            decoder: Decoder::new(),
+            writers: HashSet::from([RECORD_FINGERPRINT]),
+            tables: HashMap::new(),
+            undecoded: HashMap::new(),
+            next_offset: 0,
+        };
+        while schemas.read_on().await? {}
+        Ok(schemas)
+    }
+
+    /// The table version with this id; reads on for up to ten seconds when it is not known yet.
+    ///
+    /// # Errors
+    /// `Halt` when it does not appear; `Retry` when the log is away.
+    pub async fn table(&mut self, id: TableId) -> Result<Arc<TableVersion>, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(version) = self.tables.get(&id) {
+                return Ok(version.clone());
+            }
+            self.read_on_until(deadline, format_args!("table version {id}")).await?;
+        }
+    }
+
+    /// The decoder, knowing the writer's schema with this fingerprint: what to call after
+    /// [`DecodeError::UnknownSchema`]. Reads on as [`Schemas::table`] does.
+    ///
+    /// # Errors
+    /// As [`Schemas::table`].
+    pub async fn writer_schema(&mut self, fingerprint: u64) -> Result<&Decoder, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.writers.contains(&fingerprint) {
+            let what = format_args!("writer's schema {fingerprint:016x}");
+            self.read_on_until(deadline, what).await?;
+        }
+        Ok(&self.decoder)
+    }
+
+    /// The decoder as it is now.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The table versions known now.
+    pub fn tables(&self) -> impl Iterator<Item = (TableId, &Arc<TableVersion>)> {
+        self.tables.iter().map(|(id, version)| (*id, version))
+    }
+
+    async fn read_on_until(
+        &mut self,
+        deadline: Instant,
+        what: std::fmt::Arguments<'_>,
+    ) -> Result<(), Failure> {
+        match tokio::time::timeout_at(deadline, self.read_on()).await {
+            Ok(read) => read.map(drop),
+            Err(_) => Err(Failure::halt(
+                "log.unknown_id",
+                format!(
+                    "{what} is used in the log but is not in its schemas stream, read up to \
+                     offset {} for {} s",
+                    self.next_offset,
+                    PATIENCE.as_secs()
+                ),
+                "the schemas stream lost entries: check that it is compacted and was never emptied",
+            )),
+        }
+    }
+
+    /// One read; `false` when there is nothing more now. Cancel-safe, as the reader is.
+    async fn read_on(&mut self) -> Result<bool, Failure> {
+        match self.reader.read().await? {
+            Batch::Items(items) => {
+                for item in items {
+                    self.next_offset = item.offset + 1;
+                    self.take(item)?;
+                }
+                self.decode_rest()?;
+                Ok(true)
+            }
+            Batch::CaughtUp { next_offset } => {
+                self.next_offset = next_offset;
+                Ok(false)
+            }
+        }
+    }
+
+    fn take(&mut self, item: Item) -> Result<(), Failure> {
+        match item.key.as_deref().and_then(EntryKey::parse) {
+            Some(EntryKey::WriterSchema(_)) => {
+                match SchemaEntry::decode(&item.payload, &self.decoder)? {
+                    SchemaEntry::WriterSchema { fingerprint, json } => {
+                        self.decoder.add(fingerprint, &json)?;
+                        self.writers.insert(fingerprint);
+                    }
+                    _ => return Err(misplaced(&item)),
+                }
+            }
+            Some(EntryKey::Table(id)) => {
+                self.undecoded.insert(id, item);
+            }
+            Some(EntryKey::Log | EntryKey::Position) | None => {}
+        }
+        Ok(())
+    }
+
+    fn decode_rest(&mut self) -> Result<(), Failure> {
+        for (id, item) in std::mem::take(&mut self.undecoded) {
+            match SchemaEntry::decode(&item.payload, &self.decoder) {
+                Ok(SchemaEntry::Table(version)) => {
+                    self.tables.insert(id, Arc::new(version));
+                }
+                Ok(_) => return Err(misplaced(&item)),
+                Err(DecodeError::UnknownSchema(_)) => {
+                    self.undecoded.insert(id, item);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An entry under another kind's key.
+fn misplaced(item: &Item) -> Failure {
+    Failure::halt(
+        "log.corrupt_record",
+        format!("the schemas entry at offset {} is not what its key says", item.offset),
+        "something else wrote to the log",
+    )
+}
