@@ -24,9 +24,10 @@ pub struct Column {
 pub struct Param {
     /// Name with its `@`, or empty.
     pub name: String,
-    /// Type as sent.
+    /// In a [`Request::Statement`] the type the statement's parameter list declares, to which the
+    /// engine converts `value`; in a [`Request::Procedure`] the type as sent.
     pub ty: SqlType,
-    /// Value.
+    /// Value as sent.
     pub value: Value,
     /// Passed by reference (OUTPUT).
     pub output: bool,
@@ -95,6 +96,24 @@ pub enum IsolationLevel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cancelled;
 
+/// What kind of statement a row count belongs to (the CurCmd of a DONE token).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StatementKind {
+    /// SELECT
+    Select,
+    /// INSERT
+    Insert,
+    /// UPDATE
+    Update,
+    /// DELETE
+    Delete,
+    /// MERGE
+    Merge,
+    /// Anything else.
+    #[default]
+    Other,
+}
+
 /// Changes of session state that the client is told of (ENVCHANGE).
 #[derive(Clone, Debug, PartialEq)]
 pub enum EnvChange {
@@ -125,6 +144,14 @@ pub trait ResultSink {
     fn message(&mut self, message: &SqlError) -> Result<(), Cancelled>;
     /// A change of session state.
     fn env_change(&mut self, change: &EnvChange) -> Result<(), Cancelled>;
+    /// Says what kind of statement the next [`done`](Self::done) ends.
+    fn statement(&mut self, kind: StatementKind) {
+        let _ = kind;
+    }
+    /// Whether the request is to stop: for loops and waits that produce nothing for a while.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
     /// A procedure's return status.
     fn return_status(&mut self, status: i32) -> Result<(), Cancelled>;
     /// An OUTPUT parameter's value.

@@ -4,8 +4,10 @@ mod boundary;
 pub mod cdc;
 pub mod engine;
 mod error;
-mod sql_type;
+pub mod product;
+pub(crate) mod sql_type;
 pub mod storage;
+pub mod tds;
 mod value;
 
 pub use boundary::*;

@@ -1,0 +1,30 @@
+//! What the wire needs of the server behind it.
+
+use crate::{Cancelled, Request, ResultSink, SqlError};
+
+/// Who wants to log in, and where to.
+pub(super) struct Credentials {
+    pub user: String,
+    pub password: String,
+    /// Empty for the login's default database.
+    pub database: String,
+}
+
+/// A server that lets clients in.
+pub(super) trait Backend: Send + Sync + 'static {
+    /// # Errors
+    /// 18456 for a wrong name or password, 4060 for a database that cannot be opened.
+    fn login(&self, credentials: &Credentials) -> Result<Box<dyn Session>, SqlError>;
+}
+
+/// A client's session. Dropping it rolls back what is open.
+pub(super) trait Session: Send + 'static {
+    /// The server process id.
+    fn id(&self) -> u16;
+    /// The current database.
+    fn database(&self) -> String;
+    /// Runs a request. What fails in it is told to the sink.
+    fn execute(&mut self, request: Request, sink: &mut dyn ResultSink) -> Result<(), Cancelled>;
+    /// Makes the session as it was after login, but for the open transaction where that is kept.
+    fn reset(&mut self, keep_transaction: bool);
+}
