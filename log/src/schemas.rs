@@ -58,7 +58,7 @@ impl Schemas {
             if let Some(version) = self.tables.get(&id) {
                 return Ok(version.clone());
             }
-            self.read_on_until(deadline, format_args!("table version {id}")).await?;
+            self.read_on_until(deadline, &format!("table version {id}")).await?;
         }
     }
 
@@ -70,8 +70,8 @@ impl Schemas {
     pub async fn writer_schema(&mut self, fingerprint: u64) -> Result<&Decoder, Failure> {
         let deadline = Instant::now() + PATIENCE;
         while !self.writers.contains(&fingerprint) {
-            let what = format_args!("writer's schema {fingerprint:016x}");
-            self.read_on_until(deadline, what).await?;
+            let what = format!("writer's schema {fingerprint:016x}");
+            self.read_on_until(deadline, &what).await?;
         }
         Ok(&self.decoder)
     }
@@ -89,7 +89,7 @@ impl Schemas {
     async fn read_on_until(
         &mut self,
         deadline: Instant,
-        what: std::fmt::Arguments<'_>,
+        what: &str,
     ) -> Result<(), Failure> {
         match tokio::time::timeout_at(deadline, self.read_on()).await {
             Ok(read) => read.map(drop),

@@ -1,0 +1,1 @@
+//! What only the embedded log has: one process, one directory, crashes.
