@@ -86,9 +86,9 @@ impl EntryKey {
 
     /// Reads a key; `None` for one of a later version, to be passed over.
     pub fn parse(key: &[u8]) -> Option<Self> {
-        let hex = |digits: &str| match digits.len() {
-            16 => u64::from_str_radix(digits, 16).ok(),
-            _ => None,
+        let hex = |digits: &str| {
+            let well_formed = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+            well_formed.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
         };
         match std::str::from_utf8(key).ok()? {
             "log" => Some(EntryKey::Log),

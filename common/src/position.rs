@@ -134,7 +134,7 @@ impl FromStr for Position {
 fn parse(text: &str) -> Option<Position> {
     let (timeline, source) = text.split_once('/')?;
     let digits: Vec<u8> = source.bytes().filter(|b| *b != b':').collect();
-    if digits.len() % 2 != 0 || !digits.iter().all(u8::is_ascii_hexdigit) {
+    if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
     let bytes: Option<Vec<u8>> = digits

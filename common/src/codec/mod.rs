@@ -54,11 +54,11 @@ pub struct Header {
 
 impl Header {
     /// Whether `position` is reached with this record: what comes next has it as its `after`.
-    /// True of the last fragment of a transaction and of progress.
+    /// True of the last fragment of a transaction, of progress and of a new timeline.
     pub fn completes(&self) -> bool {
         match self.kind {
             Kind::Fragment => self.fragment.is_some_and(|f| f.last),
-            Kind::Progress => true,
+            Kind::Progress | Kind::Timeline => true,
             _ => false,
         }
     }
