@@ -67,8 +67,7 @@ pub struct Parameter {
 }
 
 /// A system procedure.
-pub struct Procedure {
-}
+pub struct Procedure {}
 
 impl Procedure {
     /// Its parameters, in order.
@@ -100,8 +99,7 @@ pub fn procedure(name: &str) -> Option<&'static Procedure> {
 }
 
 /// A scalar system function.
-pub struct ScalarFunction {
-}
+pub struct ScalarFunction {}
 
 impl ScalarFunction {
     /// Its parameters.
@@ -158,4 +156,27 @@ impl TableFunction {
 pub fn table_function(context: &mut Context<'_>, name: &str) -> Option<TableFunction> {
     let _ = (context, name);
     None
+}
+
+use crate::storage::Database;
+/// Jobs.
+#[derive(Default)]
+pub struct Server {}
+impl Server {
+    /// x
+    pub fn start(_: &Arc<Storage>) {}
+    /// x
+    pub fn stop_capture(&self, _: &Arc<Database>) {}
+    /// x
+    pub fn start_capture(_: &Arc<Storage>, _: &Arc<Database>) {}
+    /// x
+    pub fn shutdown(&self, _: &Storage) {}
+}
+/// x
+pub fn forget_jobs(_: &Storage, _: i32) -> Result<(), SqlError> {
+    Ok(())
+}
+/// x
+pub fn drop_database_cdc(_: &Arc<Database>) -> Result<(), SqlError> {
+    Ok(())
 }

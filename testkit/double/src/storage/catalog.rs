@@ -197,13 +197,17 @@ pub struct TableDef {
     pub modify_date: Micros,
     /// `is_ms_shipped`
     pub ms_shipped: bool,
-    /// `is_tracked_by_cdc`
-    pub tracked_by_cdc: bool,
+    /// Change tables of the capture instances that record this table's changes; kept by `cdc`.
+    pub captures: Vec<ObjectId>,
 }
 
 impl TableDef {
     /// A definition for [`Txn::create_table`](super::Txn::create_table).
-    pub fn new(schema: impl Into<String>, name: impl Into<String>, columns: Vec<ColumnDef>) -> TableDef {
+    pub fn new(
+        schema: impl Into<String>,
+        name: impl Into<String>,
+        columns: Vec<ColumnDef>,
+    ) -> TableDef {
         TableDef {
             id: 0,
             schema: schema.into(),
@@ -216,7 +220,7 @@ impl TableDef {
             create_date: 0,
             modify_date: 0,
             ms_shipped: false,
-            tracked_by_cdc: false,
+            captures: Vec::new(),
         }
     }
 
@@ -224,7 +228,14 @@ impl TableDef {
     ///
     /// # Panics
     /// If a column does not exist; for definitions written in code.
-    pub fn with_index(mut self, name: &str, kind: IndexKind, unique: bool, clustered: bool, columns: &[&str]) -> TableDef {
+    pub fn with_index(
+        mut self,
+        name: &str,
+        kind: IndexKind,
+        unique: bool,
+        clustered: bool,
+        columns: &[&str],
+    ) -> TableDef {
         // Columns of a new definition have no id yet; they will be numbered in order.
         for (at, column) in self.columns.iter_mut().enumerate() {
             if column.id == 0 {
@@ -234,7 +245,10 @@ impl TableDef {
         let keys = columns
             .iter()
             .map(|name| IndexColumn {
-                column: self.column(name).expect("index columns exist in definitions written in code").id,
+                column: self
+                    .column(name)
+                    .expect("index columns exist in definitions written in code")
+                    .id,
                 descending: false,
             })
             .collect();
@@ -286,6 +300,16 @@ impl TableDef {
         index.keys.iter().filter_map(|key| self.position_of(key.column)).collect()
     }
 
+    /// `is_tracked_by_cdc`
+    pub fn tracked_by_cdc(&self) -> bool {
+        !self.captures.is_empty()
+    }
+
+    /// Whether this is its name.
+    pub fn is_named(&self, schema: &str, name: &str) -> bool {
+        same_name(&self.schema, schema) && same_name(&self.name, name)
+    }
+
     /// `schema.name`
     pub fn full_name(&self) -> String {
         format!("{}.{}", self.schema, self.name)
@@ -294,7 +318,8 @@ impl TableDef {
 
 /// Whether two identifiers are the same under the catalogue's collation.
 pub fn same_name(left: &str, right: &str) -> bool {
-    left == right || left.to_lowercase() == right.to_lowercase()
+    left.eq_ignore_ascii_case(right)
+        || (!left.is_ascii() && !right.is_ascii() && left.to_lowercase() == right.to_lowercase())
 }
 
 /// Error 208.

@@ -37,7 +37,12 @@ pub struct Clock {
 impl Default for Clock {
     fn default() -> Self {
         Clock {
-            reading: Mutex::new(Reading { offset: 0, frozen: None, utc_offset_minutes: 0, generation: 0 }),
+            reading: Mutex::new(Reading {
+                offset: 0,
+                frozen: None,
+                utc_offset_minutes: 0,
+                generation: 0,
+            }),
             changed: Condvar::new(),
         }
     }

@@ -3,11 +3,13 @@
 
 use std::fmt;
 
-use crate::{SqlError, Value};
+use crate::Value;
 
 /// Bytes of one virtual log file; the block field is an offset in units of 512 bytes, so a file
 /// of this size rolls over after 16,384 sectors.
 const SECTORS_PER_VLF: u32 = 16_384;
+/// A log block holds at most 60 KiB.
+const BLOCK_BYTES: u32 = 60 * 1024;
 /// Slots a block may carry before it is closed for its size.
 const SLOTS_PER_BLOCK: u16 = 400;
 
@@ -132,20 +134,15 @@ impl LsnAllocator {
         next
     }
 
-    /// The LSN of the next record, of about `bytes` bytes.
-    ///
-    /// # Errors
-    /// 9002 when the VLF numbers are used up.
-    pub fn next(&mut self, bytes: u32) -> Result<Lsn, SqlError> {
-        if self.slot >= SLOTS_PER_BLOCK || self.bytes > 60 * 1024 {
+    /// The LSN of the next record, of about `bytes` bytes. (2^32 virtual log files are 32 PiB of
+    /// log: they do not run out.)
+    pub fn next(&mut self, bytes: u32) -> Lsn {
+        if self.slot >= SLOTS_PER_BLOCK || self.bytes > BLOCK_BYTES {
             self.close_block();
         }
-        if self.vlf == u32::MAX {
-            return Err(SqlError::new(9002, 17, 2, "The transaction log for the database is full."));
-        }
         self.slot += 1;
-        self.bytes = self.bytes.saturating_add(bytes.max(16));
-        Ok(Lsn::new(self.vlf, self.block, self.slot))
+        self.bytes = self.bytes.saturating_add(bytes.clamp(16, BLOCK_BYTES));
+        Lsn::new(self.vlf, self.block, self.slot)
     }
 
     /// Closes the open block; the next record starts another one.
@@ -157,7 +154,7 @@ impl LsnAllocator {
         self.slot = 0;
         self.bytes = 0;
         if self.block >= SECTORS_PER_VLF {
-            self.vlf = self.vlf.saturating_add(1);
+            self.vlf += 1;
             self.block = 0x10;
         }
     }

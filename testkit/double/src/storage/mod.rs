@@ -36,15 +36,28 @@
 
 mod catalog;
 mod clock;
+mod codec;
 mod database;
+mod ddl;
+mod faults;
+mod image;
+mod locks;
+mod log;
 mod lsn;
 mod scan;
 mod server;
+mod state;
+mod table;
 mod txn;
+mod wal;
+mod write;
 
 pub use catalog::*;
 pub use clock::{Clock, Micros, datetime, datetime2};
 pub use database::{Database, DatabaseInfo};
+pub use ddl::Rewrite;
+pub use faults::Injection;
+pub use log::{Change, LogRecord, LoggedTxn};
 pub use lsn::{Lsn, LsnAllocator};
 pub use scan::{Direction, KeyRange, RowId, Scan, UpdateScan, View};
 pub use server::{Storage, StorageOptions};

@@ -1,13 +1,17 @@
-//! Transactions.
+//! Transactions: their settings, what they may see, locks, and their end.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::database::{Attempt, Waiter, no_transaction};
+use super::state::{Pending, State, Undo};
 use super::{
     Database, Direction, IndexId, KeyRange, Lsn, Micros, ObjectId, Row, RowId, TableDef,
-    UpdateScan, View,
+    UpdateScan, View, image, invalid_object,
 };
-use crate::{IsolationLevel, SqlError, Value};
+use crate::{IsolationLevel, SqlError};
 
 /// Number of the error a wait ends with when its [`CancelHandle`] is used. It never goes to a
 /// client: attention is answered by the wire.
@@ -45,7 +49,10 @@ pub enum RowLock {
 
 /// A point to roll back to. Valid until the transaction ends or rolls back behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Savepoint(usize);
+pub struct Savepoint {
+    undo: usize,
+    redo: usize,
+}
 
 /// What the dynamic views say of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,61 +76,84 @@ pub struct TxnInfo {
 /// Interrupts a transaction's lock waits from another thread.
 #[derive(Clone)]
 pub struct CancelHandle {
+    database: Arc<Database>,
+    cancelled: Arc<AtomicBool>,
 }
 
 impl CancelHandle {
     /// Ends the wait under way, or the next one, with [`ATTENTION`].
     pub fn cancel(&self) {
-        unimplemented!()
+        // Under the mutex, or a wait that is just beginning could miss it.
+        let state = self.database.lock();
+        self.cancelled.store(true, Ordering::Relaxed);
+        drop(state);
+        self.database.notify();
     }
 
     /// Takes a cancellation back that found nothing to interrupt.
     pub fn reset(&self) {
-        unimplemented!()
+        self.cancelled.store(false, Ordering::Relaxed);
     }
 }
 
 /// A transaction in one database. Dropping it rolls it back.
 pub struct Txn {
+    pub(super) database: Arc<Database>,
+    pub(super) waiter: Waiter,
+    over: bool,
 }
 
 impl Txn {
+    pub(super) fn new(database: Arc<Database>, id: TxnId) -> Txn {
+        let waiter = Waiter {
+            txn: id,
+            timeout: None,
+            priority: 0,
+            cancelled: Arc::new(AtomicBool::new(false)),
+        };
+        Txn { database, waiter, over: false }
+    }
+
     /// `transaction_id`
     pub fn id(&self) -> TxnId {
-        unimplemented!()
+        self.waiter.txn
     }
 
     /// Its database.
     pub fn database(&self) -> &Arc<Database> {
-        unimplemented!()
+        &self.database
     }
 
     /// Whether it can still be used; false once a deadlock or an update conflict has rolled it
     /// back.
     pub fn is_active(&self) -> bool {
-        unimplemented!()
+        self.database.lock().txns.contains_key(&self.id())
     }
 
     /// Whether it has written anything.
     pub fn has_written(&self) -> bool {
-        unimplemented!()
+        self.info().is_some_and(|info| info.begin_lsn.is_some())
     }
 
-    /// What the dynamic views say.
-    pub fn info(&self) -> TxnInfo {
-        unimplemented!()
+    /// What the dynamic views say; `None` once it is over.
+    pub fn info(&self) -> Option<TxnInfo> {
+        self.database.lock().txn(self.id()).map(|txn| txn.info())
     }
 
     /// SET LOCK_TIMEOUT: `None` waits for ever, zero not at all.
     pub fn set_lock_timeout(&mut self, timeout: Option<Duration>) {
-        let _ = timeout;
-        unimplemented!()
+        self.waiter.timeout = timeout;
     }
 
     /// SET DEADLOCK_PRIORITY, -10 to 10.
     pub fn set_deadlock_priority(&mut self, priority: i8) {
-        let _ = priority;
-        unimplemented!()
+        self.waiter.priority = priority;
+    }
+
+    /// Its isolation level.
+    pub fn isolation(&self) -> IsolationLevel {
+        let mut state = self.database.lock();
+        state.txn(self.id()).map_or(IsolationLevel::ReadCommitted, |txn| txn.isolation)
     }
 
     /// SET TRANSACTION ISOLATION LEVEL within the transaction.
@@ -131,116 +161,32 @@ impl Txn {
     /// # Errors
     /// 3951 for SNAPSHOT in a transaction that began under another level.
     pub fn set_isolation(&mut self, level: IsolationLevel) -> Result<(), SqlError> {
-        let _ = level;
-        unimplemented!()
+        let mut state = self.database.lock();
+        let name = state.info.name.clone();
+        let txn = state.txn(self.waiter.txn).ok_or_else(no_transaction)?;
+        if level == IsolationLevel::Snapshot && txn.began_as != IsolationLevel::Snapshot {
+            return Err(SqlError::new(
+                3951,
+                16,
+                1,
+                format!(
+                    "Transaction failed in database '{name}' because the statement was run under snapshot isolation but the transaction did not start in snapshot isolation. You cannot change the isolation level of the transaction to snapshot after the transaction has started unless the transaction was originally started under snapshot isolation level."
+                ),
+            ));
+        }
+        txn.isolation = level;
+        Ok(())
     }
 
     /// Interrupts this transaction's waits.
     pub fn cancel_handle(&self) -> CancelHandle {
-        unimplemented!()
+        CancelHandle { database: self.database.clone(), cancelled: self.waiter.cancelled.clone() }
     }
 
-    // ---- catalogue -------------------------------------------------------------------------
-
-    /// A table by name, as this transaction sees the catalogue; waits while another transaction
-    /// changes it, and keeps it from being changed until [`end_statement`](Txn::end_statement).
-    ///
-    /// # Errors
-    /// 1205, 1222.
-    pub fn table(&mut self, schema: &str, name: &str) -> Result<Option<Arc<TableDef>>, SqlError> {
-        let _ = (schema, name);
-        unimplemented!()
-    }
-
-    /// The same by `object_id`.
-    ///
-    /// # Errors
-    /// 1205, 1222.
-    pub fn table_by_id(&mut self, id: ObjectId) -> Result<Option<Arc<TableDef>>, SqlError> {
-        let _ = id;
-        unimplemented!()
-    }
-
-    /// All tables, without locks: this transaction's own DDL and what others have committed.
-    pub fn tables(&self) -> Vec<Arc<TableDef>> {
-        unimplemented!()
-    }
-
-    /// Schemas: (`schema_id`, name).
-    pub fn schemas(&self) -> Vec<(i32, String)> {
-        unimplemented!()
-    }
-
-    /// CREATE SCHEMA.
-    ///
-    /// # Errors
-    /// 2714 if it exists.
-    pub fn create_schema(&mut self, name: &str) -> Result<(), SqlError> {
-        let _ = name;
-        unimplemented!()
-    }
-
-    /// DROP SCHEMA.
-    ///
-    /// # Errors
-    /// 15151 if there is none, 3729 if it is not empty.
-    pub fn drop_schema(&mut self, name: &str) -> Result<(), SqlError> {
-        let _ = name;
-        unimplemented!()
-    }
-
-    /// CREATE TABLE: numbers the table, its columns (by position), indexes and constraints.
-    ///
-    /// # Errors
-    /// 2714 if the name is taken, 2760 for an unknown schema, 2705 for a column named twice.
-    pub fn create_table(&mut self, table: TableDef) -> Result<Arc<TableDef>, SqlError> {
-        let _ = table;
-        unimplemented!()
-    }
-
-    /// DROP TABLE. A captured table's instances go with it, at once.
-    ///
-    /// # Errors
-    /// 208; 3726 while a foreign key of another table refers to it.
-    pub fn drop_table(&mut self, id: ObjectId) -> Result<(), SqlError> {
-        let _ = id;
-        unimplemented!()
-    }
-
-    /// ALTER TABLE, CREATE INDEX, DROP INDEX: puts `new` (the old definition, changed; new
-    /// columns, indexes and constraints with id 0) in the place of the table. Where columns are
-    /// added, dropped or retyped, `rewrite` makes each stored row fit and answers errors of its
-    /// own (8115, 515 …). `command` is the statement's text, for `cdc.ddl_history`.
-    ///
-    /// # Errors
-    /// 208; 1505 if a new unique index meets duplicates; 22979/22983 if an index that CDC uses
-    /// would change; 4928 for the rename of a captured column; what `rewrite` answers.
-    pub fn alter_table(
-        &mut self,
-        new: TableDef,
-        command: &str,
-        rewrite: Option<&mut dyn FnMut(&Row) -> Result<Row, SqlError>>,
-    ) -> Result<Arc<TableDef>, SqlError> {
-        let _ = (new, command, rewrite);
-        unimplemented!()
-    }
-
-    /// `sp_rename` of a table: allowed on a captured table, and recorded nowhere.
-    ///
-    /// # Errors
-    /// 208, 15335 if the name is taken.
-    pub fn rename_table(&mut self, id: ObjectId, name: &str) -> Result<(), SqlError> {
-        let _ = (id, name);
-        unimplemented!()
-    }
-
-    /// TRUNCATE TABLE. Identity starts again at its seed.
-    ///
-    /// # Errors
-    /// 208; 4711 for a captured table; 4712 for one that a foreign key refers to.
-    pub fn truncate(&mut self, id: ObjectId) -> Result<(), SqlError> {
-        let _ = id;
-        unimplemented!()
+    /// Uses a flag of the session's instead of the transaction's own, so that one handle serves
+    /// all transactions of a session.
+    pub fn share_cancellation(&mut self, handle: &CancelHandle) {
+        self.waiter.cancelled = handle.cancelled.clone();
     }
 
     // ---- reading ---------------------------------------------------------------------------
@@ -251,15 +197,57 @@ impl Txn {
     /// # Errors
     /// 3952 for SNAPSHOT in a database that does not allow it.
     pub fn statement_view(&mut self) -> Result<View, SqlError> {
-        unimplemented!()
+        let mut state = self.database.lock();
+        self.fix_snapshot(&mut state)?;
+        let sight = state.sight(self.id());
+        let snapshot = self.reads_snapshot(&mut state);
+        state.register_view(sight.seq);
+        let incarnation = state.incarnation;
+        drop(state);
+        Ok(View::registered(self.database.clone(), sight, incarnation, snapshot))
     }
 
     /// What NOLOCK sees: everybody's latest writes, committed or not.
     pub fn dirty_view(&mut self) -> View {
-        unimplemented!()
+        let mut state = self.database.lock();
+        let mut sight = state.sight(self.id());
+        sight.dirty = true;
+        state.register_view(sight.seq);
+        let incarnation = state.incarnation;
+        drop(state);
+        View::registered(self.database.clone(), sight, incarnation, false)
     }
 
-    /// Walks rows to be changed (or read with UPDLOCK/XLOCK), locking each with `lock`.
+    fn reads_snapshot(&self, state: &mut State) -> bool {
+        state.txn(self.id()).is_some_and(|txn| txn.isolation == IsolationLevel::Snapshot)
+    }
+
+    /// The first data access of a SNAPSHOT transaction fixes what it sees.
+    pub(super) fn fix_snapshot(&self, state: &mut State) -> Result<(), SqlError> {
+        let (seq, allowed, name) =
+            (state.commits, state.info.allow_snapshot, state.info.name.clone());
+        let system = state.info.id <= 4;
+        let txn = state.txn(self.id()).ok_or_else(no_transaction)?;
+        if txn.isolation != IsolationLevel::Snapshot || txn.snapshot.is_some() {
+            return Ok(());
+        }
+        if !allowed && !system {
+            return Err(SqlError::new(
+                3952,
+                16,
+                1,
+                format!(
+                    "Snapshot isolation transaction failed accessing database '{name}' because snapshot isolation is not allowed in this database. Use ALTER DATABASE to allow snapshot isolation."
+                ),
+            ));
+        }
+        txn.snapshot = Some(seq);
+        state.register_view(seq);
+        Ok(())
+    }
+
+    /// Walks rows to be changed (or read with UPDLOCK/XLOCK), locking each with `lock`. Under
+    /// SNAPSHOT it walks the snapshot and locks nothing: the write finds the conflict.
     ///
     /// # Errors
     /// 208, 3952, and of locking the table 1205 and 1222.
@@ -271,24 +259,86 @@ impl Txn {
         direction: Direction,
         lock: RowLock,
     ) -> Result<UpdateScan, SqlError> {
-        let _ = (table, index, range, direction, lock);
-        unimplemented!()
+        self.lock_table(table, TableLock::IntentExclusive)?;
+        let mut state = self.database.lock();
+        self.fix_snapshot(&mut state)?;
+        let sight = state.sight(self.id());
+        let snapshot = self.reads_snapshot(&mut state);
+        let found = state.tables.get(&table).ok_or_else(|| invalid_object(&table.to_string()))?;
+        Ok(UpdateScan {
+            table,
+            index: found.resolve_index(index),
+            range,
+            direction,
+            lock,
+            after: None,
+            ahead: VecDeque::new(),
+            ended: false,
+            sight,
+            snapshot,
+        })
     }
 
-    /// Locks one row to the end of the transaction and answers it as it is now.
+    // ---- locks -----------------------------------------------------------------------------
+
+    /// Locks one row to the end of the transaction and answers it as it is now; `None` if it is
+    /// gone.
     ///
     /// # Errors
-    /// 1205, 1222, 3960.
-    pub fn lock_row(&mut self, table: ObjectId, id: RowId, lock: RowLock) -> Result<Option<Row>, SqlError> {
-        let _ = (table, id, lock);
-        unimplemented!()
+    /// 1205, 1222, 208, [`ATTENTION`].
+    pub fn lock_row(
+        &mut self,
+        table: ObjectId,
+        id: RowId,
+        lock: RowLock,
+    ) -> Result<Option<Row>, SqlError> {
+        self.take_row(table, id, lock).map(|(row, _)| row)
+    }
+
+    /// As [`lock_row`](Txn::lock_row), and whether the lock is new.
+    pub(super) fn take_row(
+        &mut self,
+        table: ObjectId,
+        id: RowId,
+        lock: RowLock,
+    ) -> Result<(Option<Row>, bool), SqlError> {
+        let me = self.id();
+        self.database.wait_for(&self.waiter, |state| {
+            let blockers = state.row_blockers(table, id, me, lock);
+            if !blockers.is_empty() {
+                return Ok(Attempt::Blocked(blockers));
+            }
+            let found =
+                state.tables.get(&table).ok_or_else(|| invalid_object(&table.to_string()))?;
+            let Some(chain) = found.chain(id) else {
+                return Ok(Attempt::Done((None, false)));
+            };
+            let row = chain.head().row.clone();
+            // A row this transaction has written is locked by that already.
+            let new = chain.writer() != Some(me)
+                && state.locks.lock_row((table, id), me, lock) == Ok(true);
+            if new && let Some(txn) = state.txn(me) {
+                txn.row_locks.push((table, id));
+            }
+            Ok(Attempt::Done((row, new)))
+        })
     }
 
     /// Gives back the lock of a row that [`scan_for_update`](Txn::scan_for_update) handed out
-    /// and that did not qualify. Without effect if the row was locked before or changed.
+    /// and that did not qualify. Call it at once, before the next row: only the latest lock is
+    /// given back, and one that an earlier statement took stays.
     pub fn release_row(&mut self, table: ObjectId, id: RowId) {
-        let _ = (table, id);
-        unimplemented!()
+        let me = self.id();
+        let mut state = self.database.lock();
+        let Some(txn) = state.txn(me) else {
+            return;
+        };
+        if txn.row_locks.len() > txn.kept_rows && txn.row_locks.last() == Some(&(table, id)) {
+            txn.row_locks.pop();
+            state.locks.unlock_row((table, id), me);
+            drop(state);
+            self.database.notify();
+        }
     }
 
     /// Locks a table to the end of the transaction.
@@ -296,89 +346,136 @@ impl Txn {
     /// # Errors
     /// 1205, 1222, 208.
     pub fn lock_table(&mut self, table: ObjectId, lock: TableLock) -> Result<(), SqlError> {
-        let _ = (table, lock);
-        unimplemented!()
+        let me = self.id();
+        let granted = self.database.wait_for(&self.waiter, |state| {
+            let found =
+                state.tables.get(&table).ok_or_else(|| invalid_object(&table.to_string()))?;
+            if found.dropped_by == Some(me) {
+                return Err(invalid_object(&found.def.full_name()));
+            }
+            match state.locks.lock_table(table, me, lock) {
+                Ok(new) => {
+                    if new && let Some(txn) = state.txn(me) {
+                        match lock {
+                            TableLock::SchemaStability => txn.statement_locks.push(table),
+                            lock => txn.table_locks.push((table, lock)),
+                        }
+                    }
+                    Ok(Attempt::Done(()))
+                }
+                Err(blockers) => Ok(Attempt::Blocked(blockers)),
+            }
+        });
+        if granted.is_err() {
+            // Out of the queue, or it would hold others back for ever.
+            self.database.lock().locks.give_up_table(table, me);
+            self.database.notify();
+        }
+        granted
     }
 
-    // ---- writing ---------------------------------------------------------------------------
-
-    /// Takes the next identity value of a table. Not undone by a rollback.
+    /// A table by name, as this transaction sees the catalogue; waits while another transaction
+    /// changes it, and keeps it from being changed until [`end_statement`](Txn::end_statement).
     ///
     /// # Errors
-    /// 208; 8115 when the type is used up.
-    pub fn next_identity(&mut self, table: ObjectId) -> Result<i64, SqlError> {
-        let _ = table;
-        unimplemented!()
+    /// 1205, 1222, [`ATTENTION`].
+    pub fn table(&mut self, schema: &str, name: &str) -> Result<Option<Arc<TableDef>>, SqlError> {
+        loop {
+            let found = self.database.lock().find_table(schema, name, self.id());
+            let Some(id) = found else {
+                return Ok(None);
+            };
+            match self.table_by_id(id)? {
+                // It may have been renamed or replaced while this waited.
+                Some(def) if def.is_named(schema, name) => return Ok(Some(def)),
+                _ => self.end_statement(),
+            }
+        }
     }
 
-    /// Tells of an explicit identity value (SET IDENTITY_INSERT ON): later ones continue behind
-    /// it.
-    pub fn note_identity(&mut self, table: ObjectId, value: i64) {
-        let _ = (table, value);
-        unimplemented!()
-    }
-
-    /// `IDENT_CURRENT`; also the target of DBCC CHECKIDENT with `Some`.
-    pub fn identity_current(&self, table: ObjectId) -> Option<i64> {
-        let _ = table;
-        unimplemented!()
-    }
-
-    /// Inserts a row (already of the table's types).
+    /// The same by `object_id`.
     ///
     /// # Errors
-    /// 2627 or 2601 for a duplicate key (after waiting for another transaction that holds the
-    /// key), 1205, 1222, 3960.
-    pub fn insert(&mut self, table: ObjectId, row: Row) -> Result<RowId, SqlError> {
-        let _ = (table, row);
-        unimplemented!()
+    /// 1205, 1222, [`ATTENTION`].
+    pub fn table_by_id(&mut self, id: ObjectId) -> Result<Option<Arc<TableDef>>, SqlError> {
+        match self.lock_table(id, TableLock::SchemaStability) {
+            Ok(()) => Ok(self.database.peek_table(id)),
+            Err(error) if error.number == 208 => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
-    /// The changes of one UPDATE statement: every row it changes with its new content, and the
-    /// positions of the columns in its SET list. What goes into the log depends on the whole
-    /// statement: one row whose primary or clustered key changes is logged as one key update;
-    /// where keys change in a statement of many rows, all deletes come first, then all inserts.
-    ///
-    /// # Errors
-    /// As [`insert`](Txn::insert). On an error some rows may have changed: roll back to the
-    /// statement's savepoint.
-    pub fn update(&mut self, table: ObjectId, rows: Vec<(RowId, Row)>, set: &[usize]) -> Result<(), SqlError> {
-        let _ = (table, rows, set);
-        unimplemented!()
+    /// All tables, without locks: this transaction's own DDL and what others have committed.
+    pub fn tables(&self) -> Vec<Arc<TableDef>> {
+        let me = self.id();
+        let state = self.database.lock();
+        let mut tables: Vec<Arc<TableDef>> = state
+            .tables
+            .values()
+            .filter(|table| {
+                table.created_by.is_none_or(|by| by == me) && table.dropped_by != Some(me)
+            })
+            .map(|table| table.def.clone())
+            .collect();
+        tables.sort_by_key(|table| table.id);
+        tables
     }
 
-    /// Deletes a row; false if it is gone already.
-    ///
-    /// # Errors
-    /// 1205, 1222, 3960.
-    pub fn delete(&mut self, table: ObjectId, id: RowId) -> Result<bool, SqlError> {
-        let _ = (table, id);
-        unimplemented!()
+    /// Schemas: (`schema_id`, name).
+    pub fn schemas(&self) -> Vec<(i32, String)> {
+        self.database.lock().schemas.clone()
     }
 
     // ---- the end ---------------------------------------------------------------------------
 
     /// A point to roll back to: for each statement, to undo it alone. Writes no log record.
     pub fn savepoint(&mut self) -> Savepoint {
-        unimplemented!()
+        let mut state = self.database.lock();
+        state.txn(self.waiter.txn).map_or(Savepoint { undo: 0, redo: 0 }, |txn| Savepoint {
+            undo: txn.undo.len(),
+            redo: txn.redo.len(),
+        })
     }
 
     /// SAVE TRANSACTION: as [`savepoint`](Txn::savepoint), and a log record whose LSN
     /// `most_recent_savepoint_lsn` then shows, in a transaction that has not written too.
     pub fn save(&mut self) -> Savepoint {
-        unimplemented!()
+        let now = self.now();
+        let mut state = self.database.lock();
+        let lsn = state.write_log(self.waiter.txn, 96, now);
+        if let Some(txn) = state.txn(self.waiter.txn) {
+            txn.savepoint_lsn = Some(lsn);
+        }
+        drop(state);
+        self.savepoint()
     }
 
     /// Undoes everything after the savepoint. Locks stay.
     pub fn rollback_to(&mut self, savepoint: Savepoint) {
-        let _ = savepoint;
-        unimplemented!()
+        let now = self.now();
+        let mut state = self.database.lock();
+        state.roll_back(self.waiter.txn, savepoint.undo, savepoint.redo, now);
+        drop(state);
+        self.database.notify();
     }
 
     /// A statement is over: lets go of what it held for itself (Sch-S). To be called after
     /// each statement; the end of the transaction does it too.
     pub fn end_statement(&mut self) {
-        unimplemented!()
+        let me = self.waiter.txn;
+        let mut state = self.database.lock();
+        let Some(txn) = state.txn(me) else {
+            return;
+        };
+        txn.kept_rows = txn.row_locks.len();
+        let locks = std::mem::take(&mut txn.statement_locks);
+        for table in &locks {
+            state.locks.unlock_table(*table, me, TableLock::SchemaStability);
+        }
+        drop(state);
+        if !locks.is_empty() {
+            self.database.notify();
+        }
     }
 
     /// Commits: returns once it is durable and visible. Answers the commit LSN, none if nothing
@@ -386,15 +483,79 @@ impl Txn {
     ///
     /// # Errors
     /// 3902 if a deadlock has ended it already, 9001 if the log cannot be written.
-    pub fn commit(self) -> Result<Option<Lsn>, SqlError> {
-        unimplemented!()
+    pub fn commit(mut self) -> Result<Option<Lsn>, SqlError> {
+        self.over = true;
+        let (me, now) = (self.id(), self.now());
+        let mut state = self.database.lock();
+        let txn = state.txn(me).ok_or_else(no_transaction)?;
+        if txn.begin_lsn.is_none() && txn.undo.is_empty() {
+            state.abort(me, now);
+            drop(state);
+            self.database.notify();
+            return Ok(None);
+        }
+        let commit_lsn = state.write_log(me, 80, now);
+        state.log.lsns.close_block();
+        let ticket = self.write_redo(&mut state, commit_lsn, now);
+        state.pending.push_back(Pending { txn: me, ticket, commit_lsn, end_time: now });
+        let durable = match &self.database.wal {
+            None => ticket,
+            Some(wal) => {
+                drop(state);
+                wal.wait(ticket)?;
+                state = self.database.lock();
+                ticket
+            }
+        };
+        state.finish(durable);
+        drop(state);
+        self.database.notify();
+        if let Some(wal) = &self.database.wal {
+            wal.compact_if_due(&self.database);
+        }
+        Ok(Some(commit_lsn))
+    }
+
+    fn write_redo(&self, state: &mut State, commit_lsn: Lsn, end_time: Micros) -> u64 {
+        let (Some(wal), Some(txn)) = (&self.database.wal, state.txn(self.id())) else {
+            return 0;
+        };
+        wal.append(|frames| image::write_transaction(frames, txn, commit_lsn, end_time))
     }
 
     /// Rolls back.
-    pub fn rollback(self) {
-        unimplemented!()
+    pub fn rollback(mut self) {
+        self.end();
     }
 
-    #[allow(dead_code)]
-    fn _unused(_: &Value) {}
+    fn end(&mut self) {
+        if !self.over {
+            self.over = true;
+            let now = self.now();
+            self.database.lock().abort(self.waiter.txn, now);
+            self.database.notify();
+        }
+    }
+
+    pub(super) fn now(&self) -> Micros {
+        self.database.now()
+    }
+
+    /// Has the log confirmed as captured up to `lsn` when this transaction commits.
+    pub fn confirm_captured(&mut self, lsn: Lsn) -> Result<(), SqlError> {
+        let now = self.now();
+        let mut state = self.database.lock();
+        state.write_log(self.waiter.txn, 64, now);
+        let txn = state.txn(self.waiter.txn).ok_or_else(no_transaction)?;
+        let before = txn.captured.replace(lsn);
+        txn.undo.push(Undo::Captured(before));
+        txn.redo.push(super::state::Redo::Captured(lsn));
+        Ok(())
+    }
+}
+
+impl Drop for Txn {
+    fn drop(&mut self) {
+        self.end();
+    }
 }

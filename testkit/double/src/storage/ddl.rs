@@ -1,0 +1,371 @@
+//! DDL: the catalogue changes in place under Sch-M, and a rollback puts the old table back.
+//!
+//! Other transactions that name a changed table wait for the lock; a statement that holds a
+//! definition keeps it stable by Sch-S. A SNAPSHOT view older than the change is refused (3961),
+//! so no view ever needs the rows in their old shape.
+
+use std::sync::Arc;
+
+use super::log::{Change, LogRecord};
+use super::state::{Redo, State, Undo};
+use super::table::Table;
+use super::{ObjectId, Row, RowId, TableDef, TableLock, Txn, invalid_object, same_name};
+use crate::SqlError;
+
+/// What makes stored rows fit a changed definition.
+pub type Rewrite<'a> = &'a mut dyn FnMut(&Row) -> Result<Row, SqlError>;
+
+impl Txn {
+    /// CREATE SCHEMA.
+    ///
+    /// # Errors
+    /// 2714 if it exists.
+    pub fn create_schema(&mut self, name: &str) -> Result<(), SqlError> {
+        self.change_schemas(|schemas| {
+            if schemas.iter().any(|(_, other)| same_name(other, name)) {
+                return Err(exists(name));
+            }
+            let id = schemas.iter().map(|(id, _)| *id).max().unwrap_or(0).max(4) + 1;
+            schemas.push((id, name.to_owned()));
+            Ok(())
+        })
+    }
+
+    /// DROP SCHEMA.
+    ///
+    /// # Errors
+    /// 15151 if there is none, 3729 if it is not empty.
+    pub fn drop_schema(&mut self, name: &str) -> Result<(), SqlError> {
+        if let Some(table) = self.tables().iter().find(|table| same_name(&table.schema, name)) {
+            return Err(SqlError::new(
+                3729,
+                16,
+                1,
+                format!(
+                    "Cannot drop schema '{name}' because it is being referenced by object '{}'.",
+                    table.name
+                ),
+            ));
+        }
+        self.change_schemas(|schemas| {
+            let before = schemas.len();
+            schemas.retain(|(_, other)| !same_name(other, name));
+            if schemas.len() == before {
+                return Err(SqlError::new(
+                    15151,
+                    16,
+                    1,
+                    format!("Cannot drop the schema '{name}', because it does not exist or you do not have permission."),
+                ));
+            }
+            Ok(())
+        })
+    }
+
+    fn change_schemas(
+        &mut self,
+        change: impl FnOnce(&mut Vec<(i32, String)>) -> Result<(), SqlError>,
+    ) -> Result<(), SqlError> {
+        let (me, now) = (self.id(), self.now());
+        let mut state = self.database.lock();
+        let before = state.schemas.clone();
+        let mut after = before.clone();
+        change(&mut after)?;
+        state.schemas = after.clone();
+        state.write_log(me, 200, now);
+        state.note_ddl(me, Undo::Schemas(before), Redo::Schemas(after));
+        Ok(())
+    }
+
+    /// Turns the database's `is_cdc_enabled` on or off.
+    ///
+    /// # Errors
+    /// None today; a rollback undoes it.
+    pub fn set_cdc_enabled(&mut self, on: bool) -> Result<(), SqlError> {
+        let (me, now) = (self.id(), self.now());
+        let mut state = self.database.lock();
+        let before = std::mem::replace(&mut state.info.cdc_enabled, on);
+        state.write_log(me, 200, now);
+        state.note_ddl(me, Undo::Cdc(before), Redo::Cdc(on));
+        Ok(())
+    }
+
+    /// CREATE TABLE: numbers the table, its columns (by position), indexes and constraints.
+    ///
+    /// # Errors
+    /// 2714 if the name is taken, 2760 for an unknown schema, 2705 for a column named twice.
+    pub fn create_table(&mut self, mut table: TableDef) -> Result<Arc<TableDef>, SqlError> {
+        let (me, now) = (self.id(), self.now());
+        {
+            let mut state = self.database.lock();
+            if !state.schemas.iter().any(|(_, name)| same_name(name, &table.schema)) {
+                return Err(SqlError::new(
+                    2760,
+                    16,
+                    1,
+                    format!(
+                        "The specified schema name \"{}\" either does not exist or you do not have permission to use it.",
+                        table.schema
+                    ),
+                ));
+            }
+            if state.find_table(&table.schema, &table.name, me).is_some() {
+                return Err(exists(&table.name));
+            }
+            number(&mut state, &mut table)?;
+            table.create_date = now;
+            table.modify_date = now;
+            let def = Arc::new(table);
+            let mut created = Table::new(def.clone());
+            created.created_by = Some(me);
+            created.changed = state.commits;
+            state.tables.insert(def.id, created);
+            state.write_log(me, 400, now);
+            state.note_ddl(me, Undo::Create(def.id), Redo::Create(def.clone()));
+            // Nobody has seen the table yet: the lock is granted as a matter of course.
+            let lock = TableLock::SchemaModification;
+            if state.locks.lock_table(def.id, me, lock).is_ok()
+                && let Some(txn) = state.txn(me)
+            {
+                txn.table_locks.push((def.id, lock));
+            }
+            Ok(def)
+        }
+    }
+
+    /// DROP TABLE, for storage alone: [`cdc::drop_table`](crate::cdc::drop_table) is the
+    /// statement.
+    ///
+    /// # Errors
+    /// 208; 3726 while a foreign key of another table refers to it.
+    pub fn drop_table(&mut self, id: ObjectId) -> Result<(), SqlError> {
+        self.lock_table(id, TableLock::SchemaModification)?;
+        let (me, now) = (self.id(), self.now());
+        let mut state = self.database.lock();
+        state.check_unreferenced(id, me, |name| {
+            SqlError::new(
+                3726,
+                16,
+                1,
+                format!("Could not drop object '{name}' because it is referenced by a FOREIGN KEY constraint."),
+            )
+        })?;
+        let lsn = state.write_log(me, 200, now);
+        let Some(found) = state.tables.get_mut(&id) else {
+            return Err(invalid_object(&id.to_string()));
+        };
+        found.dropped_by = Some(me);
+        let logged = logged_ddl(&found.def, None, lsn, "DROP TABLE", now);
+        state.note_ddl(me, Undo::Drop(id), Redo::Drop { table: id, logged });
+        Ok(())
+    }
+
+    /// ALTER TABLE, CREATE INDEX, DROP INDEX: puts `new` (the old definition, changed; new
+    /// columns, indexes and constraints with id 0) in the place of the table. Where columns are
+    /// added, dropped or retyped, `rewrite` makes each stored row fit and answers errors of its
+    /// own (8115, 515 …). `command` is the statement's text, for `cdc.ddl_history`; an empty one
+    /// is recorded nowhere. What CDC refuses is checked by
+    /// [`cdc::alter_table`](crate::cdc::alter_table), which is the statement.
+    ///
+    /// # Errors
+    /// 208; 1505 if a new unique index meets duplicates; 2705; what `rewrite` answers.
+    pub fn alter_table(
+        &mut self,
+        mut new: TableDef,
+        command: &str,
+        rewrite: Option<Rewrite<'_>>,
+    ) -> Result<Arc<TableDef>, SqlError> {
+        self.lock_table(new.id, TableLock::SchemaModification)?;
+        let (me, now) = (self.id(), self.now());
+        let mut state = self.database.lock();
+        number(&mut state, &mut new)?;
+        new.modify_date = now;
+        let def = Arc::new(new);
+        let old = state.tables.get(&def.id).ok_or_else(|| invalid_object(&def.full_name()))?;
+        let rewritten = rewrite.is_some();
+        let table = old.rebuilt(def.clone(), me, rewrite)?;
+        let old_def = old.def.clone();
+        let lsn = state.write_log(me, 400, now);
+        let logged = (!command.is_empty())
+            .then(|| logged_ddl(&old_def, Some(def.clone()), lsn, command, now))
+            .flatten();
+        let rows = rewritten.then(|| current_rows(&table));
+        if let Some(old) = state.tables.insert(def.id, table) {
+            let redo = Redo::Alter { def: def.clone(), rows, logged };
+            state.note_ddl(me, Undo::Replace(Box::new(old)), redo);
+        }
+        Ok(def)
+    }
+
+    /// `sp_rename` of a table: allowed on a captured table, and recorded nowhere.
+    ///
+    /// # Errors
+    /// 208, 15335 if the name is taken.
+    pub fn rename_table(&mut self, id: ObjectId, name: &str) -> Result<(), SqlError> {
+        self.lock_table(id, TableLock::SchemaModification)?;
+        let old = self.database.peek_table(id).ok_or_else(|| invalid_object(&id.to_string()))?;
+        let taken = self.database.lock().find_table(&old.schema, name, self.id());
+        if taken.is_some_and(|taken| taken != id) {
+            return Err(SqlError::new(
+                15335,
+                11,
+                1,
+                format!(
+                    "Error: The new name '{name}' is already in use as a object name and would cause a duplicate that is not permitted."
+                ),
+            ));
+        }
+        let new = TableDef { name: name.to_owned(), ..(*old).clone() };
+        self.alter_table(new, "", None).map(drop)
+    }
+
+    /// Sets which change tables record a table's changes from the end of this transaction on.
+    ///
+    /// # Errors
+    /// 208, and of waiting for the table's open writers 1205 and 1222.
+    pub fn set_captures(&mut self, id: ObjectId, captures: Vec<ObjectId>) -> Result<(), SqlError> {
+        self.lock_table(id, TableLock::SchemaModification)?;
+        let old = self.database.peek_table(id).ok_or_else(|| invalid_object(&id.to_string()))?;
+        let new = TableDef { captures, ..(*old).clone() };
+        self.alter_table(new, "", None).map(drop)
+    }
+
+    /// TRUNCATE TABLE. Identity starts again at its seed.
+    ///
+    /// # Errors
+    /// 208; 4711 for a captured table; 4712 for one that a foreign key refers to.
+    pub fn truncate(&mut self, id: ObjectId) -> Result<(), SqlError> {
+        self.lock_table(id, TableLock::SchemaModification)?;
+        let (me, now) = (self.id(), self.now());
+        let mut state = self.database.lock();
+        let def = state.tables.get(&id).map(|table| table.def.clone());
+        let def = def.ok_or_else(|| invalid_object(&id.to_string()))?;
+        if def.tracked_by_cdc() {
+            return Err(SqlError::new(
+                4711,
+                16,
+                1,
+                format!(
+                    "Cannot truncate table '{}' because it is published for replication or enabled for Change Data Capture.",
+                    def.full_name()
+                ),
+            ));
+        }
+        state.check_unreferenced(id, me, |name| {
+            SqlError::new(
+                4712,
+                16,
+                1,
+                format!("Cannot truncate table '{name}' because it is being referenced by a FOREIGN KEY constraint."),
+            )
+        })?;
+        state.write_log(me, 200, now);
+        let next_row = state.tables.get(&id).map_or(1, |table| table.next_row);
+        let mut empty = Table::new(def);
+        empty.next_row = next_row;
+        if let Some(old) = state.tables.insert(id, empty) {
+            if let Some(table) = state.tables.get_mut(&id) {
+                table.created_by = old.created_by;
+            }
+            state.note_ddl(me, Undo::Replace(Box::new(old)), Redo::Truncate(id));
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Notes a catalogue change of a transaction: how to undo and how to repeat it.
+    fn note_ddl(&mut self, txn: u64, undo: Undo, redo: Redo) {
+        if let Some(txn) = self.txn(txn) {
+            txn.ddl = true;
+            txn.undo.push(undo);
+            txn.redo.push(redo);
+        }
+    }
+
+    fn check_unreferenced(
+        &self,
+        id: ObjectId,
+        me: u64,
+        error: impl Fn(&str) -> SqlError,
+    ) -> Result<(), SqlError> {
+        let referenced = self.tables.values().any(|table| {
+            table.def.id != id
+                && table.dropped_by != Some(me)
+                && table.def.foreign_keys.iter().any(|key| key.referenced_table == id)
+        });
+        let name =
+            self.tables.get(&id).map_or_else(|| id.to_string(), |table| table.def.name.clone());
+        if referenced { Err(error(&name)) } else { Ok(()) }
+    }
+}
+
+/// Gives ids to what has none: table, columns, indexes, constraints.
+fn number(state: &mut State, table: &mut TableDef) -> Result<(), SqlError> {
+    if table.id == 0 {
+        table.id = state.take_object_id();
+    }
+    for at in 0..table.columns.len() {
+        let name = table.columns[at].name.clone();
+        if table.columns[..at].iter().any(|other| same_name(&other.name, &name)) {
+            return Err(SqlError::new(
+                2705,
+                16,
+                3,
+                format!(
+                    "Column names in each table must be unique. Column name '{name}' in table '{}' is specified more than once.",
+                    table.full_name()
+                ),
+            ));
+        }
+        if table.columns[at].id == 0 {
+            table.columns[at].id = table.next_column_id;
+        }
+        table.next_column_id = table.next_column_id.max(table.columns[at].id + 1);
+    }
+    for at in 0..table.indexes.len() {
+        if table.indexes[at].id == 0 {
+            let last = table.indexes.iter().map(|index| index.id).max().unwrap_or(0);
+            table.indexes[at].id = if table.indexes[at].clustered { 1 } else { last.max(1) + 1 };
+        }
+        if table.indexes[at].kind != super::IndexKind::Index && table.indexes[at].constraint_id == 0
+        {
+            table.indexes[at].constraint_id = state.take_object_id();
+        }
+    }
+    for check in table.checks.iter_mut().filter(|check| check.id == 0) {
+        check.id = state.take_object_id();
+    }
+    for key in table.foreign_keys.iter_mut().filter(|key| key.id == 0) {
+        key.id = state.take_object_id();
+    }
+    Ok(())
+}
+
+fn logged_ddl(
+    before: &Arc<TableDef>,
+    after: Option<Arc<TableDef>>,
+    lsn: super::Lsn,
+    command: &str,
+    time: super::Micros,
+) -> Option<LogRecord> {
+    before.tracked_by_cdc().then(|| LogRecord {
+        lsn,
+        table: before.clone(),
+        row: RowId(0),
+        change: Change::Ddl { command: command.to_owned(), after, time },
+    })
+}
+
+fn current_rows(table: &Table) -> Vec<(RowId, Row)> {
+    table.chains().filter_map(|(id, chain)| Some((id, chain.head().row.clone()?))).collect()
+}
+
+fn exists(name: &str) -> SqlError {
+    SqlError::new(
+        2714,
+        16,
+        6,
+        format!("There is already an object named '{name}' in the database."),
+    )
+}

@@ -1,0 +1,667 @@
+//! A table's rows: version chains and the indexes over them.
+//!
+//! A row keeps its [`RowId`] through updates. Its chain holds the version its last writer made
+//! (the head) and older ones that some view may still need. An index has one entry per distinct
+//! key that any version in a chain has, so a view finds a row under the key the row had *then*;
+//! whoever walks an index checks that the version it sees has the entry's key. Chains with one
+//! version need no check, because entries leave together with the versions they stand for.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering as Atomic};
+
+use super::{Direction, IndexDef, IndexId, IndexKind, KeyRange, Row, RowId, TableDef, TxnId};
+use crate::{SqlError, Value};
+
+/// A transaction as its versions know it. Read and written under the database's mutex only.
+#[derive(Debug)]
+pub(super) struct TxnCell {
+    pub(super) id: TxnId,
+    /// 0 while open, else its place in the order of commits.
+    commit: AtomicU64,
+}
+
+impl TxnCell {
+    pub(super) fn open(id: TxnId) -> Arc<TxnCell> {
+        Arc::new(TxnCell { id, commit: AtomicU64::new(0) })
+    }
+
+    /// A transaction long over.
+    pub(super) fn past() -> Arc<TxnCell> {
+        Arc::new(TxnCell { id: 0, commit: AtomicU64::new(1) })
+    }
+
+    pub(super) fn committed(&self) -> Option<u64> {
+        match self.commit.load(Atomic::Relaxed) {
+            0 => None,
+            seq => Some(seq),
+        }
+    }
+
+    pub(super) fn commit(&self, seq: u64) {
+        self.commit.store(seq, Atomic::Relaxed);
+    }
+}
+
+/// What a view may see.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sight {
+    /// Commits up to here.
+    pub(super) seq: u64,
+    /// This transaction's own writes …
+    pub(super) txn: TxnId,
+    /// … up to here.
+    pub(super) own: u64,
+    /// Everybody's heads (NOLOCK).
+    pub(super) dirty: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Version {
+    pub(super) txn: Arc<TxnCell>,
+    /// Running number of the write.
+    write: u64,
+    /// `None` is a deletion.
+    pub(super) row: Option<Row>,
+}
+
+impl Version {
+    fn visible(&self, sight: &Sight) -> bool {
+        if sight.dirty {
+            return true;
+        }
+        if self.txn.id == sight.txn {
+            return self.write <= sight.own;
+        }
+        self.txn.committed().is_some_and(|seq| seq <= sight.seq)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Chain {
+    head: Version,
+    /// Newest last.
+    older: Vec<Version>,
+}
+
+impl Chain {
+    pub(super) fn head(&self) -> &Version {
+        &self.head
+    }
+
+    /// The transaction whose uncommitted version is the head.
+    pub(super) fn writer(&self) -> Option<TxnId> {
+        self.head.txn.committed().is_none().then_some(self.head.txn.id)
+    }
+
+    /// Newest committed version.
+    pub(super) fn committed(&self) -> Option<&Version> {
+        self.versions().find(|version| version.txn.committed().is_some())
+    }
+
+    pub(super) fn seen(&self, sight: &Sight) -> Option<&Row> {
+        self.versions().find(|version| version.visible(sight))?.row.as_ref()
+    }
+
+    fn versions(&self) -> impl Iterator<Item = &Version> {
+        std::iter::once(&self.head).chain(self.older.iter().rev())
+    }
+
+    fn has_key(&self, positions: &[usize], row: &Row) -> bool {
+        self.versions()
+            .filter_map(|version| version.row.as_ref())
+            .any(|other| Arc::ptr_eq(other, row) || same_key(positions, other, row))
+    }
+}
+
+fn same_key(positions: &[usize], left: &Row, right: &Row) -> bool {
+    positions.iter().all(|at| left[*at].compare(&right[*at]) == Ordering::Equal)
+}
+
+/// An entry of an index. A shorter key than the index has is a probe: with row 0 it stands
+/// before, with row `u64::MAX` behind everything that begins with it.
+#[derive(Debug)]
+struct Entry {
+    key: Box<[Value]>,
+    row: RowId,
+}
+
+const FIRST: RowId = RowId(0);
+const LAST: RowId = RowId(u64::MAX);
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        for (left, right) in self.key.iter().zip(other.key.iter()) {
+            match left.compare(right) {
+                Ordering::Equal => {}
+                decided => return decided,
+            }
+        }
+        match self.key.len().cmp(&other.key.len()) {
+            Ordering::Equal => self.row.cmp(&other.row),
+            Ordering::Less if self.row == LAST => Ordering::Greater,
+            Ordering::Less => Ordering::Less,
+            Ordering::Greater if other.row == LAST => Ordering::Less,
+            Ordering::Greater => Ordering::Greater,
+        }
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Entry {}
+
+#[derive(Debug)]
+pub(super) struct Index {
+    pub(super) id: IndexId,
+    positions: Vec<usize>,
+    unique: bool,
+    entries: BTreeSet<Entry>,
+}
+
+impl Index {
+    fn new(def: &IndexDef, table: &TableDef) -> Index {
+        Index {
+            id: def.id,
+            positions: table.key_positions(def),
+            unique: def.unique,
+            entries: BTreeSet::new(),
+        }
+    }
+
+    fn entry(&self, id: RowId, row: &Row) -> Entry {
+        Entry { key: self.key(row), row: id }
+    }
+
+    fn key(&self, row: &Row) -> Box<[Value]> {
+        self.positions.iter().map(|at| row[*at].clone()).collect()
+    }
+}
+
+/// Where a scan stands: behind this row.
+#[derive(Clone, Debug)]
+pub(super) struct Position {
+    key: Box<[Value]>,
+    row: RowId,
+}
+
+impl Position {
+    pub(super) fn row_id(&self) -> RowId {
+        self.row
+    }
+}
+
+/// A step of a walk.
+pub(super) struct Step {
+    pub(super) at: Position,
+    /// Whether the row's key in this index may differ from the entry's.
+    check: bool,
+}
+
+/// What keeps a key from being written.
+pub(super) enum KeyConflict {
+    /// Another transaction's uncommitted write.
+    Wait(TxnId),
+    /// A row that has it.
+    Duplicate(SqlError),
+}
+
+/// A table of one database.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) def: Arc<TableDef>,
+    rows: BTreeMap<RowId, Chain>,
+    indexes: Vec<Index>,
+    pub(super) next_row: u64,
+    /// Last identity value handed out.
+    pub(super) identity: Option<i64>,
+    /// Place of the last DDL in the order of commits; older SNAPSHOT views are refused (3961).
+    pub(super) changed: u64,
+    /// Created, and not yet committed, by this transaction.
+    pub(super) created_by: Option<TxnId>,
+    /// Dropped, and not yet committed, by this transaction.
+    pub(super) dropped_by: Option<TxnId>,
+    bytes: u64,
+}
+
+impl Table {
+    pub(super) fn new(def: Arc<TableDef>) -> Table {
+        let indexes = def.indexes.iter().map(|index| Index::new(index, &def)).collect();
+        Table {
+            def,
+            rows: BTreeMap::new(),
+            indexes,
+            next_row: 1,
+            identity: None,
+            changed: 0,
+            created_by: None,
+            dropped_by: None,
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn size(&self) -> (u64, u64) {
+        (self.rows.len() as u64, self.bytes)
+    }
+
+    pub(super) fn chain(&self, id: RowId) -> Option<&Chain> {
+        self.rows.get(&id)
+    }
+
+    pub(super) fn chains(&self) -> impl Iterator<Item = (RowId, &Chain)> {
+        self.rows.iter().map(|(id, chain)| (*id, chain))
+    }
+
+    pub(super) fn take_row_id(&mut self) -> RowId {
+        let id = RowId(self.next_row);
+        self.next_row += 1;
+        id
+    }
+
+    /// Identity values that come from outside move the current one on, never back.
+    pub(super) fn note_identity(&mut self, value: i64) {
+        let identity = self.def.columns.iter().find_map(|column| column.identity);
+        let further = match (identity, self.identity) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(identity), Some(last)) => (value > last) == (identity.increment > 0),
+        };
+        if further {
+            self.identity = Some(value);
+        }
+    }
+
+    /// The same for the identity value of a row.
+    pub(super) fn note_inserted_identity(&mut self, row: &Row) {
+        let at = self.def.columns.iter().position(|column| column.identity.is_some());
+        let value = at.and_then(|at| match row.get(at)? {
+            Value::Decimal { unscaled, .. } => i64::try_from(*unscaled).ok(),
+            value => value.as_i64(),
+        });
+        if let Some(value) = value {
+            self.note_identity(value);
+        }
+    }
+
+    /// Puts a version at the head of a row's chain (a new row's first version too).
+    pub(super) fn push(&mut self, id: RowId, txn: &Arc<TxnCell>, write: u64, row: Option<Row>) {
+        if let Some(row) = &row {
+            self.bytes += row_bytes(row);
+            for index in &mut self.indexes {
+                let entry = index.entry(id, row);
+                index.entries.insert(entry);
+            }
+        }
+        let version = Version { txn: txn.clone(), write, row };
+        match self.rows.entry(id) {
+            std::collections::btree_map::Entry::Vacant(vacant) => {
+                vacant.insert(Chain { head: version, older: Vec::new() });
+            }
+            std::collections::btree_map::Entry::Occupied(mut chain) => {
+                let chain = chain.get_mut();
+                chain.older.push(std::mem::replace(&mut chain.head, version));
+            }
+        }
+    }
+
+    /// Takes the head off again.
+    pub(super) fn pop(&mut self, id: RowId) {
+        let Some(chain) = self.rows.get_mut(&id) else {
+            return;
+        };
+        let popped = match chain.older.pop() {
+            Some(older) => std::mem::replace(&mut chain.head, older),
+            None => match self.rows.remove(&id) {
+                Some(chain) => chain.head,
+                None => return,
+            },
+        };
+        self.forget(id, popped);
+    }
+
+    /// Drops every version behind the newest one committed at or before `horizon`, and the row
+    /// if that one is a deletion.
+    pub(super) fn prune(&mut self, id: RowId, horizon: u64) {
+        let old = |version: &Version| version.txn.committed().is_some_and(|seq| seq <= horizon);
+        let Some(chain) = self.rows.get_mut(&id) else {
+            return;
+        };
+        let dead: Vec<Version> = if old(&chain.head) {
+            std::mem::take(&mut chain.older)
+        } else {
+            match chain.older.iter().rposition(old) {
+                Some(keep) => chain.older.drain(..keep).collect(),
+                None => return,
+            }
+        };
+        if chain.older.is_empty() && chain.head.row.is_none() && old(&chain.head) {
+            self.rows.remove(&id);
+        }
+        for version in dead {
+            self.forget(id, version);
+        }
+    }
+
+    /// Removes the index entries that only this version needed.
+    fn forget(&mut self, id: RowId, version: Version) {
+        let Some(row) = version.row else {
+            return;
+        };
+        self.bytes = self.bytes.saturating_sub(row_bytes(&row));
+        let chain = self.rows.get(&id);
+        for index in &mut self.indexes {
+            if !chain.is_some_and(|chain| chain.has_key(&index.positions, &row)) {
+                let entry = index.entry(id, &row);
+                index.entries.remove(&entry);
+            }
+        }
+    }
+
+    /// What stands against `row` (of `id`, if it exists already) in the unique indexes.
+    pub(super) fn conflict(&self, id: Option<RowId>, row: &Row, me: TxnId) -> Option<KeyConflict> {
+        self.indexes.iter().filter(|index| index.unique).find_map(|index| {
+            let key = index.key(row);
+            let from = Entry { key: key.clone(), row: FIRST };
+            index
+                .entries
+                .range(from..)
+                .take_while(|entry| keys_equal(&entry.key, &key))
+                .filter(|entry| Some(entry.row) != id)
+                .find_map(|entry| self.conflict_with(index, entry.row, row, me))
+        })
+    }
+
+    fn conflict_with(
+        &self,
+        index: &Index,
+        other: RowId,
+        row: &Row,
+        me: TxnId,
+    ) -> Option<KeyConflict> {
+        let chain = self.rows.get(&other)?;
+        if let Some(writer) = chain.writer()
+            && writer != me
+        {
+            // Whether its commit or its rollback frees the key is not known yet. A version that
+            // only old views can see does not count.
+            let holds = |version: Option<&Version>| {
+                version
+                    .and_then(|version| version.row.as_ref())
+                    .is_some_and(|found| same_key(&index.positions, found, row))
+            };
+            return (holds(Some(chain.head())) || holds(chain.committed()))
+                .then_some(KeyConflict::Wait(writer));
+        }
+        let found = chain.head().row.as_ref()?;
+        same_key(&index.positions, found, row)
+            .then(|| KeyConflict::Duplicate(self.duplicate_key(index, row)))
+    }
+
+    fn duplicate_key(&self, index: &Index, row: &Row) -> SqlError {
+        let values: Vec<String> = index.positions.iter().map(|at| key_text(&row[*at])).collect();
+        let values = values.join(", ");
+        let object = self.def.full_name();
+        let Some(def) = self.def.index(index.id) else {
+            return SqlError::new(
+                2601,
+                14,
+                1,
+                format!("Cannot insert duplicate key row in object '{object}'."),
+            );
+        };
+        let name = &def.name;
+        match def.kind {
+            IndexKind::Index => SqlError::new(
+                2601,
+                14,
+                1,
+                format!(
+                    "Cannot insert duplicate key row in object '{object}' with unique index '{name}'. The duplicate key value is ({values})."
+                ),
+            ),
+            kind => {
+                let what = if kind == IndexKind::PrimaryKey { "PRIMARY KEY" } else { "UNIQUE KEY" };
+                SqlError::new(
+                    2627,
+                    14,
+                    1,
+                    format!(
+                        "Violation of {what} constraint '{name}'. Cannot insert duplicate key in object '{object}'. The duplicate key value is ({values})."
+                    ),
+                )
+            }
+        }
+    }
+
+    /// Whether a change from `before` to `after` moves the row in any of these indexes.
+    pub(super) fn moves(
+        &self,
+        before: &Row,
+        after: &Row,
+        which: impl Fn(&IndexDef) -> bool,
+    ) -> bool {
+        self.indexes.iter().any(|index| {
+            self.def.index(index.id).is_some_and(&which)
+                && !same_key(&index.positions, before, after)
+        })
+    }
+
+    /// The index a scan walks: the one named, the clustered one, or none (a heap).
+    pub(super) fn resolve_index(&self, index: Option<IndexId>) -> Option<IndexId> {
+        index.or_else(|| self.def.clustered().map(|clustered| clustered.id))
+    }
+
+    /// The next entries of an index (`None`: row ids) behind `after` within `range`.
+    pub(super) fn walk(
+        &self,
+        index: Option<IndexId>,
+        range: &KeyRange,
+        direction: Direction,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Vec<Step> {
+        match index.and_then(|id| self.indexes.iter().find(|index| index.id == id)) {
+            Some(index) => self.walk_index(index, range, direction, after, limit),
+            None => self.walk_heap(direction, after, limit),
+        }
+    }
+
+    fn walk_heap(&self, direction: Direction, after: Option<&Position>, limit: usize) -> Vec<Step> {
+        let step = |(id, _): (&RowId, &Chain)| Step {
+            at: Position { key: Box::default(), row: *id },
+            check: false,
+        };
+        match direction {
+            Direction::Forward => {
+                let from = after.map_or(Bound::Unbounded, |at| Bound::Excluded(at.row));
+                self.rows.range((from, Bound::Unbounded)).take(limit).map(step).collect()
+            }
+            Direction::Backward => {
+                let to = after.map_or(Bound::Unbounded, |at| Bound::Excluded(at.row));
+                self.rows.range((Bound::Unbounded, to)).rev().take(limit).map(step).collect()
+            }
+        }
+    }
+
+    fn walk_index(
+        &self,
+        index: &Index,
+        range: &KeyRange,
+        direction: Direction,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Vec<Step> {
+        let probe = |key: &[Value], row: RowId| Bound::Excluded(Entry { key: key.into(), row });
+        let mut lower = match &range.lower {
+            Bound::Unbounded => Bound::Unbounded,
+            Bound::Included(key) => probe(key, FIRST),
+            Bound::Excluded(key) => probe(key, LAST),
+        };
+        let mut upper = match &range.upper {
+            Bound::Unbounded => Bound::Unbounded,
+            Bound::Included(key) => probe(key, LAST),
+            Bound::Excluded(key) => probe(key, FIRST),
+        };
+        if let Some(at) = after {
+            match direction {
+                Direction::Forward => lower = probe(&at.key, at.row),
+                Direction::Backward => upper = probe(&at.key, at.row),
+            }
+        }
+        // BTreeSet::range panics on bounds that cross; such a range is empty.
+        if let (Bound::Excluded(low), Bound::Excluded(high)) = (&lower, &upper)
+            && low >= high
+        {
+            return Vec::new();
+        }
+        let step = |entry: &Entry| Step {
+            at: Position { key: entry.key.clone(), row: entry.row },
+            check: self.rows.get(&entry.row).is_some_and(|chain| !chain.older.is_empty()),
+        };
+        let entries = index.entries.range((lower, upper));
+        match direction {
+            Direction::Forward => entries.take(limit).map(step).collect(),
+            Direction::Backward => entries.rev().take(limit).map(step).collect(),
+        }
+    }
+
+    /// The row at a step as `sight` sees it, if it is to be found there.
+    pub(super) fn seen_at(
+        &self,
+        index: Option<IndexId>,
+        step: &Step,
+        sight: &Sight,
+    ) -> Option<Row> {
+        let row = self.rows.get(&step.at.row)?.seen(sight)?;
+        (!step.check || self.found_at(index, &step.at, row)).then(|| row.clone())
+    }
+
+    /// Whether `row` belongs at `at` in this index.
+    pub(super) fn found_at(&self, index: Option<IndexId>, at: &Position, row: &Row) -> bool {
+        let index = index.and_then(|id| self.indexes.iter().find(|index| index.id == id));
+        index.is_none_or(|index| {
+            index
+                .positions
+                .iter()
+                .zip(&at.key)
+                .all(|(p, key)| row[*p].compare(key) == Ordering::Equal)
+        })
+    }
+
+    /// A table of the same rows (all versions) under a new definition.
+    ///
+    /// # Errors
+    /// 1505 where a unique index meets duplicates; what `rewrite` answers.
+    pub(super) fn rebuilt(
+        &self,
+        def: Arc<TableDef>,
+        me: TxnId,
+        mut rewrite: Option<&mut dyn FnMut(&Row) -> Result<Row, SqlError>>,
+    ) -> Result<Table, SqlError> {
+        let mut table = Table::new(def);
+        table.next_row = self.next_row;
+        table.identity = self.identity;
+        table.created_by = self.created_by;
+        for (id, chain) in &self.rows {
+            // The heads are what the statement itself sees; nobody else may write now, so the
+            // versions behind them matter only to views that the change refuses anyway.
+            let row = match (&chain.head.row, &mut rewrite) {
+                (None, _) => None,
+                (Some(row), None) => Some(row.clone()),
+                (Some(row), Some(rewrite)) => Some(rewrite(row)?),
+            };
+            if let Some(row) = &row
+                && let Some(KeyConflict::Duplicate(error)) = table.conflict(Some(*id), row, me)
+            {
+                return Err(SqlError::new(
+                    1505,
+                    16,
+                    1,
+                    format!(
+                        "The CREATE UNIQUE INDEX statement terminated because a duplicate key was found for the object name '{}'. {}",
+                        table.def.full_name(),
+                        error.message
+                    ),
+                ));
+            }
+            table.push(*id, &chain.head.txn, chain.head.write, row);
+        }
+        Ok(table)
+    }
+}
+
+impl Step {
+    pub(super) fn row(&self) -> RowId {
+        self.at.row
+    }
+}
+
+fn keys_equal(left: &[Value], right: &[Value]) -> bool {
+    left.iter().zip(right).all(|(l, r)| l.compare(r) == Ordering::Equal)
+}
+
+/// A key value as error messages show it.
+fn key_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<NULL>".to_owned(),
+        Value::Bit(v) => u8::from(*v).to_string(),
+        Value::Binary(bytes) => {
+            bytes.iter().fold("0x".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+        }
+        Value::Guid(b) => format!(
+            "{:02x}{:02x}{:02x}{:02x}-{:02x}{:02x}-{:02x}{:02x}-{:02x}{:02x}-{:02x}{:02x}{:02x}{:02x}{:02x}{:02x}",
+            b[3],
+            b[2],
+            b[1],
+            b[0],
+            b[5],
+            b[4],
+            b[7],
+            b[6],
+            b[8],
+            b[9],
+            b[10],
+            b[11],
+            b[12],
+            b[13],
+            b[14],
+            b[15]
+        ),
+        Value::Decimal { unscaled, scale: 0 } => unscaled.to_string(),
+        Value::Decimal { unscaled, scale } => {
+            let digits =
+                format!("{:0>width$}", unscaled.unsigned_abs(), width = usize::from(*scale) + 1);
+            let (whole, fraction) = digits.split_at(digits.len() - usize::from(*scale));
+            format!("{}{whole}.{fraction}", if *unscaled < 0 { "-" } else { "" })
+        }
+        other => match (other.as_i64(), other.to_text()) {
+            (Some(number), _) => number.to_string(),
+            (_, Some(text)) => text,
+            _ => format!("{other:?}"),
+        },
+    }
+}
+
+/// About how many bytes a row takes.
+pub(super) fn row_bytes(row: &[Value]) -> u64 {
+    row.iter()
+        .map(|value| match value {
+            Value::String(bytes) | Value::Binary(bytes) => 8 + bytes.len() as u64,
+            Value::NString(units) => 8 + 2 * units.len() as u64,
+            _ => 8,
+        })
+        .sum::<u64>()
+        + 8
+}
