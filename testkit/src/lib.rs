@@ -1,1 +1,10 @@
-//! Placeholder.
+//! The test bed: a source workload, an oracle that judges the target, the scenario harness and the
+//! demo. No shipped crate depends on it.
+
+pub mod history;
+pub mod oracle;
+pub mod render;
+pub mod session;
+pub mod shape;
+pub mod source;
+pub mod workload;

@@ -1,0 +1,11 @@
+//! The oracle: looks at the target as any reader would and compares it with the source's history.
+//!
+//! It shares nothing with Lockstep but the checkpoint's table name and the text of a position.
+
+mod compare;
+mod observer;
+mod target;
+
+pub use compare::{Difference, compare};
+pub use observer::{Finding, Observations, Observer, ObserverOptions};
+pub use target::{Snapshot, Target};

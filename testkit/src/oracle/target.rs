@@ -1,0 +1,148 @@
+//! Consistent reads of the target.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+
+use crate::history::{Lsn, TableState, grouped};
+use crate::render::{self, Row};
+use crate::shape::Table;
+use crate::workload::order_entry::conditions::Condition;
+
+/// The target database, asked by a client of its own.
+#[derive(Clone, Debug)]
+pub struct Target {
+    config: Config,
+    pipeline: String,
+}
+
+impl Target {
+    /// The database at `postgres://…`, where the pipeline `pipeline` applies.
+    ///
+    /// # Errors
+    /// When the text is not a connection string.
+    pub fn new(url: &str, pipeline: &str) -> Result<Self> {
+        let mut config: Config = url.parse().context("the target URL is not a PostgreSQL URL")?;
+        config.connect_timeout(Duration::from_secs(5)).application_name("lockstep-oracle");
+        Ok(Target { config, pipeline: pipeline.to_owned() })
+    }
+
+    /// Opens a snapshot: everything read from it is as of one instant.
+    ///
+    /// # Errors
+    /// When the target is away.
+    pub async fn snapshot(&self) -> Result<Snapshot> {
+        let (client, connection) = self.config.connect(NoTls).await?;
+        tokio::spawn(connection);
+        client
+            .batch_execute(
+                "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET bytea_output = 'hex'; \
+                 SET extra_float_digits = 1; SET statement_timeout = '60s'; \
+                 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            )
+            .await?;
+        let mut snapshot = Snapshot { client, position: None };
+        snapshot.position = snapshot.checkpoint(&self.pipeline).await?;
+        Ok(snapshot)
+    }
+
+    /// Runs statements outside any snapshot, as an operator would.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn run(&self, sql: &str) -> Result<()> {
+        let (client, connection) = self.config.connect(NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client.batch_execute(sql).await?)
+    }
+}
+
+/// One instant of the target.
+#[derive(Debug)]
+pub struct Snapshot {
+    client: Client,
+    position: Option<Lsn>,
+}
+
+impl Snapshot {
+    /// The checkpoint's position; none before the pipeline has one.
+    pub fn position(&self) -> Option<Lsn> {
+        self.position
+    }
+
+    /// All rows of `table`; none where the table does not exist yet.
+    ///
+    /// # Errors
+    /// When the target goes away, or a value is not in the form its type has.
+    pub async fn table(&self, table: &Table) -> Result<TableState> {
+        let name = format!("\"dbo\".\"{}\"", table.name);
+        if !self.exists(&name).await? {
+            return Ok(TableState::new());
+        }
+        let columns: Vec<String> =
+            table.columns.iter().map(|c| format!("\"{}\"", c.name)).collect();
+        let sql = format!("SELECT {} FROM {name}", columns.join(", "));
+        let rows: Result<Vec<Row>> =
+            self.rows(&sql).await?.iter().map(|row| target_row(table, row)).collect();
+        Ok(grouped(table, rows?))
+    }
+
+    /// Whether a condition holds.
+    ///
+    /// # Errors
+    /// When the target goes away.
+    pub async fn holds(&self, condition: &Condition) -> Result<bool> {
+        let rows = self.rows(condition.sql).await?;
+        let violations = rows.first().and_then(|row| row.get(0));
+        Ok(violations.context("a condition gives a count")? == "0")
+    }
+
+    /// Whether a table exists.
+    ///
+    /// # Errors
+    /// When the target goes away.
+    pub async fn exists(&self, name: &str) -> Result<bool> {
+        let rows = self.rows(&format!("SELECT to_regclass('{name}') IS NOT NULL")).await?;
+        Ok(rows.first().and_then(|row| row.get(0)) == Some("t"))
+    }
+
+    async fn checkpoint(&self, pipeline: &str) -> Result<Option<Lsn>> {
+        if !self.exists("lockstep.checkpoint").await? {
+            return Ok(None);
+        }
+        let pipeline = pipeline.replace('\'', "''");
+        let sql = format!("SELECT position FROM lockstep.checkpoint WHERE pipeline = '{pipeline}'");
+        match self.rows(&sql).await?.as_slice() {
+            [] => Ok(None),
+            [row] => row.get(0).map(Lsn::of_position).transpose(),
+            rows => bail!("{} checkpoints of one pipeline", rows.len()),
+        }
+    }
+
+    /// Rows in PostgreSQL's own text.
+    async fn rows(&self, sql: &str) -> Result<Vec<tokio_postgres::SimpleQueryRow>> {
+        let messages = self.client.simple_query(sql).await?;
+        Ok(messages
+            .into_iter()
+            .filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(row),
+                _ => None,
+            })
+            .collect())
+    }
+}
+
+fn target_row(table: &Table, row: &tokio_postgres::SimpleQueryRow) -> Result<Row> {
+    let cells: Result<Vec<Option<Box<str>>>> = table
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(i, column)| {
+            let text = row.get(i).map(|text| render::target_cell(column.ty, text)).transpose();
+            text.with_context(|| format!("{}.{}", table.name, column.name))
+                .map(|text| text.map(String::into_boxed_str))
+        })
+        .collect();
+    Ok(Row(cells?.into()))
+}
