@@ -4,16 +4,15 @@
 //! service knows of a database; [`source::sqlserver_cdc`] is the one behind it.
 
 mod pipeline;
-mod prerequisites;
+pub mod source;
 
 use std::sync::Arc;
 
+use lockstep_common::check::CheckResult;
 use lockstep_common::config;
 use lockstep_common::status::{CaptureStatus, StatusSender};
 use lockstep_common::{FailPoints, Failure, Shutdown};
 use lockstep_log::Log;
-
-pub use prerequisites::{CheckResult, Verdict};
 
 /// What a capture service is told.
 #[derive(Clone, Debug)]
@@ -60,5 +59,5 @@ pub async fn run(
 
 /// Examines every prerequisite of reading `source` and reports all of them, in a fixed order.
 pub async fn check(source: &config::Source) -> Vec<CheckResult> {
-    prerequisites::check(source).await
+    source::sqlserver_cdc::prerequisites::check(source).await
 }

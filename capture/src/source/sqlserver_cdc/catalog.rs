@@ -1,0 +1,318 @@
+//! Reads of the catalogue: what the server is, its capture instances, their shapes and DDL.
+
+use std::collections::BTreeMap;
+
+use lockstep_common::{Failure, TableName};
+use tiberius::Row;
+
+use super::connection::Lease;
+use super::fields::Fields;
+use super::instance::Instance;
+use super::lsn::Lsn;
+use super::statements;
+use super::types::RawColumn;
+
+/// Procedures called in one batch, objects asked for in one statement.
+const AT_ONCE: usize = 100;
+
+/// What the server says of itself.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// `@@SERVERNAME`
+    pub server: String,
+    /// The database, as the server writes it.
+    pub database: String,
+    /// Whether change data capture is on.
+    pub cdc_enabled: bool,
+    /// The database's collation.
+    pub collation: Option<String>,
+}
+
+/// Asks for the identity.
+pub async fn identity(lease: &mut Lease) -> Result<Identity, Failure> {
+    const OF: &str = "sys.databases";
+    let results = lease.batch(statements::IDENTITY, "read sys.databases").await?;
+    let row = results.first().and_then(|rows| rows.first()).ok_or_else(|| {
+        Failure::halt("source.database", "sys.databases does not show the database", "")
+    })?;
+    let fields = Fields::new(row, OF);
+    Ok(Identity {
+        server: fields.text("server_name")?.unwrap_or_default(),
+        database: fields.name("database_name")?,
+        cdc_enabled: fields.flag("is_cdc_enabled")?,
+        collation: fields.text("collation_name")?,
+    })
+}
+
+/// The failure that a database without change data capture is.
+pub fn cdc_off(identity: &Identity) -> Failure {
+    Failure::halt(
+        "source.cdc_off",
+        format!("change data capture is not enabled in database {}", identity.database),
+        "run EXEC sys.sp_cdc_enable_db in it as sysadmin and enable its tables with \
+         sys.sp_cdc_enable_table; if it was enabled before, changes since are lost: begin anew",
+    )
+}
+
+/// The capture instances that the login may read.
+pub async fn instances(lease: &mut Lease) -> Result<Vec<Instance>, Failure> {
+    const OF: &str = "sys.sp_cdc_help_change_data_capture";
+    let results = match lease.try_batch(statements::INSTANCES).await {
+        Err(error) if error.code() == Some(statements::NO_INSTANCES) => return Ok(Vec::new()),
+        answer => answer.map_err(|error| lease.classify(error, "list the capture instances"))?,
+    };
+    let instance = |row| {
+        let fields = Fields::new(row, OF);
+        Ok(Instance {
+            name: fields.name("capture_instance")?,
+            table: TableName {
+                schema: fields.name("source_schema")?,
+                table: fields.name("source_table")?,
+            },
+            change_table_id: fields.integer("object_id")?,
+            table_id: fields.integer("source_object_id")?,
+            start_lsn: fields.lsn("start_lsn")?,
+            created: fields.datetime("create_date")?,
+        })
+    };
+    results.iter().flatten().map(instance).collect()
+}
+
+/// A captured column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// Name.
+    pub name: String,
+    /// `column_id` in the source table when it was captured.
+    pub column_id: i32,
+    /// Its place in the update mask, from 1.
+    pub ordinal: u32,
+}
+
+/// All that an instance's rows depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Captured columns in mask order.
+    pub captured: Vec<Captured>,
+    /// Columns of the source table.
+    pub source: Vec<RawColumn>,
+    /// Columns of the change table.
+    pub change_table: Vec<RawColumn>,
+    /// Unique keys of the source table as `column_id`s, the primary key first.
+    pub keys: Vec<UniqueKey>,
+}
+
+/// A primary key or another unique index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UniqueKey {
+    /// Whether it is the primary key.
+    pub primary: bool,
+    /// Its columns, in key order.
+    pub columns: Vec<i32>,
+}
+
+/// Shapes of `instances`, in their order.
+pub async fn shapes(lease: &mut Lease, instances: &[&Instance]) -> Result<Vec<Shape>, Failure> {
+    let mut captured = captured_columns(lease, instances).await?;
+    let objects = instances.iter().flat_map(|i| [i.table_id, i.change_table_id]);
+    let columns = columns(lease, objects.collect()).await?;
+    let keys = keys(lease, instances.iter().map(|i| i.table_id).collect()).await?;
+    let of = |id: i32| columns.get(&id).cloned().unwrap_or_default();
+    let shape = |instance: &&Instance| Shape {
+        captured: captured.remove(&instance.name).unwrap_or_default(),
+        source: of(instance.table_id),
+        change_table: of(instance.change_table_id),
+        keys: keys.get(&instance.table_id).cloned().unwrap_or_default(),
+    };
+    Ok(instances.iter().map(shape).collect())
+}
+
+async fn captured_columns(
+    lease: &mut Lease,
+    instances: &[&Instance],
+) -> Result<BTreeMap<String, Vec<Captured>>, Failure> {
+    const OF: &str = "sys.sp_cdc_get_captured_columns";
+    let mut captured: BTreeMap<String, Vec<Captured>> = BTreeMap::new();
+    for some in instances.chunks(AT_ONCE) {
+        let calls: Vec<String> =
+            some.iter().map(|i| statements::captured_columns(&i.name)).collect();
+        let results = lease.batch(&calls.join("; "), "read the captured columns").await?;
+        for row in results.iter().flatten() {
+            let fields = Fields::new(row, OF);
+            captured.entry(fields.name("capture_instance")?).or_default().push(Captured {
+                name: fields.name("column_name")?,
+                column_id: fields.integer("column_id")?,
+                ordinal: fields.integer("column_ordinal")?,
+            });
+        }
+    }
+    captured.values_mut().for_each(|columns| columns.sort_by_key(|column| column.ordinal));
+    Ok(captured)
+}
+
+/// Columns of objects, by `object_id`.
+pub async fn columns(
+    lease: &mut Lease,
+    objects: Vec<i32>,
+) -> Result<BTreeMap<i32, Vec<RawColumn>>, Failure> {
+    let mut columns: BTreeMap<i32, Vec<RawColumn>> = BTreeMap::new();
+    for some in objects.chunks(AT_ONCE) {
+        let sql = statements::columns(some.iter().copied());
+        for row in lease.batch(&sql, "read sys.columns").await?.iter().flatten() {
+            let (object, column) = raw_column(row)?;
+            columns.entry(object).or_default().push(column);
+        }
+    }
+    Ok(columns)
+}
+
+fn raw_column(row: &Row) -> Result<(i32, RawColumn), Failure> {
+    let fields = Fields::new(row, "sys.columns");
+    let column = RawColumn {
+        name: fields.name("name")?,
+        column_id: fields.integer("column_id")?,
+        system_type: fields.integer("system_type_id")?,
+        user_type: fields.integer("user_type_id")?,
+        max_length: fields.integer("max_length")?,
+        precision: fields.integer("precision")?,
+        scale: fields.integer("scale")?,
+        collation: fields.text("collation_name")?,
+        nullable: fields.flag("is_nullable")?,
+        identity: fields.flag("is_identity")?,
+        computed: fields.flag("is_computed")?,
+    };
+    Ok((fields.integer("object_id")?, column))
+}
+
+async fn keys(
+    lease: &mut Lease,
+    tables: Vec<i32>,
+) -> Result<BTreeMap<i32, Vec<UniqueKey>>, Failure> {
+    let mut keys: BTreeMap<i32, Vec<UniqueKey>> = BTreeMap::new();
+    for some in tables.chunks(AT_ONCE) {
+        let sql = statements::keys(some.iter().copied());
+        let mut last = None;
+        for row in lease.batch(&sql, "read sys.indexes").await?.iter().flatten() {
+            let fields = Fields::new(row, "sys.indexes");
+            let table: i32 = fields.integer("object_id")?;
+            let index = Some((table, fields.integer::<i32>("index_id")?));
+            let keys = keys.entry(table).or_default();
+            if last != index {
+                keys.push(UniqueKey {
+                    primary: fields.flag("is_primary_key")?,
+                    columns: Vec::new(),
+                });
+                last = index;
+            }
+            if let Some(key) = keys.last_mut() {
+                key.columns.push(fields.integer("column_id")?);
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// A DDL statement that an instance's table saw.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ddl {
+    /// Its LSN.
+    pub lsn: Lsn,
+    /// The table.
+    pub table: TableName,
+    /// The statement.
+    pub command: String,
+}
+
+impl Ddl {
+    /// The failure that it is until DDL can be followed.
+    pub fn failure(&self) -> Failure {
+        Failure::halt(
+            "source.ddl",
+            format!(
+                "table {} was altered at LSN {}: {}; everything committed before is in the log",
+                self.table,
+                self.lsn,
+                self.command.split_whitespace().collect::<Vec<_>>().join(" ")
+            ),
+            "a change of a captured table's shape is not followed yet: bring the target to the new \
+             shape, create a capture instance with it, and begin a new pipeline (new log)",
+        )
+    }
+}
+
+/// DDL that the tables of `instances` saw after `after`, in order. (A statement shows once for each
+/// instance of its table; rows of older statements may be shown for a new one.)
+pub async fn ddl(
+    lease: &mut Lease,
+    instances: &[&Instance],
+    after: Lsn,
+) -> Result<Vec<Ddl>, Failure> {
+    let mut found = Vec::new();
+    for some in instances.chunks(AT_ONCE) {
+        let calls: Vec<String> = some.iter().map(|i| statements::ddl_history(&i.name)).collect();
+        let results = lease.batch(&calls.join("; "), "read the DDL history").await?;
+        for row in results.iter().flatten() {
+            let fields = Fields::new(row, "sys.sp_cdc_get_ddl_history");
+            let Some(lsn) = fields.lsn("ddl_lsn")?.filter(|lsn| *lsn > after) else { continue };
+            let table = TableName {
+                schema: fields.name("source_schema")?,
+                table: fields.name("source_table")?,
+            };
+            found.push(Ddl {
+                lsn,
+                table,
+                command: fields.text("ddl_command")?.unwrap_or_default(),
+            });
+        }
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// Low-water marks of `instances`, in their order; none for NULL and zero.
+pub async fn low_water_marks(
+    lease: &mut Lease,
+    instances: &[&Instance],
+) -> Result<Vec<Option<Lsn>>, Failure> {
+    let mut marks = Vec::with_capacity(instances.len());
+    for some in instances.chunks(AT_ONCE) {
+        let names: Vec<&str> = some.iter().map(|i| i.name.as_str()).collect();
+        let sql = statements::low_water_marks(&names);
+        let results = lease.batch(&sql, "read the low-water marks").await?;
+        let row = results.first().and_then(|rows| rows.first());
+        for i in 0..some.len() {
+            let mark = match row {
+                Some(row) => Fields::new(row, "sys.fn_cdc_get_min_lsn").lsn(&format!("m{i}"))?,
+                None => None,
+            };
+            marks.push(mark);
+        }
+    }
+    Ok(marks)
+}
+
+/// Which of `instances` have rows in `(after, through]`: their indexes.
+pub async fn changed(
+    lease: &mut Lease,
+    instances: &[&Instance],
+    after: Lsn,
+    through: Lsn,
+) -> Result<Vec<usize>, Failure> {
+    let mut changed = Vec::new();
+    for (chunk, some) in instances.chunks(AT_ONCE).enumerate() {
+        let names: Vec<&str> = some.iter().map(|i| i.name.as_str()).collect();
+        let (after, through) = (&after.as_bytes()[..], &through.as_bytes()[..]);
+        let results = lease
+            .query(&statements::changed(&names), &[&after, &through], "look for changes")
+            .await?;
+        let Some(row) = results.first().and_then(|rows| rows.first()) else { continue };
+        let fields = Fields::new(row, "the change tables");
+        for i in 0..some.len() {
+            if fields.flag(&format!("c{i}"))? {
+                changed.push(chunk * AT_ONCE + i);
+            }
+        }
+    }
+    Ok(changed)
+}

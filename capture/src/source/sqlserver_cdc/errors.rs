@@ -1,0 +1,108 @@
+//! What to do about an error of SQL Server, by its number: this file and no other decides.
+//!
+//! Retried is what time mends: lock conflicts with the capture and cleanup jobs, a failover, a lost
+//! connection. What time does not mend halts (reference, rule 14). A login or a database that was
+//! refused is a configuration error at first and a server still starting afterwards, so the first
+//! successful connection changes what these mean.
+
+use std::time::Duration;
+
+use lockstep_common::Failure;
+use tiberius::error::TokenError;
+
+/// What a person should do about a server that cannot be reached.
+const CHECK_ADDRESS: &str = "check source.host, source.port and that the server is running";
+
+/// Codes of failures after which the source should be looked at anew before anyone is bothered:
+/// a dropped instance and a lost right both show as one of these.
+pub const MISSING: &str = "source.missing";
+/// See [`MISSING`].
+pub const PERMISSION: &str = "source.permission";
+
+/// An error of the driver while `doing` something (a present-tense phrase: "read dbo_orders").
+/// `established` says that this service has connected before.
+pub fn classify(error: tiberius::error::Error, doing: &str, established: bool) -> Failure {
+    use tiberius::error::Error;
+    let failure = match &error {
+        Error::Server(token) => return server(token, doing, established),
+        Error::Io { .. } | Error::Routing { .. } => {
+            Failure::retry("source.connection", format!("cannot {doing}"))
+        }
+        Error::Tls(_) if !established => Failure::halt(
+            "source.tls",
+            format!("cannot {doing}: no TLS connection"),
+            "give the server's certificate authority in source.ca_file, or set source.encrypt",
+        ),
+        // The driver's decoder lost its place: the connection is of no more use, a new one may be.
+        // (No value is decoded by the driver that could be at fault itself.)
+        Error::Tls(_) | Error::Protocol(_) => {
+            Failure::retry("source.connection", format!("cannot {doing}"))
+        }
+        _ => Failure::halt(
+            "source.driver",
+            format!("cannot {doing}: the driver cannot read the server's answer"),
+            "report this with the server's version",
+        ),
+    };
+    failure.with_source(error)
+}
+
+/// A TCP connection that could not be made.
+pub fn unreachable(error: std::io::Error, address: &str) -> Failure {
+    let message = format!("cannot connect to {address} ({CHECK_ADDRESS})");
+    Failure::retry("source.unreachable", message).with_source(error)
+}
+
+/// A TCP connection that was not made in time.
+pub fn timed_out(address: &str, after: Duration) -> Failure {
+    let message =
+        format!("no connection to {address} within {} s ({CHECK_ADDRESS})", after.as_secs());
+    Failure::retry("source.unreachable", message)
+}
+
+fn server(error: &TokenError, doing: &str, established: bool) -> Failure {
+    let message = format!("cannot {doing}: error {}: {}", error.code(), error.message());
+    match error.code() {
+        // Deadlock victim, lock timeout, the log-scan session is taken, sp_repldone failed.
+        1205 | 1222 | 22903 | 22831 | 22912 => Failure::retry("source.busy", message),
+        // Out of memory, locks, worker threads or time for a grant.
+        701 | 802 | 1204 | 8645 | 8651 | 10928 | 10929 | 17809 => {
+            Failure::retry("source.busy", message)
+        }
+        // The server is shutting down, starting, failing over or moving (Azure).
+        596 | 921 | 922 | 926 | 927 | 952 | 976 | 978 | 983 | 6002 | 6005 | 17142 | 40143
+        | 40197 | 40501 | 40540 | 40613 | 49918 | 49919 | 49920 | 10053 | 10054 | 10060 => {
+            Failure::retry("source.unavailable", message)
+        }
+        4060 if established => Failure::retry("source.unavailable", message),
+        4060 | 911 => Failure::halt(
+            "source.database",
+            message,
+            "check source.database, and that the login has a user in it",
+        ),
+        18452 | 18456 | 18470 | 18486 | 18487 | 18488 => Failure::halt(
+            "source.login",
+            message,
+            "check source.user and source.password (or source.password_file)",
+        ),
+        229 | 230 | 262 | 297 | 300 | 916 | 22985 => Failure::halt(
+            PERMISSION,
+            message,
+            "GRANT SELECT on the source tables and on their change tables in schema cdc; \
+             `lockstep check` names what is missing",
+        ),
+        207 | 208 | 313 | 2812 => Failure::halt(
+            MISSING,
+            message,
+            "change data capture was disabled, or an instance was dropped or altered; \
+             `lockstep check` says which",
+        ),
+        // Severity 20 and above ends the connection; the cause is in the server's log.
+        _ if error.class() >= 20 => Failure::retry("source.connection", message),
+        _ => Failure::halt(
+            "source.statement",
+            message,
+            "the server refused a statement it should know: report this with its version",
+        ),
+    }
+}

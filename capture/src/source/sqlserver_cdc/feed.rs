@@ -1,0 +1,301 @@
+//! The changes of one instance in a window, in order, without ever holding them all.
+//!
+//! With a connection to spare the instance's rows stream through a task of their own into a channel
+//! bounded in bytes. Otherwise they are read in pages: each page is a statement of its own that
+//! resumes after the last row's [`ChangeKey`], and between pages the connection serves others. A
+//! page is bounded in rows and bytes; one that outgrows its bytes is broken off, at the price of its
+//! connection, and later pages are smaller.
+
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use lockstep_common::Failure;
+use lockstep_common::record::Change;
+use tiberius::{QueryItem, ToSql};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::connection::Pool;
+use super::decode::DecodedRow;
+use super::followed::Followed;
+use super::lsn::Lsn;
+use super::merge::{Contradiction, Pairing};
+use super::order::ChangeKey;
+
+/// Bytes after which a batch of a stream is passed on.
+const BATCH_BYTES: usize = 64 << 10;
+/// Bytes that a stream may be ahead of the merge; a larger change passes alone.
+const STREAM_BYTES: usize = 1 << 20;
+/// Bytes after which a page is broken off.
+const PAGE_BYTES: usize = 4 << 20;
+
+/// A change with its place.
+#[derive(Debug)]
+pub struct Keyed {
+    /// Where it stands.
+    pub key: ChangeKey,
+    /// The change.
+    pub change: Change<'static>,
+    /// About how many bytes it holds.
+    pub size: usize,
+}
+
+/// What part of an instance to read: after the first LSN, through the second.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    /// Exclusive.
+    pub after: Lsn,
+    /// Inclusive.
+    pub through: Lsn,
+}
+
+/// An instance's changes.
+pub enum Feed {
+    /// From a task with its own connection.
+    Stream(mpsc::UnboundedReceiver<Result<Parcel, Failure>>),
+    /// Page by page.
+    Pages(Box<Pager>),
+}
+
+/// A batch and its share of the stream's bytes, given back when the batch is taken out.
+pub struct Parcel {
+    batch: Vec<Keyed>,
+    _share: OwnedSemaphorePermit,
+}
+
+impl Feed {
+    /// Streams over a connection of its own.
+    pub fn stream(pool: &Arc<Pool>, followed: Arc<Followed>, range: Range) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let stream = Stream {
+            pool: Arc::clone(pool),
+            reader: RowReader::new(followed),
+            sender,
+            budget: Arc::new(Semaphore::new(STREAM_BYTES)),
+        };
+        tokio::spawn(stream.run(range));
+        Feed::Stream(receiver)
+    }
+
+    /// Reads in pages of at most `rows` rows.
+    pub fn pages(pool: &Arc<Pool>, followed: Arc<Followed>, range: Range, rows: u32) -> Self {
+        Feed::Pages(Box::new(Pager {
+            pool: Arc::clone(pool),
+            reader: RowReader::new(followed),
+            range,
+            rows: i64::from(rows.max(1)),
+            next: Some(NextPage::From(range.after)),
+        }))
+    }
+
+    /// The next changes; none at the end. Never an empty batch.
+    pub async fn next(&mut self) -> Result<Option<Vec<Keyed>>, Failure> {
+        match self {
+            Feed::Stream(receiver) => match receiver.recv().await {
+                Some(parcel) => parcel.map(|parcel| Some(parcel.batch)),
+                None => Ok(None),
+            },
+            Feed::Pages(pager) => pager.next().await,
+        }
+    }
+}
+
+/// Decodes and pairs an instance's rows.
+struct RowReader {
+    followed: Arc<Followed>,
+    pairing: Pairing<DecodedRow>,
+    last: Option<ChangeKey>,
+    batch: Vec<Keyed>,
+    bytes: usize,
+}
+
+impl RowReader {
+    fn new(followed: Arc<Followed>) -> Self {
+        RowReader { followed, pairing: Pairing::default(), last: None, batch: Vec::new(), bytes: 0 }
+    }
+
+    fn doing(&self) -> String {
+        format!("read the changes of {}", self.followed.instance.table)
+    }
+
+    fn push(&mut self, row: tiberius::Row) -> Result<(), Failure> {
+        let row = self.followed.decoder.row(row).map_err(|error| {
+            Failure::halt(
+                "source.value",
+                format!("cannot {}", self.doing()),
+                "a value must arrive exactly or not at all: raise capture.max_value_bytes if that \
+                 is the limit, else report this",
+            )
+            .with_source(error)
+        })?;
+        self.last = Some(row.key);
+        let paired = self.pairing.push(row).map_err(|e| self.contradiction(e))?;
+        if let Some(paired) = paired {
+            let key = paired.key;
+            let (change, size) = self.followed.decoder.change(paired);
+            self.bytes += size;
+            self.batch.push(Keyed { key, change, size });
+        }
+        Ok(())
+    }
+
+    fn take(&mut self) -> (Vec<Keyed>, usize) {
+        (std::mem::take(&mut self.batch), std::mem::take(&mut self.bytes))
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        std::mem::take(&mut self.pairing).finish().map_err(|e| self.contradiction(e))
+    }
+
+    fn contradiction(&self, error: Contradiction) -> Failure {
+        contradiction(error, &self.doing())
+    }
+}
+
+/// The failure of a server that contradicts itself.
+pub fn contradiction(error: Contradiction, doing: &str) -> Failure {
+    Failure::halt(
+        "source.contradiction",
+        format!("cannot {doing}"),
+        "the change tables do not hold what SQL Server promises: report this with its version",
+    )
+    .with_source(error)
+}
+
+struct Stream {
+    pool: Arc<Pool>,
+    reader: RowReader,
+    sender: mpsc::UnboundedSender<Result<Parcel, Failure>>,
+    budget: Arc<Semaphore>,
+}
+
+impl Stream {
+    async fn run(mut self, range: Range) {
+        let closed = self.sender.clone();
+        let result = tokio::select! {
+            biased;
+            // Nobody wants the rest: the lease goes, and its connection with it.
+            () = closed.closed() => return,
+            result = self.read(range) => result,
+        };
+        if let Err(failure) = result {
+            let _ = closed.send(Err(failure));
+        }
+    }
+
+    async fn read(&mut self, range: Range) -> Result<(), Failure> {
+        let mut lease = self.pool.get().await?;
+        let sql = self.reader.followed.reads.window();
+        let doing = self.reader.doing();
+        let (after, through) = (&range.after.as_bytes()[..], &range.through.as_bytes()[..]);
+        let parameters: [&dyn ToSql; 2] = [&after, &through];
+        let mut items = lease.stream(&sql, &parameters, &doing).await?;
+        while let Some(item) =
+            items.try_next().await.map_err(|error| self.pool.classify(error, &doing))?
+        {
+            let QueryItem::Row(row) = item else { continue };
+            self.reader.push(row)?;
+            if self.reader.bytes >= BATCH_BYTES {
+                self.pass_on().await;
+            }
+        }
+        drop(items);
+        lease.keep();
+        self.reader.finish()?;
+        self.pass_on().await;
+        Ok(())
+    }
+
+    async fn pass_on(&mut self) {
+        let (batch, bytes) = self.reader.take();
+        if batch.is_empty() {
+            return;
+        }
+        let share = u32::try_from(bytes.clamp(1, STREAM_BYTES)).unwrap_or(u32::MAX);
+        let share = Arc::clone(&self.budget).acquire_many_owned(share).await;
+        let _share = share.expect("the semaphore is never closed");
+        // A receiver that is gone is noticed in `run`.
+        let _ = self.sender.send(Ok(Parcel { batch, _share }));
+    }
+}
+
+/// Where the next page begins.
+#[derive(Clone, Copy, Debug)]
+enum NextPage {
+    /// With the first transaction after an LSN.
+    From(Lsn),
+    /// Within a transaction, after a row of it.
+    Within(ChangeKey),
+}
+
+/// Reads an instance page by page.
+pub struct Pager {
+    pool: Arc<Pool>,
+    reader: RowReader,
+    range: Range,
+    rows: i64,
+    next: Option<NextPage>,
+}
+
+impl Pager {
+    async fn next(&mut self) -> Result<Option<Vec<Keyed>>, Failure> {
+        while let Some(page) = self.next {
+            let (rows, whole) = self.page(page).await?;
+            let last = self.reader.last.filter(|_| rows > 0);
+            self.next = match (page, last) {
+                (_, Some(last)) if !whole || rows >= self.rows => Some(NextPage::Within(last)),
+                (NextPage::Within(key), _) => Some(NextPage::From(key.start_lsn)),
+                (NextPage::From(_), _) => None,
+            };
+            if !whole {
+                self.rows = (rows / 2).max(1);
+            }
+            if self.next.is_none() {
+                self.reader.finish()?;
+            }
+            let (batch, _) = self.reader.take();
+            if !batch.is_empty() {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads a page: how many rows it had, and whether it was read to its end.
+    async fn page(&mut self, page: NextPage) -> Result<(i64, bool), Failure> {
+        let reads = &self.reader.followed.reads;
+        let (after, key) = match page {
+            NextPage::From(lsn) => (lsn, None),
+            NextPage::Within(key) => (key.start_lsn, Some(key)),
+        };
+        let sql = match key {
+            None => reads.first_page(),
+            Some(key) => reads.rest_of_transaction(key.command_id.is_none()),
+        };
+        let (after, through) = (&after.as_bytes()[..], &self.range.through.as_bytes()[..]);
+        let command = key.and_then(|key| key.command_id);
+        let seqval = key.map(|key| *key.seqval.as_bytes()).unwrap_or_default();
+        let (seqval, operation) = (&seqval[..], key.map_or(0, |key| key.operation));
+        let rows = self.rows;
+        let from: [&dyn ToSql; 3] = [&after, &through, &rows];
+        let within: [&dyn ToSql; 5] = [&after, &command, &seqval, &operation, &rows];
+        let parameters: &[&dyn ToSql] = if key.is_some() { &within } else { &from };
+
+        let doing = self.reader.doing();
+        let mut lease = self.pool.get().await?;
+        let mut items = lease.stream(&sql, parameters, &doing).await?;
+        let mut count = 0;
+        while let Some(item) =
+            items.try_next().await.map_err(|error| self.pool.classify(error, &doing))?
+        {
+            let QueryItem::Row(row) = item else { continue };
+            self.reader.push(row)?;
+            count += 1;
+            if self.reader.bytes >= PAGE_BYTES && count < rows {
+                return Ok((count, false));
+            }
+        }
+        drop(items);
+        lease.keep();
+        Ok((count, true))
+    }
+}

@@ -1,0 +1,289 @@
+//! A table that is followed: its instance, its shape, and the decoder and statements made from them.
+
+use std::sync::Arc;
+
+use lockstep_common::{Column, Failure, TableVersion};
+
+use super::catalog::{Shape, UniqueKey};
+use super::decode::{ColumnPlan, RowDecoder};
+use super::instance::Instance;
+use super::lsn::Lsn;
+use super::statements::Reads;
+use super::types::{self, RawColumn};
+use crate::source::Table;
+
+/// A followed table.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// Its instance, as it was settled on.
+    pub instance: Instance,
+    /// Its shape then.
+    pub shape: Shape,
+    /// The first LSN it can have changes at, when it began after the cursor.
+    pub begins: Option<Lsn>,
+    /// Its version.
+    pub table: Table,
+    /// Decodes its rows.
+    pub decoder: RowDecoder,
+    /// Reads its rows.
+    pub reads: Reads,
+}
+
+const REMAKE: &str = "create a capture instance with the table's present shape and begin a new \
+     pipeline (new log) on it";
+
+impl Followed {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// `Halt` for a type without a rule, for a captured column that the source table no longer has
+    /// as it was captured, and for an instance that cannot be read.
+    pub fn new(
+        instance: Instance,
+        shape: Shape,
+        begins: Option<Lsn>,
+        max_value_bytes: u64,
+    ) -> Result<Self, Failure> {
+        if shape.captured.is_empty() || shape.change_table.is_empty() {
+            return Err(Failure::halt(
+                "source.instance",
+                format!(
+                    "the change table of instance {} ({}) cannot be seen",
+                    instance.name, instance.table
+                ),
+                "GRANT SELECT on it and on the source table's captured columns",
+            ));
+        }
+        let sources = source_columns(&instance, &shape)?;
+        let plans = plans(&instance, &shape, &sources)?;
+        let version = Arc::new(version(&instance, &shape, &sources, &plans));
+        let table = Table { id: version.id(), version };
+        let has_command_id = shape.change_table.iter().any(|c| c.name == "__$command_id");
+        Ok(Followed {
+            reads: Reads::new(&instance.name, &plans, has_command_id),
+            decoder: RowDecoder::new(table.id, plans, max_value_bytes),
+            instance,
+            shape,
+            begins,
+            table,
+        })
+    }
+
+    /// Whether the shape is as it was settled on.
+    ///
+    /// # Errors
+    /// `Halt` when it is not.
+    pub fn check_shape(&self, now: &Shape) -> Result<(), Failure> {
+        if *now == self.shape {
+            return Ok(());
+        }
+        let what = if now.source != self.shape.source {
+            "its columns were altered"
+        } else if now.keys != self.shape.keys {
+            "its keys were altered"
+        } else {
+            "its capture instance was altered"
+        };
+        Err(shape_changed(&self.instance, what))
+    }
+
+    /// Whether the change table's columns are as they were settled on.
+    ///
+    /// # Errors
+    /// `Halt` when they are not.
+    pub fn check_change_table(&self, now: &[RawColumn]) -> Result<(), Failure> {
+        if now == self.shape.change_table {
+            return Ok(());
+        }
+        Err(shape_changed(&self.instance, "the columns of its change table were altered"))
+    }
+}
+
+fn shape_changed(instance: &Instance, what: &str) -> Failure {
+    Failure::halt("source.shape", format!("table {}: {what}", instance.table), REMAKE)
+}
+
+/// The source table's columns behind the captured ones, in their order.
+fn source_columns(instance: &Instance, shape: &Shape) -> Result<Vec<RawColumn>, Failure> {
+    let find = |captured: &super::catalog::Captured| {
+        let found = shape.source.iter().find(|column| column.column_id == captured.column_id);
+        found.filter(|column| column.name == captured.name).cloned().ok_or_else(|| {
+            shape_changed(
+                instance,
+                &format!("captured column {} was dropped or re-created", captured.name),
+            )
+        })
+    };
+    shape.captured.iter().map(find).collect()
+}
+
+fn plans(
+    instance: &Instance,
+    shape: &Shape,
+    sources: &[RawColumn],
+) -> Result<Vec<ColumnPlan>, Failure> {
+    let plan = |(captured, source): (&super::catalog::Captured, &RawColumn)| {
+        let unsupported = || {
+            Failure::halt(
+                "source.type",
+                format!(
+                    "column {} of {} is {}, which is not followed yet",
+                    captured.name,
+                    instance.table,
+                    types::source_type(source)
+                ),
+                "leave the column out of the capture instance (@captured_column_list), or the \
+                 table out of source.tables",
+            )
+        };
+        let in_change_table = shape.change_table.iter().find(|c| c.name == captured.name);
+        let in_change_table = in_change_table.ok_or_else(|| {
+            shape_changed(instance, &format!("its change table lacks column {}", captured.name))
+        })?;
+        let of_source = types::plan(source).ok_or_else(unsupported)?;
+        let mut plan = types::plan(in_change_table).ok_or_else(unsupported)?;
+        if plan.logical != of_source.logical {
+            return Err(shape_changed(
+                instance,
+                &format!(
+                    "column {} is {} in the table and {} in the change table",
+                    captured.name, of_source.source_type, plan.source_type
+                ),
+            ));
+        }
+        // Whether it is computed is known of the source's column only.
+        plan.recording = of_source.recording;
+        plan.source_type = of_source.source_type;
+        Ok(ColumnPlan { name: captured.name.clone(), ordinal: captured.ordinal, plan })
+    };
+    shape.captured.iter().zip(sources).map(plan).collect()
+}
+
+fn version(
+    instance: &Instance,
+    shape: &Shape,
+    sources: &[RawColumn],
+    plans: &[ColumnPlan],
+) -> TableVersion {
+    let column = |(source, plan): (&RawColumn, &ColumnPlan)| Column {
+        name: source.name.clone(),
+        ty: plan.plan.logical.clone(),
+        source_type: plan.plan.source_type.clone(),
+        nullable: source.nullable,
+        collation: source.collation.clone(),
+        identity: source.identity,
+        computed: source.computed,
+    };
+    TableVersion {
+        dialect: "sqlserver".to_owned(),
+        object_id: i64::from(instance.table_id),
+        name: instance.table.clone(),
+        columns: sources.iter().zip(plans).map(column).collect(),
+        key: key(&shape.keys, sources),
+    }
+}
+
+/// The key that identifies a row: the primary key, else the first unique index without nullable
+/// columns, all of whose columns are captured and recorded.
+fn key(keys: &[UniqueKey], sources: &[RawColumn]) -> Vec<u16> {
+    let index = |key: &UniqueKey, id: &i32| {
+        let at = sources.iter().position(|column| column.column_id == *id)?;
+        let usable = !sources[at].computed && (key.primary || !sources[at].nullable);
+        u16::try_from(at).ok().filter(|_| usable)
+    };
+    let columns = |key: &UniqueKey| key.columns.iter().map(|id| index(key, id)).collect();
+    keys.iter().find_map(columns).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::catalog::Captured;
+    use super::*;
+    use lockstep_common::TableName;
+
+    const INT: u8 = 56;
+    const SQL_VARIANT: u8 = 98;
+
+    fn raw(name: &str, id: i32, system_type: u8) -> RawColumn {
+        RawColumn {
+            name: name.to_owned(),
+            column_id: id,
+            system_type,
+            user_type: i32::from(system_type),
+            max_length: 4,
+            precision: 10,
+            scale: 0,
+            collation: None,
+            nullable: false,
+            identity: false,
+            computed: false,
+        }
+    }
+
+    fn instance() -> Instance {
+        Instance {
+            name: "dbo_t".to_owned(),
+            table: TableName { schema: "dbo".to_owned(), table: "t".to_owned() },
+            change_table_id: 20,
+            table_id: 10,
+            start_lsn: None,
+            created: 0,
+        }
+    }
+
+    fn shape() -> Shape {
+        let captured =
+            |name: &str, column_id, ordinal| Captured { name: name.to_owned(), column_id, ordinal };
+        Shape {
+            captured: vec![captured("a", 1, 1), captured("b", 3, 2)],
+            source: vec![raw("a", 1, INT), raw("x", 2, INT), raw("b", 3, INT)],
+            change_table: vec![raw("__$command_id", 9, INT), raw("a", 6, INT), raw("b", 7, INT)],
+            keys: vec![
+                UniqueKey { primary: true, columns: vec![2] },
+                UniqueKey { primary: false, columns: vec![3, 1] },
+            ],
+        }
+    }
+
+    fn code(shape: Shape) -> Result<Followed, &'static str> {
+        Followed::new(instance(), shape, None, 100).map_err(|failure| failure.code)
+    }
+
+    #[test]
+    fn the_key_is_the_first_one_that_is_captured_whole() {
+        let followed = code(shape()).expect("it can be followed");
+        assert_eq!(followed.table.version.key, [1, 0]);
+        assert!(followed.reads.window().contains("c.[__$command_id]"));
+        let mut nullable = shape();
+        nullable.source[2].nullable = true;
+        assert_eq!(code(nullable).expect("followed").table.version.key, [] as [u16; 0]);
+    }
+
+    #[test]
+    fn a_shape_that_is_not_the_captured_one_is_refused() {
+        let mut recreated = shape();
+        recreated.source[2].column_id = 4;
+        assert_eq!(code(recreated).err(), Some("source.shape"));
+        let mut widened = shape();
+        widened.source[2].system_type = 127;
+        assert_eq!(code(widened).err(), Some("source.shape"));
+        let mut variant = shape();
+        variant.source[2].system_type = SQL_VARIANT;
+        assert_eq!(code(variant).err(), Some("source.type"));
+        let mut invisible = shape();
+        invisible.change_table.clear();
+        assert_eq!(code(invisible).err(), Some("source.instance"));
+    }
+
+    #[test]
+    fn any_later_difference_of_shape_stops() {
+        let followed = code(shape()).expect("it can be followed");
+        assert!(followed.check_shape(&shape()).is_ok());
+        let mut added = shape();
+        added.source.push(raw("new", 4, INT));
+        assert!(followed.check_shape(&added).is_err());
+        let mut wider = shape().change_table;
+        wider[1].max_length = 8;
+        assert!(followed.check_change_table(&wider).is_err());
+    }
+}

@@ -1,0 +1,121 @@
+//! Whether the source still is the one that was read: decided from `cdc.lsn_time_mapping` alone,
+//! which every user may read (reference, rule 15).
+//!
+//! The cursor's own row, kept in the log as its witness, must still be there, unchanged; or it must
+//! be older than the oldest row, when cleanup took it and the low-water marks decide. A newest row
+//! below the cursor, another row in its place or a hole where it should be mean another history: a
+//! restored backup, or change data capture disabled and enabled anew. GUIDs and names are not
+//! asked: they change in a legitimate failover.
+
+use lockstep_common::Failure;
+
+use super::lsn::Lsn;
+use super::window::MappingRow;
+use crate::source::Witness;
+
+/// What the mapping shows.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// The row at the cursor.
+    pub own: Option<MappingRow>,
+    /// The first row.
+    pub oldest: Option<MappingRow>,
+    /// The last row.
+    pub newest: Option<MappingRow>,
+}
+
+const REMEDY: &str = "if the database was restored or rebuilt on purpose, its history is another \
+     one: begin a new pipeline (new log) or load the target anew";
+
+/// Judges.
+///
+/// # Errors
+/// `Halt` with code `source.rewound` when it is another history.
+pub fn examine(cursor: Lsn, witness: Option<&Witness>, evidence: &Evidence) -> Result<(), Failure> {
+    let rewound = |what: String| Err(Failure::halt("source.rewound", what, REMEDY));
+    // Nothing was read yet, so there is nothing to be inconsistent with.
+    if witness.is_none() && evidence.newest.is_none() {
+        return Ok(());
+    }
+    let Some(newest) = &evidence.newest else {
+        return rewound(format!(
+            "the log ends at LSN {cursor} but cdc.lsn_time_mapping is empty: change data capture \
+             was disabled and enabled again, or the database is another one"
+        ));
+    };
+    if newest.lsn < cursor {
+        return rewound(format!(
+            "the log ends at LSN {cursor} but the source's newest is {}: the database was restored \
+             to an earlier state",
+            newest.lsn
+        ));
+    }
+    let Some(witness) = witness else { return Ok(()) };
+    match &evidence.own {
+        Some(row) if same(row, witness) => Ok(()),
+        Some(row) => rewound(format!(
+            "at LSN {cursor}, where the log ends, the source now has another transaction \
+             (committed {} there, {} in the log)",
+            row.witness(0).source_time.raw,
+            witness.source_time.raw
+        )),
+        None if evidence.oldest.as_ref().is_some_and(|oldest| cursor < oldest.lsn) => Ok(()),
+        None => rewound(format!(
+            "LSN {cursor}, where the log ends, is gone from cdc.lsn_time_mapping while older rows \
+             are still there: the database was restored and has gone another way since"
+        )),
+    }
+}
+
+fn same(row: &MappingRow, witness: &Witness) -> bool {
+    let now = row.witness(witness.source_time.offset);
+    now.transaction_id == witness.transaction_id && now.source_time.raw == witness.source_time.raw
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(n: u8, tran: u8) -> MappingRow {
+        let mut lsn = [0; 10];
+        lsn[9] = n;
+        MappingRow { lsn: Lsn::new(lsn), end_time: i64::from(n), tran_id: vec![tran] }
+    }
+
+    fn evidence(rows: &[MappingRow], cursor: u8) -> Evidence {
+        Evidence {
+            own: rows.iter().find(|r| r.lsn == row(cursor, 0).lsn).cloned(),
+            oldest: rows.first().cloned(),
+            newest: rows.last().cloned(),
+        }
+    }
+
+    fn judge(rows: &[MappingRow], cursor: u8, witness: Option<MappingRow>) -> bool {
+        let witness = witness.map(|row| row.witness(0));
+        examine(row(cursor, 0).lsn, witness.as_ref(), &evidence(rows, cursor)).is_ok()
+    }
+
+    #[test]
+    fn the_same_history_goes_on() {
+        let rows = [row(3, 1), row(5, 2), row(9, 0)];
+        assert!(judge(&rows, 5, Some(row(5, 2))));
+        assert!(judge(&rows, 9, Some(row(9, 0))));
+        // Cleanup took the cursor's row: the low-water marks decide.
+        assert!(judge(&rows, 2, Some(row(2, 7))));
+        // A chosen start has no row to compare.
+        assert!(judge(&rows, 4, None));
+        assert!(judge(&[], 0, None));
+    }
+
+    #[test]
+    fn another_history_is_refused() {
+        let rows = [row(3, 1), row(5, 2), row(9, 4)];
+        assert!(!judge(&rows, 10, Some(row(10, 1))), "newest below the cursor");
+        assert!(!judge(&rows, 5, Some(row(5, 3))), "another transaction");
+        assert!(!judge(&rows, 5, Some(MappingRow { end_time: 77, ..row(5, 2) })), "another time");
+        assert!(!judge(&rows, 5, Some(row(5, 0))), "a dummy became a transaction");
+        assert!(!judge(&rows, 4, Some(row(4, 1))), "a hole");
+        assert!(!judge(&[], 4, Some(row(4, 1))), "empty");
+        assert!(!judge(&rows, 20, None), "a chosen start above everything");
+    }
+}

@@ -1,0 +1,356 @@
+//! Settling, on connect, on what is read from where: the cursor of a new log, the proof that the
+//! source is the one that was read, the instances and shapes followed; and looking now and then
+//! whether all that still holds.
+
+use std::sync::Arc;
+
+use lockstep_common::{Failure, TICKS_PER_SECOND, TableName, TableVersion};
+
+use super::catalog::{self, Ddl};
+use super::connection::Lease;
+use super::fields::{self, Fields};
+use super::followed::Followed;
+use super::identity::{self, Evidence};
+use super::instance::{self, Instance, Standing};
+use super::lsn::Lsn;
+use super::window::MappingRow;
+use super::{SqlServer, statements, time};
+use crate::source::{Cursor, Start, Witness};
+
+/// Age of the newest row of `cdc.lsn_time_mapping` above which capture is taken to have stopped: the
+/// capture job adds a dummy row about every 305 s when it has nothing else to do.
+const STALLED_SECONDS: i64 = 660;
+
+/// Finds the cursor of a new log.
+pub async fn locate(
+    source: &mut SqlServer,
+    lease: &mut Lease,
+    start: Start,
+) -> Result<Cursor, Failure> {
+    let instances = selected(source, catalog::instances(lease).await?)?;
+    let timeline = source.timeline;
+    let at = |lsn: Lsn, row: Option<&MappingRow>, offset| Cursor {
+        position: lsn.position(timeline),
+        witness: row.map(|row| row.witness(offset)),
+    };
+    match start {
+        Start::After(position) => {
+            source.timeline = position.timeline();
+            let lsn = source.lsn(&position)?;
+            let row = commit_at(lease, lsn).await?;
+            let (_, (_, offset)) = newest(lease).await?;
+            Ok(Cursor { position, witness: row.map(|row| row.witness(offset)) })
+        }
+        Start::Now => {
+            accept(source, &instances);
+            let (rows, (_, offset)) = newest(lease).await?;
+            Ok(match rows.as_slice() {
+                [] => at(Lsn::ZERO, None, offset),
+                [row, ..] if !row.is_dummy() => at(row.lsn, Some(row), offset),
+                // The newest dummy is not closed; a row below it is.
+                [_, row, ..] => at(row.lsn, Some(row), offset),
+                [dummy] => at(dummy.lsn.previous(), None, offset),
+            })
+        }
+        Start::Earliest => {
+            accept(source, &instances);
+            let first = instances.iter().filter_map(|instance| instance.start_lsn).min();
+            Ok(at(first.unwrap_or_default().previous(), None, 0))
+        }
+    }
+}
+
+/// A new log promises nothing from before: whatever instance is there may begin where it begins.
+fn accept(source: &mut SqlServer, instances: &[Instance]) {
+    source.accepted.extend(instances.iter().map(|i| (i.change_table_id, i.start_lsn)));
+}
+
+async fn newest(lease: &mut Lease) -> Result<(Vec<MappingRow>, (i64, i16)), Failure> {
+    let results = lease.batch(statements::NEWEST, "read the newest commit").await?;
+    let [rows, clock] = results.as_slice() else {
+        return Err(super::wrong_results("read the newest commit"));
+    };
+    Ok((fields::mapping_rows(rows)?, super::clock_of(clock)?))
+}
+
+async fn commit_at(lease: &mut Lease, lsn: Lsn) -> Result<Option<MappingRow>, Failure> {
+    let lsn = &lsn.as_bytes()[..];
+    let results = lease.query(statements::COMMIT_AT, &[&lsn], "read a commit").await?;
+    results.iter().flatten().next().map(|row| Fields::new(row, "a commit").mapping()).transpose()
+}
+
+/// Settles on what is followed after `cursor`.
+pub async fn settle(
+    source: &mut SqlServer,
+    lease: &mut Lease,
+    cursor: &Cursor,
+    known: &[TableVersion],
+) -> Result<Vec<Arc<Followed>>, Failure> {
+    let identity = catalog::identity(lease).await?;
+    if !identity.cdc_enabled {
+        return Err(catalog::cdc_off(&identity));
+    }
+    let lsn = source.lsn(&cursor.position)?;
+    let evidence = evidence(lease, lsn).await?;
+    identity::examine(lsn, cursor.witness.as_ref(), &evidence)?;
+
+    let instances = selected(source, catalog::instances(lease).await?)?;
+    let instances = instance::choose(instances, lsn);
+    nothing_vanished(source, &instances, known)?;
+    let mut begun = Vec::new();
+    for instance in instances {
+        let known = known.iter().any(|version| version.name == instance.table);
+        let began_after =
+            !known && began_after(source, lease, &instance, cursor.witness.as_ref()).await?;
+        match instance::standing(instance.start_lsn, lsn, began_after) {
+            Standing::Covers => begun.push((instance, None)),
+            Standing::Begins(at) => begun.push((instance, Some(at))),
+            Standing::Gap(from, to) => return Err(instance::gap(&instance, from, to)),
+            Standing::NotReady if known => {
+                return Err(Failure::retry(
+                    "source.instance",
+                    format!("the capture job has not come to instance {}", instance.name),
+                ));
+            }
+            // It will begin after everything seen so far; `inspect` notices when it has.
+            Standing::NotReady => {
+                source.accepted.insert(instance.change_table_id, None);
+            }
+        }
+    }
+    follow(source, lease, begun, known).await
+}
+
+/// Reads the shapes of instances and makes them followed.
+async fn follow(
+    source: &SqlServer,
+    lease: &mut Lease,
+    instances: Vec<(Instance, Option<Lsn>)>,
+    known: &[TableVersion],
+) -> Result<Vec<Arc<Followed>>, Failure> {
+    let just: Vec<&Instance> = instances.iter().map(|(instance, _)| instance).collect();
+    let shapes = catalog::shapes(lease, &just).await?;
+    let mut followed = Vec::with_capacity(instances.len());
+    for ((instance, begins), shape) in instances.into_iter().zip(shapes) {
+        let one = Followed::new(instance, shape, begins, source.max_value_bytes)?;
+        same_as_before(&one, known)?;
+        followed.push(Arc::new(one));
+    }
+    Ok(followed)
+}
+
+async fn evidence(lease: &mut Lease, lsn: Lsn) -> Result<Evidence, Failure> {
+    let lsn = &lsn.as_bytes()[..];
+    let results = lease.query(statements::WITNESSES, &[&lsn], "identify the source").await?;
+    let first =
+        |result: &Vec<_>| Ok::<_, Failure>(fields::mapping_rows(result)?.into_iter().next());
+    let [own, oldest, newest] = results.as_slice() else {
+        return Err(super::wrong_results("identify the source"));
+    };
+    Ok(Evidence { own: first(own)?, oldest: first(oldest)?, newest: first(newest)? })
+}
+
+/// The instances of the configured tables.
+///
+/// # Errors
+/// `Halt` naming every configured table that has none.
+fn selected(source: &SqlServer, instances: Vec<Instance>) -> Result<Vec<Instance>, Failure> {
+    let shown = |table: &TableName| table.to_string();
+    if source.tables.is_empty() {
+        if instances.is_empty() {
+            return Err(Failure::halt(
+                "source.no_instances",
+                format!("the login may read no capture instance of database {}", source.database),
+                "enable tables with sys.sp_cdc_enable_table, and GRANT SELECT on them and on their \
+                 change tables",
+            ));
+        }
+        return Ok(instances);
+    }
+    let missing: Vec<&str> = source
+        .tables
+        .iter()
+        .filter(|name| !instances.iter().any(|i| shown(&i.table) == **name))
+        .map(String::as_str)
+        .collect();
+    if !missing.is_empty() {
+        return Err(Failure::halt(
+            "source.instance",
+            format!("no capture instance that the login may read: {}", missing.join(", ")),
+            "enable the tables with sys.sp_cdc_enable_table, GRANT SELECT on them and on their \
+             change tables, or take them out of source.tables (written schema.table)",
+        ));
+    }
+    let wanted = |instance: &Instance| source.tables.contains(&shown(&instance.table));
+    Ok(instances.into_iter().filter(wanted).collect())
+}
+
+/// Whether an instance is proved to have begun after the cursor: it was accepted as new; or it was
+/// created after the commit at the cursor; or the row that enabling it left in the mapping is
+/// there (`sys.sp_cdc_enable_table` adds one with its own time and no transaction).
+async fn began_after(
+    source: &SqlServer,
+    lease: &mut Lease,
+    instance: &Instance,
+    witness: Option<&Witness>,
+) -> Result<bool, Failure> {
+    let Some(start) = instance.start_lsn else { return Ok(false) };
+    match source.accepted.get(&instance.change_table_id) {
+        Some(None) => return Ok(true),
+        Some(Some(accepted)) if *accepted == start => return Ok(true),
+        _ => {}
+    }
+    let created = time::datetime_text(instance.created);
+    if witness.is_some_and(|witness| witness.source_time.raw < created) {
+        return Ok(true);
+    }
+    let row = commit_at(lease, start).await?;
+    Ok(row.is_some_and(|row| row.is_dummy() && row.end_time == instance.created))
+}
+
+/// Every table of the log that is still wanted has an instance, and is the same table.
+fn nothing_vanished(
+    source: &SqlServer,
+    instances: &[Instance],
+    known: &[TableVersion],
+) -> Result<(), Failure> {
+    for version in known {
+        if !source.tables.is_empty() && !source.tables.contains(&version.name.to_string()) {
+            continue;
+        }
+        let same = |i: &&Instance| i64::from(i.table_id) == version.object_id;
+        let what = match instances.iter().find(same) {
+            Some(instance) if instance.table == version.name => continue,
+            Some(instance) => format!("it was renamed to {}", instance.table),
+            None if instances.iter().any(|i| i.table == version.name) => {
+                "it was dropped and created anew".to_owned()
+            }
+            None => {
+                "its capture instance was dropped, or the login may no longer read it".to_owned()
+            }
+        };
+        return Err(vanished(&version.name, &what));
+    }
+    Ok(())
+}
+
+fn vanished(table: &TableName, what: &str) -> Failure {
+    Failure::halt(
+        "source.instance",
+        format!("table {table} can no longer be followed: {what}"),
+        "changes made meanwhile may be lost: GRANT SELECT again if only the right is missing; else \
+         begin a new pipeline (new log) and load the target anew",
+    )
+}
+
+/// The log's version of the table is the one that is read now.
+fn same_as_before(followed: &Followed, known: &[TableVersion]) -> Result<(), Failure> {
+    let table = &followed.table;
+    let mut before = known.iter().filter(|v| v.object_id == table.version.object_id).peekable();
+    if before.peek().is_none() || before.any(|version| version.id() == table.id) {
+        return Ok(());
+    }
+    Err(Failure::halt(
+        "source.shape",
+        format!("table {} no longer has the shape that the log has of it", table.version.name),
+        "a change of a captured table's shape is not followed yet: begin a new pipeline (new log) \
+         with the new shape",
+    ))
+}
+
+/// What an inspection found.
+pub struct Inspection {
+    /// For the operator.
+    pub notices: Vec<String>,
+    /// The first DDL after the cursor.
+    pub ddl: Option<Ddl>,
+}
+
+/// Looks whether what was settled on still holds.
+pub async fn inspect(
+    source: &SqlServer,
+    lease: &mut Lease,
+    cursor: Lsn,
+) -> Result<Inspection, Failure> {
+    let identity = catalog::identity(lease).await?;
+    if !identity.cdc_enabled {
+        return Err(catalog::cdc_off(&identity));
+    }
+    let now = selected(source, catalog::instances(lease).await?)?;
+    for followed in &source.followed {
+        still_there(followed, &now, cursor)?;
+    }
+    let fresh = |i: &&Instance| {
+        i.start_lsn.is_some() && !source.followed.iter().any(|f| f.instance.table_id == i.table_id)
+    };
+    if let Some(instance) = now.iter().find(fresh) {
+        return Err(Failure::retry(
+            "source.new_instance",
+            format!("table {} has a capture instance now", instance.table),
+        ));
+    }
+    let instances = source.instances();
+    let shapes = catalog::shapes(lease, &instances).await?;
+    let ddl = catalog::ddl(lease, &instances, cursor).await?.into_iter().next();
+    if ddl.is_none() {
+        // With DDL in sight the shape differs for a known reason: windows stop there by themselves.
+        for (followed, shape) in source.followed.iter().zip(&shapes) {
+            followed.check_shape(shape)?;
+        }
+    }
+    Ok(Inspection { notices: notices(source, lease).await?, ddl })
+}
+
+fn still_there(followed: &Followed, now: &[Instance], cursor: Lsn) -> Result<(), Failure> {
+    let instance = &followed.instance;
+    match now.iter().find(|other| instance.is(other)) {
+        Some(same) => {
+            let floor = followed.begins.map_or(cursor, |begins| begins.previous().max(cursor));
+            match instance::standing(same.start_lsn, floor, false) {
+                Standing::Gap(from, to) => Err(instance::gap(instance, from, to)),
+                _ => Ok(()),
+            }
+        }
+        // Another instance of the table may have everything: a new start decides.
+        None if now.iter().any(|i| {
+            i.table_id == instance.table_id && i.start_lsn.is_some_and(|at| at <= cursor.next())
+        }) =>
+        {
+            Err(Failure::retry(
+                "source.instance",
+                format!("instance {} of {} is gone", instance.name, instance.table),
+            ))
+        }
+        None => Err(vanished(
+            &instance.table,
+            &format!("its capture instance {} was dropped, re-created or forbidden", instance.name),
+        )),
+    }
+}
+
+/// Whether the source still captures, and what else is worth knowing (reference, rule 10).
+async fn notices(source: &SqlServer, lease: &mut Lease) -> Result<Vec<String>, Failure> {
+    let mut notices = Vec::new();
+    let (rows, (clock, offset)) = newest(lease).await?;
+    let age =
+        rows.first().map(|row| (clock - time::to_utc(row.end_time, offset)) / TICKS_PER_SECOND);
+    match age {
+        None => notices.push("the capture job has not run yet: cdc.lsn_time_mapping is empty".to_owned()),
+        Some(age) if age > STALLED_SECONDS => notices.push(format!(
+            "the capture job seems to stand still: the newest row of cdc.lsn_time_mapping is {age} s \
+             old; check SQL Server Agent and the job cdc.{}_capture",
+            source.database
+        )),
+        Some(_) => {}
+    }
+    for followed in &source.followed {
+        if !followed.shape.change_table.iter().any(|c| c.name == "__$command_id") {
+            notices.push(format!(
+                "the change table of {} has no __$command_id (a build before KB3030352): changes of \
+                 one transaction are ordered by __$seqval",
+                followed.instance.table
+            ));
+        }
+    }
+    Ok(notices)
+}

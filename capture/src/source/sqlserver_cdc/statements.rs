@@ -1,0 +1,258 @@
+//! Every statement that is sent to SQL Server, with where its facts come from. "reference" is
+//! Microsoft's documentation of the object named, as summed up in `docs/sqlserver.md`.
+//!
+//! LSNs are sent as `varbinary` parameters and converted to `binary(10)`, names as literals through
+//! one quoting function. All rights needed are SELECT on the captured tables and on their change
+//! tables: `cdc.lsn_time_mapping` and the `sys.fn_cdc_*` functions used here are public, and the
+//! `sys.sp_cdc_*` procedures used here show a caller what it may SELECT.
+
+use lockstep_common::name::{literal_mssql as literal, quote_mssql as quote};
+
+use super::decode::ColumnPlan;
+use super::order::COLUMNS;
+
+/// What every connection is told first. Explicit, because a pooled or migrated session may carry
+/// other settings: no dirty reads (a closed LSN is only closed for READ COMMITTED), yield to the
+/// capture and cleanup jobs in deadlocks and lock waits, and MAX values whole up to
+/// `max_value_bytes` (one byte more is asked for, so that a larger value shows as one).
+pub fn session(max_value_bytes: u64) -> String {
+    let text_size = i32::try_from(max_value_bytes.saturating_add(1)).unwrap_or(-1);
+    format!(
+        "SET NOCOUNT ON; SET ANSI_NULLS ON; SET ANSI_PADDING ON; SET ANSI_WARNINGS ON; \
+         SET QUOTED_IDENTIFIER ON; SET CONCAT_NULL_YIELDS_NULL ON; \
+         SET TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+         SET LOCK_TIMEOUT 30000; SET DEADLOCK_PRIORITY LOW; SET TEXTSIZE {text_size};"
+    )
+}
+
+/// Server, database, whether CDC is on (`sys.databases` shows a login the databases it may enter),
+/// and the database's collation.
+pub const IDENTITY: &str = "SELECT CAST(@@SERVERNAME AS nvarchar(256)) AS server_name, \
+     d.name AS database_name, d.is_cdc_enabled, d.collation_name \
+     FROM sys.databases AS d WHERE d.database_id = DB_ID()";
+
+/// The capture instances that the caller may SELECT (`sys.sp_cdc_help_change_data_capture`; error
+/// 22981 when there are none). Its `index_column_list` is not used: for all tables at once it
+/// repeats a previous row's.
+pub const INSTANCES: &str = "EXEC sys.sp_cdc_help_change_data_capture";
+
+/// Error of [`INSTANCES`] that means "none".
+pub const NO_INSTANCES: u32 = 22981;
+
+/// Captured columns of an instance (`sys.sp_cdc_get_captured_columns`).
+pub fn captured_columns(instance: &str) -> String {
+    format!("EXEC sys.sp_cdc_get_captured_columns @capture_instance = {}", literal(instance))
+}
+
+/// Columns of several objects (`sys.columns`: shows what the caller may SELECT).
+pub fn columns(objects: impl Iterator<Item = i32>) -> String {
+    format!(
+        "SELECT c.object_id, c.name, c.column_id, c.system_type_id, c.user_type_id, c.max_length, \
+         c.precision, c.scale, c.collation_name, c.is_nullable, c.is_identity, c.is_computed \
+         FROM sys.columns AS c WHERE c.object_id IN ({}) ORDER BY c.object_id, c.column_id",
+        list(objects)
+    )
+}
+
+/// Columns of the primary keys and of the other unique indexes of several tables (`sys.indexes`,
+/// `sys.index_columns`), the primary key first.
+pub fn keys(objects: impl Iterator<Item = i32>) -> String {
+    format!(
+        "SELECT i.object_id, i.index_id, i.is_primary_key, k.column_id \
+         FROM sys.indexes AS i INNER JOIN sys.index_columns AS k \
+         ON k.object_id = i.object_id AND k.index_id = i.index_id \
+         WHERE i.is_unique = 1 AND i.is_disabled = 0 AND i.has_filter = 0 AND k.key_ordinal > 0 \
+         AND i.object_id IN ({}) \
+         ORDER BY i.object_id, i.is_primary_key DESC, i.index_id, k.key_ordinal",
+        list(objects)
+    )
+}
+
+fn list(objects: impl Iterator<Item = i32>) -> String {
+    objects.map(|id| id.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Commits after an LSN, oldest first, and the server's clock.
+/// `@P1` rows, `@P2` the cursor.
+pub const COMMITS: &str = "SELECT TOP (@P1) m.start_lsn, m.tran_end_time, m.tran_id \
+     FROM cdc.lsn_time_mapping AS m WHERE m.start_lsn > CONVERT(binary(10), @P2) \
+     ORDER BY m.start_lsn; \
+     SELECT SYSDATETIMEOFFSET() AS clock";
+
+/// The newest commit or dummy.
+pub const NEWEST: &str = "SELECT TOP (2) m.start_lsn, m.tran_end_time, m.tran_id \
+     FROM cdc.lsn_time_mapping AS m ORDER BY m.start_lsn DESC; \
+     SELECT SYSDATETIMEOFFSET() AS clock";
+
+/// What proves the source's identity: the cursor's own row, the oldest and the newest.
+/// `@P1` the cursor.
+pub const WITNESSES: &str = "SELECT m.start_lsn, m.tran_end_time, m.tran_id \
+     FROM cdc.lsn_time_mapping AS m WHERE m.start_lsn = CONVERT(binary(10), @P1); \
+     SELECT TOP (1) m.start_lsn, m.tran_end_time, m.tran_id \
+     FROM cdc.lsn_time_mapping AS m ORDER BY m.start_lsn; \
+     SELECT TOP (1) m.start_lsn, m.tran_end_time, m.tran_id \
+     FROM cdc.lsn_time_mapping AS m ORDER BY m.start_lsn DESC";
+
+/// The mapping's row at one LSN. `@P1` the LSN.
+pub const COMMIT_AT: &str = "SELECT m.start_lsn, m.tran_end_time, m.tran_id \
+     FROM cdc.lsn_time_mapping AS m WHERE m.start_lsn = CONVERT(binary(10), @P1)";
+
+/// Which of `instances` have rows in a window: one row, one bit per instance.
+/// `@P1` the cursor, `@P2` the window's end.
+pub fn changed(instances: &[&str]) -> String {
+    let bits = instances.iter().enumerate().map(|(i, instance)| {
+        format!(
+            "CASE WHEN EXISTS (SELECT 1 FROM {} AS c \
+             WHERE c.[__$start_lsn] > CONVERT(binary(10), @P1) \
+             AND c.[__$start_lsn] <= CONVERT(binary(10), @P2)) THEN 1 ELSE 0 END AS c{i}",
+            change_table(instance)
+        )
+    });
+    format!("SELECT {}", bits.collect::<Vec<_>>().join(", "))
+}
+
+/// The low-water marks of `instances`, in their order: one row
+/// (`sys.fn_cdc_get_min_lsn`: 0x00… for an instance that is unknown or forbidden, NULL or 0x00… for
+/// a while for a new one).
+pub fn low_water_marks(instances: &[&str]) -> String {
+    let marks = instances
+        .iter()
+        .enumerate()
+        .map(|(i, instance)| format!("sys.fn_cdc_get_min_lsn({}) AS m{i}", literal(instance)));
+    format!("SELECT {}", marks.collect::<Vec<_>>().join(", "))
+}
+
+/// DDL that an instance's table saw (`sys.sp_cdc_get_ddl_history`).
+pub fn ddl_history(instance: &str) -> String {
+    format!("EXEC sys.sp_cdc_get_ddl_history @capture_instance = {}", literal(instance))
+}
+
+/// State of SQL Server Agent (`sys.dm_server_services`; needs VIEW SERVER STATE).
+pub const AGENT: &str = "SELECT s.status_desc FROM sys.dm_server_services AS s \
+     WHERE s.servicename LIKE N'SQL Server Agent (%'";
+
+/// The database's CDC jobs (`sys.sp_cdc_help_jobs`; needs db_owner).
+pub const JOBS: &str = "EXEC sys.sp_cdc_help_jobs";
+
+/// The largest value that an UPDATE or INSERT of a captured table may write (`sys.configurations`).
+pub const MAX_TEXT_REPLICATION: &str = "SELECT CAST(c.value_in_use AS int) AS bytes \
+     FROM sys.configurations AS c WHERE c.name = N'max text repl size (B)'";
+
+/// Whether the caller may SELECT an object.
+pub fn may_select(object: &str) -> String {
+    format!("SELECT HAS_PERMS_BY_NAME({}, N'OBJECT', N'SELECT') AS granted", literal(object))
+}
+
+/// A table's or change table's two-part name, quoted.
+pub fn qualified(schema: &str, table: &str) -> String {
+    format!("{}.{}", quote(schema), quote(table))
+}
+
+/// The change table of an instance.
+pub fn change_table(instance: &str) -> String {
+    format!("cdc.{}", quote(&format!("{instance}_CT")))
+}
+
+/// Reads of one instance's changes, in the one order (`super::order`).
+#[derive(Clone, Debug)]
+pub struct Reads {
+    table: String,
+    columns: String,
+    order: String,
+    has_command_id: bool,
+}
+
+impl Reads {
+    /// `has_command_id` is false for a change table older than KB3030352.
+    pub fn new(instance: &str, columns: &[ColumnPlan], has_command_id: bool) -> Self {
+        let [start_lsn, command_id, seqval, operation] =
+            COLUMNS.map(|name| format!("c.{}", quote(name)));
+        let command_id_value =
+            if has_command_id { command_id.clone() } else { "CAST(NULL AS int)".to_owned() };
+        let mut list = vec![
+            start_lsn.clone(),
+            command_id_value,
+            seqval.clone(),
+            operation.clone(),
+            "c.[__$update_mask]".to_owned(),
+        ];
+        list.extend(columns.iter().map(|c| c.plan.expression(&format!("c.{}", quote(&c.name)))));
+        let ordered =
+            [Some(start_lsn), has_command_id.then_some(command_id), Some(seqval), Some(operation)];
+        Reads {
+            table: change_table(instance),
+            columns: list.join(", "),
+            order: ordered.into_iter().flatten().collect::<Vec<_>>().join(", "),
+            has_command_id,
+        }
+    }
+
+    /// Everything in a window. `@P1` after, `@P2` through.
+    pub fn window(&self) -> String {
+        self.select("", &range("@P1", "@P2"))
+    }
+
+    /// The first rows in a window. `@P1` after, `@P2` through, `@P3` how many.
+    pub fn first_page(&self) -> String {
+        self.select("TOP (@P3) ", &range("@P1", "@P2"))
+    }
+
+    /// The rows of one transaction after a row of it. `@P1` its LSN, `@P2` the row's command,
+    /// `@P3` its sequence, `@P4` its operation, `@P5` how many. The range is one seek of the
+    /// clustered index, so that paging through a huge transaction costs no more than reading it.
+    pub fn rest_of_transaction(&self, after_null_command: bool) -> String {
+        const TAIL: &str = "(c.[__$seqval] > CONVERT(binary(10), @P3) \
+             OR (c.[__$seqval] = CONVERT(binary(10), @P3) AND c.[__$operation] > @P4))";
+        let rest = match (self.has_command_id, after_null_command) {
+            (false, _) => TAIL.to_owned(),
+            (true, true) => format!("(c.[__$command_id] IS NOT NULL OR {TAIL})"),
+            (true, false) => {
+                format!("c.[__$command_id] >= @P2 AND (c.[__$command_id] > @P2 OR {TAIL})")
+            }
+        };
+        self.select(
+            "TOP (@P5) ",
+            &format!("c.[__$start_lsn] = CONVERT(binary(10), @P1) AND {rest}"),
+        )
+    }
+
+    fn select(&self, top: &str, condition: &str) -> String {
+        format!(
+            "SELECT {top}{} FROM {} AS c WHERE {condition} ORDER BY {}",
+            self.columns, self.table, self.order
+        )
+    }
+}
+
+fn range(after: &str, through: &str) -> String {
+    format!(
+        "c.[__$start_lsn] > CONVERT(binary(10), {after}) \
+         AND c.[__$start_lsn] <= CONVERT(binary(10), {through})"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_are_ordered_by_the_one_order() {
+        let ordered = |reads: &Reads| {
+            let sql = reads.window();
+            sql.split_once("ORDER BY ").expect("ordered").1.to_owned()
+        };
+        let expected = COLUMNS.map(|c| format!("c.[{c}]")).join(", ");
+        assert_eq!(ordered(&Reads::new("a", &[], true)), expected);
+        assert_eq!(
+            ordered(&Reads::new("a", &[], false)),
+            "c.[__$start_lsn], c.[__$seqval], c.[__$operation]"
+        );
+    }
+
+    #[test]
+    fn hostile_instance_names_stay_one_identifier() {
+        let sql = Reads::new("a]; DROP TABLE x --", &[], true).window();
+        assert!(sql.contains("FROM cdc.[a]]; DROP TABLE x --_CT] AS c"), "{sql}");
+        assert!(low_water_marks(&["it's"]).contains("(N'it''s')"));
+    }
+}

@@ -1,0 +1,133 @@
+//! SQL Server's times as 100 ns counts, and its local time as UTC.
+//!
+//! Commit times come as `datetime` in the *server's local time* (reference, rule 13). They become
+//! UTC with the server's offset at the moment of the poll, which is the offset then in force except
+//! for what was committed before a clock change and read after it: such times are off by the
+//! change. They are metadata: order comes from LSNs, and the log never lets time decrease.
+
+use lockstep_common::{TICKS_PER_DAY, TICKS_PER_SECOND};
+use tiberius::time::{Date, DateTime, DateTime2, DateTimeOffset, SmallDateTime, Time};
+
+/// Days from 0001-01-01 to 1970-01-01.
+const DAYS_0001_TO_1970: i64 = 719_162;
+/// Days from 1900-01-01 to 1970-01-01.
+const DAYS_1900_TO_1970: i64 = 25_567;
+const TICKS_PER_MINUTE: i64 = 60 * TICKS_PER_SECOND;
+
+/// Days since 1970-01-01.
+pub fn date(date: Date) -> i64 {
+    i64::from(date.days()) - DAYS_0001_TO_1970
+}
+
+/// 100 ns since midnight; `None` for a scale SQL Server does not have or a time beyond the day.
+pub fn time(time: Time) -> Option<i64> {
+    let digits = 7u32.checked_sub(u32::from(time.scale()))?;
+    let ticks = i64::try_from(time.increments()).ok()?.checked_mul(10i64.pow(digits))?;
+    (ticks < TICKS_PER_DAY).then_some(ticks)
+}
+
+/// 100 ns since 1970-01-01, rounded to the milliseconds that SQL Server shows: a `datetime` counts
+/// 1/300 s and is written .000, .003 or .007.
+pub fn datetime(value: DateTime) -> i64 {
+    let milliseconds = (i64::from(value.seconds_fragments()) * 10 + 1) / 3;
+    (i64::from(value.days()) - DAYS_1900_TO_1970) * TICKS_PER_DAY
+        + milliseconds * (TICKS_PER_SECOND / 1000)
+}
+
+/// 100 ns since 1970-01-01.
+pub fn small_datetime(value: SmallDateTime) -> i64 {
+    (i64::from(value.days()) - DAYS_1900_TO_1970) * TICKS_PER_DAY
+        + i64::from(value.seconds_fragments()) * TICKS_PER_MINUTE
+}
+
+/// 100 ns since 1970-01-01; `None` as for [`time`].
+pub fn datetime2(value: DateTime2) -> Option<i64> {
+    Some(date(value.date()) * TICKS_PER_DAY + time(value.time())?)
+}
+
+/// 100 ns since 1970-01-01Z and the offset in minutes; `None` as for [`time`].
+pub fn datetime_offset(value: DateTimeOffset) -> Option<(i64, i16)> {
+    Some((datetime2(value.datetime2())?, value.offset()))
+}
+
+/// A local time as UTC.
+pub fn to_utc(local: i64, offset_minutes: i16) -> i64 {
+    local - i64::from(offset_minutes) * TICKS_PER_MINUTE
+}
+
+/// A `datetime` as SQL Server writes it (style 121): `2026-11-23 10:00:00.003`.
+pub fn datetime_text(ticks: i64) -> String {
+    let (year, month, day) = civil(ticks.div_euclid(TICKS_PER_DAY));
+    let milliseconds = ticks.rem_euclid(TICKS_PER_DAY) / (TICKS_PER_SECOND / 1000);
+    let (hours, rest) = (milliseconds / 3_600_000, milliseconds % 3_600_000);
+    let (minutes, rest) = (rest / 60_000, rest % 60_000);
+    let (seconds, millis) = (rest / 1000, rest % 1000);
+    format!("{year:04}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02}.{millis:03}")
+}
+
+/// Year, month and day of a day count since 1970-01-01 in the proleptic Gregorian calendar: years
+/// are counted from March, so that the leap day is the last of its year, in eras of 400 years.
+fn civil(days: i64) -> (i64, i64, i64) {
+    const DAYS_PER_ERA: i64 = 146_097;
+    let days = days + 719_468;
+    let (era, day_of_era) = (days.div_euclid(DAYS_PER_ERA), days.rem_euclid(DAYS_PER_ERA));
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn datetimes_show_the_milliseconds_that_the_server_shows() {
+        let shown: Vec<String> =
+            (0..4).map(|t| datetime_text(datetime(DateTime::new(0, t)))).collect();
+        assert_eq!(
+            shown,
+            [
+                "1900-01-01 00:00:00.000",
+                "1900-01-01 00:00:00.003",
+                "1900-01-01 00:00:00.007",
+                "1900-01-01 00:00:00.010"
+            ]
+        );
+        let last = DateTime::new(2_958_463, 25_919_999);
+        assert_eq!(datetime_text(datetime(last)), "9999-12-31 23:59:59.997");
+        let first = DateTime::new(-53_690, 0);
+        assert_eq!(datetime_text(datetime(first)), "1753-01-01 00:00:00.000");
+    }
+
+    #[test]
+    fn the_ends_of_the_ranges_convert() {
+        assert_eq!(date(Date::new(0)), -DAYS_0001_TO_1970);
+        assert_eq!(time(Time::new(863_999_999_999, 7)), Some(TICKS_PER_DAY - 1));
+        assert_eq!(time(Time::new(864_000_000_000, 7)), None);
+        assert_eq!(time(Time::new(1, 8)), None);
+        assert_eq!(time(Time::new(86_399, 0)), Some(86_399 * TICKS_PER_SECOND));
+        let offset = DateTimeOffset::new(DateTime2::new(Date::new(719_162), Time::new(0, 7)), -840);
+        assert_eq!(datetime_offset(offset), Some((0, -840)));
+        assert_eq!(to_utc(0, -90), 90 * TICKS_PER_MINUTE);
+    }
+
+    proptest! {
+        #[test]
+        fn consecutive_days_are_consecutive_dates(day in -719_162i64..2_932_896) {
+            let (y, m, d) = civil(day);
+            let next = civil(day + 1);
+            let month_ends = next.2 == 1;
+            prop_assert!((1..=12).contains(&m) && (1..=31).contains(&d));
+            if month_ends {
+                prop_assert!(next == (y, m + 1, 1) || (m == 12 && d == 31 && next == (y + 1, 1, 1)));
+            } else {
+                prop_assert_eq!(next, (y, m, d + 1));
+            }
+        }
+    }
+}
