@@ -8,12 +8,15 @@ pub mod config;
 pub mod disposition;
 pub mod entry;
 pub mod failpoint;
+pub mod http;
+pub mod metrics;
 pub mod name;
 mod position;
 pub mod record;
 pub mod service;
 pub mod status;
 mod table;
+pub mod telemetry;
 mod value;
 
 pub use backoff::Backoff;

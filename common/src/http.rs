@@ -1,0 +1,155 @@
+//! A service's HTTP endpoints: `/livez`, `/readyz`, `/metrics`, `/status` and a dashboard at `/`.
+//!
+//! All are views of the services' statuses; none changes anything, and none shows a row's values.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::get;
+use serde_json::json;
+
+use crate::Shutdown;
+use crate::metrics::{self, Snapshot, state_name};
+use crate::status::{ApplyStatus, CaptureStatus, StatusReceiver, TaskState};
+
+/// Whose statuses a server shows.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints {
+    capture: Option<StatusReceiver<CaptureStatus>>,
+    applies: BTreeMap<String, StatusReceiver<ApplyStatus>>,
+}
+
+impl Endpoints {
+    /// Of a capture.
+    pub fn capture(status: StatusReceiver<CaptureStatus>) -> Self {
+        Endpoints { capture: Some(status), applies: BTreeMap::new() }
+    }
+
+    /// Of the apply with this name.
+    pub fn apply(name: impl Into<String>, status: StatusReceiver<ApplyStatus>) -> Self {
+        Endpoints { capture: None, applies: BTreeMap::from([(name.into(), status)]) }
+    }
+
+    /// These and those of `other`, which replace what both have: services that share an address.
+    #[must_use]
+    pub fn with(mut self, other: Endpoints) -> Self {
+        self.capture = other.capture.or(self.capture);
+        self.applies.extend(other.applies);
+        self
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            capture: self.capture.as_ref().map(|status| status.borrow().clone()),
+            applies: self
+                .applies
+                .iter()
+                .map(|(name, status)| (name.clone(), status.borrow().clone()))
+                .collect(),
+        }
+    }
+}
+
+/// Listens on `address` and serves in the background until `shutdown`; needs a running runtime.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub fn spawn(address: SocketAddr, endpoints: Endpoints, shutdown: Shutdown) -> io::Result<()> {
+    let listener = TcpListener::bind(address)?;
+    tokio::spawn(async move {
+        if let Err(error) = serve(listener, endpoints, shutdown).await {
+            tracing::error!(%address, %error, "the HTTP endpoints are gone");
+        }
+    });
+    Ok(())
+}
+
+/// Serves on a listener until `shutdown`.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub async fn serve(
+    listener: TcpListener,
+    endpoints: Endpoints,
+    shutdown: Shutdown,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let routes = Router::new()
+        .route("/", get(dashboard))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/status", get(status))
+        .with_state(Arc::new(endpoints));
+    axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+type Shared = State<Arc<Endpoints>>;
+
+/// 200 when every service does its work (a peer that is away included: that is its work too), 503
+/// with the reasons when one does not.
+async fn readyz(State(endpoints): Shared) -> (StatusCode, String) {
+    let snapshot = endpoints.snapshot();
+    let capture = snapshot.capture.iter().map(|s| ("capture", s.state, &s.last_error));
+    let applies = snapshot.applies.iter().map(|(name, s)| (name.as_str(), s.state, &s.last_error));
+    let mut code = StatusCode::OK;
+    let mut lines = String::new();
+    for (name, state, error) in capture.chain(applies) {
+        let working = match state {
+            TaskState::Running | TaskState::Retrying => true,
+            TaskState::Starting | TaskState::Halted | TaskState::Fenced | TaskState::Stopped => {
+                false
+            }
+        };
+        if !working {
+            code = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        let reason = match error {
+            Some(error) if state != TaskState::Running => format!(": {error}"),
+            _ => String::new(),
+        };
+        lines.push_str(&format!("{name}: {}{reason}\n", state_name(state)));
+    }
+    (code, lines)
+}
+
+async fn metrics(State(endpoints): Shared) -> Response {
+    match metrics::render(endpoints.snapshot()) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn status(State(endpoints): Shared) -> Response {
+    let snapshot = endpoints.snapshot();
+    let mut all = json!({ "version": env!("CARGO_PKG_VERSION") });
+    if let Some(capture) = snapshot.capture {
+        all["capture"] = json!(capture);
+    }
+    if !snapshot.applies.is_empty() {
+        all["apply"] = json!(snapshot.applies);
+    }
+    (NO_CACHE, Json(all)).into_response()
+}
+
+async fn dashboard() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, include_str!("http/dashboard.html")).into_response()
+}
+
+const NO_CACHE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
+
+/// The dashboard may talk to its own server only.
+const POLICY: &str = "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; \
+                      script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";

@@ -1,0 +1,123 @@
+//! The programs' own log lines: on standard error, as text or JSON, filtered by `LOCKSTEP_LOG`.
+//!
+//! Lines name positions, tables and offsets, never values of rows.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The variable with the filter, in `tracing-subscriber`'s syntax: `info`,
+/// `warn,lockstep_apply=debug`.
+pub const FILTER_VARIABLE: &str = "LOCKSTEP_LOG";
+
+/// Form of the log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people; coloured on a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging for the process and says which `service` of which version it is.
+///
+/// A filter that cannot be read is reported and replaced by `info`. A second call does nothing.
+pub fn init(service: &str, format: LogFormat) {
+    let variable = std::env::var(FILTER_VARIABLE).ok();
+    let (filter, complaint) = filter(variable.as_deref());
+    let colours = std::io::stderr().is_terminal();
+    if subscriber(format, filter, colours, std::io::stderr).try_init().is_err() {
+        return;
+    }
+    if let Some(complaint) = complaint {
+        tracing::warn!("{FILTER_VARIABLE} is not a filter, `info` is used: {complaint}");
+    }
+    tracing::debug!(service, version = env!("CARGO_PKG_VERSION"), "starting");
+}
+
+/// The filter to use, and what is wrong with the one given.
+fn filter(given: Option<&str>) -> (EnvFilter, Option<String>) {
+    let info = || EnvFilter::default().add_directive(LevelFilter::INFO.into());
+    match given {
+        None | Some("") => (info(), None),
+        Some(text) => match text.parse() {
+            Ok(filter) => (filter, None),
+            Err(error) => (info(), Some(format!("{error}"))),
+        },
+    }
+}
+
+fn subscriber<W>(
+    format: LogFormat,
+    filter: EnvFilter,
+    colours: bool,
+    writer: W,
+) -> Box<dyn tracing::Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let registry = tracing_subscriber::registry().with(filter);
+    match format {
+        LogFormat::Text => Box::new(registry.with(lines.with_ansi(colours))),
+        LogFormat::Json => Box::new(registry.with(lines.json().flatten_event(true))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Memory {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn lines(format: LogFormat, given: Option<&str>) -> String {
+        let memory = Memory::default();
+        let writer = memory.clone();
+        let subscriber = subscriber(format, filter(given).0, false, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            let _span = tracing::info_span!("apply", name = "one").entered();
+            tracing::info!(position = "1/0A", "committed");
+            tracing::debug!("detail");
+        });
+        let bytes = memory.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn json_lines_are_json_with_fields_and_spans() {
+        let text = lines(LogFormat::Json, None);
+        let line: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+        assert_eq!(line["message"], "committed");
+        assert_eq!(line["position"], "1/0A");
+        assert_eq!(line["span"]["name"], "apply");
+        assert_eq!(line["level"], "INFO");
+    }
+
+    #[test]
+    fn the_filter_decides() {
+        assert_eq!(lines(LogFormat::Text, None).lines().count(), 1);
+        assert_eq!(lines(LogFormat::Text, Some("debug")).lines().count(), 2);
+        assert_eq!(lines(LogFormat::Text, Some("error")).lines().count(), 0);
+        assert!(filter(Some("a=b=c")).1.is_some());
+        assert_eq!(lines(LogFormat::Text, Some("a=b=c")).lines().count(), 1);
+    }
+}
