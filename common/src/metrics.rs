@@ -177,7 +177,7 @@ fn encode<S>(
     let name = name.strip_suffix("_total").unwrap_or(name);
     let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
     for (apply, status) in services {
-        let own: Labels<'_> = apply.map(|name| ("apply", name)).into_iter().collect();
+        let own: Labels = apply.map(|name| ("apply", escaped(name))).into_iter().collect();
         match reading {
             Reading::Counter(read) => counter(&mut metric, &own, read(status))?,
             Reading::Gauge(read) => {
@@ -192,13 +192,20 @@ fn encode<S>(
     Ok(())
 }
 
-type Labels<'a> = Vec<(&'a str, &'a str)>;
+type Labels = Vec<(&'static str, String)>;
 
-fn with<'a>(own: &Labels<'a>, more: &[(&'a str, &'a str)]) -> Labels<'a> {
-    own.iter().chain(more).copied().collect()
+fn with(own: &Labels, more: &[(&'static str, &str)]) -> Labels {
+    let more = more.iter().map(|(key, value)| (*key, escaped(value)));
+    own.iter().cloned().chain(more).collect()
 }
 
-fn states(metric: &mut MetricEncoder<'_>, own: &Labels<'_>, now: TaskState) -> fmt::Result {
+/// A label's value as the format wants it; the encoder writes it as it is, and a table may be named
+/// anything.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn states(metric: &mut MetricEncoder<'_>, own: &Labels, now: TaskState) -> fmt::Result {
     for state in [
         TaskState::Starting,
         TaskState::Running,
@@ -215,7 +222,7 @@ fn states(metric: &mut MetricEncoder<'_>, own: &Labels<'_>, now: TaskState) -> f
 
 fn changes(
     metric: &mut MetricEncoder<'_>,
-    own: &Labels<'_>,
+    own: &Labels,
     tables: &BTreeMap<String, Counts>,
 ) -> fmt::Result {
     for (table, counts) in tables {
@@ -228,7 +235,7 @@ fn changes(
     Ok(())
 }
 
-fn counter(metric: &mut MetricEncoder<'_>, labels: &Labels<'_>, value: u64) -> fmt::Result {
+fn counter(metric: &mut MetricEncoder<'_>, labels: &Labels, value: u64) -> fmt::Result {
     if labels.is_empty() {
         metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
     } else {
@@ -236,7 +243,7 @@ fn counter(metric: &mut MetricEncoder<'_>, labels: &Labels<'_>, value: u64) -> f
     }
 }
 
-fn gauge(metric: &mut MetricEncoder<'_>, labels: &Labels<'_>, value: f64) -> fmt::Result {
+fn gauge(metric: &mut MetricEncoder<'_>, labels: &Labels, value: f64) -> fmt::Result {
     if labels.is_empty() {
         metric.encode_gauge(&value)
     } else {

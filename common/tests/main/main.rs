@@ -1,4 +1,4 @@
-//! The log's wire format, tested from outside.
+//! The log's wire format and the HTTP endpoints, tested from outside.
 
 mod arbitrary;
 mod codec;
@@ -6,4 +6,5 @@ mod compatibility;
 mod corruption;
 mod entry;
 mod fragment;
+mod http;
 mod oracle;
