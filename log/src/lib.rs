@@ -3,7 +3,7 @@
 //! Three streams to a pipeline: *transactions* (one partition, the total order), *snapshot* (many
 //! partitions, rows of full loads) and *schemas* (compacted: table versions, writers' schemas,
 //! positions, the log's identity). Two implementations with the same semantics and the same tests:
-//! Kafka and the [embedded log](embedded); [`open`] makes the one that is configured.
+//! [Kafka](kafka) and the [embedded log](embedded); [`open`] makes the one that is configured.
 //! [`Schemas`] is the readers' view of the schemas stream.
 //!
 //! Along the transactions stream (epoch, position) never decreases, and neither does time: that is
@@ -11,6 +11,7 @@
 
 pub mod embedded;
 mod failures;
+pub mod kafka;
 mod limits;
 mod schemas;
 mod search;
@@ -36,7 +37,7 @@ pub const SNAPSHOT_PARTITIONS: u32 = 4;
 /// log. A Kafka that is away is no error here: the calls on the log say so.
 pub async fn open(config: &config::Log, pipeline: &str) -> Result<Arc<dyn Log>, Failure> {
     match config {
-        config::Log::Kafka(_) => Err(Failure::halt("log.kafka", "no Kafka log in this build", "")),
+        config::Log::Kafka(kafka) => Ok(Arc::new(kafka::KafkaLog::open(kafka, pipeline)?)),
         config::Log::Embedded(embedded) => {
             Ok(Arc::new(embedded::EmbeddedLog::open(embedded, pipeline).await?))
         }

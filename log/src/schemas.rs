@@ -86,11 +86,7 @@ impl Schemas {
         self.tables.iter().map(|(id, version)| (*id, version))
     }
 
-    async fn read_on_until(
-        &mut self,
-        deadline: Instant,
-        what: &str,
-    ) -> Result<(), Failure> {
+    async fn read_on_until(&mut self, deadline: Instant, what: &str) -> Result<(), Failure> {
         match tokio::time::timeout_at(deadline, self.read_on()).await {
             Ok(read) => read.map(drop),
             Err(_) => Err(Failure::halt(

@@ -57,11 +57,19 @@ impl Bed {
         self.log.reader(stream).await.expect("a reader")
     }
 
-    /// Everything committed in `stream`.
-    pub async fn all(&self, stream: Stream) -> Vec<Item> {
+    /// Everything committed in `stream`, once that is `least` records: a Kafka commit shows a moment
+    /// after it returned.
+    pub async fn all(&self, stream: Stream, least: usize) -> Vec<Item> {
         let mut reader = self.reader(stream).await;
         reader.seek(Seek::Earliest).await.expect("seeks to the start");
-        drain(&mut *reader).await
+        let mut all = Vec::new();
+        loop {
+            match read(&mut *reader).await {
+                Batch::Items(items) => all.extend(items),
+                Batch::CaughtUp { .. } if all.len() >= least => return all,
+                Batch::CaughtUp { .. } => {}
+            }
+        }
     }
 }
 

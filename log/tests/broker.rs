@@ -1,9 +1,48 @@
 //! The Kafka broker of a test run.
 
-use lockstep_common::config;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::time::Duration;
 
+use bytesize::ByteSize;
+use lockstep_common::config;
+use tempfile::TempDir;
+
+/// The broker all tests share: its script ends it when this process, and with it the script's
+/// standard input, is gone.
+static SHARED: LazyLock<Shared> = LazyLock::new(|| {
+    let mut script = Command::new(script())
+        .arg("run")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("scripts/kafka runs");
+    let output = script.stdout.take().expect("its output is piped");
+    let mut address = String::new();
+    BufReader::new(output).read_line(&mut address).expect("scripts/kafka says where");
+    assert!(!address.is_empty(), "no Kafka broker; LOCKSTEP_TEST_SKIP_KAFKA=1 goes without");
+    Shared { address: address.trim().to_owned(), _script: script }
+});
+
+struct Shared {
+    address: String,
+    _script: Child,
+}
+
+/// The shared broker's address; none when Kafka tests are switched off.
 pub fn shared() -> Option<String> {
-    None
+    if skipped() { None } else { Some(SHARED.address.clone()) }
+}
+
+/// Whether Kafka tests are switched off; says so.
+pub fn skipped() -> bool {
+    let skipped = std::env::var("LOCKSTEP_TEST_SKIP_KAFKA").is_ok_and(|value| value == "1");
+    if skipped {
+        println!("skipped: LOCKSTEP_TEST_SKIP_KAFKA=1");
+    }
+    skipped
 }
 
 pub fn config(brokers: &str) -> config::Log {
@@ -12,7 +51,62 @@ pub fn config(brokers: &str) -> config::Log {
         properties: Default::default(),
         replication: 1,
         retention: None,
-        transaction_bytes: bytesize::ByteSize::mib(8),
-        transaction_time: std::time::Duration::from_millis(50),
+        transaction_bytes: ByteSize::mib(8),
+        transaction_time: Duration::from_millis(50),
     })
+}
+
+/// A broker that a test may stop.
+pub struct OwnBroker {
+    directory: TempDir,
+}
+
+impl OwnBroker {
+    pub fn new() -> Self {
+        let broker = OwnBroker { directory: tempfile::tempdir().expect("a temporary directory") };
+        broker.start();
+        broker
+    }
+
+    pub fn start(&self) {
+        self.script("start");
+    }
+
+    pub fn stop(&self) {
+        self.script("stop");
+    }
+
+    pub fn kill(&self) {
+        self.script("kill");
+    }
+
+    pub fn address(&self) -> String {
+        self.script("status")
+    }
+
+    fn script(&self, command: &str) -> String {
+        let output = Command::new(script())
+            .arg(command)
+            .arg(self.path())
+            .env_remove("LOCKSTEP_TEST_KAFKA")
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("scripts/kafka runs");
+        assert!(output.status.success(), "scripts/kafka {command} failed");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("broker")
+    }
+}
+
+impl Drop for OwnBroker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/kafka")
 }

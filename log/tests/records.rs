@@ -45,11 +45,8 @@ impl Scribe {
     }
 
     pub fn epoch(&self, n: u64) -> Entry {
-        let body = Body::Epoch(EpochStart {
-            host: "h".into(),
-            version: "v".into(),
-            source: "s".into(),
-        });
+        let body =
+            Body::Epoch(EpochStart { host: "h".into(), version: "v".into(), source: "s".into() });
         self.record(n, n, body, 0)
     }
 

@@ -1,0 +1,188 @@
+//! Reading one partition from an offset on: what readers and searches share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
+use lockstep_common::Failure;
+use rdkafka::Message;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::client::{Client, Consumer, PATIENCE, blocking};
+use super::failure::failure;
+use crate::failures::missing;
+use crate::search::Probe;
+use crate::{Bounds, Item, Stream};
+
+/// What comes next in the partition.
+#[derive(Debug)]
+pub(super) enum Step {
+    Item(Item),
+    /// Everything committed has been read. May come again without a record in between.
+    End,
+}
+
+/// A consumer assigned to one partition.
+pub(super) struct Cursor {
+    consumer: Arc<Consumer>,
+    stream: Stream,
+    topic: String,
+    partition: i32,
+    /// No record below this may come any more.
+    next: u64,
+    /// Whether the consumer has been sent to `next`.
+    assigned: bool,
+}
+
+impl Cursor {
+    /// A cursor that waits for [`Cursor::go_to`]; `wait` as for [`Client::consumer`].
+    pub(super) fn new(client: &Client, stream: Stream, wait: Duration) -> Result<Self, Failure> {
+        let (topic, partition) = client.place(stream);
+        let consumer = Arc::new(client.consumer(wait)?);
+        Ok(Cursor { consumer, stream, topic, partition, next: 0, assigned: false })
+    }
+
+    pub(super) fn consumer(&self) -> &Arc<Consumer> {
+        &self.consumer
+    }
+
+    pub(super) fn next_offset(&self) -> u64 {
+        self.next
+    }
+
+    /// Reads from `offset` on. What was fetched for an earlier place is dropped.
+    pub(super) fn go_to(&mut self, offset: u64) {
+        self.next = offset;
+        self.assigned = false;
+    }
+
+    /// The offsets the partition holds now; its end is that of the committed records.
+    pub(super) async fn bounds(&self) -> Result<Bounds, Failure> {
+        let (consumer, topic, partition) =
+            (self.consumer.clone(), self.topic.clone(), self.partition);
+        let found =
+            blocking(move || consumer.fetch_watermarks(&topic, partition, PATIENCE)).await?;
+        let doing = format!("asking for the bounds of {}", self.stream);
+        let (first, end) = found.map_err(|error| failure(&doing, error))?;
+        Ok(Bounds {
+            first: u64::try_from(first).unwrap_or_default(),
+            end: u64::try_from(end).unwrap_or_default(),
+        })
+    }
+
+    /// Waits for the next step. Cancel-safe.
+    pub(super) async fn step(&mut self) -> Result<Step, Failure> {
+        self.assign()?;
+        loop {
+            let received = self.consumer.stream().next().await;
+            let received = received.unwrap_or(Err(KafkaError::Canceled));
+            let received = received.map(|message| own(&message));
+            if let Some(step) = self.take(received).await? {
+                return Ok(step);
+            }
+        }
+    }
+
+    /// Steps that are there already, until `sink` has enough or they end.
+    pub(super) async fn steps_at_hand(
+        &mut self,
+        mut sink: impl FnMut(Step) -> bool,
+    ) -> Result<(), Failure> {
+        loop {
+            let received = self.consumer.stream().next().now_or_never().flatten();
+            let Some(received) = received.map(|r| r.map(|message| own(&message))) else {
+                return Ok(());
+            };
+            if let Some(step) = self.take(received).await?
+                && !sink(step)
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    fn assign(&mut self) -> Result<(), Failure> {
+        if !self.assigned {
+            place_at(&self.topic, self.partition, self.next)
+                .and_then(|list| self.consumer.assign(&list))
+                .map_err(|error| failure(&format!("reading {}", self.stream), error))?;
+            self.assigned = true;
+        }
+        Ok(())
+    }
+
+    /// None for what only says that librdkafka is at work on something.
+    async fn take(&mut self, received: KafkaResult<Item>) -> Result<Option<Step>, Failure> {
+        match received {
+            Ok(item) if item.offset < self.next => {
+                self.assigned = false;
+                let bounds = Bounds { first: item.offset, end: item.offset };
+                Err(missing(self.stream, self.next, bounds))
+            }
+            Ok(item) => {
+                self.next = item.offset + 1;
+                Ok(Some(Step::Item(item)))
+            }
+            Err(KafkaError::PartitionEOF(_)) => Ok(Some(Step::End)),
+            Err(error) => match error.rdkafka_error_code() {
+                // librdkafka connects again by itself, and says so when no broker is left.
+                Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => {
+                    Ok(None)
+                }
+                Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation) => {
+                    self.assigned = false;
+                    Err(missing(self.stream, self.next, self.bounds().await?).with_source(error))
+                }
+                Some(Code::AllBrokersDown) => {
+                    Err(failure(&format!("reading {}", self.stream), error))
+                }
+                _ => {
+                    self.assigned = false;
+                    Err(failure(&format!("reading {}", self.stream), error))
+                }
+            },
+        }
+    }
+}
+
+#[async_trait]
+impl Probe for Cursor {
+    async fn at_or_after(&mut self, from: u64, end: u64) -> Result<Option<Item>, Failure> {
+        self.go_to(from);
+        match tokio::time::timeout(PATIENCE, self.step()).await {
+            Ok(Ok(Step::Item(item))) => Ok((item.offset < end).then_some(item)),
+            Ok(Ok(Step::End)) => Ok(None),
+            Ok(Err(failure)) => Err(failure),
+            Err(_) => Err(Failure::retry(
+                "log.kafka_away",
+                format!("no answer while searching {} at offset {from}", self.stream),
+            )),
+        }
+    }
+}
+
+/// One partition at one offset.
+pub(super) fn place_at(
+    topic: &str,
+    partition: i32,
+    offset: u64,
+) -> KafkaResult<TopicPartitionList> {
+    let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+    Ok(list)
+}
+
+/// Copies a record out of librdkafka's memory.
+fn own(message: &BorrowedMessage<'_>) -> Item {
+    Item {
+        offset: u64::try_from(message.offset()).unwrap_or_default(),
+        key: message.key().map(Bytes::copy_from_slice),
+        payload: message.payload().map(Bytes::copy_from_slice).unwrap_or_default(),
+    }
+}

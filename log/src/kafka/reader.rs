@@ -1,0 +1,156 @@
+//! Readers of a Kafka log: assigned, never subscribed; read committed; an offset that is gone is an
+//! error.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lockstep_common::Failure;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+
+use super::client::{Client, Context};
+use super::cursor::{Cursor, Step, place_at};
+use super::failure::failure;
+use super::topics;
+use crate::failures::{outside, unsearchable};
+use crate::search::Search;
+use crate::tail::Kept;
+use crate::{Batch, Bounds, Reader, Seek, Stream};
+
+/// Payload bytes after which a batch ends.
+const BATCH_BYTES: usize = 1 << 20;
+/// How late a reader may learn that it has caught up. Records come at once.
+const END_WAIT: Duration = Duration::from_millis(100);
+/// The same for searches, which meet the end often.
+pub(super) const SEARCH_WAIT: Duration = Duration::from_millis(5);
+
+pub(super) struct KafkaReader {
+    client: Arc<Client>,
+    stream: Stream,
+    cursor: Cursor,
+    /// [`Batch::CaughtUp`] has been given and nothing since.
+    told: bool,
+    /// What came behind the items of the last batch.
+    pending: Option<Result<(), Failure>>,
+    committer: Option<(String, BaseConsumer<Context>)>,
+}
+
+impl KafkaReader {
+    /// A reader at the stream's beginning.
+    pub(super) async fn open(client: Arc<Client>, stream: Stream) -> Result<Self, Failure> {
+        let mut cursor = Cursor::new(&client, stream, END_WAIT)?;
+        let (topic, partition) = client.place(stream);
+        let partitions = topics::partitions(cursor.consumer(), &topic).await?;
+        let there = partitions.is_some_and(|count| i64::from(partition) < i64::from(count));
+        if !there {
+            return Err(Failure::halt(
+                "log.no_stream",
+                format!("topic {topic} has no partition {partition}"),
+                "capture makes the topics at its first start; if they were deleted, the log is \
+                 lost: load the targets again",
+            ));
+        }
+        if stream == Stream::Transactions && partitions != Some(1) {
+            return Err(Failure::halt(
+                "log.topic_shape",
+                format!("topic {topic} has {partitions:?} partitions and must have exactly one"),
+                "its order is lost: make the pipeline anew under another name",
+            ));
+        }
+        let first = cursor.bounds().await?.first;
+        cursor.go_to(first);
+        Ok(KafkaReader { client, stream, cursor, told: false, pending: None, committer: None })
+    }
+
+    /// What a search of this reader's stream needs.
+    async fn searchable(&self) -> Result<(Cursor, Kept), Failure> {
+        if self.stream != Stream::Transactions {
+            return Err(unsearchable(self.stream));
+        }
+        let mut schemas = KafkaReader::open(self.client.clone(), Stream::Schemas).await?;
+        let kept = Kept::read(&mut schemas).await?;
+        Ok((Cursor::new(&self.client, self.stream, SEARCH_WAIT)?, kept))
+    }
+
+    fn caught_up(&mut self) -> Batch {
+        self.told = true;
+        Batch::CaughtUp { next_offset: self.cursor.next_offset() }
+    }
+}
+
+#[async_trait]
+impl Reader for KafkaReader {
+    async fn read(&mut self) -> Result<Batch, Failure> {
+        if let Some(pending) = self.pending.take() {
+            pending?;
+            return Ok(self.caught_up());
+        }
+        let first = loop {
+            match self.cursor.step().await? {
+                Step::Item(item) => break item,
+                Step::End if self.told => {}
+                Step::End => return Ok(self.caught_up()),
+            }
+        };
+        self.told = false;
+        let mut bytes = first.payload.len();
+        let mut items = vec![first];
+        let mut ended = false;
+        let rest = self.cursor.steps_at_hand(|step| {
+            match step {
+                Step::Item(item) => {
+                    bytes += item.payload.len();
+                    items.push(item);
+                }
+                Step::End => ended = true,
+            }
+            bytes < BATCH_BYTES && !ended
+        });
+        let rest = rest.await;
+        self.pending = match rest {
+            Ok(()) => ended.then_some(Ok(())),
+            Err(failure) => Some(Err(failure)),
+        };
+        Ok(Batch::Items(items))
+    }
+
+    async fn bounds(&mut self) -> Result<Bounds, Failure> {
+        self.cursor.bounds().await
+    }
+
+    async fn seek(&mut self, to: Seek) -> Result<u64, Failure> {
+        let bounds = self.cursor.bounds().await?;
+        let offset = match to {
+            Seek::Earliest => bounds.first,
+            Seek::Offset(offset) if (bounds.first..=bounds.end).contains(&offset) => offset,
+            Seek::Offset(offset) => return Err(outside(self.stream, offset, bounds)),
+            Seek::After(position) => {
+                let (mut cursor, kept) = self.searchable().await?;
+                Search::new(&mut cursor, &kept.decoder).after(bounds, position).await?
+            }
+            Seek::Time(time) => {
+                let (mut cursor, kept) = self.searchable().await?;
+                Search::new(&mut cursor, &kept.decoder).at_time(bounds, time).await?
+            }
+        };
+        self.cursor.go_to(offset);
+        self.told = false;
+        self.pending = None;
+        Ok(offset)
+    }
+
+    /// Commits to the group `<pipeline>.<name>`, without waiting for the outcome.
+    async fn acknowledge(&mut self, name: &str, next_offset: u64) -> Result<(), Failure> {
+        let committer = match self.committer.take() {
+            Some((known, committer)) if known == name => committer,
+            _ => self.client.committer(name)?,
+        };
+        let (topic, partition) = self.client.place(self.stream);
+        let committed = place_at(&topic, partition, next_offset)
+            .and_then(|list| committer.commit(&list, CommitMode::Async));
+        // Serves the outcomes of earlier commits.
+        let _ = committer.poll(Duration::ZERO);
+        self.committer = Some((name.to_owned(), committer));
+        committed.map_err(|error| failure("acknowledging", error))
+    }
+}

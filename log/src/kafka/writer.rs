@@ -1,0 +1,167 @@
+//! The transactional producer behind a Kafka log.
+//!
+//! A call's entries go into the open Kafka transaction; it is committed by the caller, or before a
+//! call whose entries would exceed the limits. Any error ends the writer: Kafka may or may not have
+//! committed, and only the tail that the next writer finds tells. That writer's `init_transactions`
+//! aborts what this one left open, so that nothing is ever appended twice.
+//!
+//! Being fenced must not be mistaken for a lost connection: the caller would open the next writer
+//! and fence the one that rightly took over. So an error that leaves it open is settled by aborting:
+//! Kafka refuses that to a fenced producer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use lockstep_common::Failure;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _};
+
+use super::client::{Client, PATIENCE, Producer, blocking};
+use super::failure::{by_code, failure};
+use crate::limits::{Limits, Open, weight};
+use crate::{Entry, Writer};
+
+pub(super) struct KafkaWriter {
+    client: Arc<Client>,
+    producer: Arc<Producer>,
+    limits: Limits,
+    open: Option<Open>,
+}
+
+impl KafkaWriter {
+    /// Fences the writer before and aborts what it left open.
+    pub(super) async fn open(client: Arc<Client>, limits: Limits) -> Result<Self, Failure> {
+        let producer = Arc::new(client.producer()?);
+        let mut writer = KafkaWriter { client, producer, limits, open: None };
+        writer.blocking("taking over the log", |p| p.init_transactions(PATIENCE)).await?;
+        Ok(writer)
+    }
+
+    async fn send(&mut self, entry: &Entry) -> Result<(), Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = self.try_send(entry) {
+            let full = error.rdkafka_error_code() == Some(Code::QueueFull);
+            if !full || Instant::now() > deadline {
+                return Err(self.settle("appending", error).await);
+            }
+            self.blocking("appending", |producer| {
+                producer.poll(Duration::from_millis(10));
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    fn try_send(&self, entry: &Entry) -> Result<(), KafkaError> {
+        let (topic, partition) = self.client.place(entry.stream);
+        let mut record: BaseRecord<'_, [u8], [u8]> =
+            BaseRecord::to(&topic).partition(partition).payload(&entry.payload);
+        if let Some(key) = &entry.key {
+            record = record.key(key);
+        }
+        if let Some((position, fragment)) = &entry.headers {
+            let (position, fragment) = (position.to_string(), fragment.to_string());
+            let headers = OwnedHeaders::new_with_capacity(2)
+                .insert(Header { key: "position", value: Some(&position) })
+                .insert(Header { key: "fragment", value: Some(&fragment) });
+            record = record.headers(headers);
+        }
+        self.producer.send(record).map_err(|(error, _)| error)
+    }
+
+    /// Runs a call of librdkafka that waits, off the async threads.
+    async fn blocking(
+        &mut self,
+        doing: &'static str,
+        call: impl FnOnce(&Producer) -> Result<(), KafkaError> + Send + 'static,
+    ) -> Result<(), Failure> {
+        let producer = self.producer.clone();
+        match blocking(move || call(&producer)).await? {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.settle(doing, error).await),
+        }
+    }
+
+    /// What an error means, asking Kafka where it leaves open whether this writer is fenced.
+    async fn settle(&mut self, doing: &'static str, error: KafkaError) -> Failure {
+        let producer = self.producer.clone();
+        let settled = blocking(move || {
+            if producer.client().fatal_error().is_none() && needs_abort(&error) {
+                // The outcome shows in `fatal_error`.
+                let _ = producer.abort_transaction(PATIENCE);
+            }
+            match producer.client().fatal_error() {
+                Some((Code::InvalidProducerEpoch, _)) => by_code(doing, Code::ProducerFenced),
+                Some((code, _)) => by_code(doing, code).with_source(error),
+                None => failure(doing, error),
+            }
+        });
+        settled.await.unwrap_or_else(|stopping| stopping)
+    }
+}
+
+/// Whether a transaction of this producer may be open and in error. Sending into such a one gives
+/// `State`.
+fn needs_abort(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::Transaction(error) => error.txn_requires_abort(),
+        KafkaError::MessageProduction(code) => *code == Code::State,
+        _ => false,
+    }
+}
+
+#[async_trait]
+impl Writer for KafkaWriter {
+    async fn append(&mut self, entries: Vec<Entry>) -> Result<(), Failure> {
+        let more = entries.iter().map(weight).sum();
+        if self.open.is_some_and(|open| open.is_full_for(more, &self.limits)) {
+            self.commit().await?;
+        }
+        for entry in entries {
+            if self.open.is_some_and(|open| open.is_over(&self.limits)) {
+                self.commit().await?;
+            }
+            if self.open.is_none() {
+                if let Err(error) = self.producer.begin_transaction() {
+                    return Err(self.settle("beginning a log transaction", error).await);
+                }
+                self.open = Some(Open::new());
+            }
+            self.send(&entry).await?;
+            if let Some(open) = &mut self.open {
+                open.add(weight(&entry));
+            }
+        }
+        // Takes delivery reports that are there, so that they do not pile up until the commit.
+        self.producer.poll(Duration::ZERO);
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<(), Failure> {
+        if self.open.take().is_none() {
+            return Ok(());
+        }
+        self.blocking("committing", |producer| {
+            let deadline = Instant::now() + PATIENCE;
+            // Not left to the commit: waiting there goes in steps of 100 ms.
+            while producer.in_flight_count() > 0 && Instant::now() < deadline {
+                producer.poll(Duration::from_millis(1));
+            }
+            producer.commit_transaction(deadline.saturating_duration_since(Instant::now()))
+        })
+        .await
+    }
+}
+
+impl Drop for KafkaWriter {
+    /// Letting go of a producer waits for its threads: not on an async one.
+    fn drop(&mut self) {
+        let producer = self.producer.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(producer));
+        }
+    }
+}
