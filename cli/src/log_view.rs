@@ -2,10 +2,11 @@
 
 use std::io::Write;
 
+use lockstep_common::codec::DecodeError;
 use lockstep_common::config::Config;
 use lockstep_common::record::{Body, Fragment, Record};
 use lockstep_common::service::Ending;
-use lockstep_common::{Failure, Shutdown, codec};
+use lockstep_common::{Failure, Shutdown};
 use lockstep_log::{Batch, Item, Schemas, Seek, Stream};
 use serde_json::json;
 
@@ -43,7 +44,7 @@ pub(crate) async fn print(
             if left == 0 {
                 break;
             }
-            let Some(text) = printer.text(&item).await? else { continue };
+            let text = printer.text(&item).await?;
             left -= 1;
             if writeln!(std::io::stdout(), "{text}").is_err() {
                 // The reader of our output (head, less) has seen enough.
@@ -60,15 +61,22 @@ struct Printer {
 }
 
 impl Printer {
-    async fn text(&mut self, item: &Item) -> Result<Option<String>, Failure> {
-        let record = match self.schemas.decode(item).await? {
-            Some(record) => record,
-            None => return Ok(Some(format!("{:>10}  (a skippable record of a newer kind)", item.offset))),
+    async fn text(&mut self, item: &Item) -> Result<String, Failure> {
+        let mut decoded = self.schemas.decoder().decode(&item.payload);
+        if let Err(DecodeError::UnknownSchema(fingerprint)) = decoded {
+            decoded = self.schemas.writer_schema(fingerprint).await?.decode(&item.payload);
+        }
+        let record = match decoded {
+            Ok(record) => record,
+            Err(DecodeError::UnknownKind { kind, skippable: true }) => {
+                return Ok(format!("{:>10}  (a {kind}, newer than this program)", item.offset));
+            }
+            Err(error) => return Err(Failure::from(error)),
         };
         if self.json {
-            self.json(item.offset, &record).await.map(Some)
+            self.json(item.offset, &record).await
         } else {
-            self.line(item.offset, &record).await.map(Some)
+            self.line(item.offset, &record).await
         }
     }
 

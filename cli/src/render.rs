@@ -3,6 +3,7 @@
 use lockstep_common::record::{Before, Body, Change, Operation, Record};
 use lockstep_common::{TableVersion, Value};
 use serde_json::{Map, json};
+use time::{Duration, OffsetDateTime};
 
 /// A value as JSON. What JSON cannot hold exactly (integers beyond 2^53, decimals, bytes, times) is
 /// text; what is not there is an object that says so.
@@ -22,7 +23,7 @@ pub(crate) fn value(value: &Value<'_>) -> serde_json::Value {
         Value::Bytes(v) => json!(format!("0x{}", hex(v))),
         Value::Uuid(v) => json!(uuid(v)),
         Value::Date(days) => json!(date(i64::from(*days))),
-        Value::Time(ticks) => json!(time(*ticks)),
+        Value::Time(ticks) => json!(time_of_day(*ticks)),
         Value::Timestamp(ticks) => json!(timestamp(*ticks)),
         Value::TimestampTz { ticks, offset } => json!(timestamp_tz(*ticks, *offset)),
         Value::Variant { type_name, value: inner } => {
@@ -53,25 +54,19 @@ fn uuid(bytes: &[u8; 16]) -> String {
     [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
 }
 
-/// A day of the proleptic Gregorian calendar, from days since 1970-01-01.
-///
-/// Howard Hinnant's `civil_from_days`: eras of 400 years from 0000-03-01, so that the leap day is
-/// the last of its year.
+/// Days since 1970-01-01 as a date of the proleptic Gregorian calendar.
 fn date(days: i64) -> String {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    let date = OffsetDateTime::UNIX_EPOCH.date().checked_add(Duration::days(days));
+    match date {
+        Some(date) => {
+            format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day())
+        }
+        // Only a record nobody's capture wrote has one; it is shown as what it is.
+        None => format!("day {days}"),
+    }
 }
 
-fn time(ticks: i64) -> String {
+fn time_of_day(ticks: i64) -> String {
     let (seconds, fraction) = (ticks / 10_000_000, ticks % 10_000_000);
     format!("{:02}:{:02}:{:02}.{fraction:07}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
@@ -79,7 +74,11 @@ fn time(ticks: i64) -> String {
 /// 100 ns since 1970 as text without a zone.
 pub(crate) fn timestamp(ticks: i64) -> String {
     use lockstep_common::TICKS_PER_DAY;
-    format!("{}T{}", date(ticks.div_euclid(TICKS_PER_DAY)), time(ticks.rem_euclid(TICKS_PER_DAY)))
+    format!(
+        "{}T{}",
+        date(ticks.div_euclid(TICKS_PER_DAY)),
+        time_of_day(ticks.rem_euclid(TICKS_PER_DAY))
+    )
 }
 
 fn timestamp_tz(ticks: i64, offset: i16) -> String {
@@ -110,6 +109,7 @@ pub(crate) fn kind(body: &Body<'_>) -> &'static str {
         Body::ChunkBegin(_) => "chunk_begin",
         Body::ChunkEnd(_) => "chunk_end",
         Body::Marker { .. } => "marker",
+        Body::ChunkRows(_) => "chunk_rows",
     }
 }
 

@@ -28,7 +28,9 @@ pub(crate) async fn run(
     shutdown: Shutdown,
 ) -> Result<(), Ending> {
     if config.source.is_none() && config.apply.is_empty() {
-        return Err(Ending::usage("the configuration has neither a [source] nor an [apply.<name>]"));
+        return Err(Ending::usage(
+            "the configuration has neither a [source] nor an [apply.<name>]",
+        ));
     }
     let fail = FailPoints::from_env()
         .map_err(|text| Ending::usage(format!("fail point `{text}` is not name:n")))?;

@@ -13,6 +13,7 @@ pub mod embedded;
 mod failures;
 pub mod kafka;
 mod limits;
+mod place;
 mod schemas;
 mod search;
 mod tail;
