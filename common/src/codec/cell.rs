@@ -1,7 +1,5 @@
 //! Values and rows on the wire.
 
-use std::borrow::Cow;
-
 use super::wire::{self, Input};
 use super::{DecodeError, branch, put_enum};
 use crate::{LongKind, LongValue, Value};
@@ -126,40 +124,48 @@ fn put_rare(out: &mut Vec<u8>, value: &Value<'_>) {
 /// Reads a row.
 #[inline]
 pub(super) fn row<'a>(input: &mut Input<'a>) -> Result<Vec<Value<'a>>, DecodeError> {
-    input.array(value)
+    input.array(push_value)
 }
 
+/// Reads a value onto the end of a row.
+///
+/// Each kind pushes for itself: passing a value up inside a result costs as much as decoding it.
 #[inline]
-fn value<'a>(input: &mut Input<'a>) -> Result<Value<'a>, DecodeError> {
-    let branch = input.number::<u8>()?;
-    if branch == branch::VARIANT { variant(input) } else { bare(branch, input) }
-}
-
-/// A value of any kind but variant; the branches of a variant's inner union are the same numbers.
-#[inline]
-fn bare<'a>(branch: u8, input: &mut Input<'a>) -> Result<Value<'a>, DecodeError> {
-    Ok(match branch {
-        branch::NULL => Value::Null,
-        branch::BOOL => Value::Bool(input.bool()?),
-        branch::I64 => Value::I64(input.long()?),
-        branch::F32 => Value::F32(f32::from_le_bytes(input.fixed()?)),
-        branch::F64 => Value::F64(f64::from_le_bytes(input.fixed()?)),
-        branch::STRING => Value::String(input.cow_str()?),
-        branch::BYTES => Value::Bytes(input.cow_bytes()?),
+fn push_value<'a>(input: &mut Input<'a>, row: &mut Vec<Value<'a>>) -> Result<(), DecodeError> {
+    match input.number::<u8>()? {
+        branch::NULL => row.push(Value::Null),
+        branch::BOOL => row.push(Value::Bool(input.bool()?)),
+        branch::I64 => row.push(Value::I64(input.long()?)),
+        branch::F32 => row.push(Value::F32(f32::from_le_bytes(input.fixed()?))),
+        branch::F64 => row.push(Value::F64(f64::from_le_bytes(input.fixed()?))),
+        branch::STRING => row.push(Value::String(input.cow_str()?)),
+        branch::BYTES => row.push(Value::Bytes(input.cow_bytes()?)),
         branch::DECIMAL => {
-            Value::Decimal { unscaled: unscaled(input.bytes()?)?, scale: input.number()? }
+            let unscaled = unscaled(input.bytes()?)?;
+            row.push(Value::Decimal { unscaled, scale: input.number()? });
         }
-        branch::UUID => Value::Uuid(input.fixed()?),
-        branch::DATE => Value::Date(input.number()?),
-        branch::TIME => Value::Time(input.long()?),
-        branch::TIMESTAMP => Value::Timestamp(input.long()?),
+        branch::UUID => row.push(Value::Uuid(input.fixed()?)),
+        branch::DATE => row.push(Value::Date(input.number()?)),
+        branch::TIME => row.push(Value::Time(input.long()?)),
+        branch::TIMESTAMP => row.push(Value::Timestamp(input.long()?)),
         branch::TIMESTAMP_TZ => {
-            Value::TimestampTz { ticks: input.long()?, offset: input.number()? }
+            let ticks = input.long()?;
+            row.push(Value::TimestampTz { ticks, offset: input.number()? });
         }
+        branch::UNAVAILABLE => row.push(Value::Unavailable),
+        branch::VARIANT => row.push(variant(input)?),
+        branch => row.push(rare(branch, input)?),
+    }
+    Ok(())
+}
+
+/// The kinds too rare to stand in the way of the others.
+#[cold]
+fn rare<'a>(branch: u8, input: &mut Input<'a>) -> Result<Value<'a>, DecodeError> {
+    Ok(match branch {
         branch::UTF16 => Value::Utf16(input.cow_bytes()?),
         branch::GEOMETRY => Value::Geometry { wkb: input.cow_bytes()?, srid: input.number()? },
         branch::OTHER => Value::Other { type_name: input.cow_str()?, text: input.cow_str()? },
-        branch::UNAVAILABLE => Value::Unavailable,
         branch::LONG => Value::Long(LongValue {
             id: input.number()?,
             length: input.number()?,
@@ -170,11 +176,18 @@ fn bare<'a>(branch: u8, input: &mut Input<'a>) -> Result<Value<'a>, DecodeError>
     })
 }
 
+/// A value with its type's name. The branches of the inner union have the same numbers; a variant is
+/// not among them.
 #[cold]
 fn variant<'a>(input: &mut Input<'a>) -> Result<Value<'a>, DecodeError> {
-    let type_name: Cow<'a, str> = input.cow_str()?;
-    let branch = input.number()?;
-    Ok(Value::Variant { type_name, value: Box::new(bare(branch, input)?) })
+    let type_name = input.cow_str()?;
+    if input.clone().number::<u8>()? == branch::VARIANT {
+        return Err(DecodeError::Corrupt("a variant within a variant"));
+    }
+    let mut inner = Vec::with_capacity(1);
+    push_value(input, &mut inner)?;
+    let value = inner.pop().expect("one value was pushed");
+    Ok(Value::Variant { type_name, value: Box::new(value) })
 }
 
 #[inline]

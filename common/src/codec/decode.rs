@@ -134,9 +134,9 @@ fn fragment<'a>(input: &mut Input<'a>) -> Result<Fragment<'a>, DecodeError> {
         boundary: get_enum(input, &BOUNDARIES)?,
         transaction_id: transaction_id(input)?,
         source_time: source_time(input)?,
-        parts: input.array(part)?,
-        changes: input.array(change)?,
-        totals: input.array(total)?,
+        parts: array(input, part)?,
+        changes: array(input, change)?,
+        totals: array(input, total)?,
     })
 }
 
@@ -175,8 +175,8 @@ fn chunk_rows<'a>(input: &mut Input<'a>) -> Result<ChunkRows<'a>, DecodeError> {
         chunk: input.number()?,
         table: table(input)?,
         index: input.number()?,
-        parts: input.array(part)?,
-        rows: input.array(row)?,
+        parts: array(input, part)?,
+        rows: array(input, row)?,
     })
 }
 
@@ -239,6 +239,17 @@ fn text(input: &mut Input<'_>) -> Result<String, DecodeError> {
 
 fn owned_row(input: &mut Input<'_>) -> Result<Vec<Value<'static>>, DecodeError> {
     Ok(row(input)?.into_iter().map(Value::into_owned).collect())
+}
+
+#[inline]
+fn array<'a, T>(
+    input: &mut Input<'a>,
+    mut item: impl FnMut(&mut Input<'a>) -> Result<T, DecodeError>,
+) -> Result<Vec<T>, DecodeError> {
+    input.array(|input, items| {
+        items.push(item(input)?);
+        Ok(())
+    })
 }
 
 /// A union of null and something.

@@ -184,11 +184,11 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// An array.
+    /// An array; `push` reads an item onto the end of what it is given.
     #[inline]
     pub(super) fn array<T>(
         &mut self,
-        mut item: impl FnMut(&mut Self) -> Result<T, DecodeError>,
+        mut push: impl FnMut(&mut Self, &mut Vec<T>) -> Result<(), DecodeError>,
     ) -> Result<Vec<T>, DecodeError> {
         let mut items = Vec::new();
         loop {
@@ -198,7 +198,7 @@ impl<'a> Input<'a> {
             }
             items.reserve_exact(count.min(MOST_RESERVED));
             for _ in 0..count {
-                items.push(item(self)?);
+                push(self, &mut items)?;
             }
         }
     }
