@@ -3,7 +3,11 @@
 //! [`run`] is the service, [`check`] its prerequisites. The [`source`] boundary is all that the
 //! service knows of a database; [`source::sqlserver_cdc`] is the one behind it.
 
+mod long;
+mod output;
 mod pipeline;
+mod recover;
+mod report;
 pub mod source;
 
 use std::sync::Arc;

@@ -112,7 +112,10 @@ mod tests {
         let rows = [row(3, 1), row(5, 2), row(9, 4)];
         assert!(!judge(&rows, 10, Some(row(10, 1))), "newest below the cursor");
         assert!(!judge(&rows, 5, Some(row(5, 3))), "another transaction");
-        assert!(!judge(&rows, 5, Some(MappingRow { end_time: 77, ..row(5, 2) })), "another time");
+        assert!(
+            !judge(&rows, 5, Some(MappingRow { end_time: 77_000_000, ..row(5, 2) })),
+            "another time"
+        );
         assert!(!judge(&rows, 5, Some(row(5, 0))), "a dummy became a transaction");
         assert!(!judge(&rows, 4, Some(row(4, 1))), "a hole");
         assert!(!judge(&[], 4, Some(row(4, 1))), "empty");

@@ -1,0 +1,136 @@
+//! Keeps the service's status: what `/status`, `/metrics` and the dashboard show.
+//!
+//! Counts are of what is committed in the log: those of a window are added when it is.
+
+use std::collections::{BTreeMap, HashMap};
+
+use lockstep_common::record::Operation;
+use lockstep_common::status::{CaptureStatus, Counts, StatusSender, TaskState};
+use lockstep_common::{Disposition, Failure, Position, TICKS_PER_SECOND, TableId};
+
+use crate::output::Output;
+use crate::source::{Poll, Table};
+
+/// Keeps a status.
+pub struct Reporter {
+    sender: StatusSender<CaptureStatus>,
+    names: HashMap<TableId, String>,
+    window: WindowCounts,
+    /// Bytes of earlier outputs.
+    bytes: u64,
+}
+
+#[derive(Default)]
+struct WindowCounts {
+    transactions: u64,
+    changes: HashMap<TableId, Counts>,
+}
+
+impl Reporter {
+    /// Over the sending end.
+    pub fn new(sender: StatusSender<CaptureStatus>) -> Self {
+        Reporter { sender, names: HashMap::new(), window: WindowCounts::default(), bytes: 0 }
+    }
+
+    /// The position last committed.
+    pub fn position(&self) -> Position {
+        self.sender.borrow().position
+    }
+
+    /// Sets the state.
+    pub fn state(&self, state: TaskState) {
+        self.sender.send_modify(|status| status.state = state);
+    }
+
+    /// An attempt ended.
+    pub fn failed(&self, failure: &Failure) {
+        self.sender.send_modify(|status| {
+            status.last_error = Some(failure.to_string());
+            status.state = match failure.disposition {
+                Disposition::Retry => TaskState::Retrying,
+                Disposition::Halt => TaskState::Halted,
+                Disposition::Fenced => TaskState::Fenced,
+            };
+        });
+    }
+
+    /// An attempt has written its epoch.
+    pub fn began(&mut self, epoch: u64, output: &Output) {
+        self.window = WindowCounts::default();
+        self.bytes = self.sender.borrow().bytes;
+        self.sender.send_modify(|status| {
+            status.state = TaskState::Running;
+            status.last_error = None;
+            status.epoch = epoch;
+            status.position = output.position();
+            status.commit_time = output.time();
+        });
+    }
+
+    /// Learns the tables' names.
+    pub fn know(&mut self, tables: &[Table]) {
+        for table in tables {
+            self.names.entry(table.id).or_insert_with(|| table.version.name.to_string());
+        }
+    }
+
+    /// A transaction begins.
+    pub fn transaction(&mut self) {
+        self.window.transactions += 1;
+    }
+
+    /// A change was written.
+    pub fn change(&mut self, table: TableId, operation: Operation) {
+        let counts = self.window.changes.entry(table).or_default();
+        match operation {
+            Operation::Insert => counts.inserts += 1,
+            Operation::Update => counts.updates += 1,
+            Operation::Delete | Operation::Truncate => counts.deletes += 1,
+        }
+    }
+
+    /// What was counted is committed.
+    pub fn committed(&mut self, output: &Output) {
+        let window = std::mem::take(&mut self.window);
+        self.sender.send_modify(|status| {
+            status.position = output.position();
+            status.commit_time = output.time();
+            status.bytes = self.bytes + output.written();
+            status.transactions += window.transactions;
+            for (table, counts) in window.changes {
+                let name = self.names.get(&table).cloned().unwrap_or_else(|| table.to_string());
+                add(&mut status.tables, name, counts);
+            }
+        });
+    }
+
+    /// The source was polled.
+    pub fn polled(&self, poll: &Poll, output: &Output) {
+        self.sender.send_modify(|status| {
+            if let Some(newest) = poll.newest {
+                status.source_position = newest;
+            }
+            let behind = poll.clock.saturating_sub(output.time());
+            status.lag_seconds = Some(behind as f64 / TICKS_PER_SECOND as f64);
+        });
+    }
+
+    /// Things an operator should know.
+    pub fn notices(&self, notices: Vec<String>) {
+        self.sender.send_if_modified(|status| {
+            let changed = status.notices != notices;
+            for notice in notices.iter().filter(|notice| !status.notices.contains(notice)) {
+                tracing::warn!("{notice}");
+            }
+            status.notices = notices;
+            changed
+        });
+    }
+}
+
+fn add(tables: &mut BTreeMap<String, Counts>, name: String, counts: Counts) {
+    let total = tables.entry(name).or_default();
+    total.inserts += counts.inserts;
+    total.updates += counts.updates;
+    total.deletes += counts.deletes;
+}
