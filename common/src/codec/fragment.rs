@@ -62,7 +62,9 @@ pub struct FragmentWriter {
     changes_before: u64,
     parts: Items,
     changes: Items,
-    totals: Vec<TableTotal>,
+    totals: BTreeMap<TableId, u64>,
+    /// Changes of one table in a row that `totals` has not yet.
+    run: TableTotal,
 }
 
 /// Items of an array, encoded, and how many.
@@ -117,7 +119,8 @@ impl FragmentWriter {
             changes_before: 0,
             parts: Items::default(),
             changes: Items::default(),
-            totals: Vec::new(),
+            totals: BTreeMap::new(),
+            run: TableTotal { table: TableId(0), changes: 0 },
         }
     }
 
@@ -134,11 +137,18 @@ impl FragmentWriter {
         self.parts.count += 1;
     }
 
-    /// Changes come in runs of one table, so that the newest total is looked at first.
+    /// Changes come in runs of one table: only a run's end is looked up.
     fn count(&mut self, table: TableId) {
-        match self.totals.iter_mut().rfind(|t| t.table == table) {
-            Some(total) => total.changes += 1,
-            None => self.totals.push(TableTotal { table, changes: 1 }),
+        if self.run.table != table {
+            self.end_run();
+            self.run = TableTotal { table, changes: 0 };
+        }
+        self.run.changes += 1;
+    }
+
+    fn end_run(&mut self) {
+        if self.run.changes > 0 {
+            *self.totals.entry(self.run.table).or_default() += self.run.changes;
         }
     }
 
@@ -146,7 +156,7 @@ impl FragmentWriter {
     #[expect(clippy::len_without_is_empty, reason = "the head alone has bytes")]
     pub fn len(&self) -> usize {
         let items = self.parts.bytes.len() + self.changes.bytes.len();
-        self.before.len() + self.between.len() + NUMBERS + items + TOTAL * self.totals.len()
+        self.before.len() + self.between.len() + NUMBERS + items + TOTAL * (self.totals.len() + 1)
     }
 
     /// Whether nothing has been pushed since the start or the last cut.
@@ -169,19 +179,23 @@ impl FragmentWriter {
     /// # Panics
     /// After 2^32 fragments.
     pub fn cut(&mut self) -> Bytes {
-        let record = self.encode(false);
+        let record = self.encode(false, &[]);
         self.index = self.index.checked_add(1).expect("fewer than 2^32 fragments");
         record
     }
 
     /// Ends the transaction with its last fragment, which carries the totals.
     pub fn finish(mut self) -> Bytes {
-        self.encode(true)
+        self.end_run();
+        let totals = std::mem::take(&mut self.totals);
+        let totals: Vec<_> =
+            totals.into_iter().map(|(table, changes)| TableTotal { table, changes }).collect();
+        self.encode(true, &totals)
     }
 
-    fn encode(&mut self, last: bool) -> Bytes {
+    fn encode(&mut self, last: bool, totals: &[TableTotal]) -> Bytes {
         let changes = self.changes();
-        let mut out = Vec::with_capacity(self.len());
+        let mut out = Vec::with_capacity(self.len() + TOTAL * totals.len());
         out.extend_from_slice(&self.before);
         wire::put_long(&mut out, i64::from(self.index));
         wire::put_bool(&mut out, last);
@@ -189,7 +203,6 @@ impl FragmentWriter {
         out.extend_from_slice(&self.between);
         self.parts.drain_into(&mut out);
         self.changes.drain_into(&mut out);
-        let totals = if last { self.totals.as_slice() } else { &[] };
         wire::put_array(&mut out, totals, put_total);
         self.changes_before = changes;
         out.into()

@@ -1,6 +1,6 @@
 //! The HTTP endpoints, over a socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use lockstep_common::http::{self, Endpoints};
@@ -178,6 +178,31 @@ async fn metrics_are_the_statuses() {
     let described = body.matches(&format!("# HELP {}", metrics::APPLY_SPOOL)).count();
     assert_eq!(described, 1);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn every_metric_is_documented_and_every_documented_one_exists() {
+    let (_capture, seen_capture) = watch::channel(capture());
+    let (_apply, seen_apply) = watch::channel(apply());
+    let server =
+        Server::start(Endpoints::capture(seen_capture).with(Endpoints::apply("one", seen_apply)));
+    let (_, _, body) = server.get("/metrics").await;
+    server.stop().await;
+    let shown: BTreeSet<String> = body
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(
+            |(name, kind)| {
+                if kind == "counter" { format!("{name}_total") } else { name.to_owned() }
+            },
+        )
+        .collect();
+    let documented: BTreeSet<String> = include_str!("../../../docs/monitoring.md")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `lockstep_")?.split_once('`'))
+        .map(|(name, _)| format!("lockstep_{name}"))
+        .collect();
+    assert_eq!(shown, documented);
 }
 
 #[tokio::test]
