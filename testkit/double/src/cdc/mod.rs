@@ -1,11 +1,36 @@
 //! Change data capture: procedures, functions, the capture and cleanup jobs.
 //!
 //! The executor finds everything here by name ([`procedure`], [`scalar_function`],
-//! [`table_function`]); the `cdc` schema's tables are ordinary tables of [`storage`](crate::storage).
+//! [`table_function`]); the `cdc` schema's tables are ordinary tables of
+//! [`storage`](crate::storage). DDL on tables that may be captured goes through
+//! [`alter_table`] and [`drop_table`].
+//!
+//! Where the documents are silent or disagree, this does what is hardest for a reader, and the
+//! place that does it says so; [`Modes`] has the switches for the other choice.
+
+mod capture;
+mod cleanup;
+mod enable;
+mod faults;
+mod functions;
+mod help;
+mod jobs;
+mod modes;
+mod procedures;
+mod schema;
+mod tvf;
 
 use std::sync::Arc;
 
-use crate::storage::{ColumnId, ObjectId, Row, Storage, Txn};
+pub use capture::ScanOutcome;
+pub(crate) use enable::drop_database_cdc;
+pub use enable::{alter_table, drop_table};
+pub use jobs::{CaptureJob, JobKind, JobRow, ScanSession, scan_sessions};
+pub(crate) use jobs::{Server, forget_jobs};
+pub use modes::Modes;
+pub use tvf::Rows;
+
+use crate::storage::{ColumnId, ObjectId, Storage, Txn, same_name};
 use crate::{Cancelled, Column, Param, ResultSink, SqlError, SqlType, Value};
 
 /// What the caller may do; answered by the executor, which owns logins, users and grants.
@@ -66,13 +91,35 @@ pub struct Parameter {
     pub output: bool,
 }
 
+fn required(name: &'static str, ty: SqlType) -> Parameter {
+    Parameter { name, ty, default: None, output: false }
+}
+
+fn optional(name: &'static str, ty: SqlType, default: Value) -> Parameter {
+    Parameter { name, ty, default: Some(default), output: false }
+}
+
+/// The body of a procedure: its arguments stand in the order of its parameters, defaults filled
+/// in; OUTPUT parameters are changed in place.
+type Body = fn(&mut Context<'_>, &mut [Value], &mut dyn ResultSink) -> Result<(), ProcedureError>;
+
 /// A system procedure.
-pub struct Procedure {}
+pub struct Procedure {
+    schema: &'static str,
+    name: &'static str,
+    parameters: fn() -> Vec<Parameter>,
+    run: Body,
+}
 
 impl Procedure {
+    /// Its name without schema.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Its parameters, in order.
     pub fn parameters(&self) -> Vec<Parameter> {
-        unimplemented!()
+        (self.parameters)()
     }
 
     /// Runs it with arguments by name or position, already converted to the parameters' types;
@@ -86,46 +133,132 @@ impl Procedure {
         arguments: &[Param],
         sink: &mut dyn ResultSink,
     ) -> Result<i32, ProcedureError> {
-        let _ = (context, arguments, sink);
-        unimplemented!()
+        let parameters = self.parameters();
+        let mut values = self.bind(&parameters, arguments)?;
+        (self.run)(context, &mut values, sink).map_err(|error| match error {
+            ProcedureError::Sql(mut error) => {
+                error.procedure = self.name.to_owned();
+                ProcedureError::Sql(error)
+            }
+            cancelled => cancelled,
+        })?;
+        for (at, argument) in arguments.iter().enumerate().filter(|(_, argument)| argument.output) {
+            let place = self.place(&parameters, at, argument)?;
+            if parameters[place].output {
+                sink.return_value(&Param { value: values[place].clone(), ..argument.clone() })?;
+            }
+        }
+        Ok(0)
+    }
+
+    fn bind(&self, parameters: &[Parameter], arguments: &[Param]) -> Result<Vec<Value>, SqlError> {
+        let mut values: Vec<Option<Value>> = vec![None; parameters.len()];
+        for (at, argument) in arguments.iter().enumerate() {
+            values[self.place(parameters, at, argument)?] = Some(argument.value.clone());
+        }
+        let filled = parameters.iter().zip(values).map(|(parameter, value)| {
+            value.or_else(|| parameter.default.clone()).ok_or_else(|| {
+                SqlError::new(
+                    201,
+                    16,
+                    4,
+                    format!(
+                        "Procedure or function '{}' expects parameter '{}', which was not supplied.",
+                        self.name, parameter.name
+                    ),
+                )
+            })
+        });
+        filled.collect()
+    }
+
+    fn place(
+        &self,
+        parameters: &[Parameter],
+        at: usize,
+        argument: &Param,
+    ) -> Result<usize, SqlError> {
+        if argument.name.is_empty() {
+            return (at < parameters.len()).then_some(at).ok_or_else(|| {
+                SqlError::new(
+                    8144,
+                    16,
+                    2,
+                    format!(
+                        "Procedure or function {} has too many arguments specified.",
+                        self.name
+                    ),
+                )
+            });
+        }
+        parameters
+            .iter()
+            .position(|parameter| same_name(parameter.name, &argument.name))
+            .ok_or_else(|| {
+                SqlError::new(
+                    8145,
+                    16,
+                    1,
+                    format!("{} is not a parameter for procedure {}.", argument.name, self.name),
+                )
+            })
     }
 }
 
 /// A procedure by name, with or without its schema (`sys.sp_cdc_enable_db`,
 /// `sp_cdc_enable_db`, `double.set_fault`), in any case.
 pub fn procedure(name: &str) -> Option<&'static Procedure> {
-    let _ = name;
-    None
+    procedures::all().find(|procedure| {
+        let bare = bare_name(name, procedure.schema);
+        // Only system procedures go without their schema.
+        same_name(bare, procedure.name) && (procedure.schema == "sys" || bare.len() < name.len())
+    })
 }
 
 /// A scalar system function.
-pub struct ScalarFunction {}
+pub struct ScalarFunction {
+    name: &'static str,
+    parameters: fn() -> Vec<Parameter>,
+    returns: SqlType,
+    run: fn(&mut Context<'_>, &[Value]) -> Result<Value, SqlError>,
+}
 
 impl ScalarFunction {
     /// Its parameters.
     pub fn parameters(&self) -> Vec<Parameter> {
-        unimplemented!()
+        (self.parameters)()
     }
 
     /// Type of its result.
     pub fn returns(&self) -> SqlType {
-        unimplemented!()
+        self.returns.clone()
     }
 
     /// Calls it with arguments converted to the parameters' types.
     ///
     /// # Errors
-    /// The function's own (208 where CDC is off).
+    /// 313 for too few arguments, 8144 for too many; the function's own (208 where CDC is off).
     pub fn call(&self, context: &mut Context<'_>, arguments: &[Value]) -> Result<Value, SqlError> {
-        let _ = (context, arguments);
-        unimplemented!()
+        let wanted = self.parameters().len();
+        if arguments.len() != wanted {
+            let (number, what) = if arguments.len() < wanted {
+                (
+                    313,
+                    "An insufficient number of arguments were supplied for the procedure or function",
+                )
+            } else {
+                (8144, "Too many arguments were supplied for the procedure or function")
+            };
+            return Err(SqlError::new(number, 16, 2, format!("{what} sys.{}.", self.name)));
+        }
+        (self.run)(context, arguments)
     }
 }
 
 /// A scalar function by name (`sys.fn_cdc_get_max_lsn`), in any case.
 pub fn scalar_function(name: &str) -> Option<&'static ScalarFunction> {
-    let _ = name;
-    None
+    let name = bare_name(name, "sys");
+    functions::FUNCTIONS.iter().find(|function| same_name(function.name, name))
 }
 
 /// A table-valued function of a capture instance.
@@ -134,49 +267,26 @@ pub struct TableFunction {
     pub columns: Vec<Column>,
     /// Its parameters.
     pub parameters: Vec<Parameter>,
-}
-
-impl TableFunction {
-    /// Opens it.
-    ///
-    /// # Errors
-    /// 313 for every argument it does not like, 229 without rights.
-    pub fn open(
-        &self,
-        context: &mut Context<'_>,
-        arguments: &[Value],
-    ) -> Result<Box<dyn Iterator<Item = Result<Row, SqlError>> + Send>, SqlError> {
-        let _ = (context, arguments);
-        unimplemented!()
-    }
+    kind: tvf::Kind,
+    instance: schema::Instance,
 }
 
 /// A table-valued function of the current database by name
-/// (`cdc.fn_cdc_get_all_changes_dbo_orders`), in any case.
-pub fn table_function(context: &mut Context<'_>, name: &str) -> Option<TableFunction> {
-    let _ = (context, name);
-    None
+/// (`cdc.fn_cdc_get_all_changes_dbo_orders`), in any case; `None` is error 208.
+///
+/// # Errors
+/// Of reading the catalogue: 1205, 1222.
+pub fn table_function(
+    context: &mut Context<'_>,
+    name: &str,
+) -> Result<Option<TableFunction>, SqlError> {
+    tvf::find(context, name)
 }
 
-use crate::storage::Database;
-/// Jobs.
-#[derive(Default)]
-pub struct Server {}
-impl Server {
-    /// x
-    pub fn start(_: &Arc<Storage>) {}
-    /// x
-    pub fn stop_capture(&self, _: &Arc<Database>) {}
-    /// x
-    pub fn start_capture(_: &Arc<Storage>, _: &Arc<Database>) {}
-    /// x
-    pub fn shutdown(&self, _: &Storage) {}
-}
-/// x
-pub fn forget_jobs(_: &Storage, _: i32) -> Result<(), SqlError> {
-    Ok(())
-}
-/// x
-pub fn drop_database_cdc(_: &Arc<Database>) -> Result<(), SqlError> {
-    Ok(())
+/// A name without this schema before it.
+fn bare_name<'a>(name: &'a str, schema: &str) -> &'a str {
+    match name.split_once('.') {
+        Some((head, rest)) if same_name(head, schema) => rest,
+        _ => name,
+    }
 }

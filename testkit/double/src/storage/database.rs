@@ -166,11 +166,26 @@ impl Database {
         self.lock().tables.get(&id).map(|table| table.def.clone())
     }
 
-    /// Committed transactions that capture has not yet confirmed, in commit order, `limit` of
-    /// them, behind `after`.
-    pub fn log_tail(&self, after: Lsn, limit: usize) -> Vec<Arc<LoggedTxn>> {
-        let state = self.lock();
-        state.log.tail.iter().filter(|txn| txn.commit_lsn > after).take(limit).cloned().collect()
+    /// Committed transactions that capture has not yet confirmed, in commit order, the first
+    /// `limit` of them.
+    pub fn log_tail(&self, limit: usize) -> Vec<Arc<LoggedTxn>> {
+        self.lock().log.tail.iter().take(limit).cloned().collect()
+    }
+
+    /// How many there are.
+    pub fn log_tail_len(&self) -> usize {
+        self.lock().log.tail.len()
+    }
+
+    /// Waits until there is something to capture, `patience` has passed or `stop` says so.
+    pub fn wait_for_log(&self, patience: Duration, stop: impl Fn() -> bool) {
+        let until = Instant::now() + patience;
+        drop(self.wait_until(until, |state| stop() || !state.log.tail.is_empty()));
+    }
+
+    /// Everything committed up to here is captured.
+    pub fn captured_lsn(&self) -> Lsn {
+        self.lock().log.captured
     }
 
     /// LSN of the last record written by anybody.

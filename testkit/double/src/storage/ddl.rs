@@ -155,7 +155,10 @@ impl Txn {
             return Err(invalid_object(&id.to_string()));
         };
         found.dropped_by = Some(me);
-        let logged = logged_ddl(&found.def, None, lsn, "DROP TABLE", now);
+        let logged = found
+            .def
+            .tracked_by_cdc()
+            .then(|| logged_ddl(&found.def, None, lsn, "DROP TABLE", now));
         state.note_ddl(me, Undo::Drop(id), Redo::Drop { table: id, logged });
         Ok(())
     }
@@ -163,8 +166,8 @@ impl Txn {
     /// ALTER TABLE, CREATE INDEX, DROP INDEX: puts `new` (the old definition, changed; new
     /// columns, indexes and constraints with id 0) in the place of the table. Where columns are
     /// added, dropped or retyped, `rewrite` makes each stored row fit and answers errors of its
-    /// own (8115, 515 …). `command` is the statement's text, for `cdc.ddl_history`; an empty one
-    /// is recorded nowhere. What CDC refuses is checked by
+    /// own (8115, 515 …). `command` is the statement's text, for `cdc.ddl_history`; with an empty
+    /// one nothing goes there. What CDC refuses is checked by
     /// [`cdc::alter_table`](crate::cdc::alter_table), which is the statement.
     ///
     /// # Errors
@@ -186,9 +189,13 @@ impl Txn {
         let table = old.rebuilt(def.clone(), me, rewrite)?;
         let old_def = old.def.clone();
         let lsn = state.write_log(me, 400, now);
-        let logged = (!command.is_empty())
-            .then(|| logged_ddl(&old_def, Some(def.clone()), lsn, command, now))
-            .flatten();
+        let for_capture = if command.is_empty() {
+            old_def.captures != def.captures
+        } else {
+            old_def.tracked_by_cdc()
+        };
+        let logged =
+            for_capture.then(|| logged_ddl(&old_def, Some(def.clone()), lsn, command, now));
         let rows = rewritten.then(|| current_rows(&table));
         if let Some(old) = state.tables.insert(def.id, table) {
             let redo = Redo::Alter { def: def.clone(), rows, logged };
@@ -220,6 +227,7 @@ impl Txn {
     }
 
     /// Sets which change tables record a table's changes from the end of this transaction on.
+    /// Capture learns of it from the log: a DDL record without text.
     ///
     /// # Errors
     /// 208, and of waiting for the table's open writers 1205 and 1222.
@@ -348,13 +356,13 @@ fn logged_ddl(
     lsn: super::Lsn,
     command: &str,
     time: super::Micros,
-) -> Option<LogRecord> {
-    before.tracked_by_cdc().then(|| LogRecord {
+) -> LogRecord {
+    LogRecord {
         lsn,
         table: before.clone(),
         row: RowId(0),
         change: Change::Ddl { command: command.to_owned(), after, time },
-    })
+    }
 }
 
 fn current_rows(table: &Table) -> Vec<(RowId, Row)> {

@@ -200,7 +200,7 @@ impl Replay {
         }
         self.last_txn = self.last_txn.max(id);
         self.state.log.last = commit_lsn;
-        if self.state.info.cdc_enabled {
+        if self.state.keeps_log {
             if !records.is_empty() {
                 self.state.log.tail.push_back(Arc::new(LoggedTxn {
                     id,
@@ -254,6 +254,7 @@ impl Replay {
             }
             15 => {
                 self.state.info.cdc_enabled = from.get()?;
+                self.state.keeps_log = self.state.info.cdc_enabled;
                 Ok(None)
             }
             16 => {

@@ -44,7 +44,7 @@ pub enum Change {
     },
     /// DDL on the table; the record's definition is the one before it.
     Ddl {
-        /// The statement's text.
+        /// The statement's text; empty where only the capture instances have changed.
         command: String,
         /// The definition after it; `None` for DROP TABLE.
         after: Option<Arc<TableDef>>,

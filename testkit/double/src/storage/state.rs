@@ -155,6 +155,8 @@ pub(super) struct State {
     /// How many views stand at which commit.
     views: BTreeMap<u64, usize>,
     garbage: VecDeque<Garbage>,
+    /// Whether CDC is on as committed: the log's tail is kept for capture.
+    pub(super) keeps_log: bool,
     /// Counts restores: what was read before one means nothing after it.
     pub(super) incarnation: u64,
 }
@@ -163,6 +165,7 @@ impl State {
     pub(super) fn new(info: DatabaseInfo) -> State {
         let schemas = [(1, "dbo"), (2, "guest"), (3, "INFORMATION_SCHEMA"), (4, "sys")];
         State {
+            keeps_log: info.cdc_enabled,
             info,
             settings: BTreeMap::new(),
             schemas: schemas.map(|(id, name)| (id, name.to_owned())).to_vec(),
@@ -333,11 +336,12 @@ impl State {
                         table.changed = seq;
                     }
                 }
-                Undo::Schemas(_) | Undo::Cdc(_) | Undo::Captured(_) => {}
+                Undo::Cdc(_) => self.keeps_log = self.info.cdc_enabled,
+                Undo::Schemas(_) | Undo::Captured(_) => {}
             }
         }
         let records = logged(std::mem::take(&mut state.redo));
-        if self.info.cdc_enabled && !records.is_empty() {
+        if self.keeps_log && !records.is_empty() {
             self.log.tail.push_back(Arc::new(LoggedTxn {
                 id: state.cell.id,
                 begin_lsn: state.begin_lsn.unwrap_or(pending.commit_lsn),
@@ -347,7 +351,7 @@ impl State {
                 records,
             }));
         }
-        if !self.info.cdc_enabled {
+        if !self.keeps_log {
             self.log.tail.clear();
         }
         if let Some(captured) = state.captured {
