@@ -3,7 +3,7 @@
 use crate::{Cancelled, Request, ResultSink, SqlError};
 
 /// Who wants to log in, and where to.
-pub(super) struct Credentials {
+pub(crate) struct Credentials {
     pub user: String,
     pub password: String,
     /// Empty for the login's default database.
@@ -11,14 +11,14 @@ pub(super) struct Credentials {
 }
 
 /// A server that lets clients in.
-pub(super) trait Backend: Send + Sync + 'static {
+pub(crate) trait Backend: Send + Sync + 'static {
     /// # Errors
     /// 18456 for a wrong name or password, 4060 for a database that cannot be opened.
     fn login(&self, credentials: &Credentials) -> Result<Box<dyn Session>, SqlError>;
 }
 
 /// A client's session. Dropping it rolls back what is open.
-pub(super) trait Session: Send + 'static {
+pub(crate) trait Session: Send + 'static {
     /// The server process id.
     fn id(&self) -> u16;
     /// The current database.

@@ -26,8 +26,8 @@ use super::rpc::{self, Call};
 use super::sink::Sink;
 use super::tls;
 use super::tokens::{
-    Done, DoneToken, LoginAnswer, put_done, put_login_answer, put_message,
-    put_reset_acknowledgement, status,
+    Done, DoneToken, LoginAnswer, put_attention_acknowledgement, put_done, put_login_answer,
+    put_message, put_reset_acknowledgement, status,
 };
 use crate::{Cancelled, Request, ResultSink, SqlError, StatementKind, TransactionRequest};
 
@@ -227,8 +227,7 @@ impl Drop for HangUp {
 /// What the client sends.
 enum Event {
     Request(Message),
-    /// With its number.
-    Attention(u64),
+    Attention,
 }
 
 async fn read_requests(
@@ -239,7 +238,8 @@ async fn read_requests(
     loop {
         let event = match read_message(&mut reader).await {
             Ok(Some(message)) if message.kind == PacketType::Attention => {
-                Event::Attention(interrupt.raise())
+                interrupt.raise();
+                Event::Attention
             }
             Ok(Some(message)) => Event::Request(message),
             Ok(None) => break,
@@ -337,7 +337,7 @@ struct Ran {
     state: State,
     payload: Vec<u8>,
     framer: Framer,
-    last: Option<Done>,
+    last: Done,
     fatal: bool,
 }
 
@@ -351,9 +351,8 @@ fn run(
     let in_transaction = state.in_transaction && message_reset != Reset::Session;
     let mut sink = Sink::new(response, null_bitmaps, in_transaction);
     reset(message_reset, &mut state, &mut sink);
-    // A cancelled request shows in the interrupt that cancelled it.
-    let _ = job.run(&mut state, &mut sink);
-    let finished = sink.finish();
+    let outcome = job.run(&mut state, &mut sink);
+    let finished = sink.finish(outcome);
     state.in_transaction = finished.in_transaction;
     let (payload, framer) = finished.response.into_rest();
     Ran { state, payload, framer, last: finished.last, fatal: finished.fatal }
@@ -382,7 +381,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         while let Some(event) = requests.recv().await {
             let after = match event {
                 Event::Request(message) => self.answer(message).await?,
-                Event::Attention(number) => self.acknowledge(number).await?,
+                Event::Attention => self.acknowledge().await?,
             };
             if after == After::Close {
                 break;
@@ -395,25 +394,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         send(&mut self.writer, self.packet_size, self.id, payload).await
     }
 
-    async fn send_end(&mut self, status: u16) -> io::Result<After> {
+    /// Acknowledges an attention, in a message of its own: the response it interrupted, if any,
+    /// has ended with an error before, as it does on SQL Server.
+    async fn acknowledge(&mut self) -> io::Result<After> {
         let mut out = Vec::new();
-        put_done(&mut out, end(status));
+        put_attention_acknowledgement(&mut out);
         self.send(&out).await?;
-        Ok(After::GoOn)
-    }
-
-    /// Answers an attention that came after the response it was meant for.
-    async fn acknowledge(&mut self, number: u64) -> io::Result<After> {
-        if self.interrupt.is_acknowledged(number) {
-            return Ok(After::GoOn);
-        }
         self.interrupt.acknowledge();
-        self.send_end(status::ATTENTION).await
+        Ok(After::GoOn)
     }
 
     async fn answer(&mut self, message: Message) -> io::Result<After> {
         if message.ignored {
-            return self.send_end(status::ERROR).await;
+            let mut out = Vec::new();
+            put_done(&mut out, end(status::ERROR));
+            self.send(&out).await?;
+            return Ok(After::GoOn);
         }
         match Job::parse(&message) {
             Ok(job) => self.execute(message.reset, job).await,
@@ -473,20 +469,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(After::GoOn)
     }
 
-    /// Sends the end of the response. Here, and only here, it is decided whether an attention is
-    /// acknowledged with it: one that comes later finds the response ended.
+    /// Sends the end of the response.
     async fn finish(&mut self, ran: Ran) -> io::Result<After> {
         let Ran { state, mut payload, mut framer, last, fatal } = ran;
         self.state = Some(state);
-        if self.interrupt.acknowledge() {
-            if let Some(mut done) = last {
-                done.status |= status::MORE;
-                put_done(&mut payload, done);
-            }
-            put_done(&mut payload, end(status::ATTENTION));
-        } else {
-            put_done(&mut payload, last.unwrap_or(end(0)));
-        }
+        put_done(&mut payload, last);
         let mut packets = Vec::new();
         framer.frame_last(&payload, &mut packets);
         self.writer.write_all(&packets).await?;

@@ -345,8 +345,9 @@ fn read_date_time(reader: &mut Reader<'_>) -> Decoded<Value> {
     Ok(Value::DateTime { days, ticks })
 }
 
-/// Text in the double's own code page as it is, UTF-8 converted, ASCII of any other collation as it
-/// is; the rest would need tables the double does not have.
+/// Text in the double's own code page as it is (a collation of zeros means the server's own), UTF-8
+/// converted, ASCII of any other collation as it is; the rest would need tables the double does not
+/// have.
 fn read_code_page(sent: [u8; 5], bytes: &[u8]) -> Decoded<Arc<[u8]>> {
     let [a, b, c, d, sort_id] = sent;
     let info = u32::from_le_bytes([a, b, c, d]);
@@ -356,7 +357,7 @@ fn read_code_page(sent: [u8; 5], bytes: &[u8]) -> Decoded<Arc<[u8]>> {
         let units: Vec<u16> = text.encode_utf16().collect();
         return Ok(collation::encode(&units).into());
     }
-    if bytes.is_ascii() || is_code_page_1252(lcid, sort_id) {
+    if sent == [0; 5] || bytes.is_ascii() || is_code_page_1252(lcid, sort_id) {
         return Ok(bytes.into());
     }
     Err(DecodeError::Unsupported(format!("varchar with the collation {info:08X} {sort_id:02X}")))

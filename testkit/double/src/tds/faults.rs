@@ -19,7 +19,7 @@ pub struct SlowChunks {
     pub pause: Duration,
 }
 
-/// The switches of one [`Double`](super::Double).
+/// The switches of one [`Double`](crate::Double).
 #[derive(Debug)]
 pub struct Faults {
     /// Whether any of the two below is set: one relaxed load per row while none is.

@@ -16,7 +16,6 @@
 
 mod backend;
 mod connection;
-mod declaration;
 mod decode;
 mod encode;
 mod faults;
@@ -37,5 +36,7 @@ mod tls;
 mod tokens;
 mod types;
 
+pub(crate) use backend::{Backend, Credentials, Session};
 pub use faults::{Faults, SlowChunks};
-pub use server::{Double, Encryption};
+pub use server::Encryption;
+pub(crate) use server::Wire;

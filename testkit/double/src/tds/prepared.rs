@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 
-use super::declaration::{self, Declared};
 use super::rpc::{Argument, Call};
 use super::sink::Output;
+use crate::engine::syntax::parse_declarations;
 use crate::{Param, Request, SqlError, SqlType, Value};
 
 /// What a call comes to.
@@ -20,6 +20,14 @@ pub(super) struct Resolved {
     pub handle: Option<Param>,
     /// Whether the request is a statement, whose status the wire tells.
     pub statement: bool,
+}
+
+/// A declared parameter.
+#[derive(Debug)]
+struct Declared {
+    name: String,
+    ty: SqlType,
+    output: bool,
 }
 
 #[derive(Debug)]
@@ -139,7 +147,14 @@ impl Resolved {
 
 impl Statement {
     fn new(sql: String, list: String) -> Result<Self, SqlError> {
-        let declared = declaration::parse(&list)?;
+        let declared = parse_declarations(&list)?
+            .into_iter()
+            .map(|(declaration, output)| Declared {
+                name: declaration.name,
+                ty: declaration.ty,
+                output,
+            })
+            .collect();
         Ok(Statement { sql, list, declared })
     }
 

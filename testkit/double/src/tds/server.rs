@@ -1,4 +1,4 @@
-//! The listener, and the double as a whole.
+//! The listener.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,22 +30,22 @@ pub enum Encryption {
     Required,
 }
 
-/// A running server.
+/// An open port and the connections that came through it.
 ///
-/// Dropping it stops it without waiting; [`stop`](Self::stop) waits for its sessions to end.
-pub struct Double {
+/// Dropping it closes them without waiting; [`stop`](Self::stop) waits for their requests to end.
+pub(crate) struct Wire {
     address: SocketAddr,
     faults: Arc<Faults>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
-impl Double {
-    pub(super) async fn serve(
+impl Wire {
+    pub(crate) async fn serve(
         listen: SocketAddr,
         encryption: Encryption,
         backend: Arc<dyn Backend>,
-    ) -> anyhow::Result<Double> {
+    ) -> anyhow::Result<Wire> {
         let listener = TcpListener::bind(listen)
             .await
             .with_context(|| format!("cannot listen on {listen}"))?;
@@ -62,28 +62,28 @@ impl Double {
         });
         let acceptor = Acceptor { address, down: faults.watch_down(), stop: stop.clone(), shared };
         tasks.spawn(acceptor.run(listener));
-        Ok(Double { address, faults, stop, tasks })
+        Ok(Wire { address, faults, stop, tasks })
     }
 
     /// Where it listens.
-    pub fn addr(&self) -> SocketAddr {
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.address
     }
 
     /// The fault switches of its wire.
-    pub fn faults(&self) -> &Faults {
+    pub(crate) fn faults(&self) -> &Faults {
         &self.faults
     }
 
     /// Closes the port and every connection, and waits until the requests that ran have ended.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }
 }
 
-impl Drop for Double {
+impl Drop for Wire {
     fn drop(&mut self) {
         self.stop.cancel();
     }

@@ -58,8 +58,8 @@ pub(super) struct Sink {
 /// What is left when a message's requests have run.
 pub(super) struct Finished {
     pub response: Response,
-    /// The last token of the response, to be sent without MORE, if there is one yet.
-    pub last: Option<Done>,
+    /// The last token of the response, to be sent without MORE.
+    pub last: Done,
     pub in_transaction: bool,
     /// The connection is to be closed after the response.
     pub fatal: bool,
@@ -111,14 +111,16 @@ impl Sink {
         Ok(())
     }
 
-    /// Ends the response.
-    pub(super) fn finish(mut self) -> Finished {
-        if self.failure.take().is_some() {
+    /// Ends the response: after an error no DONE has told of, or when the request was cancelled,
+    /// with an error.
+    pub(super) fn finish(mut self, outcome: Result<(), Cancelled>) -> Finished {
+        let failed = self.failure.take().is_some() || outcome.is_err();
+        if failed {
             self.flush_pending();
-            self.pending = Some(self.make_done(DoneToken::Done, true, None));
         }
+        let last = self.pending.unwrap_or_else(|| self.make_done(DoneToken::Done, failed, None));
         Finished {
-            last: self.pending,
+            last,
             response: self.response,
             in_transaction: self.in_transaction,
             fatal: self.fatal,

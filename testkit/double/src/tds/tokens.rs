@@ -31,8 +31,6 @@ pub(super) mod status {
     pub const IN_TRANSACTION: u16 = 0x0004;
     /// The row count is valid.
     pub const COUNT: u16 = 0x0010;
-    /// Acknowledges an attention.
-    pub const ATTENTION: u16 = 0x0020;
 }
 
 /// Which of the three DONE tokens.
@@ -68,6 +66,16 @@ pub(super) fn put_done(out: &mut Vec<u8>, done: Done) {
         StatementKind::Other => 0,
     });
     out.put_u64_le(done.rows);
+}
+
+/// Acknowledges an attention: a DONE with a status and a command of its own.
+pub(super) fn put_attention_acknowledgement(out: &mut Vec<u8>) {
+    const ATTENTION: u16 = 0x0020;
+    const COMMAND: u16 = 0x00FD;
+    out.push(DoneToken::Done as u8);
+    out.put_u16_le(ATTENTION);
+    out.put_u16_le(COMMAND);
+    out.put_u64_le(0);
 }
 
 /// Text behind a one-byte count of units; cut at 255, which no name reaches.

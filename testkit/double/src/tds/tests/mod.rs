@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
 
 use super::backend::{Backend, Credentials, Session};
-use super::server::{Double, Encryption};
+use super::server::{Encryption, Wire};
 use crate::{
     Cancelled, Column, EnvChange, Param, Request, ResultSink, SqlError, SqlType, StatementKind,
     TransactionRequest, Value,
@@ -70,6 +70,7 @@ fn column(name: &str, ty: SqlType, nullable: bool) -> Column {
 
 impl ScriptedSession {
     fn batch(&self, text: &str, sink: &mut dyn ResultSink) -> Result<(), Cancelled> {
+        let text = text.trim();
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
         match word {
             "table" => {
@@ -174,15 +175,15 @@ impl Session for ScriptedSession {
     }
 }
 
-async fn start_with(encryption: Encryption) -> (Double, Arc<Script>) {
+async fn start_with(encryption: Encryption) -> (Wire, Arc<Script>) {
     let script = Arc::new(Script::default());
     let backend = Arc::new(Scripted(Arc::clone(&script)));
     let listen = "127.0.0.1:0".parse().expect("an address");
-    let double = Double::serve(listen, encryption, backend).await.expect("starts");
+    let double = Wire::serve(listen, encryption, backend).await.expect("starts");
     (double, script)
 }
 
-async fn start() -> (Double, Arc<Script>) {
+async fn start() -> (Wire, Arc<Script>) {
     start_with(Encryption::Supported).await
 }
 
@@ -196,12 +197,12 @@ fn config(encryption: EncryptionLevel) -> tiberius::Config {
     config
 }
 
-async fn connect_with(double: &Double, config: tiberius::Config) -> tiberius::Result<TestClient> {
+async fn connect_with(double: &Wire, config: tiberius::Config) -> tiberius::Result<TestClient> {
     let tcp = TcpStream::connect(double.addr()).await.expect("listens");
     Client::connect(config, tcp.compat_write()).await
 }
 
-async fn connect(double: &Double) -> TestClient {
+async fn connect(double: &Wire) -> TestClient {
     connect_with(double, config(EncryptionLevel::NotSupported)).await.expect("logs in")
 }
 

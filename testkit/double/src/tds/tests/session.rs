@@ -138,18 +138,6 @@ async fn transaction_requests_reach_the_session_and_their_descriptors_the_client
 }
 
 #[tokio::test]
-async fn an_attention_stops_an_endless_result_and_the_connection_goes_on() {
-    let (double, _) = start().await;
-    let mut client = connect(&double).await;
-    for _ in 0..20 {
-        drop(client.simple_query("endless").await.expect("begins"));
-        client.cancel_query().await.expect("is acknowledged");
-        let rows = client.simple_query("count 2").await.expect("runs");
-        assert_eq!(rows.into_first_result().await.expect("reads").len(), 2);
-    }
-}
-
-#[tokio::test]
 async fn a_request_that_produces_nothing_hears_of_a_lost_client() {
     let (double, script) = start().await;
     let mut client = connect(&double).await;
