@@ -115,7 +115,8 @@ pub trait Writer: Send {
     /// is lost: drop the writer, open a new one, go on from its tail).
     async fn append(&mut self, entries: Vec<Entry>) -> Result<(), Failure>;
 
-    /// Commits the open log transaction; when it returns, readers can see it and it is durable.
+    /// Commits the open log transaction. When it returns, it is durable, and readers see it: at once
+    /// in the embedded log, in Kafka a moment later and in each partition on its own.
     ///
     /// # Errors
     /// As [`Writer::append`]; the outcome of a failed commit is known only from the next tail.

@@ -128,7 +128,10 @@ impl Client {
             ("check.crcs", "true"),
             ("fetch.wait.max.ms", &wait.as_millis().to_string()),
             ("fetch.error.backoff.ms", "100"),
+            ("max.partition.fetch.bytes", "4194304"),
             ("queued.max.messages.kbytes", "16384"),
+            // Fetching goes on as soon as the queue has room; the default is a second later.
+            ("fetch.queue.backoff.ms", "5"),
             ("receive.message.max.bytes", "104857600"),
         ])
     }

@@ -35,8 +35,15 @@ pub(super) struct Cursor {
     partition: i32,
     /// No record below this may come any more.
     next: u64,
-    /// Whether the consumer has been sent to `next`.
-    assigned: bool,
+    sent: Sent,
+}
+
+/// Where the consumer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Nowhere,
+    Elsewhere,
+    There,
 }
 
 impl Cursor {
@@ -44,7 +51,7 @@ impl Cursor {
     pub(super) fn new(client: &Client, stream: Stream, wait: Duration) -> Result<Self, Failure> {
         let (topic, partition) = client.place(stream);
         let consumer = Arc::new(client.consumer(wait)?);
-        Ok(Cursor { consumer, stream, topic, partition, next: 0, assigned: false })
+        Ok(Cursor { consumer, stream, topic, partition, next: 0, sent: Sent::Nowhere })
     }
 
     pub(super) fn consumer(&self) -> &Arc<Consumer> {
@@ -58,7 +65,9 @@ impl Cursor {
     /// Reads from `offset` on. What was fetched for an earlier place is dropped.
     pub(super) fn go_to(&mut self, offset: u64) {
         self.next = offset;
-        self.assigned = false;
+        if self.sent == Sent::There {
+            self.sent = Sent::Elsewhere;
+        }
     }
 
     /// The offsets the partition holds now; its end is that of the committed records.
@@ -77,12 +86,12 @@ impl Cursor {
 
     /// Waits for the next step. Cancel-safe.
     pub(super) async fn step(&mut self) -> Result<Step, Failure> {
-        self.assign()?;
+        self.assign().await?;
+        let consumer = self.consumer.clone();
+        let mut stream = consumer.stream();
         loop {
-            let received = self.consumer.stream().next().await;
-            let received = received.unwrap_or(Err(KafkaError::Canceled));
-            let received = received.map(|message| own(&message));
-            if let Some(step) = self.take(received).await? {
+            let received = stream.next().await.unwrap_or(Err(KafkaError::Canceled));
+            if let Some(step) = self.take(received.map(|message| own(&message))).await? {
                 return Ok(step);
             }
         }
@@ -93,25 +102,32 @@ impl Cursor {
         &mut self,
         mut sink: impl FnMut(Step) -> bool,
     ) -> Result<(), Failure> {
-        loop {
-            let received = self.consumer.stream().next().now_or_never().flatten();
-            let Some(received) = received.map(|r| r.map(|message| own(&message))) else {
-                return Ok(());
-            };
-            if let Some(step) = self.take(received).await?
+        let consumer = self.consumer.clone();
+        let mut stream = consumer.stream();
+        while let Some(received) = stream.next().now_or_never().flatten() {
+            if let Some(step) = self.take(received.map(|message| own(&message))).await?
                 && !sink(step)
             {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
-    fn assign(&mut self) -> Result<(), Failure> {
-        if !self.assigned {
+    /// Sends the consumer to `next`. Seeking is much quicker than assigning, and drops what was
+    /// fetched before as well; but only its success says that it did.
+    async fn assign(&mut self) -> Result<(), Failure> {
+        if self.sent == Sent::Elsewhere {
+            let (consumer, topic, partition, next) =
+                (self.consumer.clone(), self.topic.clone(), self.partition, offset(self.next));
+            let sought = blocking(move || consumer.seek(&topic, partition, next, PATIENCE)).await?;
+            self.sent = if sought.is_ok() { Sent::There } else { Sent::Nowhere };
+        }
+        if self.sent == Sent::Nowhere {
             place_at(&self.topic, self.partition, self.next)
                 .and_then(|list| self.consumer.assign(&list))
                 .map_err(|error| failure(&format!("reading {}", self.stream), error))?;
-            self.assigned = true;
+            self.sent = Sent::There;
         }
         Ok(())
     }
@@ -120,7 +136,7 @@ impl Cursor {
     async fn take(&mut self, received: KafkaResult<Item>) -> Result<Option<Step>, Failure> {
         match received {
             Ok(item) if item.offset < self.next => {
-                self.assigned = false;
+                self.sent = Sent::Nowhere;
                 let bounds = Bounds { first: item.offset, end: item.offset };
                 Err(missing(self.stream, self.next, bounds))
             }
@@ -135,14 +151,14 @@ impl Cursor {
                     Ok(None)
                 }
                 Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation) => {
-                    self.assigned = false;
+                    self.sent = Sent::Nowhere;
                     Err(missing(self.stream, self.next, self.bounds().await?).with_source(error))
                 }
                 Some(Code::AllBrokersDown) => {
                     Err(failure(&format!("reading {}", self.stream), error))
                 }
                 _ => {
-                    self.assigned = false;
+                    self.sent = Sent::Nowhere;
                     Err(failure(&format!("reading {}", self.stream), error))
                 }
             },
@@ -172,10 +188,13 @@ pub(super) fn place_at(
     partition: i32,
     offset: u64,
 ) -> KafkaResult<TopicPartitionList> {
-    let offset = i64::try_from(offset).unwrap_or(i64::MAX);
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+    list.add_partition_offset(topic, partition, self::offset(offset))?;
     Ok(list)
+}
+
+fn offset(offset: u64) -> Offset {
+    Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX))
 }
 
 /// Copies a record out of librdkafka's memory.
