@@ -1,10 +1,37 @@
 //! Apply: reads a pipeline's log and commits each source transaction as one PostgreSQL transaction.
+//!
+//! ```text
+//! log ──► feed ──► assemble ──► buffer (memory, then spool) ──► write ──► target::postgres
+//!          records    transactions                                  one connection, pipelined
+//! ```
+//!
+//! `assemble` argues why no transaction is lost, doubled or torn on the way in, `buffer` and `spool`
+//! why what is held is whole, `write` what a crash at each step does, and
+//! `target::postgres::checkpoint` why each transaction is committed exactly once.
+
+mod assemble;
+mod buffer;
+mod content;
+pub mod failpoints;
+mod feed;
+mod pipeline;
+mod report;
+mod spool;
+mod start;
+mod target;
+mod unit;
+mod write;
 
 use std::sync::Arc;
 
-use lockstep_common::status::{ApplyStatus, StatusSender};
+use lockstep_common::disposition::Disposition;
+use lockstep_common::status::{ApplyStatus, StatusSender, TaskState};
 use lockstep_common::{FailPoints, Failure, Shutdown, config};
 use lockstep_log::Log;
+
+use pipeline::Pipeline;
+use report::Report;
+use target::postgres::Target;
 
 /// Which apply this is and what it works on.
 #[derive(Clone, Debug)]
@@ -29,6 +56,28 @@ pub async fn run(
     fail: FailPoints,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let _ = (settings, log, status, fail, shutdown);
-    Err(Failure::halt("apply.absent", "apply is not part of this build", ""))
+    let report = Report::new(status);
+    report.state(TaskState::Starting);
+    let result = match Pipeline::new(settings, log, report.clone(), fail, shutdown) {
+        Ok(pipeline) => pipeline.run().await,
+        Err(failure) => Err(failure),
+    };
+    match &result {
+        Ok(()) => report.state(TaskState::Stopped),
+        Err(failure) if failure.disposition == Disposition::Fenced => {
+            report.failed(TaskState::Fenced, failure);
+        }
+        Err(failure) => report.failed(TaskState::Halted, failure),
+    }
+    result
+}
+
+/// Removes the pipeline's checkpoint from the target, so that another start point can be chosen, and
+/// fences an apply that still runs. Gives the position the target had reached. The tables stay as
+/// they are: whoever resets decides what is in them.
+///
+/// # Errors
+/// `Retry` when the target is away, `Halt` when it refuses.
+pub async fn reset(settings: &ApplySettings) -> Result<Option<String>, Failure> {
+    Target::new(&settings.config, &settings.pipeline)?.reset(&settings.pipeline).await
 }

@@ -1,0 +1,289 @@
+//! From records to complete transactions. Pure: no log, no store, no target.
+//!
+//! Why nothing is lost, doubled or torn: every record names the position it leads to and the
+//! position of the complete record `after` which it comes. The assembler knows the position it has
+//! reached and
+//!
+//! - passes over records at or below it (they are duplicates: the target has them),
+//! - halts on a record whose `after` lies beyond it (something between is gone), naming the range,
+//! - gives a transaction out only when all its fragments, from the first to the last, came from one
+//!   epoch in unbroken order.
+//!
+//! A record of a higher epoch voids an unfinished transaction before it: its writer died, and the
+//! next one writes it again from its first fragment. A lower epoch after a higher one is a fenced
+//! writer's record that must not be there. The number of changes is checked against the totals by
+//! whoever decodes them, before the commit.
+
+use lockstep_common::codec::{FragmentHeader, Header, Kind};
+use lockstep_common::{Failure, Position};
+use uuid::Uuid;
+
+use crate::unit::Mark;
+
+/// What to do with a record.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// The fragments kept so far are void: drop them before anything else.
+    pub(crate) voided: bool,
+    /// What to do with the record itself.
+    pub(crate) action: Action,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Nothing.
+    Skip,
+    /// Keep it: its transaction is not complete.
+    Keep,
+    /// The transaction is complete with it.
+    Complete(Completed),
+    /// It is progress: a unit of its own.
+    Progress(Completed),
+}
+
+/// A complete unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Completed {
+    /// The place it brings the target to.
+    pub(crate) mark: Mark,
+    /// The position of the complete unit before it in the log.
+    pub(crate) after: Position,
+    /// Offset of its first record.
+    pub(crate) first_offset: u64,
+}
+
+/// The transaction being put together.
+#[derive(Debug)]
+struct Pending {
+    position: Position,
+    first_offset: u64,
+    next_index: u32,
+    changes_before: u64,
+}
+
+impl Pending {
+    /// Takes the next fragment; gives the offset of the first.
+    fn take(
+        &mut self,
+        offset: u64,
+        header: &Header,
+        fragment: FragmentHeader,
+    ) -> Result<u64, Failure> {
+        let in_order = self.position == header.position
+            && self.next_index == fragment.index
+            && self.changes_before <= fragment.changes_before;
+        if !in_order {
+            return Err(disorder(offset, format!(
+                "expected fragment {} of transaction {}, found fragment {} of {}",
+                self.next_index, self.position, fragment.index, header.position
+            )));
+        }
+        self.next_index += 1;
+        self.changes_before = fragment.changes_before;
+        Ok(self.first_offset)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Assembler {
+    /// The log it must be; none until the first record says.
+    log_id: Option<Uuid>,
+    /// Highest epoch seen.
+    epoch: u64,
+    /// Everything up to here is done or given out; none until the first record says.
+    reached: Option<Position>,
+    pending: Option<Pending>,
+    /// A transaction that the chosen start point cuts in two; none of it is applied.
+    cut: Option<Position>,
+}
+
+impl Assembler {
+    /// Goes on from `mark`; without one, from the first record that comes (a chosen start point).
+    pub(crate) fn new(mark: Option<&Mark>) -> Self {
+        Assembler {
+            log_id: mark.map(|m| m.log_id),
+            epoch: 0,
+            reached: mark.map(|m| m.position),
+            pending: None,
+            cut: None,
+        }
+    }
+
+    /// The transaction that the start point cut, once, when all of it has been passed over.
+    pub(crate) fn take_cut(&mut self) -> Option<Position> {
+        self.cut.take_if(|cut| self.reached.is_some_and(|reached| reached >= *cut))
+    }
+
+    /// Takes the record at `offset`.
+    ///
+    /// # Errors
+    /// `Halt` when the log is another one, has lost something, or is not in order.
+    pub(crate) fn push(&mut self, offset: u64, header: &Header) -> Result<Outcome, Failure> {
+        if *self.log_id.get_or_insert(header.log_id) != header.log_id {
+            return Err(another_log(offset, self.log_id, header.log_id));
+        }
+        if header.epoch < self.epoch {
+            return Err(disorder(offset, format!(
+                "epoch {} follows epoch {}: a fenced writer's record",
+                header.epoch, self.epoch
+            )));
+        }
+        let voided = header.epoch > self.epoch && self.pending.take().is_some();
+        self.epoch = header.epoch;
+        Ok(Outcome { voided, action: self.act(offset, header)? })
+    }
+
+    fn act(&mut self, offset: u64, header: &Header) -> Result<Action, Failure> {
+        match (header.kind, header.fragment) {
+            (Kind::Fragment, Some(fragment)) => self.fragment(offset, header, fragment),
+            (Kind::Progress, _) => self.progress(offset, header),
+            (Kind::Epoch | Kind::Marker, _) => {
+                self.check_gap(offset, header)?;
+                Ok(Action::Skip)
+            }
+            (Kind::Timeline | Kind::SchemaChange, _)
+                if self.reached.is_some_and(|reached| header.position < reached) =>
+            {
+                Ok(Action::Skip)
+            }
+            _ if header.skippable => Ok(Action::Skip),
+            (kind, _) => Err(unfollowed(offset, header, kind)),
+        }
+    }
+
+    fn progress(&mut self, offset: u64, header: &Header) -> Result<Action, Failure> {
+        if self.is_done(header) {
+            return Ok(Action::Skip);
+        }
+        self.check_gap(offset, header)?;
+        self.check_nothing_pending(offset, header)?;
+        Ok(Action::Progress(self.complete(offset, offset, header)))
+    }
+
+    fn fragment(
+        &mut self,
+        offset: u64,
+        header: &Header,
+        fragment: FragmentHeader,
+    ) -> Result<Action, Failure> {
+        if self.is_done(header) {
+            return Ok(Action::Skip);
+        }
+        let first_offset = if let Some(pending) = &mut self.pending {
+            pending.take(offset, header, fragment)?
+        } else if fragment.index == 0 {
+            self.check_gap(offset, header)?;
+            self.pending = Some(Pending {
+                position: header.position,
+                first_offset: offset,
+                next_index: 1,
+                changes_before: 0,
+            });
+            offset
+        } else if self.starts_inside(header) {
+            if fragment.last {
+                self.reached = Some(header.position);
+            }
+            return Ok(Action::Skip);
+        } else {
+            return Err(disorder(offset, format!(
+                "fragment {} of transaction {} without the ones before it",
+                fragment.index, header.position
+            )));
+        };
+        if !fragment.last {
+            return Ok(Action::Keep);
+        }
+        self.pending = None;
+        Ok(Action::Complete(self.complete(first_offset, offset, header)))
+    }
+
+    /// Whether the chosen start point lies inside this record's transaction.
+    fn starts_inside(&mut self, header: &Header) -> bool {
+        if self.reached.is_none() {
+            self.cut = Some(header.position);
+            self.reached = Some(header.after);
+        }
+        self.cut == Some(header.position)
+    }
+
+    fn complete(&mut self, first_offset: u64, offset: u64, header: &Header) -> Completed {
+        self.reached = Some(header.position);
+        Completed {
+            mark: Mark {
+                log_id: header.log_id,
+                position: header.position,
+                next_offset: offset + 1,
+                time: header.time,
+            },
+            after: header.after,
+            first_offset,
+        }
+    }
+
+    fn is_done(&self, header: &Header) -> bool {
+        self.reached.is_some_and(|reached| header.position <= reached)
+    }
+
+    fn check_nothing_pending(&self, offset: u64, header: &Header) -> Result<(), Failure> {
+        match &self.pending {
+            None => Ok(()),
+            Some(pending) => Err(disorder(offset, format!(
+                "progress to {} inside transaction {}",
+                header.position, pending.position
+            ))),
+        }
+    }
+
+    fn check_gap(&mut self, offset: u64, header: &Header) -> Result<(), Failure> {
+        let reached = *self.reached.get_or_insert(header.after);
+        if header.after <= reached {
+            return Ok(());
+        }
+        Err(Failure::halt(
+            "apply.gap",
+            format!(
+                "the log has lost what lies after {reached} up to {}: the record at offset \
+                 {offset} continues from there",
+                header.after
+            ),
+            "restore the log's missing records, or load the target anew (reset, then a start point)",
+        ))
+    }
+}
+
+fn another_log(offset: u64, expected: Option<Uuid>, found: Uuid) -> Failure {
+    Failure::halt(
+        "apply.another_log",
+        format!(
+            "the record at offset {offset} belongs to log {found}, the target follows log {}",
+            expected.map(|id| id.to_string()).unwrap_or_default()
+        ),
+        "the log was re-created or this is another pipeline's: restore the log, or reset the \
+         target and choose a start point",
+    )
+}
+
+fn disorder(offset: u64, what: String) -> Failure {
+    Failure::halt(
+        "apply.disorder",
+        format!("the log is out of order at offset {offset}: {what}"),
+        "something other than one fenced writer wrote to the log; restore it",
+    )
+}
+
+fn unfollowed(offset: u64, header: &Header, kind: Kind) -> Failure {
+    Failure::halt(
+        "apply.unfollowed",
+        format!(
+            "the log holds a {} record at offset {offset}, position {}, which this version of \
+             apply does not follow",
+            kind.name(),
+            header.position
+        ),
+        "upgrade apply, or load the target anew from behind that record",
+    )
+}
+
+#[cfg(test)]
+mod tests;

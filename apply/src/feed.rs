@@ -1,0 +1,184 @@
+//! From the log into the buffer: reads committed records, puts transactions together, hands them on.
+//!
+//! Runs beside the writing and knows nothing of the target. What is in the buffer and what the log
+//! says next always fit together: after any failure reading goes on from the buffer's end, and the
+//! fragments of an unfinished transaction are dropped and read again.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use lockstep_common::codec::{self, DecodeError, Header};
+use lockstep_common::disposition::Disposition;
+use lockstep_common::status::TaskState;
+use lockstep_common::{Backoff, FailPoints, Failure, Shutdown};
+use lockstep_log::{Batch, Item, Log, Reader, Schemas, Seek, Stream};
+
+use crate::assemble::{Action, Assembler};
+use crate::buffer::Buffer;
+use crate::failpoints;
+use crate::report::Report;
+use crate::start::Start;
+use crate::unit::Mark;
+
+pub(crate) struct Feed {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) buffer: Arc<Buffer>,
+    /// Where to begin while the buffer has no end.
+    pub(crate) start: Start,
+    /// Name under which the log's tools see how far this apply is.
+    pub(crate) name: String,
+    /// Everything below it is flushed in the target.
+    pub(crate) flushed_offset: Arc<AtomicU64>,
+    pub(crate) report: Report,
+    pub(crate) fail: FailPoints,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl Feed {
+    /// Reads until something stops it for good; that it gives.
+    pub(crate) async fn run(self) -> Failure {
+        let mut backoff = Backoff::default();
+        loop {
+            let Err(failure) = self.follow(&mut backoff).await else { continue };
+            if failure.disposition != Disposition::Retry {
+                return failure;
+            }
+            tracing::warn!(error = %failure, "cannot read the log");
+            self.report.failed(TaskState::Retrying, &failure);
+            if !backoff.wait(&self.shutdown).await {
+                return failure;
+            }
+        }
+    }
+
+    async fn follow(&self, backoff: &mut Backoff) -> Result<(), Failure> {
+        let mut reader = self.log.reader(Stream::Transactions).await?;
+        self.buffer.void()?;
+        let from = self.buffer.end();
+        let offset = seek(reader.as_mut(), from.as_ref(), self.start).await?;
+        tracing::info!(offset, position = ?from.map(|m| m.position), "reading the log");
+        let mut assembler = Assembler::new(from.as_ref());
+        let mut foreign: Option<Schemas> = None;
+        let mut acknowledged = 0;
+        loop {
+            let batch = reader.read().await?;
+            backoff.reset();
+            match batch {
+                Batch::Items(items) => {
+                    self.fail.hit(failpoints::FETCHED)?;
+                    for item in items {
+                        self.take(&mut assembler, &mut foreign, item).await?;
+                    }
+                }
+                Batch::CaughtUp { next_offset } => {
+                    self.report.fetched(next_offset, self.buffer.levels(), false);
+                }
+            }
+            let flushed = self.flushed_offset.load(Ordering::Relaxed);
+            if flushed > acknowledged {
+                reader.acknowledge(&self.name, flushed).await?;
+                acknowledged = flushed;
+            }
+        }
+    }
+
+    async fn take(
+        &self,
+        assembler: &mut Assembler,
+        foreign: &mut Option<Schemas>,
+        item: Item,
+    ) -> Result<(), Failure> {
+        if !self.buffer.has_room() {
+            self.report.fetched(item.offset, self.buffer.levels(), true);
+            self.buffer.room().await?;
+        }
+        let Some((payload, header)) = self.read(foreign, item.payload).await? else {
+            return Ok(());
+        };
+        let outcome = assembler.push(item.offset, &header)?;
+        if outcome.voided {
+            self.buffer.void()?;
+        }
+        match outcome.action {
+            Action::Skip => {}
+            Action::Keep => self.buffer.keep(item.offset, payload)?,
+            Action::Complete(unit) => {
+                self.buffer.complete(&unit, Some((item.offset, payload)))?;
+                self.report.fetched_lazily(item.offset + 1, || self.buffer.levels());
+            }
+            Action::Progress(unit) => self.buffer.complete(&unit, None)?,
+        }
+        if let Some(position) = assembler.take_cut() {
+            self.report.notice(&format!(
+                "the start point lies inside transaction {position}, which is left out"
+            ));
+        }
+        Ok(())
+    }
+
+    /// The record in our schema, and its header; none for one that may be passed over.
+    async fn read(
+        &self,
+        foreign: &mut Option<Schemas>,
+        payload: Bytes,
+    ) -> Result<Option<(Bytes, Header)>, Failure> {
+        let fingerprint = match codec::header(&payload) {
+            Ok(header) => return Ok(Some((payload, header))),
+            Err(DecodeError::UnknownSchema(fingerprint)) => fingerprint,
+            Err(error) => return Err(error.into()),
+        };
+        let schemas = match foreign {
+            Some(schemas) => schemas,
+            None => foreign.insert(Schemas::open(self.log.as_ref()).await?),
+        };
+        let decoder = schemas.writer_schema(fingerprint).await?;
+        let translated = match decoder.translate(&payload) {
+            Ok(Cow::Borrowed(_)) => payload.clone(),
+            Ok(Cow::Owned(bytes)) => Bytes::from(bytes),
+            Err(DecodeError::UnknownKind { skippable: true, .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let header = codec::header(&translated)?;
+        Ok(Some((translated, header)))
+    }
+}
+
+/// Puts the reader where reading goes on. The position is the truth: an offset that the log no longer
+/// has is no loss if the next record continues from our position, which the assembler checks.
+async fn seek(
+    reader: &mut dyn Reader,
+    from: Option<&Mark>,
+    start: Start,
+) -> Result<u64, Failure> {
+    let Some(mark) = from else { return reader.seek(start.seek()).await };
+    let bounds = reader.bounds().await?;
+    if mark.next_offset > bounds.end {
+        return Err(Failure::halt(
+            "apply.log_shorter",
+            format!(
+                "the log ends at offset {}, the target has been given everything below {} \
+                 (position {})",
+                bounds.end, mark.next_offset, mark.position
+            ),
+            "the log was emptied, truncated or re-created: restore it, or reset the target and \
+             choose a start point",
+        ));
+    }
+    if mark.next_offset >= bounds.first {
+        return reader.seek(Seek::Offset(mark.next_offset)).await;
+    }
+    if bounds.first == bounds.end {
+        return Err(Failure::halt(
+            "apply.gap",
+            format!(
+                "the log no longer holds what lies after {}: offsets {} to {} were removed and \
+                 nothing follows",
+                mark.position, mark.next_offset, bounds.end
+            ),
+            "restore the log's records, or reset the target and choose a start point",
+        ));
+    }
+    reader.seek(Seek::Earliest).await
+}

@@ -1,0 +1,307 @@
+//! One apply from start to end: the feed beside a succession of connections.
+//!
+//! The feed goes on while the target is away; a connection begins by holding the target's checkpoint
+//! against the buffer. When the log ends in a failure for good, what was read before it is still
+//! written.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use lockstep_common::config::ConflictPolicy;
+use lockstep_common::disposition::Disposition;
+use lockstep_common::status::TaskState;
+use lockstep_common::{Backoff, FailPoints, Failure, Shutdown};
+use lockstep_log::Log;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::ApplySettings;
+use crate::buffer::{Buffer, Limits};
+use crate::failpoints;
+use crate::feed::Feed;
+use crate::report::{Progress, Report};
+use crate::spool::Spool;
+use crate::start::{self, Start};
+use crate::target::postgres::{Attached, Claimant, Refusal, Session, Target};
+use crate::unit::Mark;
+use crate::write::{Care, Context, Ended, Stopped, Writer};
+
+/// How long a shutdown waits for the transaction in hand; then it is left to be rolled back.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The code of a crash at a fail point: upon it everything is dropped at once.
+const CRASH: &str = "failpoint";
+
+pub(crate) struct Pipeline {
+    settings: ApplySettings,
+    target: Target,
+    start: Option<Start>,
+    claimant: Claimant,
+    report: Report,
+    context: Context,
+    feed: Option<Feeding>,
+    shutdown: Shutdown,
+}
+
+/// The feed's task; ends with it.
+struct Feeding(JoinHandle<Failure>);
+
+impl Drop for Feeding {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Pipeline {
+    pub(crate) fn new(
+        settings: ApplySettings,
+        log: Arc<dyn Log>,
+        report: Report,
+        fail: FailPoints,
+        shutdown: Shutdown,
+    ) -> Result<Self, Failure> {
+        let config = &settings.config;
+        let start = match &config.start {
+            None => None,
+            Some(text) => Some(Start::parse(Some(text))?),
+        };
+        let target = Target::new(config, &settings.pipeline)?;
+        let (spool, contents) = Spool::open(&config.spool)?;
+        let limits =
+            Limits { memory: config.memory.as_u64(), disk: config.spool_budget.as_u64() };
+        let context = Context {
+            log,
+            buffer: Arc::new(Buffer::new(spool, contents, limits, fail.clone())),
+            schemas: None,
+            progress: Progress::new(report.clone()),
+            durability: config.durability,
+            flushed_offset: Arc::new(AtomicU64::new(0)),
+            fail,
+            care: Care::default(),
+        };
+        let claimant = Claimant {
+            pipeline: settings.pipeline.clone(),
+            apply: settings.name.clone(),
+            instance: Uuid::new_v4(),
+            returning: false,
+        };
+        Ok(Pipeline { settings, target, start, claimant, report, context, feed: None, shutdown })
+    }
+
+    pub(crate) async fn run(mut self) -> Result<(), Failure> {
+        let result = self.follow().await;
+        if let Some(mut feed) = self.feed.take() {
+            // Its hold on the spool has to be gone before anyone opens that again.
+            feed.0.abort();
+            let _ = (&mut feed.0).await;
+        }
+        if result.is_ok() {
+            self.context.buffer.save_base()?;
+        }
+        result
+    }
+
+    async fn follow(&mut self) -> Result<(), Failure> {
+        let mut backoff = Backoff::default();
+        if self.context.buffer.end().is_some() {
+            // What the spool ends with tells where to read on, target or no target.
+            self.start_feed();
+        }
+        loop {
+            match self.attach().await {
+                Ok(None) => return Ok(()),
+                Ok(Some((session, attached))) => {
+                    backoff.reset();
+                    if self.write(session, &attached).await? {
+                        return Ok(());
+                    }
+                }
+                Err(failure) if failure.disposition == Disposition::Retry => {
+                    tracing::warn!(error = %failure, "cannot reach the target");
+                    self.report.failed(TaskState::Retrying, &failure);
+                }
+                Err(failure) => return Err(failure),
+            }
+            if !self.wait(&mut backoff).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Connects; none when shutdown came first.
+    async fn attach(&mut self) -> Result<Option<(Session, Attached)>, Failure> {
+        let careful = self.context.care.until.is_some();
+        let attaching = self.target.attach(&self.claimant, careful);
+        let attached = tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => return Ok(None),
+            attached = attaching => attached?,
+        };
+        self.claimant.returning = true;
+        self.context.fail.hit(failpoints::EPOCH_TAKEN)?;
+        Ok(Some(attached))
+    }
+
+    /// Waits before the next attempt; `false` at shutdown.
+    async fn wait(&mut self, backoff: &mut Backoff) -> Result<bool, Failure> {
+        let waiting = backoff.wait(&self.shutdown);
+        match &mut self.feed {
+            Some(feed) if !feed.0.is_finished() => tokio::select! {
+                go_on = waiting => Ok(go_on),
+                ended = &mut feed.0 => {
+                    let failure = ended.unwrap_or_else(broken);
+                    if failure.code == CRASH {
+                        return Err(failure);
+                    }
+                    // Without the target nobody knows whether the spool is what it needs: the feed
+                    // is started anew, from the checkpoint, when the target is back.
+                    tracing::warn!(error = %failure, "reading ahead of the target ended");
+                    self.feed = None;
+                    Ok(!self.shutdown.is_cancelled())
+                }
+            },
+            _ => Ok(waiting.await),
+        }
+    }
+
+    fn start_feed(&mut self) {
+        let feed = Feed {
+            log: Arc::clone(&self.context.log),
+            buffer: Arc::clone(&self.context.buffer),
+            start: self.start.unwrap_or(Start::Earliest),
+            name: format!("{}.{}", self.settings.pipeline, self.settings.name),
+            flushed_offset: Arc::clone(&self.context.flushed_offset),
+            report: self.report.clone(),
+            fail: self.context.fail.clone(),
+            shutdown: self.shutdown.clone(),
+        };
+        self.feed = Some(Feeding(tokio::spawn(feed.run())));
+    }
+
+    /// Makes buffer and feed go on from the target's checkpoint.
+    async fn align(&mut self, session: &Session, attached: &Attached) -> Result<(), Failure> {
+        let checkpoint: Option<&Mark> = attached.taken.mark.as_ref();
+        let stored = attached.taken.start.as_deref();
+        start::agree(self.start, stored, checkpoint.map(|mark| mark.position))?;
+        if checkpoint.is_none() {
+            let start = self.start.unwrap_or(Start::Earliest).to_string();
+            session.store_start(&start).await?;
+        }
+        let covered = self.context.buffer.rewind(checkpoint)?;
+        if !covered {
+            tracing::info!(
+                checkpoint = ?checkpoint.map(|mark| mark.position),
+                "the buffer does not cover the target's checkpoint: reading the log from there"
+            );
+            if let Some(mut feed) = self.feed.take() {
+                feed.0.abort();
+                let _ = (&mut feed.0).await;
+            }
+            self.context.buffer.reset(checkpoint.copied())?;
+        }
+        if self.feed.as_ref().is_none_or(|feed| feed.0.is_finished()) {
+            self.start_feed();
+        }
+        Ok(())
+    }
+
+    /// Writes over one connection; `true` when apply is done.
+    async fn write(&mut self, session: Session, attached: &Attached) -> Result<bool, Failure> {
+        self.align(&session, attached).await?;
+        self.report.attached(attached);
+        tracing::info!(epoch = session.epoch(), "writing to the target");
+        let shutdown = self.shutdown.clone();
+        let buffer = Arc::clone(&self.context.buffer);
+        let mut log_ended = None;
+        let ended = {
+            let feed = &mut self.feed.as_mut().expect("align starts the feed").0;
+            let mut writing = std::pin::pin!(Writer::new(&mut self.context, session).run(&shutdown));
+            loop {
+                tokio::select! {
+                    ended = &mut writing => break ended,
+                    failure = &mut *feed, if log_ended.is_none() => {
+                        let failure = failure.unwrap_or_else(broken);
+                        if failure.code == CRASH {
+                            return Err(failure);
+                        }
+                        buffer.close();
+                        log_ended = Some(failure);
+                    }
+                    () = grace(&shutdown) => {
+                        tracing::warn!("the target does not answer: leaving its transaction undone");
+                        break Ok(Ended::Shutdown);
+                    }
+                }
+            }
+        };
+        if log_ended.is_some() {
+            self.feed = None;
+        }
+        match (ended, log_ended) {
+            (Ok(Ended::Finished), Some(failure)) if !shutdown.is_cancelled() => Err(failure),
+            (Ok(_), _) => Ok(true),
+            (Err(stopped), log_ended) => {
+                self.decide(stopped)?;
+                // The log's end is as it was: nothing more comes, what is there is still written.
+                if let Some(failure) = log_ended {
+                    self.feed = Some(Feeding(tokio::spawn(async move { failure })));
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// What a stop means; an error ends apply.
+    fn decide(&mut self, stopped: Stopped) -> Result<(), Failure> {
+        match stopped {
+            Stopped::Failure(failure) if failure.disposition == Disposition::Retry => {
+                tracing::warn!(error = %failure, "connecting to the target again");
+                self.report.failed(TaskState::Retrying, &failure);
+                Ok(())
+            }
+            Stopped::Failure(failure) => Err(failure),
+            Stopped::Refused { unit, first_offset, refusal } => {
+                self.refused(&unit, first_offset, refusal)
+            }
+        }
+    }
+
+    /// The target refuses a transaction. Under `exceptions` it is tried once more alone, one row to a
+    /// statement, so that the offending change is known; if it fails again it is set aside.
+    fn refused(
+        &mut self,
+        unit: &Mark,
+        first_offset: u64,
+        refusal: Refusal,
+    ) -> Result<(), Failure> {
+        let what = format!(
+            "the target refuses transaction {} (offsets {first_offset} to {}): {refusal}",
+            unit.position,
+            unit.next_offset - 1
+        );
+        if self.settings.config.on_conflict != ConflictPolicy::Exceptions {
+            return Err(Failure::halt("apply.conflict", what, refusal.remedy));
+        }
+        let care = &mut self.context.care;
+        if care.until == Some(unit.position) {
+            tracing::warn!("{what}; it is set aside");
+            care.condemned = Some((unit.position, refusal));
+        } else {
+            tracing::warn!("{what}; trying it alone");
+            care.until = Some(unit.position);
+        }
+        Ok(())
+    }
+}
+
+/// Ends when a shutdown has waited long enough.
+async fn grace(shutdown: &Shutdown) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(GRACE).await;
+}
+
+/// The feed's task ended without a result.
+fn broken(error: tokio::task::JoinError) -> Failure {
+    Failure::halt("apply.internal", format!("reading the log ended: {error}"), "report this")
+}

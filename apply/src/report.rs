@@ -1,0 +1,176 @@
+//! What apply says of itself, gathered where it happens and published seldom enough to cost nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lockstep_common::record::Operation;
+use lockstep_common::status::{ApplyStatus, Counts, StatusSender, TaskState};
+use lockstep_common::{Failure, TableId};
+
+use crate::buffer::Levels;
+use crate::target::postgres::{Attached, lag_seconds};
+use crate::unit::Mark;
+
+/// Between two publications while there is work.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// The status of one apply.
+#[derive(Clone)]
+pub(crate) struct Report(StatusSender<ApplyStatus>);
+
+impl Report {
+    pub(crate) fn new(sender: StatusSender<ApplyStatus>) -> Self {
+        Report(sender)
+    }
+
+    pub(crate) fn state(&self, state: TaskState) {
+        self.0.send_modify(|status| status.state = state);
+    }
+
+    /// A failure that is being retried, or the last one.
+    pub(crate) fn failed(&self, state: TaskState, failure: &Failure) {
+        self.0.send_modify(|status| {
+            status.state = state;
+            status.last_error = Some(failure.to_string());
+        });
+    }
+
+    pub(crate) fn notice(&self, notice: &str) {
+        tracing::warn!("{notice}");
+        self.0.send_modify(|status| {
+            if !status.notices.iter().any(|n| n == notice) {
+                status.notices.push(notice.to_owned());
+            }
+        });
+    }
+
+    /// A session has begun.
+    pub(crate) fn attached(&self, attached: &Attached) {
+        attached.notices.iter().for_each(|notice| self.notice(notice));
+        self.0.send_modify(|status| {
+            status.state = TaskState::Running;
+            status.last_error = None;
+            status.epoch = attached.taken.epoch;
+            status.exceptions = attached.exceptions;
+            status.diverged = attached.exceptions > 0;
+            if let Some(mark) = &attached.taken.mark {
+                reached(status, mark);
+            }
+        });
+    }
+
+    /// A transaction was set aside.
+    pub(crate) fn set_aside(&self) {
+        self.0.send_modify(|status| {
+            status.exceptions += 1;
+            status.diverged = true;
+        });
+    }
+
+    /// The same, but only every so many offsets: for the hot path.
+    pub(crate) fn fetched_lazily(&self, offset: u64, levels: impl FnOnce() -> Levels) {
+        const STEP: u64 = 256;
+        if offset % STEP == 0 {
+            self.fetched(offset, levels(), false);
+        }
+    }
+
+    /// The log has been read up to `offset`.
+    pub(crate) fn fetched(&self, offset: u64, levels: Levels, back_pressure: bool) {
+        self.0.send_modify(|status| {
+            status.fetched_offset = offset;
+            status.back_pressure = back_pressure;
+            show_levels(status, levels);
+        });
+    }
+}
+
+/// Commits since the last publication.
+pub(crate) struct Progress {
+    report: Report,
+    names: HashMap<TableId, Arc<str>>,
+    tables: HashMap<TableId, Counts>,
+    transactions: u64,
+    mark: Option<Mark>,
+    published: Instant,
+}
+
+impl Progress {
+    pub(crate) fn new(report: Report) -> Self {
+        Progress {
+            report,
+            names: HashMap::new(),
+            tables: HashMap::new(),
+            transactions: 0,
+            mark: None,
+            published: Instant::now(),
+        }
+    }
+
+    /// A table's name, once.
+    pub(crate) fn name(&mut self, id: TableId, name: &str) {
+        self.names.entry(id).or_insert_with(|| name.into());
+    }
+
+    /// A transaction was set aside.
+    pub(crate) fn set_aside(&self) {
+        self.report.set_aside();
+    }
+
+    /// A unit was committed.
+    pub(crate) fn committed(&mut self, mark: Mark, counts: &[(TableId, Counts)], transaction: bool) {
+        self.mark = Some(mark);
+        self.transactions += u64::from(transaction);
+        for (id, counts) in counts {
+            add(self.tables.entry(*id).or_default(), counts);
+        }
+    }
+
+    /// Publishes when it is due, or when there is nothing more to wait for.
+    pub(crate) fn publish(&mut self, idle: bool, levels: Levels) {
+        if self.mark.is_none() || !(idle || self.published.elapsed() >= INTERVAL) {
+            return;
+        }
+        self.report.0.send_modify(|status| {
+            status.transactions += std::mem::take(&mut self.transactions);
+            for (id, counts) in self.tables.drain() {
+                let name = self.names.get(&id).map_or_else(|| id.to_string(), |n| n.to_string());
+                add(status.tables.entry(name).or_default(), &counts);
+            }
+            if let Some(mark) = self.mark.take() {
+                reached(status, &mark);
+            }
+            show_levels(status, levels);
+        });
+        self.published = Instant::now();
+    }
+}
+
+/// Counts a change of one table.
+pub(crate) fn count(counts: &mut Counts, operation: Operation) {
+    match operation {
+        Operation::Insert => counts.inserts += 1,
+        Operation::Update => counts.updates += 1,
+        Operation::Delete | Operation::Truncate => counts.deletes += 1,
+    }
+}
+
+fn add(to: &mut Counts, counts: &Counts) {
+    to.inserts += counts.inserts;
+    to.updates += counts.updates;
+    to.deletes += counts.deletes;
+}
+
+fn reached(status: &mut ApplyStatus, mark: &Mark) {
+    status.position = mark.position;
+    status.commit_time = mark.time;
+    status.next_offset = mark.next_offset;
+}
+
+fn show_levels(status: &mut ApplyStatus, levels: Levels) {
+    status.waiting_transactions = levels.units;
+    status.memory_bytes = levels.memory_bytes;
+    status.spool_bytes = levels.spool_bytes;
+    status.lag_seconds = Some(if levels.units == 0 { 0.0 } else { lag_seconds(status.commit_time) });
+}

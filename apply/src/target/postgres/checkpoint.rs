@@ -1,0 +1,322 @@
+//! The checkpoint: one row per pipeline in the target, committed with the data it speaks of.
+//!
+//! Why a transaction is applied exactly once, whatever crashes:
+//!
+//! - **The chain.** The last statement of every transaction sets `seq` from `prev` to `prev + 1` and
+//!   the position, in the same commit as the data. It holds only if the row's `epoch` and `seq` are
+//!   what this connection believes; otherwise it writes null into a column that takes none, which is
+//!   an *error*. (Zero rows updated would be none, and the commit is already on the wire behind it.)
+//!   A row that is missing raises too. So when one of many pipelined transactions fails, every later
+//!   one fails at its chain, although the server goes on after each Sync: none can commit past a gap.
+//! - **The epoch.** Every connection begins by raising `epoch`. The UPDATE waits for the row's lock,
+//!   that is for whatever commit the connection before had in hand, and from then on that
+//!   connection's chain is broken, in this process or another one. What it returns is the outcome of
+//!   every commit whose reply was never read.
+//! - **Who may.** A process takes over once, when it starts. A process that comes back from a lost
+//!   connection and finds another instance in the row has been replaced: it is fenced and ends, or
+//!   the two would take turns for ever.
+//!
+//! The epoch's own commit is flushed, and with it everything before it in the server's log: what it
+//! returns survives a crash of the server. In `group` durability the commits after it are flushed at
+//! every so-manieth one (`synchronous_commit` is on for that transaction alone); a crash of the server
+//! takes the tail and its checkpoint back together, and the tail is applied again.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::{BufMut, BytesMut};
+use lockstep_common::{Failure, Position};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use super::error;
+use super::pipe::{Note, Pipe};
+use super::run::{put_int8, put_text};
+use super::statement::{Kind, Shape, Sql};
+use crate::unit::Mark;
+
+/// The schema's tables and functions; made when one is absent.
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// What the row said when the epoch was taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Taken {
+    pub(crate) epoch: u64,
+    pub(crate) seq: u64,
+    /// None on a target without a checkpoint.
+    pub(crate) mark: Option<Mark>,
+    /// The start point that was chosen for this target.
+    pub(crate) start: Option<String>,
+}
+
+/// Who takes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Claimant {
+    pub(crate) pipeline: String,
+    pub(crate) apply: String,
+    /// This run of this process.
+    pub(crate) instance: Uuid,
+    /// It has held an epoch before.
+    pub(crate) returning: bool,
+}
+
+/// Makes the `lockstep` schema where it is absent.
+///
+/// # Errors
+/// `Halt` without the right to.
+pub(super) async fn create_schema(client: &mut Client) -> Result<(), Failure> {
+    let failed = |e: tokio_postgres::Error| {
+        error::failure("apply.schema", "cannot create the schema `lockstep` in the target", &e)
+    };
+    let present = client
+        .query_one(
+            "SELECT to_regclass('lockstep.checkpoint') IS NOT NULL \
+             AND to_regclass('lockstep.tables') IS NOT NULL \
+             AND to_regclass('lockstep.exceptions') IS NOT NULL \
+             AND to_regprocedure('lockstep.expect_rows(bigint,bigint)') IS NOT NULL \
+             AND to_regprocedure('lockstep.note_absent(bigint,text,text,text,bigint)') IS NOT NULL",
+            &[],
+        )
+        .await
+        .map_err(failed)?;
+    if present.get(0) {
+        return Ok(());
+    }
+    let transaction = client.transaction().await.map_err(failed)?;
+    // Two applies may come at the same moment; "if not exists" alone does not keep them apart.
+    transaction
+        .batch_execute("SELECT pg_advisory_xact_lock(hashtext('lockstep schema'))")
+        .await
+        .map_err(failed)?;
+    transaction.batch_execute(SCHEMA).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)
+}
+
+/// Takes the next epoch for the connection whose server process is `backend_pid`.
+///
+/// # Errors
+/// `Fenced` when another instance holds the target.
+pub(super) async fn take_epoch(
+    client: &Client,
+    claimant: &Claimant,
+    backend_pid: i32,
+) -> Result<Taken, Failure> {
+    let failed = |e: tokio_postgres::Error| {
+        error::failure("apply.epoch", "cannot take the checkpoint's next epoch", &e)
+    };
+    client
+        .execute(
+            "INSERT INTO lockstep.checkpoint (pipeline) VALUES ($1) ON CONFLICT DO NOTHING",
+            &[&claimant.pipeline],
+        )
+        .await
+        .map_err(failed)?;
+    let other = client
+        .query_one(
+            "SELECT instance IS NOT DISTINCT FROM $2::text::uuid FROM lockstep.checkpoint \
+             WHERE pipeline = $1",
+            &[&claimant.pipeline, &claimant.instance.to_string()],
+        )
+        .await
+        .map_err(failed)?;
+    if claimant.returning && !other.get::<_, bool>(0) {
+        return Err(fenced(&claimant.pipeline));
+    }
+    end_predecessor(client, &claimant.pipeline).await;
+    let row = client
+        .query_opt(
+            "UPDATE lockstep.checkpoint SET epoch = epoch + 1, apply = $2, \
+                 instance = $3::text::uuid, backend_pid = $4, backend_start = \
+                 (SELECT backend_start FROM pg_stat_activity WHERE pid = $4) \
+             WHERE pipeline = $1 AND (NOT $5 OR instance = $3::text::uuid) \
+             RETURNING epoch, seq, log_id::text, position, next_offset, \
+                 (extract(epoch FROM commit_time) * 1000000)::bigint, start",
+            &[
+                &claimant.pipeline,
+                &claimant.apply,
+                &claimant.instance.to_string(),
+                &backend_pid,
+                &claimant.returning,
+            ],
+        )
+        .await
+        .map_err(failed)?
+        .ok_or_else(|| fenced(&claimant.pipeline))?;
+    Ok(Taken {
+        epoch: unsigned(row.get(0)),
+        seq: unsigned(row.get(1)),
+        mark: mark(&row)?,
+        start: row.get(6),
+    })
+}
+
+fn mark(row: &tokio_postgres::Row) -> Result<Option<Mark>, Failure> {
+    let (log_id, position): (Option<String>, Option<String>) = (row.get(2), row.get(3));
+    let (Some(log_id), Some(position)) = (log_id, position) else { return Ok(None) };
+    let unreadable = |what: &str| {
+        Failure::halt(
+            "apply.checkpoint",
+            format!("the checkpoint in the target has an unreadable {what}"),
+            "restore the row in lockstep.checkpoint",
+        )
+    };
+    Ok(Some(Mark {
+        log_id: log_id.parse().map_err(|_| unreadable("log_id"))?,
+        position: position.parse::<Position>().map_err(|_| unreadable("position"))?,
+        next_offset: unsigned(row.get::<_, Option<i64>>(4).unwrap_or(0)),
+        time: row.get::<_, Option<i64>>(5).unwrap_or(0).saturating_mul(10),
+    }))
+}
+
+/// Ends the server process of the connection before, where that is allowed: it may hold locks that
+/// only a dead client's timeout would release. Safe in any case: its chain is broken.
+async fn end_predecessor(client: &Client, pipeline: &str) {
+    let ended = client
+        .execute(
+            "SELECT pg_terminate_backend(a.pid) FROM lockstep.checkpoint c \
+             JOIN pg_stat_activity a ON a.pid = c.backend_pid AND a.backend_start = c.backend_start \
+             WHERE c.pipeline = $1",
+            &[&pipeline],
+        )
+        .await;
+    if let Err(error) = ended {
+        tracing::warn!(error = %error::chain(&error), "the connection before cannot be ended");
+    }
+}
+
+/// Remembers the start point that was chosen for this target.
+///
+/// # Errors
+/// `Fenced` when the epoch is no longer ours.
+pub(super) async fn store_start(
+    client: &Client,
+    pipeline: &str,
+    epoch: u64,
+    start: &str,
+) -> Result<(), Failure> {
+    let stored = client
+        .execute(
+            "UPDATE lockstep.checkpoint SET start = $3 WHERE pipeline = $1 AND epoch = $2",
+            &[&pipeline, &signed(epoch), &start],
+        )
+        .await
+        .map_err(|e| error::failure("apply.epoch", "cannot store the start point", &e))?;
+    if stored == 1 { Ok(()) } else { Err(fenced(pipeline)) }
+}
+
+/// Removes the checkpoint, keeping the epoch's count, so that an apply that still runs is fenced.
+/// Gives the position that was removed.
+///
+/// # Errors
+/// When the target cannot be reached or refuses.
+pub(super) async fn reset(client: &Client, pipeline: &str) -> Result<Option<String>, Failure> {
+    let failed = |e: tokio_postgres::Error| {
+        error::failure("apply.reset", "cannot remove the checkpoint", &e)
+    };
+    let row = client
+        .query_opt("SELECT position FROM lockstep.checkpoint WHERE pipeline = $1", &[&pipeline])
+        .await
+        .map_err(failed)?;
+    client
+        .execute(
+            "UPDATE lockstep.checkpoint SET epoch = epoch + 1, seq = seq + 1, log_id = NULL, \
+             position = NULL, next_offset = NULL, commit_time = NULL, start = NULL, \
+             instance = NULL WHERE pipeline = $1",
+            &[&pipeline],
+        )
+        .await
+        .map_err(failed)?;
+    Ok(row.and_then(|row| row.get(0)))
+}
+
+/// How many exceptions are open.
+///
+/// # Errors
+/// When the target cannot be reached or refuses.
+pub(super) async fn open_exceptions(client: &Client, pipeline: &str) -> Result<u64, Failure> {
+    let row = client
+        .query_one(
+            "SELECT count(*) FROM lockstep.exceptions WHERE pipeline = $1 AND resolved_at IS NULL",
+            &[&pipeline],
+        )
+        .await
+        .map_err(|e| error::failure("apply.schema", "cannot read lockstep.exceptions", &e))?;
+    Ok(unsigned(row.get(0)))
+}
+
+/// Another instance holds the target.
+pub(super) fn fenced(pipeline: &str) -> Failure {
+    Failure::fenced(
+        "apply.fenced",
+        format!("another apply took over pipeline {pipeline} on this target"),
+    )
+}
+
+/// The chain's next link: the state of one connection.
+#[derive(Debug)]
+pub(super) struct Chain {
+    pub(super) pipeline: String,
+    pub(super) epoch: u64,
+    pub(super) seq: u64,
+}
+
+impl Chain {
+    /// Appends the checkpoint for `mark` and the commit; `flushed` asks the server to confirm only
+    /// once the commit is on its disk.
+    pub(super) fn commit(&mut self, mark: &Mark, flushed: bool, pipe: &mut Pipe) {
+        let kind = if flushed { Kind::CheckpointFlushed } else { Kind::Checkpoint };
+        let name = pipe.prepare(&Shape::of(kind), || chain_sql(flushed));
+        let parameters = |out: &mut BytesMut| {
+            put_text(&self.pipeline, out);
+            put_int8(self.epoch, out);
+            put_int8(self.seq, out);
+            out.put_u32(16);
+            out.put_slice(mark.log_id.as_bytes());
+            put_text(&mark.position.to_string(), out);
+            put_int8(mark.next_offset, out);
+            put_timestamp(mark.time, out);
+        };
+        let note = Note { table: None, operation: None, first_change: 0, changes: 0 };
+        pipe.execute(name, 7, parameters, note).expect("a checkpoint is small");
+        pipe.sync();
+        self.seq += 1;
+    }
+}
+
+fn chain_sql(flushed: bool) -> Sql {
+    let flush = if flushed { ", set_config('synchronous_commit', 'on', true)" } else { "" };
+    let text = format!(
+        "WITH advanced AS (UPDATE lockstep.checkpoint \
+         SET seq = CASE WHEN epoch = $2 AND seq = $3 THEN $3 + 1 END, log_id = $4, \
+         position = $5, next_offset = $6, commit_time = $7 WHERE pipeline = $1 RETURNING 1) \
+         SELECT lockstep.expect_rows(count(*), 1){flush} FROM advanced"
+    );
+    // text, int8, int8, uuid, text, int8, timestamptz
+    Sql { text, parameters: vec![25, 20, 20, 2950, 25, 20, 1184] }
+}
+
+/// PostgreSQL's epoch, 2000-01-01, in microseconds since 1970.
+const EPOCH_2000: Duration = Duration::from_secs(10_957 * 86_400);
+
+fn put_timestamp(ticks: i64, out: &mut BytesMut) {
+    let epoch = i64::try_from(EPOCH_2000.as_micros()).expect("thirty years fit");
+    out.put_u32(8);
+    out.put_i64(ticks.div_euclid(10) - epoch);
+}
+
+/// A count as PostgreSQL's bigint has it: never negative in our tables.
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Seconds between a time of the source and now.
+pub(crate) fn lag_seconds(ticks: i64) -> f64 {
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
+    // Sub-microsecond digits do not matter in a lag.
+    #[expect(clippy::cast_precision_loss, reason = "a lag is shown to the millisecond")]
+    let then = (ticks / 10_000) as f64 / 1000.0;
+    (now - then).max(0.0)
+}

@@ -1,0 +1,377 @@
+//! PostgreSQL as a target.
+//!
+//! Two connections: a *cold* one through tokio-postgres for the catalogue, the epoch and the tables,
+//! and a *hot* one that speaks the protocol itself and carries nothing but transactions, pipelined.
+//! `checkpoint` argues why each transaction is committed exactly once, `run` why statements for many
+//! rows do what single ones would, `wire` why nothing waits.
+
+mod catalog;
+mod checkpoint;
+mod connect;
+mod encode;
+mod error;
+mod pipe;
+mod relation;
+mod run;
+mod set_aside;
+mod socket;
+mod statement;
+mod types;
+mod wire;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lockstep_common::config::{self, ConflictPolicy};
+use lockstep_common::record::Change;
+use lockstep_common::{Failure, TableId, TableVersion};
+use tokio_postgres::Client;
+
+pub(crate) use checkpoint::{Claimant, Taken, lag_seconds};
+pub(crate) use pipe::Note;
+pub(crate) use set_aside::Refusal;
+
+use crate::unit::Mark;
+use catalog::Naming;
+use checkpoint::Chain;
+use connect::Login;
+use error::{Class, ServerError};
+use relation::Relation;
+use run::{ChangeError, Mode, Place, Runs};
+use wire::{Latched, Wire};
+
+/// Bytes gathered before they are handed to the socket.
+const FLUSH_BYTES: usize = 64 << 10;
+
+/// How a target is reached and written.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    login: Login,
+    naming: Naming,
+    create_tables: bool,
+    policy: ConflictPolicy,
+}
+
+/// One connection to the target under one epoch.
+pub(crate) struct Session {
+    cold: Client,
+    wire: Wire,
+    runs: Runs,
+    chain: Chain,
+    relations: HashMap<TableId, Arc<Relation>>,
+    naming: Naming,
+    create_tables: bool,
+}
+
+/// What a new session found.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    /// The checkpoint row.
+    pub(crate) taken: Taken,
+    /// Exceptions that nobody resolved.
+    pub(crate) exceptions: u64,
+    /// What an operator should know.
+    pub(crate) notices: Vec<String>,
+}
+
+/// Why a transaction or a connection came to nothing.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The target refuses the transaction; the conflict policy decides.
+    Refused(Refusal),
+    /// Anything else.
+    Failure(Failure),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Trouble::Failure(failure)
+    }
+}
+
+impl Target {
+    /// From a configuration.
+    ///
+    /// # Errors
+    /// `Halt` when a file it names cannot be read.
+    pub(crate) fn new(config: &config::Apply, pipeline: &str) -> Result<Self, Failure> {
+        Ok(Target {
+            login: Login::new(config, pipeline)?,
+            naming: Naming { schemas: config.schemas.clone(), rule: config.names },
+            create_tables: config.create_tables,
+            policy: config.on_conflict,
+        })
+    }
+
+    /// Connects and takes the next epoch. `careful` writes one row to a statement.
+    ///
+    /// # Errors
+    /// `Retry` when the target is away, `Halt` when it refuses, `Fenced` when another instance has it.
+    pub(crate) async fn attach(
+        &self,
+        claimant: &Claimant,
+        careful: bool,
+    ) -> Result<(Session, Attached), Failure> {
+        let mut cold = self.login.cold().await?;
+        checkpoint::create_schema(&mut cold).await?;
+        let mut socket = self.login.hot().await?;
+        let mut notices = Vec::new();
+        let replica = self.enter_replica_role(&mut socket, &mut notices).await?;
+        let taken = checkpoint::take_epoch(&cold, claimant, socket.backend_pid).await?;
+        // Only now: the epoch is what every later commit hangs on.
+        self.setting(&mut socket, "SET synchronous_commit = off").await?;
+        let exceptions = checkpoint::open_exceptions(&cold, &claimant.pipeline).await?;
+        let mode = Mode {
+            converge: self.policy == ConflictPolicy::Converge,
+            replica,
+            careful,
+            rules: encode::Rules::default(),
+        };
+        let chain =
+            Chain { pipeline: claimant.pipeline.clone(), epoch: taken.epoch, seq: taken.seq };
+        let session = Session {
+            cold,
+            wire: Wire::new(socket),
+            runs: Runs::new(mode),
+            chain,
+            relations: HashMap::new(),
+            naming: self.naming.clone(),
+            create_tables: self.create_tables,
+        };
+        Ok((session, Attached { taken, exceptions, notices }))
+    }
+
+    /// Keeps triggers and foreign keys from firing, where the role may: the source enforced them.
+    async fn enter_replica_role(
+        &self,
+        socket: &mut socket::Socket,
+        notices: &mut Vec<String>,
+    ) -> Result<bool, Failure> {
+        let lost = |e: std::io::Error| {
+            Failure::retry("apply.connect", format!("{}: {e}", self.login.unreachable()))
+        };
+        match socket::simple_query(socket, "SET session_replication_role = replica").await {
+            Ok(Ok(())) => Ok(true),
+            Ok(Err(error)) if error.code == "42501" => {
+                notices.push(
+                    "triggers and foreign keys of the target fire: the role may not set \
+                     session_replication_role (PostgreSQL 15: GRANT SET ON PARAMETER)"
+                        .to_owned(),
+                );
+                Ok(false)
+            }
+            Ok(Err(error)) => {
+                Err(error::server_failure("apply.connect", &self.login.refused(), &error))
+            }
+            Err(error) => Err(lost(error)),
+        }
+    }
+
+    async fn setting(&self, socket: &mut socket::Socket, sql: &str) -> Result<(), Failure> {
+        match socket::simple_query(socket, sql).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                Err(error::server_failure("apply.connect", &self.login.refused(), &error))
+            }
+            Err(error) => {
+                let what = format!("{}: {error}", self.login.unreachable());
+                Err(Failure::retry("apply.connect", what))
+            }
+        }
+    }
+
+    /// Removes the pipeline's checkpoint from the target; gives the position it had.
+    ///
+    /// # Errors
+    /// When the target cannot be reached or refuses.
+    pub(crate) async fn reset(&self, pipeline: &str) -> Result<Option<String>, Failure> {
+        let mut cold = self.login.cold().await?;
+        checkpoint::create_schema(&mut cold).await?;
+        checkpoint::reset(&cold, pipeline).await
+    }
+}
+
+impl Session {
+    /// This connection's epoch.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.chain.epoch
+    }
+
+    /// Whether changes of `id` can be written already.
+    pub(crate) fn knows(&self, id: TableId) -> bool {
+        self.relations.contains_key(&id)
+    }
+
+    /// Finds or makes the target table of a version, checks and claims it.
+    ///
+    /// # Errors
+    /// `Halt` with everything that is wrong with it.
+    pub(crate) async fn prepare(
+        &mut self,
+        id: TableId,
+        version: &TableVersion,
+    ) -> Result<(), Failure> {
+        let relation = catalog::prepare(
+            &mut self.cold,
+            &self.chain.pipeline,
+            &self.naming,
+            self.create_tables,
+            id,
+            version,
+        )
+        .await?;
+        self.relations.insert(id, Arc::new(relation));
+        Ok(())
+    }
+
+    /// Remembers the start point chosen for this target.
+    ///
+    /// # Errors
+    /// `Fenced` when the epoch is no longer ours.
+    pub(crate) async fn store_start(&self, start: &str) -> Result<(), Failure> {
+        checkpoint::store_start(&self.cold, &self.chain.pipeline, self.chain.epoch, start).await
+    }
+
+    /// Writes one row to a statement, or runs again.
+    pub(crate) fn set_careful(&mut self, careful: bool) {
+        self.runs.mode.careful = careful;
+    }
+
+    /// Begins the transaction that leads to `mark`.
+    pub(crate) fn begin(&mut self, mark: &Mark) {
+        self.runs.clear();
+        self.runs.place =
+            Place { pipeline: self.chain.pipeline.clone(), position: mark.position.to_string() };
+    }
+
+    /// Writes a change of a known table; `index` is its number within the transaction.
+    ///
+    /// # Errors
+    /// When it cannot be written; the transaction must then not be committed.
+    pub(crate) fn change(&mut self, change: &Change<'_>, index: u64) -> Result<(), Trouble> {
+        let relation = Arc::clone(&self.relations[&change.table]);
+        self.runs
+            .change(&relation, change, index, &mut self.wire.pipe)
+            .map_err(|error| change_trouble(error, &relation, Some(change), index))
+    }
+
+    /// Whether enough has gathered to be handed to the socket.
+    pub(crate) fn is_gathered(&self) -> bool {
+        self.wire.pipe.out.len() >= FLUSH_BYTES
+    }
+
+    /// Ends the transaction's statements; its commit comes next.
+    ///
+    /// # Errors
+    /// When the last of them cannot be written.
+    pub(crate) fn end_statements(&mut self) -> Result<(), Failure> {
+        self.runs.finish(&mut self.wire.pipe).map_err(|error| {
+            let what = match error {
+                ChangeError::Value { error, .. } => error.to_string(),
+                ChangeError::Unidentified(what) | ChangeError::Corrupt(what) => what.to_owned(),
+            };
+            Failure::halt("apply.statement", what, "")
+        })
+    }
+
+    /// Appends checkpoint and commit.
+    pub(crate) fn commit(&mut self, mark: &Mark, flushed: bool) {
+        self.chain.commit(mark, flushed, &mut self.wire.pipe);
+    }
+
+    /// Sets a transaction aside instead of its changes; [`Session::commit`] follows.
+    pub(crate) fn set_aside(&mut self, refusal: &Refusal, mark: &Mark, first_offset: u64) {
+        set_aside::record(&self.chain.pipeline, refusal, mark, first_offset, &mut self.wire.pipe);
+    }
+
+    /// Hands everything to the socket.
+    ///
+    /// # Errors
+    /// The connection's first error.
+    pub(crate) async fn flush(&mut self) -> Result<(), Trouble> {
+        let result = self.wire.flush().await;
+        result.map_err(|latched| self.trouble(latched))
+    }
+
+    /// Commits confirmed on this connection.
+    pub(crate) fn committed(&self) -> u64 {
+        self.wire.committed()
+    }
+
+    /// The connection's first error, if there is one.
+    pub(crate) fn check(&self) -> Result<(), Trouble> {
+        match self.wire.latched() {
+            None => Ok(()),
+            Some(latched) => Err(self.trouble(latched)),
+        }
+    }
+
+    /// Waits until there may be more confirmations, or an error.
+    pub(crate) async fn changed(&self) {
+        self.wire.changed().await;
+    }
+
+    fn trouble(&self, latched: Latched) -> Trouble {
+        match latched {
+            Latched::Server { error, note } => self.server_trouble(error, note),
+            Latched::Lost(what) => Trouble::Failure(Failure::retry(
+                "apply.connection",
+                format!("lost the connection to the target: {what}"),
+            )),
+            Latched::Protocol(what) => Trouble::Failure(Failure::halt(
+                "apply.protocol",
+                format!("the target's answers make no sense: {what}"),
+                "report this with the log",
+            )),
+        }
+    }
+
+    fn server_trouble(&self, error: ServerError, note: Option<Note>) -> Trouble {
+        let checkpoint = note.as_ref().is_some_and(|note| note.table.is_none());
+        match error.class() {
+            Class::Conflict if checkpoint => {
+                // The chain is broken: a null epoch check, or no row at all.
+                Trouble::Failure(checkpoint::fenced(&self.chain.pipeline))
+            }
+            Class::Conflict => Trouble::Refused(Refusal::by_server(&error, note)),
+            Class::Retry => Trouble::Failure(Failure::retry(
+                "apply.target",
+                format!("the target gave up a transaction: {error}"),
+            )),
+            Class::Halt => Trouble::Failure(Failure::halt(
+                "apply.target",
+                format!("the target refuses a statement: {error}{}", set_aside::describe(note.as_ref())),
+                error::remedy(&error),
+            )),
+        }
+    }
+}
+
+fn change_trouble(
+    error: ChangeError,
+    relation: &Relation,
+    change: Option<&Change<'_>>,
+    index: u64,
+) -> Trouble {
+    let note = Note {
+        table: Some(Arc::clone(&relation.source)),
+        operation: change.map(|c| c.operation),
+        first_change: index,
+        changes: 1,
+    };
+    match error {
+        ChangeError::Value { column, error } => {
+            Trouble::Refused(Refusal::by_value(&column, error, note))
+        }
+        ChangeError::Unidentified(what) => Trouble::Failure(Failure::halt(
+            "apply.unidentified",
+            format!("{what}{}", set_aside::describe(Some(&note))),
+            "have the source record whole before images, or give the table a key",
+        )),
+        ChangeError::Corrupt(what) => Trouble::Failure(Failure::halt(
+            "apply.corrupt",
+            format!("{what}{}", set_aside::describe(Some(&note))),
+            "the log is damaged or its writer is broken: restore it",
+        )),
+    }
+}

@@ -1,0 +1,579 @@
+//! Runs: neighbouring changes that one statement can carry.
+//!
+//! A run holds consecutive changes of one [`Shape`]: same table, same operation, same columns. One
+//! statement for it leaves the table as its changes one by one would, because
+//!
+//! - inserts go in order, and a repeated key fails either way;
+//! - a run of updates or deletes names no key twice, old or new, so that no change of it depends on
+//!   another; a change that repeats a key ends the run and begins the next;
+//! - an update of a column under another unique constraint is a statement of its own, unless it can
+//!   be done as a replacement: delete all rows of the run, then insert them as they are now. That is
+//!   right for rows of distinct keys whatever the order in which values move between them, which a
+//!   source that checks at the end of its statement allows and PostgreSQL, row by row, refuses. It
+//!   needs whole after images, and foreign keys and triggers out of the way (replica role);
+//! - runs never change order among themselves.
+//!
+//! Keys are compared by 64-bit hashes of their encoded bytes: a collision ends a run too early,
+//! which is harmless. Rows are encoded as they come, into buffers that are kept.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use lockstep_common::record::{Before, Change, Operation};
+use lockstep_common::Value;
+
+use super::encode::{self, EncodeError, Rules};
+use super::pipe::{Note, Pipe};
+use super::relation::Relation;
+use super::statement::{self, Check, Field, Kind, Mask, Shape};
+
+/// Bytes after which rows of a COPY go out, and after which a run of arrays ends.
+const RUN_BYTES: usize = 64 << 10;
+/// The same for replacements, which are wrong when cut: a longer one can only fail.
+const REPLACEMENT_BYTES: usize = 16 << 20;
+/// Rows in a run of arrays.
+const RUN_ROWS: u64 = 1000;
+
+/// How changes are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mode {
+    /// Upsert semantics.
+    pub(super) converge: bool,
+    /// Triggers and foreign keys do not fire.
+    pub(super) replica: bool,
+    /// One row to a statement, so that an error names its change.
+    pub(super) careful: bool,
+    pub(super) rules: Rules,
+}
+
+/// A change that cannot be written.
+#[derive(Debug)]
+pub(super) enum ChangeError {
+    /// A value that the target cannot take; the conflict policy decides.
+    Value { column: String, error: EncodeError },
+    /// The change does not say which row; the conflict policy cannot help.
+    Unidentified(&'static str),
+    /// The change does not fit its own table version.
+    Corrupt(&'static str),
+}
+
+/// What a noted statement stores about itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place {
+    pub(super) pipeline: String,
+    pub(super) position: String,
+}
+
+struct Run {
+    relation: Arc<Relation>,
+    shape: Shape,
+    operation: Operation,
+    fields: Vec<Field>,
+    rows: u64,
+    first_change: u64,
+    /// The COPY has begun.
+    copying: bool,
+}
+
+/// The run being built, and the buffers that outlive it.
+pub(super) struct Runs {
+    pub(super) mode: Mode,
+    pub(super) place: Place,
+    run: Option<Run>,
+    /// Shape of the change in hand.
+    shape: Shape,
+    /// Encoded key of the change in hand.
+    key: BytesMut,
+    seen: HashSet<u64>,
+    hasher: RandomState,
+    /// Rows as COPY and single inserts take them.
+    rows: BytesMut,
+    /// Values per field.
+    columns: Vec<BytesMut>,
+}
+
+impl Runs {
+    pub(super) fn new(mode: Mode) -> Self {
+        Runs {
+            mode,
+            place: Place::default(),
+            run: None,
+            shape: Shape::of(Kind::Copy),
+            key: BytesMut::new(),
+            seen: HashSet::new(),
+            hasher: RandomState::new(),
+            rows: BytesMut::new(),
+            columns: Vec::new(),
+        }
+    }
+
+    /// Forgets an unfinished run.
+    pub(super) fn clear(&mut self) {
+        self.run = None;
+        self.reset_buffers();
+    }
+
+    /// Takes the change numbered `index` within its transaction.
+    ///
+    /// # Errors
+    /// When it cannot be written; the transaction must then not be committed.
+    pub(super) fn change(
+        &mut self,
+        relation: &Arc<Relation>,
+        change: &Change<'_>,
+        index: u64,
+        pipe: &mut Pipe,
+    ) -> Result<(), ChangeError> {
+        check_lengths(relation, change)?;
+        match change.operation {
+            Operation::Insert => {
+                let kind = if self.mode.converge && !relation.key.is_empty() {
+                    Kind::Upsert
+                } else {
+                    Kind::Copy
+                };
+                self.push(kind, Check::Exact, relation, change, index, pipe)
+            }
+            Operation::Update => self.update(relation, change, index, pipe),
+            Operation::Delete => {
+                let kind =
+                    if relation.key.is_empty() { Kind::DeleteWhole } else { Kind::Delete };
+                let check = if self.mode.converge { Check::Tolerant } else { Check::Exact };
+                self.push(kind, check, relation, change, index, pipe)
+            }
+            Operation::Truncate => {
+                self.push(Kind::Clear, Check::Tolerant, relation, change, index, pipe)
+            }
+        }
+    }
+
+    fn update(
+        &mut self,
+        relation: &Arc<Relation>,
+        change: &Change<'_>,
+        index: u64,
+        pipe: &mut Pipe,
+    ) -> Result<(), ChangeError> {
+        let complete = is_complete(relation, &change.after);
+        if relation.key.is_empty() {
+            if !self.mode.converge {
+                return self.push(Kind::UpdateWhole, Check::Exact, relation, change, index, pipe);
+            }
+            if !complete {
+                return self.push(Kind::UpdateWhole, Check::Noted, relation, change, index, pipe);
+            }
+            self.push(Kind::DeleteWhole, Check::Tolerant, relation, change, index, pipe)?;
+            return self.push(Kind::Copy, Check::Exact, relation, change, index, pipe);
+        }
+        let rekey = changes_key(relation, change);
+        if self.mode.converge {
+            return match (complete, rekey) {
+                (true, false) => self.push(Kind::Upsert, Check::Exact, relation, change, index, pipe),
+                (true, true) => {
+                    self.push(Kind::Delete, Check::Tolerant, relation, change, index, pipe)?;
+                    self.push(Kind::Upsert, Check::Exact, relation, change, index, pipe)
+                }
+                (false, false) => {
+                    self.push(Kind::Update, Check::Noted, relation, change, index, pipe)
+                }
+                (false, true) => {
+                    self.push(Kind::Rekey, Check::Noted, relation, change, index, pipe)
+                }
+            };
+        }
+        let kind = if complete && self.mode.replica && touches_contested(relation, change) {
+            Kind::Replace
+        } else if rekey {
+            Kind::Rekey
+        } else {
+            Kind::Update
+        };
+        self.push(kind, Check::Exact, relation, change, index, pipe)
+    }
+
+    /// Adds a row to the run of its shape, ending the run before where it must end.
+    fn push(
+        &mut self,
+        kind: Kind,
+        check: Check,
+        relation: &Arc<Relation>,
+        change: &Change<'_>,
+        index: u64,
+        pipe: &mut Pipe,
+    ) -> Result<(), ChangeError> {
+        self.set_shape(kind, check, relation, change)?;
+        let keys = self.hash_keys(kind, relation, change)?;
+        let fits = self.run.as_ref().is_some_and(|run| run.shape == self.shape)
+            && !self.is_full(relation, change)
+            && !keys.iter().flatten().any(|key| self.seen.contains(key));
+        if !fits {
+            self.finish(pipe)?;
+            self.begin(relation, change.operation, index);
+        }
+        self.seen.extend(keys.into_iter().flatten());
+        self.append(relation, change)?;
+        if kind == Kind::Copy && self.rows.len() >= RUN_BYTES {
+            self.copy_rows(pipe)?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, relation: &Arc<Relation>, operation: Operation, first_change: u64) {
+        let fields = statement::fields(relation, &self.shape);
+        if self.columns.len() < fields.len() {
+            self.columns.resize_with(fields.len(), BytesMut::new);
+        }
+        self.run = Some(Run {
+            relation: Arc::clone(relation),
+            shape: self.shape.clone(),
+            operation,
+            fields,
+            rows: 0,
+            first_change,
+            copying: false,
+        });
+    }
+
+    /// Whether the run can take no further row of its own shape.
+    fn is_full(&self, relation: &Relation, change: &Change<'_>) -> bool {
+        let Some(run) = &self.run else { return true };
+        match (run.shape.kind, run.shape.check) {
+            (Kind::Replace, _) => self.rows.len() >= REPLACEMENT_BYTES,
+            _ if self.mode.careful => true,
+            (Kind::Copy, _) => false,
+            (Kind::UpdateWhole | Kind::DeleteWhole | Kind::Clear, _) | (_, Check::Noted) => true,
+            (Kind::Update | Kind::Rekey, _) if touches_contested(relation, change) => true,
+            _ => {
+                let bytes: usize = self.columns.iter().map(BytesMut::len).sum();
+                run.rows >= RUN_ROWS || bytes >= RUN_BYTES
+            }
+        }
+    }
+
+    fn set_shape(
+        &mut self,
+        kind: Kind,
+        check: Check,
+        relation: &Relation,
+        change: &Change<'_>,
+    ) -> Result<(), ChangeError> {
+        let shape = &mut self.shape;
+        (shape.table, shape.kind, shape.check) = (relation.id, kind, check);
+        let columns = relation.columns.len();
+        shape.after.clear(columns);
+        shape.before.clear(columns);
+        shape.nulls.clear(columns);
+        if !matches!(kind, Kind::Delete | Kind::DeleteWhole | Kind::Clear) {
+            each_available(relation, &change.after, |column, _| shape.after.insert(column));
+        }
+        if matches!(kind, Kind::UpdateWhole | Kind::DeleteWhole) {
+            let Before::Full(row) = &change.before else {
+                return Err(ChangeError::Unidentified(
+                    "a change of a table without key has no whole before image",
+                ));
+            };
+            each_available(relation, row, |column, value| match value {
+                Value::Null => shape.nulls.insert(column),
+                _ => shape.before.insert(column),
+            });
+            if shape.before.is_empty() && shape.nulls.is_empty() {
+                return Err(ChangeError::Unidentified("nothing of the before image is available"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hashes of the keys the change names: the old one and, where it differs, the new one.
+    fn hash_keys(
+        &mut self,
+        kind: Kind,
+        relation: &Relation,
+        change: &Change<'_>,
+    ) -> Result<[Option<u64>; 2], ChangeError> {
+        let by_old = matches!(kind, Kind::Update | Kind::Rekey | Kind::Delete | Kind::Replace);
+        let by_new = matches!(kind, Kind::Rekey | Kind::Upsert | Kind::Replace);
+        let old = if by_old { Some(self.hash_key(relation, |p| key_value(relation, change, p))?) } else { None };
+        let new = if by_new {
+            Some(self.hash_key(relation, |place| change.after.get(relation.key[place]))?)
+        } else {
+            None
+        };
+        Ok([old, new])
+    }
+
+    fn hash_key<'v>(
+        &mut self,
+        relation: &Relation,
+        value: impl Fn(usize) -> Option<&'v Value<'v>>,
+    ) -> Result<u64, ChangeError> {
+        self.key.clear();
+        for (place, column) in relation.key.iter().enumerate() {
+            match value(place) {
+                None | Some(Value::Null | Value::Unavailable) => {
+                    return Err(ChangeError::Unidentified("a change does not give its row's key"));
+                }
+                Some(value) => {
+                    put(relation, *column, value, self.mode.rules, &mut self.key)?;
+                }
+            }
+        }
+        Ok(self.hasher.hash_one(&self.key[..]))
+    }
+
+    fn append(&mut self, relation: &Relation, change: &Change<'_>) -> Result<(), ChangeError> {
+        let Runs { run, rows, columns, mode, .. } = self;
+        let run = run.as_mut().expect("a run was begun");
+        run.rows += 1;
+        if matches!(run.shape.kind, Kind::Copy | Kind::Replace) {
+            let start = rows.len();
+            rows.put_u16(0);
+            let mut count = 0u16;
+            for (column, value) in change.after.iter().enumerate() {
+                if run.shape.after.contains(column) {
+                    put(relation, column, value, mode.rules, rows)?;
+                    count += 1;
+                }
+            }
+            rows[start..start + 2].copy_from_slice(&count.to_be_bytes());
+        }
+        if run.shape.kind != Kind::Copy {
+            for (field, out) in run.fields.iter().zip(columns) {
+                let value = match *field {
+                    Field::After(column) => change.after.get(column),
+                    Field::Key(place) => key_value(relation, change, place),
+                    Field::Before(column) => match &change.before {
+                        Before::Full(row) => row.get(column),
+                        _ => None,
+                    },
+                };
+                let value = value.ok_or(ChangeError::Corrupt("an image lacks a column"))?;
+                put(relation, statement::column_of(relation, *field), value, mode.rules, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the run in hand: its statement is then written.
+    ///
+    /// # Errors
+    /// When it is larger than one message may be.
+    pub(super) fn finish(&mut self, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        let Some(mut run) = self.run.take() else { return Ok(()) };
+        match run.shape.kind {
+            Kind::Copy => self.finish_rows(&mut run, pipe)?,
+            Kind::Replace => {
+                let shape = Shape { after: Mask::default(), ..run.shape.clone() };
+                self.execute(&run, Shape { kind: Kind::Delete, ..shape }, pipe)?;
+                self.finish_rows(&mut run, pipe)?;
+            }
+            _ => self.execute(&run, run.shape.clone(), pipe)?,
+        }
+        self.reset_buffers();
+        Ok(())
+    }
+
+    fn reset_buffers(&mut self) {
+        self.rows.clear();
+        self.columns.iter_mut().for_each(BytesMut::clear);
+        self.seen.clear();
+    }
+
+    /// Sends what is in the row buffer as part of the run's COPY.
+    fn copy_rows(&mut self, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        let run = self.run.as_mut().expect("rows belong to a run");
+        copy_begin(run, pipe)?;
+        pipe.copy_data(&self.rows);
+        self.rows.clear();
+        Ok(())
+    }
+
+    fn finish_rows(&mut self, run: &mut Run, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        if run.rows == 1 && !run.copying {
+            return self.insert(run, pipe);
+        }
+        copy_begin(run, pipe)?;
+        self.rows.put_i16(-1);
+        pipe.copy_data(&self.rows);
+        pipe.copy_end(run.rows);
+        Ok(())
+    }
+
+    /// A single row: its parameters are the row as COPY takes it, without the count before it.
+    fn insert(&mut self, run: &Run, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        let shape = row_shape(run, Kind::Insert);
+        let name = pipe.prepare(&shape, || statement::sql(&run.relation, &shape));
+        let count = shape.after.iter().count();
+        let row = &self.rows[2..];
+        pipe.execute(name, count, |out| out.put_slice(row), note(run)).map_err(too_large(run))
+    }
+
+    fn execute(&self, run: &Run, mut shape: Shape, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        shape.many = run.rows > 1;
+        let name = pipe.prepare(&shape, || statement::sql(&run.relation, &shape));
+        let counted = !matches!(shape.kind, Kind::Upsert | Kind::Clear);
+        let extra = match shape.check {
+            Check::Exact if counted && shape.many => 1,
+            Check::Noted if counted => 4,
+            _ => 0,
+        };
+        let parameters = |out: &mut BytesMut| {
+            for (field, bytes) in run.fields.iter().zip(&self.columns) {
+                if shape.many {
+                    let column = statement::column_of(&run.relation, *field);
+                    put_array(run.relation.column(column).ty.oids().0, run.rows, bytes, out);
+                } else {
+                    out.put_slice(bytes);
+                }
+            }
+            match extra {
+                1 => put_int8(run.rows, out),
+                4 => {
+                    put_text(&self.place.pipeline, out);
+                    put_text(&self.place.position, out);
+                    put_text(&run.relation.source, out);
+                    put_int8(run.first_change, out);
+                }
+                _ => {}
+            }
+        };
+        pipe.execute(name, run.fields.len() + extra, parameters, note(run)).map_err(too_large(run))
+    }
+}
+
+/// The header of binary COPY: signature, no flags, no extension.
+const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+fn copy_begin(run: &mut Run, pipe: &mut Pipe) -> Result<(), ChangeError> {
+    if run.copying {
+        return Ok(());
+    }
+    let shape = row_shape(run, Kind::Copy);
+    let name = pipe.prepare(&shape, || statement::sql(&run.relation, &shape));
+    pipe.copy_begin(name, note(run)).map_err(too_large(run))?;
+    pipe.copy_data(COPY_HEADER);
+    run.copying = true;
+    Ok(())
+}
+
+/// The shape of the statement that takes a run's rows.
+fn row_shape(run: &Run, kind: Kind) -> Shape {
+    Shape { table: run.relation.id, after: run.shape.after.clone(), ..Shape::of(kind) }
+}
+
+fn note(run: &Run) -> Note {
+    Note {
+        table: Some(Arc::clone(&run.relation.source)),
+        operation: Some(run.operation),
+        first_change: run.first_change,
+        changes: run.rows,
+    }
+}
+
+fn too_large(run: &Run) -> impl Fn(EncodeError) -> ChangeError {
+    let column = run.relation.source.to_string();
+    move |error| ChangeError::Value { column: column.clone(), error }
+}
+
+fn put(
+    relation: &Relation,
+    column: usize,
+    value: &Value<'_>,
+    rules: Rules,
+    out: &mut BytesMut,
+) -> Result<(), ChangeError> {
+    let target = relation.column(column);
+    encode::field(value, target.ty, rules, out)
+        .map_err(|error| ChangeError::Value { column: target.name.clone(), error })
+}
+
+/// A one-dimensional array of elements that are encoded already.
+fn put_array(element: u32, count: u64, elements: &[u8], out: &mut BytesMut) {
+    const HEADER: usize = 20;
+    out.put_u32(u32::try_from(HEADER + elements.len()).unwrap_or(u32::MAX));
+    out.put_u32(1);
+    // "May hold nulls": the server looks for itself.
+    out.put_u32(1);
+    out.put_u32(element);
+    out.put_u32(u32::try_from(count).expect("a run has few rows"));
+    out.put_u32(1);
+    out.put_slice(elements);
+}
+
+/// An int8 parameter.
+pub(super) fn put_int8(value: u64, out: &mut BytesMut) {
+    out.put_u32(8);
+    out.put_u64(value);
+}
+
+/// A text parameter.
+pub(super) fn put_text(value: &str, out: &mut BytesMut) {
+    out.put_u32(u32::try_from(value.len()).expect("names and positions are short"));
+    out.put_slice(value.as_bytes());
+}
+
+fn check_lengths(relation: &Relation, change: &Change<'_>) -> Result<(), ChangeError> {
+    let columns = relation.columns.len();
+    let after = match change.operation {
+        Operation::Insert | Operation::Update => change.after.len() == columns,
+        Operation::Delete | Operation::Truncate => true,
+    };
+    let before = match &change.before {
+        Before::None => change.operation != Operation::Delete,
+        Before::Key(key) => key.len() == relation.key.len(),
+        Before::Full(row) => row.len() == columns,
+    };
+    if after && before {
+        Ok(())
+    } else {
+        Err(ChangeError::Corrupt("a row does not have its table version's columns"))
+    }
+}
+
+/// The value that identifies the row, at `place` of the key.
+fn key_value<'c>(
+    relation: &Relation,
+    change: &'c Change<'_>,
+    place: usize,
+) -> Option<&'c Value<'c>> {
+    match &change.before {
+        Before::None => change.after.get(relation.key[place]),
+        Before::Key(key) => key.get(place),
+        Before::Full(row) => row.get(relation.key[place]),
+    }
+}
+
+fn changes_key(relation: &Relation, change: &Change<'_>) -> bool {
+    relation.key.iter().enumerate().any(|(place, column)| {
+        change.after.get(*column).is_some_and(|new| {
+            !new.is_unavailable() && key_value(relation, change, place) != Some(new)
+        })
+    })
+}
+
+/// Whether the row gives every column the target has.
+fn is_complete(relation: &Relation, row: &[Value<'_>]) -> bool {
+    row.iter().zip(&relation.columns).all(|(v, column)| column.is_none() || !v.is_unavailable())
+}
+
+/// Whether an update may move a value that another unique constraint watches.
+fn touches_contested(relation: &Relation, change: &Change<'_>) -> bool {
+    relation.columns.iter().enumerate().any(|(i, column)| {
+        column.as_ref().is_some_and(|c| c.contested)
+            && (change.changed.is_empty()
+                || change.changed.get(i / 8).is_some_and(|byte| byte >> (i % 8) & 1 == 1))
+    })
+}
+
+fn each_available<'v>(
+    relation: &Relation,
+    row: &'v [Value<'v>],
+    mut take: impl FnMut(usize, &'v Value<'v>),
+) {
+    for (column, value) in row.iter().enumerate() {
+        if relation.columns[column].is_some() && !value.is_unavailable() {
+            take(column, value);
+        }
+    }
+}

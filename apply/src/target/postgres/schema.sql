@@ -1,0 +1,76 @@
+-- What Lockstep keeps in a target. Everything here is written by apply; people may read it.
+
+CREATE SCHEMA IF NOT EXISTS lockstep;
+
+-- One row per pipeline, written by the transaction that it describes. Few rows per page, so that
+-- its updates stay on their page.
+CREATE TABLE IF NOT EXISTS lockstep.checkpoint (
+    pipeline text PRIMARY KEY,
+    -- Taken anew by every connection of apply: outlaws the one before.
+    epoch bigint NOT NULL DEFAULT 0,
+    -- Counts commits: each names the one before it. A broken chain is a null here, an error.
+    seq bigint NOT NULL DEFAULT 0,
+    log_id uuid,
+    position text,
+    next_offset bigint,
+    -- Commit time in the source.
+    commit_time timestamptz,
+    -- The start point that was chosen when there was no checkpoint.
+    start text,
+    -- Who applies: name, process, server process.
+    apply text,
+    instance uuid,
+    backend_pid integer,
+    backend_start timestamptz
+) WITH (fillfactor = 10);
+
+-- Which pipeline owns which table.
+CREATE TABLE IF NOT EXISTS lockstep.tables (
+    schema_name text NOT NULL,
+    table_name text NOT NULL,
+    pipeline text NOT NULL,
+    source text NOT NULL,
+    version text NOT NULL,
+    PRIMARY KEY (schema_name, table_name)
+);
+
+-- Transactions set aside (`refused`), and updates whose row was absent (`absent`). While a row is
+-- here without `resolved_at`, the target may differ from every state of the source.
+CREATE TABLE IF NOT EXISTS lockstep.exceptions (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    pipeline text NOT NULL,
+    kind text NOT NULL,
+    position text NOT NULL,
+    first_offset bigint,
+    next_offset bigint,
+    source_table text,
+    operation text,
+    -- Number of the first offending change within its transaction, from 0.
+    change bigint,
+    sqlstate text,
+    error text NOT NULL,
+    noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    resolved_at timestamptz
+);
+
+-- A count that is not as it must be has to be an error: the commit is already on the wire.
+CREATE OR REPLACE FUNCTION lockstep.expect_rows(met bigint, expected bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    IF met IS DISTINCT FROM expected THEN
+        RAISE EXCEPTION 'expected % rows, met %', expected, met USING ERRCODE = 'LS001';
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION lockstep.note_absent(
+    met bigint, of_pipeline text, at_position text, of_table text, number bigint
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    IF met = 0 THEN
+        INSERT INTO lockstep.exceptions
+            (pipeline, kind, position, source_table, operation, change, error)
+        VALUES (of_pipeline, 'absent', at_position, of_table, 'update', number,
+                'the row to update is absent and the change does not give it whole');
+    END IF;
+END $$;

@@ -1,0 +1,120 @@
+//! Transactions that the target refuses: what is said about them, and the row that remembers one.
+
+use std::fmt;
+
+use bytes::{BufMut, BytesMut};
+use lockstep_common::record::Operation;
+
+use super::encode::EncodeError;
+use super::error::{self, ServerError};
+use super::pipe::{Note, Pipe};
+use super::run::{put_int8, put_text};
+use super::statement::{Kind, Shape, Sql};
+use crate::unit::Mark;
+
+/// Why the target refuses a transaction. Holds no row values.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    /// SQLSTATE, where the server refused.
+    code: Option<String>,
+    message: String,
+    /// The statement that was refused.
+    pub(crate) note: Option<Note>,
+    /// What to do under `halt`.
+    pub(crate) remedy: &'static str,
+}
+
+impl Refusal {
+    pub(super) fn by_server(error: &ServerError, note: Option<Note>) -> Self {
+        Refusal {
+            code: Some(error.code.clone()),
+            message: error.to_string(),
+            note,
+            remedy: error::remedy(error),
+        }
+    }
+
+    pub(super) fn by_value(column: &str, error: EncodeError, note: Note) -> Self {
+        Refusal {
+            code: None,
+            message: format!("column {column} holds {error}"),
+            note: Some(note),
+            remedy: "change the value at the source and load the table anew, or set the \
+                     transaction aside (`on_conflict = \"exceptions\"`)",
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.message, describe(self.note.as_ref()))
+    }
+}
+
+/// ` (insert into dbo.orders, changes 3 to 7)`
+pub(super) fn describe(note: Option<&Note>) -> String {
+    let Some(Note { table: Some(table), operation, first_change, changes }) = note else {
+        return String::new();
+    };
+    let operation = operation.map_or("change", word);
+    if *changes > 1 {
+        let last = first_change + changes - 1;
+        format!(" ({operation} on {table}, changes {first_change} to {last})")
+    } else {
+        format!(" ({operation} on {table}, change {first_change})")
+    }
+}
+
+fn word(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Insert => "insert",
+        Operation::Update => "update",
+        Operation::Delete => "delete",
+        Operation::Truncate => "truncate",
+    }
+}
+
+/// Appends the row in `lockstep.exceptions` that stands for the whole transaction.
+pub(super) fn record(
+    pipeline: &str,
+    refusal: &Refusal,
+    mark: &Mark,
+    first_offset: u64,
+    pipe: &mut Pipe,
+) {
+    let name = pipe.prepare(&Shape::of(Kind::SetAside), sql);
+    let note = refusal.note.as_ref();
+    let parameters = |out: &mut BytesMut| {
+        put_text(pipeline, out);
+        put_text(&mark.position.to_string(), out);
+        put_int8(first_offset, out);
+        put_int8(mark.next_offset, out);
+        put_optional(note.and_then(|n| n.table.as_deref()), out);
+        put_optional(note.and_then(|n| n.operation).map(word), out);
+        match note {
+            Some(note) => put_int8(note.first_change, out),
+            None => out.put_i32(-1),
+        }
+        put_optional(refusal.code.as_deref(), out);
+        put_text(&refusal.message, out);
+    };
+    let note = Note { table: None, operation: None, first_change: 0, changes: 0 };
+    pipe.execute(name, 9, parameters, note).expect("an exception is small");
+}
+
+fn sql() -> Sql {
+    Sql {
+        text: "INSERT INTO lockstep.exceptions (pipeline, kind, position, first_offset, \
+               next_offset, source_table, operation, change, sqlstate, error) \
+               VALUES ($1, 'refused', $2, $3, $4, $5, $6, $7, $8, $9)"
+            .to_owned(),
+        parameters: vec![25, 25, 20, 20, 25, 25, 20, 25, 25],
+    }
+}
+
+fn put_optional(value: Option<&str>, out: &mut BytesMut) {
+    match value {
+        Some(value) => put_text(value, out),
+        None => out.put_i32(-1),
+    }
+}

@@ -1,0 +1,253 @@
+//! The pipelined connection: one half sends, a task reads the replies.
+//!
+//! Nobody waits for a reply before sending on, and replies are always drained, so neither side can
+//! block the other on full sockets. The task holds each reply against what the [`Pipe`] says must
+//! come next. Whatever else comes latches: the first error stays, the connection is of no further
+//! use, and every transaction without a confirmation is of unknown outcome until the next
+//! connection's epoch tells. Confirmations before the error still count: they came first.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::{Buf, BytesMut};
+use postgres_protocol::message::backend::{self, Message};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::error::ServerError;
+use super::pipe::{Expectations, Expected, Note, Pipe};
+use super::socket::{Duplex, Socket};
+
+/// Why a connection is dead.
+#[derive(Clone, Debug)]
+pub(super) enum Latched {
+    /// The server refused the statement; its transaction is the first without a confirmation.
+    Server { error: ServerError, note: Option<Note> },
+    /// The connection broke.
+    Lost(String),
+    /// The server answered something that makes no sense: a defect, here or there.
+    Protocol(String),
+}
+
+/// What sender and receiver share.
+#[derive(Default)]
+pub(super) struct State {
+    committed: AtomicU64,
+    latched: Mutex<Option<Latched>>,
+    changed: Notify,
+}
+
+impl State {
+    fn latch(&self, latched: Latched) {
+        let mut slot = self.latched.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        slot.get_or_insert(latched);
+        drop(slot);
+        self.changed.notify_waiters();
+        self.changed.notify_one();
+    }
+
+    fn latched(&self) -> Option<Latched> {
+        self.latched.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+}
+
+/// The sending half.
+pub(super) struct Wire {
+    pub(super) pipe: Pipe,
+    write: WriteHalf<Box<dyn Duplex>>,
+    state: Arc<State>,
+    receiver: JoinHandle<()>,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.receiver.abort();
+    }
+}
+
+impl Wire {
+    pub(super) fn new(socket: Socket) -> Self {
+        let (read, write) = tokio::io::split(socket.stream);
+        let expected = Arc::new(Expectations::default());
+        let state = Arc::new(State::default());
+        let receiver = Receiver {
+            read,
+            input: BytesMut::with_capacity(16 << 10),
+            expected: Arc::clone(&expected),
+            state: Arc::clone(&state),
+        };
+        let receiver = tokio::spawn(receiver.run());
+        Wire { pipe: Pipe::new(expected), write, state, receiver }
+    }
+
+    /// Transactions confirmed on this connection.
+    pub(super) fn committed(&self) -> u64 {
+        self.state.committed.load(Ordering::Acquire)
+    }
+
+    /// Why the connection is dead, if it is.
+    pub(super) fn latched(&self) -> Option<Latched> {
+        self.state.latched()
+    }
+
+    /// Waits until there may be more confirmations, or an error.
+    pub(super) async fn changed(&self) {
+        self.state.changed.notified().await;
+    }
+
+    /// Hands everything to the socket.
+    ///
+    /// # Errors
+    /// Why the connection is dead.
+    pub(super) async fn flush(&mut self) -> Result<(), Latched> {
+        if let Some(latched) = self.latched() {
+            return Err(latched);
+        }
+        let written = async {
+            self.write.write_all(&self.pipe.out).await?;
+            self.write.flush().await
+        };
+        let result = written.await;
+        self.pipe.out.clear();
+        match result {
+            Ok(()) => Ok(()),
+            // What the server said before it went is worth more than the broken pipe.
+            Err(error) => Err(self.last_words(&error).await),
+        }
+    }
+
+    async fn last_words(&mut self, error: &io::Error) -> Latched {
+        // The receiver ends by itself: the same connection is broken for it too.
+        let _ = (&mut self.receiver).await;
+        self.latched().unwrap_or_else(|| Latched::Lost(error.to_string()))
+    }
+}
+
+struct Receiver {
+    read: ReadHalf<Box<dyn Duplex>>,
+    input: BytesMut,
+    expected: Arc<Expectations>,
+    state: Arc<State>,
+}
+
+impl Receiver {
+    async fn run(mut self) {
+        loop {
+            if let Err(latched) = self.drain() {
+                self.state.latch(latched);
+                return;
+            }
+            match self.read.read_buf(&mut self.input).await {
+                Ok(0) => {
+                    return self.state.latch(Latched::Lost("the server closed the connection".into()));
+                }
+                Ok(_) => {}
+                Err(error) => return self.state.latch(Latched::Lost(error.to_string())),
+            }
+        }
+    }
+
+    /// Takes the complete messages that have arrived.
+    fn drain(&mut self) -> Result<(), Latched> {
+        let mut committed = 0;
+        let result = loop {
+            match self.message() {
+                Ok(Step::Wait) => break Ok(()),
+                Ok(Step::Done) => {}
+                Ok(Step::Committed) => committed += 1,
+                Err(latched) => break Err(latched),
+            }
+        };
+        if committed > 0 {
+            self.state.committed.fetch_add(committed, Ordering::Release);
+            self.state.changed.notify_one();
+        }
+        result
+    }
+
+    fn message(&mut self) -> Result<Step, Latched> {
+        let garbled = |error: io::Error| Latched::Protocol(error.to_string());
+        let Some(header) = backend::Header::parse(&self.input).map_err(garbled)? else {
+            return Ok(Step::Wait);
+        };
+        let length = usize::try_from(header.len()).expect("the header's length is not negative") + 1;
+        if self.input.len() < length {
+            self.input.reserve(length - self.input.len());
+            return Ok(Step::Wait);
+        }
+        match header.tag() {
+            backend::PARSE_COMPLETE_TAG
+            | backend::BIND_COMPLETE_TAG
+            | backend::CLOSE_COMPLETE_TAG
+            | backend::COPY_IN_RESPONSE_TAG
+            | backend::DATA_ROW_TAG
+            | backend::NO_DATA_TAG
+            | backend::NOTICE_RESPONSE_TAG
+            | backend::PARAMETER_STATUS_TAG
+            | backend::NOTIFICATION_RESPONSE_TAG => {
+                self.input.advance(length);
+                Ok(Step::Done)
+            }
+            backend::COMMAND_COMPLETE_TAG => {
+                let body = self.input.split_to(length);
+                self.statement(&body[5..])
+            }
+            backend::READY_FOR_QUERY_TAG => {
+                self.input.advance(length);
+                match self.expected.lock().pop_front() {
+                    Some(Expected::Ready) => Ok(Step::Committed),
+                    other => Err(out_of_order("ReadyForQuery", other.as_ref())),
+                }
+            }
+            backend::ERROR_RESPONSE_TAG => Err(self.error().unwrap_or_else(garbled)),
+            tag => Err(Latched::Protocol(format!("unexpected message {:?}", char::from(tag)))),
+        }
+    }
+
+    /// Holds a CommandComplete against the statement it must be of.
+    fn statement(&mut self, tag: &[u8]) -> Result<Step, Latched> {
+        match self.expected.lock().pop_front() {
+            Some(Expected::Statement { note, copied }) => {
+                let rows = copied.filter(|_| tag.starts_with(b"COPY "));
+                if rows.is_some_and(|rows| number(tag) != Some(rows)) {
+                    return Err(Latched::Protocol(format!(
+                        "a COPY of {} rows was answered by `{}`",
+                        note.changes,
+                        String::from_utf8_lossy(tag)
+                    )));
+                }
+                Ok(Step::Done)
+            }
+            other => Err(out_of_order("CommandComplete", other.as_ref())),
+        }
+    }
+
+    fn error(&mut self) -> Result<Latched, io::Error> {
+        let Some(Message::ErrorResponse(body)) = Message::parse(&mut self.input)? else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let note = match self.expected.lock().front() {
+            Some(Expected::Statement { note, .. }) => Some(note.clone()),
+            _ => None,
+        };
+        Ok(Latched::Server { error: ServerError::from_response(&body), note })
+    }
+}
+
+enum Step {
+    Wait,
+    Done,
+    Committed,
+}
+
+/// The number at the end of a command tag.
+fn number(tag: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(tag).ok()?.trim_end_matches('\0');
+    text.rsplit(' ').next()?.parse().ok()
+}
+
+fn out_of_order(what: &str, expected: Option<&Expected>) -> Latched {
+    Latched::Protocol(format!("{what} where {expected:?} was expected"))
+}
