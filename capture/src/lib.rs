@@ -18,6 +18,9 @@ use lockstep_common::status::{CaptureStatus, StatusSender};
 use lockstep_common::{FailPoints, Failure, Shutdown};
 use lockstep_log::Log;
 
+use crate::source::Source;
+use crate::source::sqlserver_cdc::SqlServer;
+
 /// What a capture service is told.
 #[derive(Clone, Debug)]
 pub struct CaptureSettings {
@@ -58,7 +61,23 @@ pub async fn run(
     fail: FailPoints,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    pipeline::run(settings, log, status, fail, shutdown).await
+    let source = Box::new(SqlServer::new(&settings.source, &settings.capture)?);
+    follow(source, settings.capture, log, status, fail, shutdown).await
+}
+
+/// As [`run`], of any source.
+///
+/// # Errors
+/// As [`run`].
+pub async fn follow(
+    source: Box<dyn Source>,
+    capture: config::Capture,
+    log: Arc<dyn Log>,
+    status: StatusSender<CaptureStatus>,
+    fail: FailPoints,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
+    pipeline::run(source, capture, log, status, fail, shutdown).await
 }
 
 /// Examines every prerequisite of reading `source` and reports all of them, in a fixed order.

@@ -29,34 +29,25 @@ use lockstep_common::{
 use lockstep_log::Log;
 use tracing::{info, warn};
 
-use crate::CaptureSettings;
 use crate::fail_points;
 use crate::output::Output;
 use crate::recover::{self, From};
 use crate::report::Reporter;
-use crate::source::sqlserver_cdc::SqlServer;
 use crate::source::{Poll, Source, Window};
 
 /// Bytes collected before they are verified and handed to the log.
 const FLUSH_BYTES: usize = 4 << 20;
 
 pub(crate) async fn run(
-    settings: CaptureSettings,
+    source: Box<dyn Source>,
+    capture: config::Capture,
     log: Arc<dyn Log>,
     status: StatusSender<CaptureStatus>,
     fail: FailPoints,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    let source = SqlServer::new(&settings.source, &settings.capture)?;
-    let service = Service {
-        source: Box::new(source),
-        capture: settings.capture,
-        log,
-        status: Reporter::new(status),
-        fail,
-        shutdown,
-    };
-    service.run().await
+    let status = Reporter::new(status);
+    Service { source, capture, log, status, fail, shutdown }.run().await
 }
 
 struct Service {

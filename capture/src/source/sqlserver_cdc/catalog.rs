@@ -90,7 +90,7 @@ pub struct Captured {
 }
 
 /// All that an instance's rows depend on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shape {
     /// Captured columns in mask order.
     pub captured: Vec<Captured>,

@@ -16,7 +16,11 @@ impl Lsn {
     /// Before every LSN that a server gives.
     pub const ZERO: Lsn = Lsn([0; BYTES]);
 
+    /// After every LSN that a server gives.
+    pub const MAX: Lsn = Lsn([0xff; BYTES]);
+
     /// From its bytes.
+    #[cfg(test)]
     pub const fn new(bytes: [u8; BYTES]) -> Self {
         Lsn(bytes)
     }
@@ -40,7 +44,7 @@ impl Lsn {
     /// `fn_cdc_increment_lsn` wraps to zero silently.)
     #[must_use]
     pub fn next(self) -> Self {
-        self.widen().checked_add(1).and_then(Lsn::narrow).unwrap_or(Lsn([0xff; BYTES]))
+        self.widen().checked_add(1).and_then(Lsn::narrow).unwrap_or(Lsn::MAX)
     }
 
     /// The number before; zero stays.

@@ -1,9 +1,420 @@
-//! What must hold before a source can be read.
+//! What must hold before a source can be read: every prerequisite is examined and reported, whatever
+//! becomes of the others.
+//!
+//! What needs rights that capture itself does not need (Agent's state, the CDC jobs) degrades to a
+//! warning that says which right would show it.
 
 use lockstep_common::check::CheckResult;
 use lockstep_common::config;
+use lockstep_common::{Failure, TICKS_PER_SECOND};
 
-/// Examines all of it.
-pub async fn check(_source: &config::Source) -> Vec<CheckResult> {
-    Vec::new()
+use super::catalog::{self, Identity, Shape};
+use super::connection::{Lease, Pool};
+use super::fields::{self, Fields};
+use super::followed::Followed;
+use super::instance::{self, Instance};
+use super::lsn::Lsn;
+use super::settle::STALLED_SECONDS;
+use super::window::MappingRow;
+use super::{statements, time, types};
+
+/// Headroom below which retention is too short for comfort: an outage over a weekend.
+const HEADROOM_SECONDS: i64 = 24 * 60 * 60;
+/// SQL Server's default of `max text repl size`.
+const DEFAULT_TEXT_REPLICATION: i64 = 65_536;
+
+/// Examines all of it, in a fixed order.
+pub async fn check(source: &config::Source) -> Vec<CheckResult> {
+    let max_value_bytes = config::Capture::default().max_value_bytes.as_u64();
+    let mut results = Vec::new();
+    let pool = match Pool::new(source, 1, max_value_bytes) {
+        Ok(pool) => pool,
+        Err(failure) => return vec![failed("login", &failure)],
+    };
+    let mut lease = match pool.get().await {
+        Ok(lease) => lease,
+        Err(failure) => return vec![failed("login", &failure)],
+    };
+    let address = format!("{}:{}", source.host, source.port);
+    results.push(CheckResult::pass("login", format!("{} at {address}", source.user)));
+    let identity = match catalog::identity(&mut lease).await {
+        Ok(identity) => identity,
+        Err(failure) => {
+            results.push(failed("database", &failure));
+            return results;
+        }
+    };
+    let what = format!("{} on {}", identity.database, identity.server);
+    results.push(CheckResult::pass("database", what));
+    if !identity.cdc_enabled {
+        results.push(failed("change data capture", &catalog::cdc_off(&identity)));
+        return results;
+    }
+    results.push(CheckResult::pass("change data capture", "enabled"));
+    // Every further question on a connection of its own: an error must not spoil the next answer.
+    drop(lease);
+    let examined = Examined { pool, source, identity };
+    results.push(examined.agent().await);
+    results.push(examined.jobs().await);
+    results.push(examined.mapping().await);
+    results.push(examined.text_replication().await);
+    results.push(examined.partition_switch().await);
+    results.extend(examined.tables().await);
+    results
+}
+
+fn failed(name: impl Into<String>, failure: &Failure) -> CheckResult {
+    let mut detail = failure.message.clone();
+    if let Some(source) = &failure.source {
+        detail = format!("{detail}: {source}");
+    }
+    let fix = if failure.remedy.is_empty() {
+        "it may pass by itself: try again".to_owned()
+    } else {
+        failure.remedy.clone()
+    };
+    CheckResult::fail(name, detail, fix)
+}
+
+struct Examined<'a> {
+    pool: std::sync::Arc<Pool>,
+    source: &'a config::Source,
+    identity: Identity,
+}
+
+impl Examined<'_> {
+    async fn lease(&self) -> Result<Lease, Failure> {
+        self.pool.get().await
+    }
+
+    async fn agent(&self) -> CheckResult {
+        const NAME: &str = "SQL Server Agent";
+        let found = async {
+            let mut lease = self.lease().await?;
+            let results = lease.batch(statements::AGENT, "read sys.dm_server_services").await?;
+            lease.keep();
+            let row = results.first().and_then(|rows| rows.first());
+            row.map(|row| Fields::new(row, "sys.dm_server_services").text("status_desc"))
+                .transpose()
+        };
+        match found.await {
+            Ok(Some(Some(state))) if state == "Running" => CheckResult::pass(NAME, "running"),
+            Ok(Some(state)) => CheckResult::fail(
+                NAME,
+                format!("it is {}", state.as_deref().unwrap_or("in an unknown state")),
+                "start it: the capture job runs in it",
+            ),
+            Ok(None) => CheckResult::warn(
+                NAME,
+                "the server does not show it",
+                "on Azure SQL Database there is none; elsewhere make sure that it runs",
+            ),
+            Err(_) => CheckResult::warn(
+                NAME,
+                "its state cannot be read",
+                "GRANT VIEW SERVER STATE to see it; capture does not need it",
+            ),
+        }
+    }
+
+    async fn jobs(&self) -> CheckResult {
+        const NAME: &str = "capture job";
+        let found = async {
+            let mut lease = self.lease().await?;
+            let results = lease.batch(statements::JOBS, "list the CDC jobs").await?;
+            lease.keep();
+            let kinds = results
+                .iter()
+                .flatten()
+                .map(|row| Fields::new(row, "sys.sp_cdc_help_jobs").name("job_type"));
+            kinds.collect::<Result<Vec<_>, Failure>>()
+        };
+        match found.await {
+            Ok(kinds) if kinds.iter().any(|kind| kind == "capture") => {
+                CheckResult::pass(NAME, format!("jobs: {}", kinds.join(", ")))
+            }
+            Ok(_) => CheckResult::fail(
+                NAME,
+                "the database has no capture job",
+                "EXEC sys.sp_cdc_add_job @job_type = N'capture' (after a failover, on the new \
+                 primary)",
+            ),
+            Err(_) => CheckResult::warn(
+                NAME,
+                "the CDC jobs cannot be listed",
+                "db_owner sees them; capture does not need it",
+            ),
+        }
+    }
+
+    /// Whether the capture job writes: its newest row is never older than about 305 s.
+    async fn mapping(&self) -> CheckResult {
+        const NAME: &str = "capture progress";
+        let found = async {
+            let mut lease = self.lease().await?;
+            let results = lease.batch(statements::NEWEST, "read the newest commit").await?;
+            lease.keep();
+            let [rows, clock] = results.as_slice() else {
+                return Err(super::wrong_results("read the newest commit"));
+            };
+            let newest = fields::mapping_rows(rows)?.into_iter().next();
+            let (clock, offset) = super::clock_of(clock)?;
+            Ok(newest.map(|row| age(&row, clock, offset)))
+        };
+        match found.await {
+            Ok(Some(seconds)) if seconds <= STALLED_SECONDS => {
+                CheckResult::pass(NAME, format!("last seen {seconds} s ago"))
+            }
+            Ok(Some(seconds)) => CheckResult::fail(
+                NAME,
+                format!("the capture job has written nothing for {seconds} s"),
+                "start SQL Server Agent and the capture job (sys.sp_cdc_start_job)",
+            ),
+            Ok(None) => CheckResult::warn(
+                NAME,
+                "the capture job has not run yet",
+                "wait for its first scan, or start it (sys.sp_cdc_start_job)",
+            ),
+            Err(failure) => failed(NAME, &failure),
+        }
+    }
+
+    async fn text_replication(&self) -> CheckResult {
+        const NAME: &str = "max text repl size";
+        let found = async {
+            let mut lease = self.lease().await?;
+            let doing = "read sys.configurations";
+            let results = lease.batch(statements::MAX_TEXT_REPLICATION, doing).await?;
+            lease.keep();
+            let row = results.first().and_then(|rows| rows.first());
+            row.map(|row| Fields::new(row, "sys.configurations").number("bytes")).transpose()
+        };
+        match found.await.ok().flatten().flatten() {
+            Some(-1) => CheckResult::pass(NAME, "unlimited"),
+            Some(bytes) => CheckResult::warn(
+                NAME,
+                format!("the source refuses to write values over {bytes} bytes to captured tables"),
+                "EXEC sys.sp_configure 'max text repl size', -1; RECONFIGURE",
+            ),
+            None => CheckResult::warn(
+                NAME,
+                format!("it cannot be read; the default is {DEFAULT_TEXT_REPLICATION} bytes"),
+                "EXEC sys.sp_configure 'max text repl size', -1; RECONFIGURE",
+            ),
+        }
+    }
+
+    async fn partition_switch(&self) -> CheckResult {
+        const NAME: &str = "partition switching";
+        const FIX: &str = "rows switched in or out with ALTER TABLE ... SWITCH are never captured: \
+             enable partitioned tables with @allow_partition_switch = 0";
+        let found = async {
+            let mut lease = self.lease().await?;
+            let doing = "read cdc.change_tables";
+            let results = lease.batch(statements::PARTITION_SWITCH, doing).await?;
+            lease.keep();
+            let names = results
+                .iter()
+                .flatten()
+                .map(|row| Fields::new(row, "cdc.change_tables").name("capture_instance"));
+            names.collect::<Result<Vec<_>, Failure>>()
+        };
+        match found.await {
+            Ok(names) if names.is_empty() => CheckResult::pass(NAME, "no captured table allows it"),
+            Ok(names) => CheckResult::warn(NAME, format!("allowed for {}", names.join(", ")), FIX),
+            Err(_) => CheckResult::warn(NAME, "cdc.change_tables cannot be read", FIX),
+        }
+    }
+
+    async fn tables(&self) -> Vec<CheckResult> {
+        let listed = async {
+            let mut lease = self.lease().await?;
+            let instances = catalog::instances(&mut lease).await?;
+            lease.keep();
+            Ok::<_, Failure>(instances)
+        };
+        let instances = match listed.await {
+            Ok(instances) => instances,
+            Err(failure) => return vec![failed("capture instances", &failure)],
+        };
+        let mut results = self.selection(&instances);
+        let wanted = |i: &Instance| {
+            self.source.tables.is_empty() || self.source.tables.contains(&i.table.to_string())
+        };
+        let wanted: Vec<Instance> = instances.into_iter().filter(wanted).collect();
+        for instance in instance::choose(wanted.clone(), Lsn::MAX) {
+            let others = wanted.iter().filter(|i| i.table_id == instance.table_id).count();
+            results.extend(self.table(instance, others).await);
+        }
+        results
+    }
+
+    /// Whether every configured table has an instance.
+    fn selection(&self, instances: &[Instance]) -> Vec<CheckResult> {
+        const NAME: &str = "capture instances";
+        const FIX: &str = "EXEC sys.sp_cdc_enable_table for the table; GRANT SELECT on the table and \
+             on its change table to the login's user (and the instance's role, if it has one)";
+        if self.source.tables.is_empty() {
+            return vec![match instances.len() {
+                0 => CheckResult::fail(NAME, "none that the login may read", FIX),
+                n => CheckResult::pass(NAME, format!("{n} that the login may read")),
+            }];
+        }
+        let of = |table: &&String| instances.iter().any(|i| i.table.to_string() == **table);
+        let (found, missing): (Vec<_>, Vec<_>) = self.source.tables.iter().partition(of);
+        let mut results: Vec<CheckResult> = missing
+            .into_iter()
+            .map(|table| {
+                CheckResult::fail(table, "no capture instance that the login may read", FIX)
+            })
+            .collect();
+        if !found.is_empty() {
+            let detail = format!("{} of {} tables", found.len(), self.source.tables.len());
+            results.insert(0, CheckResult::pass(NAME, detail));
+        }
+        results
+    }
+
+    async fn table(&self, instance: Instance, instances: usize) -> Vec<CheckResult> {
+        let name = instance.table.to_string();
+        let mut results = Vec::new();
+        match self.read(&instance).await {
+            Ok(()) => results.push(CheckResult::pass(&name, format!("instance {}", instance.name))),
+            Err(failure) => results.push(failed(&name, &failure)),
+        }
+        if instances > 1 {
+            results.push(CheckResult::warn(
+                &name,
+                "it has two capture instances: the newest that has everything is read",
+                "drop the older one when nothing reads it any more",
+            ));
+        }
+        match self.shape(&instance).await {
+            Ok(shape) => results.extend(self.columns(&instance, &shape)),
+            Err(failure) => results.push(failed(&name, &failure)),
+        }
+        match self.headroom(&instance).await {
+            Ok(result) => results.extend(result),
+            Err(failure) => results.push(failed(&name, &failure)),
+        }
+        results
+    }
+
+    /// Reads the instance as capture would: SELECT on the change table is needed for that.
+    async fn read(&self, instance: &Instance) -> Result<(), Failure> {
+        let mut lease = self.lease().await?;
+        catalog::changed(&mut lease, &[instance], Lsn::MAX.previous(), Lsn::MAX).await?;
+        lease.keep();
+        Ok(())
+    }
+
+    async fn shape(&self, instance: &Instance) -> Result<Shape, Failure> {
+        let mut lease = self.lease().await?;
+        let shape = catalog::shapes(&mut lease, &[instance]).await?.pop().unwrap_or_default();
+        lease.keep();
+        Ok(shape)
+    }
+
+    fn columns(&self, instance: &Instance, shape: &Shape) -> Vec<CheckResult> {
+        let name = instance.table.to_string();
+        let mut results = Vec::new();
+        match Followed::new(instance.clone(), shape.clone(), None, u64::MAX) {
+            Err(failure) => results.push(failed(&name, &failure)),
+            Ok(followed) if followed.table.version.key.is_empty() => {
+                results.push(CheckResult::warn(
+                    &name,
+                    "it has no usable key: changes are matched by their whole old rows",
+                    "give it a primary key",
+                ));
+            }
+            Ok(_) => {}
+        }
+        if !shape.change_table.is_empty()
+            && !shape.change_table.iter().any(|c| c.name == "__$command_id")
+        {
+            results.push(CheckResult::warn(
+                &name,
+                "its change table has no __$command_id (a build before KB3030352): changes of one \
+                 transaction are ordered by __$seqval",
+                "update the server and run sp_vupgrade_replication",
+            ));
+        }
+        let captured = |column: &&types::RawColumn| {
+            shape.captured.iter().any(|captured| captured.column_id == column.column_id)
+        };
+        let listed = |wanted: &dyn Fn(&types::RawColumn) -> bool| {
+            let names = shape.source.iter().filter(captured).filter(|c| wanted(c));
+            names.map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ")
+        };
+        let mut warn = |columns: String, detail: &str, fix: &str| {
+            if !columns.is_empty() {
+                results.push(CheckResult::warn(&name, format!("{detail}: {columns}"), fix));
+            }
+        };
+        warn(
+            listed(&|column| column.computed),
+            "computed columns are never captured and arrive as unavailable",
+            "let the target compute them",
+        );
+        warn(
+            listed(&types::is_old_lob),
+            "text, ntext and image columns have no old values",
+            "change them to varchar(max), nvarchar(max) or varbinary(max)",
+        );
+        warn(
+            listed(&|column| types::foreign_code_page(column, self.identity.collation.as_deref())),
+            "columns with another code page than the database's may be damaged by SQL Server itself",
+            "compare their values, or change them to nvarchar",
+        );
+        let uncaptured: Vec<&str> = shape
+            .source
+            .iter()
+            .filter(|column| !captured(column))
+            .map(|column| column.name.as_str())
+            .collect();
+        warn(
+            uncaptured.join(", "),
+            "columns that are not captured",
+            "create a capture instance that has them, if they are wanted",
+        );
+        results
+    }
+
+    /// How far back changes are kept.
+    async fn headroom(&self, instance: &Instance) -> Result<Option<CheckResult>, Failure> {
+        let Some(start) = instance.start_lsn else {
+            return Ok(Some(CheckResult::warn(
+                instance.table.to_string(),
+                "the capture job has not come to its instance yet",
+                "wait, or start the capture job",
+            )));
+        };
+        let mut lease = self.lease().await?;
+        let results = lease
+            .query(statements::HEADROOM, &[&&start.as_bytes()[..]], "read the headroom")
+            .await?;
+        lease.keep();
+        let [rows, clock] = results.as_slice() else {
+            return Err(super::wrong_results("read the headroom"));
+        };
+        let (clock, offset) = super::clock_of(clock)?;
+        let Some(first) = fields::mapping_rows(rows)?.into_iter().next() else { return Ok(None) };
+        let created = (clock - time::to_utc(instance.created, offset)) / TICKS_PER_SECOND;
+        let seconds = age(&first, clock, offset);
+        // A young instance has not had the time to keep more.
+        let short = seconds < HEADROOM_SECONDS && created > 2 * HEADROOM_SECONDS;
+        Ok(short.then(|| {
+            CheckResult::warn(
+                instance.table.to_string(),
+                format!("its changes are kept for {} min only", seconds / 60),
+                "raise the retention above the longest outage: EXEC sys.sp_cdc_change_job \
+                 @job_type = N'cleanup', @retention = 10080",
+            )
+        }))
+    }
+}
+
+/// Seconds since a commit.
+fn age(row: &MappingRow, clock: i64, offset: i16) -> i64 {
+    (clock - time::to_utc(row.end_time, offset)) / TICKS_PER_SECOND
 }

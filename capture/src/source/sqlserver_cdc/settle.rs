@@ -19,7 +19,7 @@ use crate::source::{Cursor, Start, Witness};
 
 /// Age of the newest row of `cdc.lsn_time_mapping` above which capture is taken to have stopped: the
 /// capture job adds a dummy row about every 305 s when it has nothing else to do.
-const STALLED_SECONDS: i64 = 660;
+pub const STALLED_SECONDS: i64 = 660;
 
 /// Finds the cursor of a new log.
 pub async fn locate(

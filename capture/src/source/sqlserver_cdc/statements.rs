@@ -138,15 +138,17 @@ pub const JOBS: &str = "EXEC sys.sp_cdc_help_jobs";
 pub const MAX_TEXT_REPLICATION: &str = "SELECT CAST(c.value_in_use AS int) AS bytes \
      FROM sys.configurations AS c WHERE c.name = N'max text repl size (B)'";
 
-/// Whether the caller may SELECT an object.
-pub fn may_select(object: &str) -> String {
-    format!("SELECT HAS_PERMS_BY_NAME({}, N'OBJECT', N'SELECT') AS granted", literal(object))
-}
+/// Instances of partitioned tables whose partitions may be switched in and out unseen
+/// (`cdc.change_tables`, which needs a grant of its own; `sys.partitions`).
+pub const PARTITION_SWITCH: &str = "SELECT t.capture_instance FROM cdc.change_tables AS t \
+     WHERE t.partition_switch = 1 AND EXISTS (SELECT 1 FROM sys.partitions AS p \
+     WHERE p.object_id = t.source_object_id AND p.partition_number > 1)";
 
-/// A table's or change table's two-part name, quoted.
-pub fn qualified(schema: &str, table: &str) -> String {
-    format!("{}.{}", quote(schema), quote(table))
-}
+/// The oldest commit at or above an LSN, and the server's clock. `@P1` the LSN.
+pub const HEADROOM: &str = "SELECT TOP (1) m.start_lsn, m.tran_end_time, m.tran_id \
+     FROM cdc.lsn_time_mapping AS m WHERE m.start_lsn >= CONVERT(binary(10), @P1) \
+     ORDER BY m.start_lsn; \
+     SELECT SYSDATETIMEOFFSET() AS clock";
 
 /// The change table of an instance.
 pub fn change_table(instance: &str) -> String {

@@ -325,6 +325,11 @@ fn plain_name(system_type: u8, user_type: i32) -> &'static str {
     }
 }
 
+/// text, ntext and image.
+pub fn is_old_lob(column: &RawColumn) -> bool {
+    matches!(column.system_type, id::TEXT | id::NTEXT | id::IMAGE)
+}
+
 /// Whether a text column's code page is not decoded here but by the server, and the change table
 /// may hold it damaged (reference, section 1.1: another code page than the database's).
 pub fn foreign_code_page(column: &RawColumn, database_collation: Option<&str>) -> bool {

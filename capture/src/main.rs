@@ -1,0 +1,51 @@
+//! `lockstep-capture`: the capture service of one pipeline.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use lockstep_capture::CaptureSettings;
+use lockstep_common::http::{self, Endpoints};
+use lockstep_common::service::{self, Ending};
+use lockstep_common::status::CaptureStatus;
+use lockstep_common::telemetry::{self, LogFormat};
+use lockstep_common::{FailPoints, Shutdown, config};
+use tokio::sync::watch;
+
+/// Reads a SQL Server database's changes and writes them to the pipeline's log.
+#[derive(Parser)]
+#[command(name = "lockstep-capture", version)]
+struct Arguments {
+    /// Configuration file.
+    #[arg(long, short, env = "LOCKSTEP_CONFIG", default_value = "lockstep.toml")]
+    config: PathBuf,
+    /// Form of the program's own log lines, on standard error.
+    #[arg(long, env = "LOCKSTEP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    telemetry::init("lockstep-capture", arguments.log_format);
+    service::run(|shutdown| capture(arguments, shutdown))
+}
+
+async fn capture(arguments: Arguments, shutdown: Shutdown) -> Result<(), Ending> {
+    let config = config::load(&arguments.config)?;
+    let source = config.source.ok_or_else(|| {
+        Ending::usage(format!("{}: there is no [source]", arguments.config.display()))
+    })?;
+    let fail = FailPoints::from_env().map_err(|text| {
+        Ending::usage(format!("{}={text}: not name:n", lockstep_common::failpoint::VARIABLE))
+    })?;
+    let pipeline = config.pipeline.name;
+    let (status, watched) = watch::channel(CaptureStatus::default());
+    if let Some(address) = config.capture.http {
+        http::spawn(address, Endpoints::capture(watched), shutdown.clone())
+            .map_err(|error| Ending::usage(format!("capture.http = {address}: {error}")))?;
+    }
+    let log = lockstep_log::open(&config.log, &pipeline).await?;
+    let settings = CaptureSettings { pipeline, source, capture: config.capture };
+    lockstep_capture::run(settings, log, status, fail, shutdown).await?;
+    Ok(())
+}
