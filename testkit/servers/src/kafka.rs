@@ -1,9 +1,10 @@
 //! A Kafka broker: the one that `LOCKSTEP_TEST_KAFKA` names, or a private one of `scripts/kafka`.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
 
 /// The variable that names an existing broker, `host:port`.
 const VARIABLE: &str = "LOCKSTEP_TEST_KAFKA";
@@ -12,7 +13,15 @@ const VARIABLE: &str = "LOCKSTEP_TEST_KAFKA";
 #[derive(Debug)]
 pub struct Kafka {
     address: String,
-    private: bool,
+    private: Option<Private>,
+}
+
+#[derive(Debug)]
+struct Private {
+    /// Ends the broker when its standard input does: when this is dropped, or when this process
+    /// dies without dropping anything.
+    watcher: Child,
+    dir: TempDir,
 }
 
 impl Kafka {
@@ -21,14 +30,29 @@ impl Kafka {
     /// # Errors
     /// When the private one does not start.
     pub fn start() -> Result<Self> {
-        if let Ok(address) = std::env::var(VARIABLE) {
-            return Ok(Kafka { address, private: false });
+        match std::env::var(VARIABLE) {
+            Ok(address) => Ok(Kafka { address, private: None }),
+            Err(_) => Self::start_private(),
         }
-        script("start")?;
-        // From here on an error stops the broker again.
-        let mut kafka = Kafka { address: String::new(), private: true };
-        kafka.address = script("address")?;
-        Ok(kafka)
+    }
+
+    /// A broker of our own, whatever the environment names: for tests that restart it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_private() -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("lockstep-kafka-").tempdir()?;
+        let watcher = Command::new("sh")
+            .args(["-c", r#"cat >/dev/null; "$0" kill "$1"; rm -rf "$1""#])
+            .arg(script())
+            .arg(broker_dir(dir.path()))
+            .env_remove(VARIABLE)
+            .stdin(Stdio::piped())
+            .spawn()
+            .context("watch over the Kafka broker")?;
+        let private = Private { watcher, dir };
+        let address = run("start", private.dir.path())?;
+        Ok(Kafka { address, private: Some(private) })
     }
 
     /// `host:port`
@@ -36,43 +60,87 @@ impl Kafka {
         &self.address
     }
 
-    /// Whether it is ours to stop.
-    pub fn is_private(&self) -> bool {
-        self.private
+    /// Stops a private broker; its topics stay.
+    ///
+    /// # Errors
+    /// For a broker that is not ours.
+    pub fn stop(&self) -> Result<()> {
+        run("stop", self.private_dir()?).map(drop)
     }
 
-    /// Stops and starts a private broker; its topics stay.
+    /// Ends a private broker as a power cut would; its topics stay.
+    ///
+    /// # Errors
+    /// For a broker that is not ours.
+    pub fn kill(&self) -> Result<()> {
+        run("kill", self.private_dir()?).map(drop)
+    }
+
+    /// Starts a private broker again, on the port it had.
     ///
     /// # Errors
     /// For a broker that is not ours, or one that does not come back.
-    pub fn restart(&mut self) -> Result<()> {
-        if !self.private {
-            bail!("{VARIABLE} names a broker that is not ours to restart");
-        }
-        script("stop")?;
-        script("start")?;
-        self.address = script("address")?;
-        Ok(())
+    pub fn start_again(&self) -> Result<()> {
+        run("start", self.private_dir()?).map(drop)
+    }
+
+    fn private_dir(&self) -> Result<&Path> {
+        let private = self.private.as_ref();
+        Ok(private
+            .with_context(|| format!("{VARIABLE} names a broker that is not ours"))?
+            .dir
+            .path())
     }
 }
 
-impl Drop for Kafka {
+impl Drop for Private {
     fn drop(&mut self) {
-        if self.private {
-            // Nobody is left to tell; the next start finds what is still there.
-            let _ = script("stop");
-        }
+        drop(self.watcher.stdin.take());
+        // There is nobody to tell if it failed.
+        let _ = self.watcher.wait();
     }
 }
 
-fn script(verb: &str) -> Result<String> {
-    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kafka");
-    let output = Command::new(&path)
+/// `scripts/kafka VERB DIR` with a broker of its own; returns what it prints.
+fn run(verb: &str, dir: &Path) -> Result<String> {
+    let output = Command::new(script())
         .arg(verb)
+        .arg(broker_dir(dir))
+        .env_remove(VARIABLE)
         .output()
-        .with_context(|| format!("run {} {verb}", path.display()))?;
+        .context("run scripts/kafka")?;
     if !output.status.success() {
         bail!("scripts/kafka {verb} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kafka")
+}
+
+/// Inside our temporary directory, so that dropping that takes everything.
+fn broker_dir(dir: &Path) -> PathBuf {
+    dir.join("broker")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_private_broker_comes_back_on_its_port_and_leaves_nothing() {
+        let kafka = Kafka::start_private().unwrap();
+        TcpStream::connect(kafka.address()).unwrap();
+        kafka.kill().unwrap();
+        assert!(TcpStream::connect(kafka.address()).is_err());
+        kafka.start_again().unwrap();
+        TcpStream::connect(kafka.address()).unwrap();
+        let (address, dir) = (kafka.address().to_owned(), kafka.private_dir().unwrap().to_owned());
+        drop(kafka);
+        assert!(TcpStream::connect(address).is_err());
+        assert!(!dir.exists());
+    }
 }
