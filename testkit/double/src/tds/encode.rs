@@ -7,7 +7,8 @@
 use bytes::BufMut;
 
 use super::types::{
-    COLLATION, DATE_TIME_DAYS, DAY, MAX_LENGTH, decimal_length, time_length, time_unit, token,
+    COLLATION, DATE_TIME_DAYS, DAY, DAY_MINUTES, DAY_TICKS, LAST_DAY, MAX_LENGTH, decimal_length,
+    time_length, time_unit, token,
 };
 use crate::{SqlType, Value};
 
@@ -131,11 +132,15 @@ pub(super) fn put_cell<'a>(
         (SqlType::Real, Value::Real(v)) => fixed!(v.to_le_bytes()),
         (SqlType::Money, Value::Money(v)) => fixed!(money(*v)),
         (SqlType::SmallMoney, Value::SmallMoney(v)) => fixed!(v.to_le_bytes()),
-        (SqlType::SmallDateTime, Value::SmallDateTime { days, minutes }) => {
+        (SqlType::SmallDateTime, Value::SmallDateTime { days, minutes })
+            if *minutes < DAY_MINUTES =>
+        {
             let ([a, b], [c, d]) = (days.to_le_bytes(), minutes.to_le_bytes());
             fixed!([a, b, c, d]);
         }
-        (SqlType::DateTime, Value::DateTime { days, ticks }) if DATE_TIME_DAYS.contains(days) => {
+        (SqlType::DateTime, Value::DateTime { days, ticks })
+            if DATE_TIME_DAYS.contains(days) && *ticks < DAY_TICKS =>
+        {
             let ([a, b, c, d], [e, f, g, h]) = (days.to_le_bytes(), ticks.to_le_bytes());
             fixed!([a, b, c, d, e, f, g, h]);
         }
@@ -151,7 +156,7 @@ pub(super) fn put_cell<'a>(
         }
         (SqlType::Date, Value::Date(days)) => {
             out.push(3);
-            put_days(out, *days);
+            put_days(out, *days).ok_or_else(mismatch)?;
         }
         (SqlType::Time(scale), Value::Time(time)) => {
             out.push(time_length(*scale));
@@ -160,12 +165,12 @@ pub(super) fn put_cell<'a>(
         (SqlType::DateTime2(scale), Value::DateTime2 { days, time }) => {
             out.push(time_length(*scale) + 3);
             put_time(out, *scale, *time).ok_or_else(mismatch)?;
-            put_days(out, *days);
+            put_days(out, *days).ok_or_else(mismatch)?;
         }
         (SqlType::DateTimeOffset(scale), Value::DateTimeOffset { days, time, offset }) => {
             out.push(time_length(*scale) + 5);
             put_time(out, *scale, *time).ok_or_else(mismatch)?;
-            put_days(out, *days);
+            put_days(out, *days).ok_or_else(mismatch)?;
             out.put_i16_le(*offset);
         }
         (SqlType::VarChar(None), Value::String(bytes))
@@ -215,8 +220,13 @@ fn put_decimal(out: &mut Vec<u8>, precision: u8, unscaled: i128) -> Option<()> {
     Some(())
 }
 
-fn put_days(out: &mut Vec<u8>, days: u32) {
+/// `None` after the year 9999.
+fn put_days(out: &mut Vec<u8>, days: u32) -> Option<()> {
+    if days > LAST_DAY {
+        return None;
+    }
     out.extend_from_slice(&days.to_le_bytes()[..3]);
+    Some(())
 }
 
 /// `None` if the time is not one of a day, or is finer than `scale` digits tell.

@@ -97,6 +97,12 @@ impl Response {
         !self.spilled
     }
 
+    /// Takes back the second half of what was written since `mark` and is not on its way.
+    pub(super) fn halve(&mut self, mark: usize) {
+        let start = if self.spilled { 0 } else { mark };
+        self.payload.truncate(start + (self.payload.len() - start) / 2);
+    }
+
     /// Hands on what fills packets: all of it once there is much, or as soon as the writer has
     /// nothing else to do.
     pub(super) fn spill(&mut self) -> Result<(), Cancelled> {

@@ -187,8 +187,9 @@ impl Sink {
     }
 
     fn put_row(&mut self, row: &[Value]) -> Result<Result<(), Cancelled>, Mismatch> {
-        let cut = self.response.faults().cuts_this_row();
-        let cells = if cut { row.len() / 2 } else { row.len() };
+        if self.response.faults().cuts_this_row() {
+            return self.cut_row(row);
+        }
         let bitmap = self.null_bitmaps && self.saves_with_bitmap(row);
         if bitmap {
             self.response.out().push(NULL_BITMAP_ROW);
@@ -196,7 +197,7 @@ impl Sink {
         } else {
             self.response.out().push(ROW);
         }
-        for (column, value) in self.columns.iter().zip(row).take(cells) {
+        for (column, value) in self.columns.iter().zip(row) {
             if bitmap && *value == Value::Null {
                 continue;
             }
@@ -205,7 +206,24 @@ impl Sink {
                 return Ok(written);
             }
         }
-        Ok(if cut { Err(self.response.cut()) } else { self.response.spill() })
+        Ok(self.response.spill())
+    }
+
+    /// Writes the first half of a row, up to the middle of a value, and ends the connection there.
+    fn cut_row(&mut self, row: &[Value]) -> Result<Result<(), Cancelled>, Mismatch> {
+        let middle = row.len() / 2;
+        self.response.out().push(ROW);
+        for (i, (column, value)) in self.columns.iter().zip(row).take(middle + 1).enumerate() {
+            let start = self.response.mark();
+            let written = put_value(&mut self.response, &column.ty, column.nullable, value)?;
+            if written.is_err() {
+                return Ok(written);
+            }
+            if i == middle {
+                self.response.halve(start);
+            }
+        }
+        Ok(Err(self.response.cut()))
     }
 
     /// Whether leaving out the NULLs of `row` saves more than the bitmap costs.

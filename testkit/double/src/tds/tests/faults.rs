@@ -37,6 +37,21 @@ async fn a_connection_is_cut_in_the_middle_of_the_row_asked_for() {
 }
 
 #[tokio::test]
+async fn a_connection_is_cut_in_the_middle_of_a_long_value() {
+    let (double, script) = start().await;
+    let columns = vec![column("v", SqlType::VarBinary(None), false)];
+    let row = vec![Value::Binary(vec![7; 300_000].into())];
+    *script.table.lock().expect("not poisoned") = (columns, vec![row]);
+    double.faults().cut_after_rows(0);
+    let mut client = connect(&double).await;
+    let outcome = async { client.simple_query("table").await?.into_first_result().await };
+    outcome.await.expect_err("the connection is gone");
+    let mut client = connect(&double).await;
+    let whole = client.simple_query("table").await.expect("runs");
+    assert_eq!(whole.into_first_result().await.expect("reads").len(), 1);
+}
+
+#[tokio::test]
 async fn long_values_survive_chunks_of_any_size_and_no_total_length() {
     let (double, _) = start().await;
     let mut client = connect(&double).await;

@@ -3,6 +3,7 @@
 
 mod faults;
 mod raw;
+mod round_trip;
 mod session;
 mod types;
 
