@@ -1,0 +1,9 @@
+//! Capture as a whole: over a scripted source, where the log's side is to be proved, and over the
+//! SQL Server double, where the source's side is. Every test reads the log as an apply would.
+
+mod contents;
+mod scripted;
+mod service;
+
+mod crashes;
+mod records;
