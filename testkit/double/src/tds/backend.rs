@@ -25,6 +25,16 @@ pub(crate) trait Session: Send + 'static {
     fn database(&self) -> String;
     /// Runs a request. What fails in it is told to the sink.
     fn execute(&mut self, request: Request, sink: &mut dyn ResultSink) -> Result<(), Cancelled>;
+    /// What stops a request of this session that waits without looking at its sink.
+    fn canceller(&self) -> Box<dyn Canceller>;
     /// Makes the session as it was after login, but for the open transaction where that is kept.
     fn reset(&mut self, keep_transaction: bool);
+}
+
+/// Reaches a session while a request of it runs on another thread.
+pub(crate) trait Canceller: Send + Sync {
+    /// Ends a wait of the request that runs, or of the next one if none does.
+    fn cancel(&self);
+    /// Takes that back.
+    fn clear(&self);
 }

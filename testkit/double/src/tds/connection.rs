@@ -164,7 +164,7 @@ where
     send(&mut stream, DEFAULT_PACKET_SIZE, id, &answer).await?;
     tracing::debug!(session = id, ?login, "logged in");
 
-    let interrupt = Arc::new(Interrupt::default());
+    let interrupt = Arc::new(Interrupt::new(session.canceller()));
     let _hang_up = HangUp(Arc::clone(&interrupt));
     let (reader, writer) = tokio::io::split(stream);
     let (events, requests) = mpsc::channel(READ_AHEAD);
@@ -399,8 +399,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn acknowledge(&mut self) -> io::Result<After> {
         let mut out = Vec::new();
         put_attention_acknowledgement(&mut out);
-        self.send(&out).await?;
         self.interrupt.acknowledge();
+        self.send(&out).await?;
         Ok(After::GoOn)
     }
 

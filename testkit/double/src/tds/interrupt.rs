@@ -7,27 +7,39 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::backend::Canceller;
+
 /// Shared by the two tasks of a connection and the thread that runs its request.
-#[derive(Debug, Default)]
 pub(super) struct Interrupt {
     attentions: AtomicU64,
     gone: AtomicBool,
+    canceller: Box<dyn Canceller>,
 }
 
 impl Interrupt {
+    /// Interrupts the requests of a session that `canceller` reaches.
+    pub(super) fn new(canceller: Box<dyn Canceller>) -> Self {
+        Interrupt { attentions: AtomicU64::new(0), gone: AtomicBool::new(false), canceller }
+    }
+
     /// Notes an attention.
     pub(super) fn raise(&self) {
         self.attentions.fetch_add(1, Ordering::AcqRel);
+        self.canceller.cancel();
     }
 
-    /// Notes that one has been acknowledged.
+    /// Notes that one has been acknowledged. No request runs then.
     pub(super) fn acknowledge(&self) {
         self.attentions.fetch_sub(1, Ordering::AcqRel);
+        if !self.is_pending() {
+            self.canceller.clear();
+        }
     }
 
     /// Notes that the peer is gone, or is to be treated so.
     pub(super) fn hang_up(&self) {
         self.gone.store(true, Ordering::Release);
+        self.canceller.cancel();
     }
 
     /// Whether the request running is to stop.

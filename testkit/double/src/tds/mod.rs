@@ -36,7 +36,7 @@ mod tls;
 mod tokens;
 mod types;
 
-pub(crate) use backend::{Backend, Credentials, Session};
+pub(crate) use backend::{Backend, Canceller, Credentials, Session};
 pub use faults::{Faults, SlowChunks};
 pub use server::Encryption;
 pub(crate) use server::Wire;

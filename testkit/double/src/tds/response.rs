@@ -38,7 +38,6 @@ pub(super) enum Piece {
 }
 
 /// A response being produced.
-#[derive(Debug)]
 pub(super) struct Response {
     payload: Vec<u8>,
     framer: Framer,

@@ -36,7 +36,6 @@ struct ColumnShape {
 }
 
 /// The results of the requests of one message.
-#[derive(Debug)]
 pub(super) struct Sink {
     response: Response,
     null_bitmaps: bool,

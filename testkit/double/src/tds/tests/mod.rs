@@ -7,13 +7,13 @@ mod round_trip;
 mod session;
 mod types;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use tiberius::{AuthMethod, Client, EncryptionLevel};
 use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
 
-use super::backend::{Backend, Credentials, Session};
+use super::backend::{Backend, Canceller, Credentials, Session};
 use super::server::{Encryption, Wire};
 use crate::{
     Cancelled, Column, EnvChange, Param, Request, ResultSink, SqlError, SqlType, StatementKind,
@@ -32,6 +32,21 @@ struct Script {
     /// Told when a `wait` batch has begun, and when it was cancelled.
     waiting: tokio::sync::Notify,
     cancelled: tokio::sync::Notify,
+    /// What a `block` batch waits for, and only that.
+    interrupted: Arc<(Mutex<bool>, Condvar)>,
+}
+
+struct Interrupter(Arc<(Mutex<bool>, Condvar)>);
+
+impl Canceller for Interrupter {
+    fn cancel(&self) {
+        *self.0.0.lock().expect("not poisoned") = true;
+        self.0.1.notify_all();
+    }
+
+    fn clear(&self) {
+        *self.0.0.lock().expect("not poisoned") = false;
+    }
 }
 
 struct Scripted(Arc<Script>);
@@ -113,6 +128,14 @@ impl ScriptedSession {
                 self.script.cancelled.notify_one();
                 Err(Cancelled)
             }
+            "block" => {
+                self.script.waiting.notify_one();
+                let (interrupted, told) = &*self.script.interrupted;
+                let interrupted = interrupted.lock().expect("not poisoned");
+                drop(told.wait_while(interrupted, |interrupted| !*interrupted));
+                self.script.cancelled.notify_one();
+                Err(Cancelled)
+            }
             "resets" => {
                 sink.columns(&[column("", SqlType::Int, false)])?;
                 sink.row(&[Value::Int(self.resets)])?;
@@ -169,6 +192,10 @@ impl Session for ScriptedSession {
             }
             Request::Transaction(TransactionRequest::Save(_)) => Ok(()),
         }
+    }
+
+    fn canceller(&self) -> Box<dyn Canceller> {
+        Box::new(Interrupter(Arc::clone(&self.script.interrupted)))
     }
 
     fn reset(&mut self, _keep_transaction: bool) {

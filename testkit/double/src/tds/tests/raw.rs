@@ -119,15 +119,17 @@ async fn an_attention_stops_an_endless_result_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
-async fn a_request_waiting_in_the_engine_hears_the_attention() {
+async fn a_request_that_waits_or_sleeps_in_the_engine_hears_the_attention() {
     let (double, script) = start().await;
     let mut client = RawClient::connect(&double).await;
-    client.send(PacketType::Batch, &batch("wait")).await;
-    script.waiting.notified().await;
-    client.send(PacketType::Attention, &[]).await;
-    assert_eq!(last_done(&client.receive().await), (0x02, 0));
-    assert_eq!(client.receive().await, acknowledgement());
-    script.cancelled.notified().await;
+    for text in ["wait", "block", "wait", "block"] {
+        client.send(PacketType::Batch, &batch(text)).await;
+        script.waiting.notified().await;
+        client.send(PacketType::Attention, &[]).await;
+        assert_eq!(last_done(&client.receive().await), (0x02, 0));
+        assert_eq!(client.receive().await, acknowledgement());
+        script.cancelled.notified().await;
+    }
 }
 
 #[tokio::test]
