@@ -24,6 +24,7 @@ mod write;
 
 use std::sync::Arc;
 
+use lockstep_common::check::CheckResult;
 use lockstep_common::disposition::Disposition;
 use lockstep_common::status::{ApplyStatus, StatusSender, TaskState};
 use lockstep_common::{FailPoints, Failure, Shutdown, config};
@@ -80,4 +81,12 @@ pub async fn run(
 /// `Retry` when the target is away, `Halt` when it refuses.
 pub async fn reset(settings: &ApplySettings) -> Result<Option<String>, Failure> {
     Target::new(&settings.config, &settings.pipeline)?.reset(&settings.pipeline).await
+}
+
+/// Examines every prerequisite of the target and reports all of them; changes nothing.
+pub async fn check(settings: &ApplySettings) -> Vec<CheckResult> {
+    match Target::new(&settings.config, &settings.pipeline) {
+        Ok(target) => target.check(&settings.pipeline).await,
+        Err(failure) => vec![CheckResult::fail("settings", failure.message, failure.remedy)],
+    }
 }

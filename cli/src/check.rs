@@ -1,9 +1,12 @@
 //! `lockstep check`: every prerequisite of source, log and targets, all failures with their fix.
 
+use lockstep_apply::ApplySettings;
+use lockstep_common::Failure;
 use lockstep_common::check::{CheckResult, Verdict};
-use lockstep_common::config::Config;
+use lockstep_common::config::{self, Config};
 use lockstep_common::disposition::exit;
 use lockstep_common::service::Ending;
+use lockstep_log::Stream;
 
 /// Runs all checks and prints one line each.
 ///
@@ -14,9 +17,14 @@ pub(crate) async fn check(config: &Config) -> Result<(), Ending> {
     if let Some(source) = &config.source {
         failed += print("source", lockstep_capture::check(source).await);
     }
-    failed += print("log", lockstep_log::check(&config.log, &config.pipeline.name).await);
+    failed += print("log", check_log(config).await);
     for (name, apply) in &config.apply {
-        let results = lockstep_apply::check(&config.pipeline.name, apply).await;
+        let settings = ApplySettings {
+            name: name.clone(),
+            pipeline: config.pipeline.name.clone(),
+            config: apply.clone(),
+        };
+        let results = lockstep_apply::check(&settings).await;
         failed += print(&format!("apply.{name}"), results);
     }
     if failed == 0 {
@@ -24,6 +32,27 @@ pub(crate) async fn check(config: &Config) -> Result<(), Ending> {
     }
     let message = format!("{failed} check(s) failed; each line above says what to do");
     Err(Ending { code: exit::CHECK, message })
+}
+
+/// Looks at the log without making anything: a log that is not there yet is made by capture.
+async fn check_log(config: &Config) -> Vec<CheckResult> {
+    let name = match &config.log {
+        config::Log::Kafka(kafka) => format!("Kafka at {}", kafka.brokers),
+        config::Log::Embedded(embedded) => format!("embedded log in {}", embedded.path.display()),
+    };
+    let looked = async {
+        let log = lockstep_log::open(&config.log, &config.pipeline.name).await?;
+        let bounds = log.reader(Stream::Transactions).await?.bounds().await?;
+        log.reader(Stream::Schemas).await?;
+        Ok::<_, Failure>(format!("offsets {} to {}", bounds.first, bounds.end))
+    };
+    vec![match looked.await {
+        Ok(found) => CheckResult::pass(name, found),
+        Err(failure) if failure.code == "log.no_stream" => {
+            CheckResult::pass(name, "reachable; capture will make the streams")
+        }
+        Err(failure) => CheckResult::fail(name, failure.message, failure.remedy),
+    }]
 }
 
 /// Prints a part's results and counts its failures.

@@ -7,7 +7,7 @@ use time::{Duration, OffsetDateTime};
 
 /// A value as JSON. What JSON cannot hold exactly (integers beyond 2^53, decimals, bytes, times) is
 /// text; what is not there is an object that says so.
-pub(crate) fn value(value: &Value<'_>) -> serde_json::Value {
+pub(crate) fn to_json(value: &Value<'_>) -> serde_json::Value {
     const EXACT: i64 = 1 << 53;
     match value {
         Value::Null => serde_json::Value::Null,
@@ -27,7 +27,7 @@ pub(crate) fn value(value: &Value<'_>) -> serde_json::Value {
         Value::Timestamp(ticks) => json!(timestamp(*ticks)),
         Value::TimestampTz { ticks, offset } => json!(timestamp_tz(*ticks, *offset)),
         Value::Variant { type_name, value: inner } => {
-            json!({"type": type_name, "value": value(inner)})
+            json!({"type": type_name, "value": to_json(inner)})
         }
         Value::Geometry { wkb, srid } => json!({"wkb": hex(wkb), "srid": srid}),
         Value::Long(long) => {
@@ -151,7 +151,7 @@ pub(crate) fn change(change: &Change<'_>, table: &TableVersion) -> serde_json::V
 }
 
 fn row<'n>(names: impl Iterator<Item = &'n str>, values: &[Value<'_>]) -> serde_json::Value {
-    names.zip(values).map(|(name, v)| (name.to_owned(), value(v))).collect::<Map<_, _>>().into()
+    names.zip(values).map(|(name, v)| (name.to_owned(), to_json(v))).collect::<Map<_, _>>().into()
 }
 
 #[cfg(test)]
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn values_read_as_people_write_them() {
-        let text = |v: Value<'_>| value(&v).to_string();
+        let text = |v: Value<'_>| to_json(&v).to_string();
         assert_eq!(text(Value::Decimal { unscaled: -5, scale: 4 }), "\"-0.0005\"");
         assert_eq!(text(Value::Decimal { unscaled: 12_345, scale: 0 }), "\"12345\"");
         assert_eq!(text(Value::Date(0)), "\"1970-01-01\"");

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use lockstep_apply::ApplySettings;
 use lockstep_capture::CaptureSettings;
-use lockstep_common::config::Config;
+use lockstep_common::config::{self, Config};
 use lockstep_common::http::{self, Endpoints};
 use lockstep_common::service::Ending;
 use lockstep_common::{FailPoints, Failure, Shutdown};
@@ -87,11 +87,7 @@ fn start_applies(
     tasks: &mut FuturesUnordered<Task>,
 ) -> Result<(), Ending> {
     for (name, apply) in &config.apply {
-        let settings = ApplySettings {
-            name: name.clone(),
-            pipeline: config.pipeline.name.clone(),
-            config: apply.clone(),
-        };
+        let settings = apply_settings(config, name, apply);
         let (status, seen) = watch::channel(Default::default());
         if let Some(address) = apply.http {
             serve(address, Endpoints::apply(name, seen), shutdown)?;
@@ -104,6 +100,14 @@ fn start_applies(
         }));
     }
     Ok(())
+}
+
+fn apply_settings(config: &Config, name: &str, apply: &config::Apply) -> ApplySettings {
+    ApplySettings {
+        name: name.to_owned(),
+        pipeline: config.pipeline.name.clone(),
+        config: apply.clone(),
+    }
 }
 
 fn serve(
@@ -126,7 +130,13 @@ async fn reset(config: &Config, names: &[String]) -> Result<(), Ending> {
                 "--reset {name} removes the target's checkpoint; say it twice to mean it"
             )));
         }
-        lockstep_apply::reset(&config.pipeline.name, name, apply).await?;
+        let settings = apply_settings(config, name, apply);
+        let reached = lockstep_apply::reset(&settings).await?;
+        tracing::warn!(
+            apply = name,
+            position = reached.as_deref().unwrap_or("none"),
+            "the target's checkpoint is removed"
+        );
     }
     Ok(())
 }

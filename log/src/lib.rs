@@ -105,7 +105,7 @@ pub struct Tail {
 
 /// The one writer of a pipeline's log.
 #[async_trait]
-pub trait Writer: Send {
+pub trait Writer: Send + Sync {
     /// Adds entries to the open log transaction, atomically with everything appended since the last
     /// commit. May commit by itself between calls at the configured size or age, never inside one
     /// call's entries unless they alone exceed the limits.
@@ -172,7 +172,7 @@ pub enum Seek {
 
 /// A reader of one stream. Sees committed records only.
 #[async_trait]
-pub trait Reader: Send {
+pub trait Reader: Send + Sync {
     /// The next records, or that there are none yet. Cancel-safe: a dropped call loses nothing.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod connect;
 mod encode;
 mod error;
 mod pipe;
+mod prerequisites;
 mod relation;
 mod run;
 mod set_aside;

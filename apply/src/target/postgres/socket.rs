@@ -21,8 +21,8 @@ use super::connect::{Address, Login};
 use super::error::{ServerError, server_failure};
 
 /// A byte stream in both directions.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Duplex for T {}
 
 /// An authenticated connection, ready for queries.
 pub(super) struct Socket {
