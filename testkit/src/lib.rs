@@ -1,6 +1,7 @@
 //! The test bed: a source workload, an oracle that judges the target, the scenario harness and the
 //! demo. No shipped crate depends on it.
 
+pub mod demo;
 pub mod history;
 pub mod oracle;
 pub mod render;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use lockstep_common::Shutdown;
+use tokio::sync::watch;
 
 use crate::history::{History, Lsn, Model, TableState, grouped};
 use crate::oracle::compare::compare;
@@ -68,13 +69,14 @@ pub struct Observer {
     options: ObserverOptions,
     model: Model,
     seen: Observations,
+    shown: watch::Sender<Observations>,
 }
 
 impl Observer {
     /// An observer that has seen nothing yet.
     pub fn new(options: ObserverOptions) -> Self {
         let model = Model::new(Arc::clone(&options.history));
-        Observer { options, model, seen: Observations::default() }
+        Observer { options, model, seen: Observations::default(), shown: watch::Sender::default() }
     }
 
     /// What it has seen so far.
@@ -82,7 +84,12 @@ impl Observer {
         &self.seen
     }
 
-    /// Observes until stopped and returns what it has seen.
+    /// What it has seen, while it runs.
+    pub fn watch(&self) -> watch::Receiver<Observations> {
+        self.shown.subscribe()
+    }
+
+    /// Observes until stopped; returns itself with what it has seen.
     pub async fn run(mut self, stop: Shutdown) -> Self {
         while !stop.is_cancelled() {
             let began = Instant::now();
@@ -91,6 +98,7 @@ impl Observer {
                 tracing::debug!(error = format!("{error:#}"), "no observation");
                 self.seen.unreachable += 1;
             }
+            self.shown.send_replace(self.seen.clone());
             // Half of the time at most, so that observing does not starve what is observed.
             let pause = self.options.pause.max(began.elapsed());
             let _ = tokio::time::timeout(pause, stop.cancelled()).await;

@@ -1,0 +1,50 @@
+//! What the services say at `/status`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use lockstep_common::status::{ApplyStatus, CaptureStatus};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A dead service must not hold up the view.
+const DEADLINE: Duration = Duration::from_millis(500);
+
+/// The newest answers; none from a service that is down.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Statuses {
+    pub(super) capture: Option<CaptureStatus>,
+    pub(super) apply: Option<ApplyStatus>,
+}
+
+impl Statuses {
+    /// Picks capture and the apply called `name` from two answers, which may be one server's.
+    pub(super) fn of(capture: &Result<Value>, apply: &Result<Value>, name: &str) -> Self {
+        let answers = || [capture, apply].into_iter().flatten();
+        Statuses {
+            capture: answers().find_map(|answer| read(answer.get("capture")?)),
+            apply: answers().find_map(|answer| read(answer.get("apply")?.get(name)?)),
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(value: &Value) -> Option<T> {
+    T::deserialize(value).ok()
+}
+
+/// One GET of `/status`.
+pub(super) async fn ask(address: SocketAddr) -> Result<Value> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!("GET /status HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let (_, body) = answer.split_once("\r\n\r\n").context("an answer without a body")?;
+        Ok(serde_json::from_str(body)?)
+    };
+    tokio::time::timeout(DEADLINE, exchange).await.context("no answer in time")?
+}
