@@ -240,9 +240,62 @@ impl Ddl {
     }
 }
 
+/// How the DDL history may be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DdlAccess {
+    /// `cdc.ddl_history` itself: one read for all instances.
+    Table,
+    /// The procedure, once for each instance.
+    #[default]
+    Procedure,
+}
+
+/// Finds out how the DDL history may be read.
+pub async fn ddl_access(lease: &mut Lease) -> DdlAccess {
+    let highest = &Lsn::MAX.as_bytes()[..];
+    match lease.query(statements::DDL_TABLE, &[&highest], "read cdc.ddl_history").await {
+        Ok(_) => DdlAccess::Table,
+        Err(_) => DdlAccess::Procedure,
+    }
+}
+
 /// DDL that the tables of `instances` saw after `after`, in order. (A statement shows once for each
 /// instance of its table; rows of older statements may be shown for a new one.)
 pub async fn ddl(
+    lease: &mut Lease,
+    access: DdlAccess,
+    instances: &[&Instance],
+    after: Lsn,
+) -> Result<Vec<Ddl>, Failure> {
+    let mut found = match access {
+        DdlAccess::Table => ddl_of_table(lease, instances, after).await?,
+        DdlAccess::Procedure => ddl_of_procedure(lease, instances, after).await?,
+    };
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+async fn ddl_of_table(
+    lease: &mut Lease,
+    instances: &[&Instance],
+    after: Lsn,
+) -> Result<Vec<Ddl>, Failure> {
+    let cursor = &after.as_bytes()[..];
+    let results = lease.query(statements::DDL_TABLE, &[&cursor], "read cdc.ddl_history").await?;
+    let mut found = Vec::new();
+    for row in results.iter().flatten() {
+        let fields = Fields::new(row, "cdc.ddl_history");
+        let change_table: i32 = fields.integer("object_id")?;
+        let Some(instance) = instances.iter().find(|i| i.change_table_id == change_table) else {
+            continue;
+        };
+        found.extend(ddl_row(&fields, instance.table.clone(), after)?);
+    }
+    Ok(found)
+}
+
+async fn ddl_of_procedure(
     lease: &mut Lease,
     instances: &[&Instance],
     after: Lsn,
@@ -253,21 +306,19 @@ pub async fn ddl(
         let results = lease.batch(&calls.join("; "), "read the DDL history").await?;
         for row in results.iter().flatten() {
             let fields = Fields::new(row, "sys.sp_cdc_get_ddl_history");
-            let Some(lsn) = fields.lsn("ddl_lsn")?.filter(|lsn| *lsn > after) else { continue };
             let table = TableName {
                 schema: fields.name("source_schema")?,
                 table: fields.name("source_table")?,
             };
-            found.push(Ddl {
-                lsn,
-                table,
-                command: fields.text("ddl_command")?.unwrap_or_default(),
-            });
+            found.extend(ddl_row(&fields, table, after)?);
         }
     }
-    found.sort();
-    found.dedup();
     Ok(found)
+}
+
+fn ddl_row(fields: &Fields<'_>, table: TableName, after: Lsn) -> Result<Option<Ddl>, Failure> {
+    let Some(lsn) = fields.lsn("ddl_lsn")?.filter(|lsn| *lsn > after) else { return Ok(None) };
+    Ok(Some(Ddl { lsn, table, command: fields.text("ddl_command")?.unwrap_or_default() }))
 }
 
 /// Low-water marks of `instances`, in their order; none for NULL and zero.

@@ -247,7 +247,7 @@ fn string(text: String) -> Value<'static> {
 
 /// UTF-16 as text where it is valid, as its bytes where it is not.
 fn utf16(bytes: Vec<u8>) -> Result<Value<'static>, &'static str> {
-    if bytes.len() % 2 != 0 {
+    if !bytes.len().is_multiple_of(2) {
         return Err("UTF-16 with an odd number of bytes");
     }
     let mut text = String::with_capacity(bytes.len() / 2);

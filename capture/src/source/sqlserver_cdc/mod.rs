@@ -43,7 +43,7 @@ use async_trait::async_trait;
 use lockstep_common::{Failure, Position, TableVersion, config};
 use tracing::info;
 
-use self::catalog::Ddl;
+use self::catalog::{Ddl, DdlAccess};
 use self::connection::{Lease, Pool};
 use self::feed::{Feed, Range};
 use self::fields::Fields;
@@ -73,6 +73,7 @@ pub struct SqlServer {
     plan: Option<Plan>,
     /// The first DDL after the cursor that was seen, if any.
     ddl: Option<Ddl>,
+    ddl_access: DdlAccess,
 }
 
 /// What is to be read of the window that was planned last.
@@ -101,6 +102,7 @@ impl SqlServer {
             followed: Vec::new(),
             plan: None,
             ddl: None,
+            ddl_access: DdlAccess::default(),
         })
     }
 
@@ -194,7 +196,7 @@ impl SqlServer {
             followed.check_change_table(now.map_or(&[], Vec::as_slice))?;
         }
         let instances: Vec<_> = read.iter().map(|followed| &followed.instance).collect();
-        let ddl = catalog::ddl(lease, &instances, after).await?;
+        let ddl = catalog::ddl(lease, self.ddl_access, &instances, after).await?;
         match ddl.into_iter().find(|ddl| ddl.lsn <= through) {
             // It was not shown when the window was planned. The next plan will stop before it.
             Some(ddl) => Err(Failure::retry(
@@ -252,6 +254,8 @@ impl Source for SqlServer {
         self.timeline = cursor.position.timeline();
         self.plan = None;
         self.ddl = None;
+        // A refusal spoils the connection, so the question has one of its own.
+        self.ddl_access = catalog::ddl_access(&mut self.pool.get().await?).await;
         let mut lease = self.pool.get().await?;
         self.followed = settle::settle(self, &mut lease, cursor, known).await?;
         lease.keep();
@@ -282,9 +286,9 @@ impl Source for SqlServer {
         if let Some(last) = commits.closed.last() {
             let instances = self.instances();
             changed = catalog::changed(&mut lease, &instances, cursor, last.lsn).await?;
-            let those: Vec<_> = changed.iter().map(|i| instances[*i]).collect();
-            let ddl = catalog::ddl(&mut lease, &those, cursor).await?.into_iter().next();
-            self.ddl = [self.ddl.take(), ddl].into_iter().flatten().min();
+            // Of all instances: a column added to a table without changes would go unnoticed.
+            let ddl = catalog::ddl(&mut lease, self.ddl_access, &instances, cursor).await?;
+            self.ddl = ddl.into_iter().next();
         }
         lease.keep();
         if commits.closed.is_empty() && self.ddl.is_none() {

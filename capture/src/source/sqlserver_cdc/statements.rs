@@ -127,6 +127,11 @@ pub fn ddl_history(instance: &str) -> String {
     format!("EXEC sys.sp_cdc_get_ddl_history @capture_instance = {}", literal(instance))
 }
 
+/// DDL of all instances after an LSN, in one read (`cdc.ddl_history`; needs a grant that capture can
+/// do without). `@P1` the LSN.
+pub const DDL_TABLE: &str = "SELECT h.object_id, h.ddl_lsn, h.ddl_command \
+     FROM cdc.ddl_history AS h WHERE h.ddl_lsn > CONVERT(binary(10), @P1)";
+
 /// State of SQL Server Agent (`sys.dm_server_services`; needs VIEW SERVER STATE).
 pub const AGENT: &str = "SELECT s.status_desc FROM sys.dm_server_services AS s \
      WHERE s.servicename LIKE N'SQL Server Agent (%'";
