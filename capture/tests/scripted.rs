@@ -11,6 +11,9 @@ use lockstep_common::{
     Column, Failure, LogicalType, Position, TICKS_PER_SECOND, TableName, TableVersion, Value,
 };
 
+/// Calls until it strikes, and the failure.
+pub type Fault = (u32, fn() -> Failure);
+
 /// What the source holds and how it behaves; shared by every service that reads it.
 #[derive(Default)]
 pub struct Script {
@@ -19,9 +22,9 @@ pub struct Script {
     /// Places of a window.
     pub window: usize,
     /// Calls of `verify` that fail, counted down; the failure.
-    pub verify: Option<(u32, fn() -> Failure)>,
+    pub verify: Option<Fault>,
     /// Batches of changes after which a read fails, counted down; the failure.
-    pub read: Option<(u32, fn() -> Failure)>,
+    pub read: Option<Fault>,
     /// Connections made.
     pub connects: u32,
 }
@@ -75,7 +78,7 @@ fn head(n: usize, empty: bool) -> Head {
     Head {
         position: position(n),
         // Clocks go back now and then; the log's time must not.
-        time: (n as i64 - i64::from(n % 3 == 0) * 2) * TICKS_PER_SECOND,
+        time: (n as i64 - i64::from(n.is_multiple_of(3)) * 2) * TICKS_PER_SECOND,
         witness: Witness {
             transaction_id: (!empty).then(|| vec![n as u8]),
             source_time: SourceTime { raw: format!("moment {n}"), offset: 60 },
@@ -145,7 +148,7 @@ impl Source for Scripted {
 }
 
 /// Fails at the count's end, once.
-fn countdown(fault: &mut Option<(u32, fn() -> Failure)>) -> Result<(), Failure> {
+fn countdown(fault: &mut Option<Fault>) -> Result<(), Failure> {
     let Some((left, failure)) = fault else { return Ok(()) };
     *left -= 1;
     if *left > 0 {
