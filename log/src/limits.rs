@@ -35,6 +35,10 @@ impl Open {
         self.bytes += bytes;
     }
 
+    pub(crate) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
     /// Whether entries of `more` bytes belong into the next transaction.
     pub(crate) fn is_full_for(&self, more: usize, limits: &Limits) -> bool {
         self.bytes > 0

@@ -8,4 +8,5 @@ mod bed;
 mod broker;
 mod conformance;
 mod embedded;
+mod kafka;
 mod records;

@@ -74,6 +74,8 @@ struct State {
     /// Where each key of the schemas stream stands.
     schemas: HashMap<Bytes, u64>,
     retention_checked: Option<Instant>,
+    /// Append time of the newest record: append times never decrease, whatever the clock does.
+    appended: i64,
 }
 
 impl Store {
@@ -100,10 +102,12 @@ impl Store {
             failed: false,
             schemas: HashMap::new(),
             retention_checked: None,
+            appended: 0,
         };
         let (committed, _) = watch::channel(streams);
         let store = Store { db, retention, state: Mutex::new(state), committed };
         store.index_schemas()?;
+        store.lock().appended = store.newest_append()?;
         Ok(store)
     }
 
@@ -139,7 +143,7 @@ impl Store {
         let mut streams = *self.committed.borrow();
         let mut batch = WriteBatch::default();
         let mut keyed: HashMap<&Bytes, u64> = HashMap::new();
-        let now = now_millis();
+        let now = now_millis().max(state.appended);
         for entry in entries {
             let bounds = streams.slot(entry.stream)?;
             let offset = bounds.end;
@@ -157,6 +161,7 @@ impl Store {
             }
         }
         self.publish(&mut state, streams, batch)?;
+        state.appended = now;
         for (key, offset) in keyed {
             state.schemas.insert(key.clone(), offset);
         }
@@ -273,9 +278,7 @@ impl Store {
         streams: Streams,
         mut batch: WriteBatch,
     ) -> Result<(), Failure> {
-        if state.failed {
-            return Err(unusable("an earlier write failed"));
-        }
+        state.check_usable()?;
         let before = *self.committed.borrow();
         for stream in Streams::all() {
             let bounds = streams.bounds(stream)?;
@@ -291,6 +294,20 @@ impl Store {
         }
         self.committed.send_replace(streams);
         Ok(())
+    }
+
+    fn newest_append(&self) -> Result<i64, Failure> {
+        let mut newest = 0;
+        for stream in Streams::all() {
+            let Bounds { first, end } = self.bounds(stream)?;
+            if first < end
+                && let Some(value) =
+                    self.db.get_pinned(layout::record_key(stream, end - 1)).map_err(failed)?
+            {
+                newest = newest.max(layout::appended(&value)?);
+            }
+        }
+        Ok(newest)
     }
 
     fn index_schemas(&self) -> Result<(), Failure> {
@@ -313,10 +330,15 @@ impl Store {
 
 impl State {
     fn check(&self, generation: u64) -> Result<(), Failure> {
-        if generation == self.generation {
-            return Ok(());
+        if generation != self.generation {
+            let what = "another writer of this embedded log took over";
+            return Err(Failure::fenced("log.fenced", what));
         }
-        Err(Failure::fenced("log.fenced", "another writer of this embedded log took over"))
+        self.check_usable()
+    }
+
+    fn check_usable(&self) -> Result<(), Failure> {
+        if self.failed { Err(unusable("an earlier write failed")) } else { Ok(()) }
     }
 }
 

@@ -18,9 +18,11 @@ use crate::Stream;
 /// How long a call may wait for Kafka before it says `Retry`.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Time after which the broker aborts a transaction that its writer left open: far above both the
-/// age a transaction may reach and [`PATIENCE`].
-const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time after which the broker aborts a transaction that its writer left open. It keeps nobody
+/// waiting (the next writer aborts it at once, and there is nothing else to read), but a live writer
+/// that meets it cannot tell it from being fenced: so it is long, and below the 15 minutes that
+/// brokers allow by default.
+pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Largest record a producer sends and a topic that Lockstep creates takes. Fragments are half a
 /// megabyte; only a single row of many wide columns is more.
@@ -82,7 +84,9 @@ impl Client {
             .map(|(key, value)| (key.to_owned(), config::Secret::new(value)))
             .chain(config.properties.clone())
             .collect();
-        Ok(Client { common, pipeline: pipeline.to_owned() })
+        let client = Client { common, pipeline: pipeline.to_owned() };
+        client.settings(&[]).create_native_config().map_err(misconfigured)?;
+        Ok(client)
     }
 
     /// Topic and partition of a stream.
@@ -153,6 +157,10 @@ impl Client {
         &self,
         own: &[(&str, &str)],
     ) -> Result<T, Failure> {
+        self.settings(own).create_with_context(Context).map_err(misconfigured)
+    }
+
+    fn settings(&self, own: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set_log_level(RDKafkaLogLevel::Info);
         for (key, value) in own {
@@ -161,8 +169,12 @@ impl Client {
         for (key, value) in &self.common {
             config.set(key, value.expose());
         }
-        config.create_with_context(Context).map_err(|error| failure("configuring a client", error))
+        config
     }
+}
+
+fn misconfigured(error: KafkaError) -> Failure {
+    failure("configuring a Kafka client", error)
 }
 
 /// Runs what librdkafka does on the caller's thread off the async ones.

@@ -150,6 +150,13 @@ impl Cursor {
                 Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => {
                     Ok(None)
                 }
+                // The group that librdkafka wants decides nothing here.
+                Some(
+                    Code::GroupAuthorizationFailed
+                    | Code::CoordinatorNotAvailable
+                    | Code::CoordinatorLoadInProgress
+                    | Code::NotCoordinator,
+                ) => Ok(None),
                 Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation) => {
                     self.sent = Sent::Nowhere;
                     Err(missing(self.stream, self.next, self.bounds().await?).with_source(error))

@@ -6,7 +6,15 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 /// The failure of `doing` (in words) something with Kafka.
 pub(super) fn failure(doing: &str, error: KafkaError) -> Failure {
     let failure = match &error {
-        KafkaError::ClientConfig(..) | KafkaError::ClientCreation(_) => Failure::halt(
+        // Its text holds the value, which may be a secret.
+        KafkaError::ClientConfig(_, _, key, _) => {
+            return Failure::halt(
+                "log.kafka_config",
+                format!("{doing} failed: librdkafka has no setting `{key}`, or refuses its value"),
+                "correct [log.properties]",
+            );
+        }
+        KafkaError::ClientCreation(_) => Failure::halt(
             "log.kafka_config",
             format!("{doing} failed"),
             "correct [log] brokers and [log.properties]",

@@ -9,7 +9,7 @@
 //! - Readers read committed records only. They are assigned, never subscribed: no group decides
 //!   where they read. An offset that is gone is an error, never a jump to another one.
 //! - *A writer dies before its commit*: its records stay invisible, and the next writer, or the
-//!   broker after a minute, aborts them. *In the commit*: Kafka has either noted it or not; the next
+//!   broker after ten minutes, aborts them. *In the commit*: Kafka has either noted it or not; the next
 //!   writer waits for that to settle and then finds the tail.
 //! - A Kafka transaction becomes visible in each partition on its own, a moment after the commit
 //!   returned. So what a record refers to is committed in an earlier one ([`Schemas`]), and readers

@@ -7,7 +7,10 @@
 //!
 //! Being fenced must not be mistaken for a lost connection: the caller would open the next writer
 //! and fence the one that rightly took over. So an error that leaves it open is settled by aborting:
-//! Kafka refuses that to a fenced producer.
+//! Kafka refuses that to a fenced producer. The other way about, Kafka says "fenced" as well to a
+//! writer whose transaction it has ended for its age, as after a long suspension of the process; with
+//! a transaction that old, this one says `Retry`. Should another writer have taken over meanwhile,
+//! that one is then fenced: still only one goes on.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +21,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 
-use super::client::{Client, PATIENCE, Producer, blocking};
+use super::client::{Client, PATIENCE, Producer, TRANSACTION_TIMEOUT, blocking};
 use super::failure::{by_code, failure};
 use crate::limits::{Limits, Open, weight};
 use crate::{Entry, Writer};
@@ -88,12 +91,17 @@ impl KafkaWriter {
     /// What an error means, asking Kafka where it leaves open whether this writer is fenced.
     async fn settle(&mut self, doing: &'static str, error: KafkaError) -> Failure {
         let producer = self.producer.clone();
+        let too_old = self.open.is_some_and(|open| open.age() >= TRANSACTION_TIMEOUT);
         let settled = blocking(move || {
             if producer.client().fatal_error().is_none() && needs_abort(&error) {
                 // The outcome shows in `fatal_error`.
                 let _ = producer.abort_transaction(PATIENCE);
             }
             match producer.client().fatal_error() {
+                Some(_) if too_old => Failure::retry(
+                    "log.transaction_timeout",
+                    format!("{doing}: the log transaction was open for too long"),
+                ),
                 Some((Code::InvalidProducerEpoch, _)) => by_code(doing, Code::ProducerFenced),
                 Some((code, _)) => by_code(doing, code).with_source(error),
                 None => failure(doing, error),
@@ -141,18 +149,21 @@ impl Writer for KafkaWriter {
     }
 
     async fn commit(&mut self) -> Result<(), Failure> {
-        if self.open.take().is_none() {
+        if self.open.is_none() {
             return Ok(());
         }
-        self.blocking("committing", |producer| {
+        let committed = self.blocking("committing", |producer| {
             let deadline = Instant::now() + PATIENCE;
             // Not left to the commit: waiting there goes in steps of 100 ms.
             while producer.in_flight_count() > 0 && Instant::now() < deadline {
                 producer.poll(Duration::from_millis(1));
             }
             producer.commit_transaction(deadline.saturating_duration_since(Instant::now()))
-        })
-        .await
+        });
+        committed.await?;
+        // Not before: a writer that failed to commit must not seem to have nothing open.
+        self.open = None;
+        Ok(())
     }
 }
 
