@@ -57,6 +57,9 @@ pub async fn run(options: Options) -> Result<Verdict> {
     let tally = Arc::new(Tally::default());
     servers.describe(&view);
     workload::install(&servers.source, history.tables()).await?;
+    if servers.has_private_source() {
+        workload::hasten_capture(&servers.source).await?;
+    }
 
     let mut services = Services::start(&options, &servers)?;
     services.describe(&view);

@@ -2,6 +2,7 @@
 //! demo. No shipped crate depends on it.
 
 pub mod demo;
+pub mod harness;
 pub mod history;
 pub mod oracle;
 pub mod render;

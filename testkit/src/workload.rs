@@ -77,6 +77,24 @@ pub async fn install(source: &Source, tables: &[Table]) -> Result<()> {
     Ok(())
 }
 
+/// Makes the database's capture job scan without pauses, instead of every five seconds. For
+/// databases of our own: an operator's job is not ours to change.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn hasten_capture(source: &Source) -> Result<()> {
+    let mut db = source.connect().await?;
+    // A changed job takes the change up when it is started next.
+    for call in [
+        "sp_cdc_change_job @job_type = N'capture', @pollinginterval = 0",
+        "sp_cdc_stop_job @job_type = N'capture'",
+        "sp_cdc_start_job @job_type = N'capture'",
+    ] {
+        db.run(&format!("EXEC sys.{call}")).await.with_context(|| call.to_owned())?;
+    }
+    Ok(())
+}
+
 async fn create_database(source: &Source) -> Result<()> {
     let mut master =
         source.with_database("master").connect().await.context("connect to the source server")?;

@@ -46,6 +46,10 @@ impl Servers {
         Ok(Servers { source, target_url, postgres, kafka, double, dir })
     }
 
+    pub(super) fn has_private_source(&self) -> bool {
+        self.double.is_some()
+    }
+
     pub(super) fn describe(&self, view: &View) {
         let whose = |private: bool| if private { "private" } else { "yours" };
         view.event(&format!(

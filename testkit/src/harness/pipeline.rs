@@ -1,0 +1,445 @@
+//! One pipeline under test.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use lockstep_apply::ApplySettings;
+use lockstep_capture::CaptureSettings;
+use lockstep_common::FailPoints;
+use lockstep_common::config::{self, Apply, Capture, EmbeddedLog, Encrypt, KafkaLog, Secret};
+use lockstep_common::status::{ApplyStatus, CaptureStatus};
+use lockstep_log::Log;
+use lockstep_servers::{Double, Kafka, Postgres};
+use tempfile::TempDir;
+
+use super::DEADLINE;
+use super::servers::{self, shared_kafka, shared_postgres, unique};
+use super::service::Service;
+use crate::history::{History, Lsn};
+use crate::oracle::{Observer, ObserverOptions, Target};
+use crate::session::{Session, Tally};
+use crate::shape::Table;
+use crate::source::Source;
+use crate::workload;
+
+/// Name of the apply that a pipeline has from the beginning.
+const APPLY: &str = "target";
+
+/// Which log a pipeline runs over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogKind {
+    /// The embedded log.
+    Embedded,
+    /// Kafka.
+    Kafka,
+}
+
+/// What is special about a pipeline.
+#[derive(Debug)]
+pub struct PipelineBuilder {
+    log: LogKind,
+    tables: Vec<Table>,
+    double: Option<Arc<Double>>,
+    postgres: Option<Arc<Postgres>>,
+    kafka: Option<Arc<Kafka>>,
+    capture: Capture,
+    apply: ApplyChange,
+}
+
+/// Changes an apply's section after the harness has filled in the target.
+type ApplyChange = fn(&mut Apply);
+
+impl PipelineBuilder {
+    /// A source of the test's own.
+    pub fn double(mut self, double: Arc<Double>) -> Self {
+        self.double = Some(double);
+        self
+    }
+
+    /// A PostgreSQL of the test's own.
+    pub fn postgres(mut self, postgres: Arc<Postgres>) -> Self {
+        self.postgres = Some(postgres);
+        self
+    }
+
+    /// A broker of the test's own.
+    pub fn kafka(mut self, kafka: Arc<Kafka>) -> Self {
+        self.kafka = Some(kafka);
+        self
+    }
+
+    /// Settings of capture.
+    pub fn capture(mut self, change: impl FnOnce(&mut Capture)) -> Self {
+        change(&mut self.capture);
+        self
+    }
+
+    /// Settings of every apply.
+    pub fn apply(mut self, change: ApplyChange) -> Self {
+        self.apply = change;
+        self
+    }
+
+    /// Makes the databases and the log; starts no service.
+    ///
+    /// # Errors
+    /// When a server is not there or refuses.
+    pub async fn build(self) -> Result<Pipeline> {
+        let name = unique("t");
+        let history = History::new(self.tables);
+        let source = match &self.double {
+            Some(double) => servers::double_source(double, &name),
+            None => servers::source(&name)?,
+        };
+        workload::install(&source, history.tables()).await?;
+        workload::hasten_capture(&source).await?;
+        let dir = tempfile::Builder::new().prefix("lockstep-test-").tempdir()?;
+        let log_config = match self.log {
+            LogKind::Embedded => {
+                config::Log::Embedded(EmbeddedLog { path: dir.path().join("log"), retention: None })
+            }
+            LogKind::Kafka => {
+                let kafka = self.kafka.map_or_else(shared_kafka, Ok)?;
+                config::Log::Kafka(kafka_log(kafka.address()))
+            }
+        };
+        let mut pipeline = Pipeline {
+            observers: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            apply_change: self.apply,
+            capture_config: self.capture,
+            sessions: 0,
+            tally: Arc::new(Tally::default()),
+            log: None,
+            log_config,
+            history,
+            source,
+            name,
+            dir,
+        };
+        let postgres = self.postgres.map_or_else(shared_postgres, Ok)?;
+        pipeline.add_target(APPLY, postgres)?;
+        Ok(pipeline)
+    }
+}
+
+fn kafka_log(brokers: &str) -> KafkaLog {
+    KafkaLog {
+        brokers: brokers.to_owned(),
+        properties: BTreeMap::new(),
+        replication: 1,
+        retention: None,
+        transaction_bytes: bytesize::ByteSize::mib(8),
+        transaction_time: Duration::from_millis(50),
+    }
+}
+
+/// One pipeline under test. Fields are dropped in order: observers before what they look at, the
+/// directory last.
+pub struct Pipeline {
+    observers: BTreeMap<String, Observer>,
+    targets: BTreeMap<String, TargetDatabase>,
+    apply_change: ApplyChange,
+    capture_config: Capture,
+    sessions: i64,
+    tally: Arc<Tally>,
+    log: Option<Arc<dyn Log>>,
+    log_config: config::Log,
+    history: Arc<History>,
+    source: Source,
+    name: String,
+    dir: TempDir,
+}
+
+#[derive(Debug)]
+struct TargetDatabase {
+    postgres: Arc<Postgres>,
+    database: String,
+}
+
+impl Pipeline {
+    /// A pipeline for `tables` over a log of this kind.
+    pub fn builder(log: LogKind, tables: Vec<Table>) -> PipelineBuilder {
+        PipelineBuilder {
+            log,
+            tables,
+            double: None,
+            postgres: None,
+            kafka: None,
+            capture: Capture {
+                poll_interval: Duration::from_millis(20),
+                start: Some("earliest".to_owned()),
+                ..Capture::default()
+            },
+            apply: |_| {},
+        }
+    }
+
+    /// Its name, which is also the source database's.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The source database.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// What the source has done.
+    pub fn history(&self) -> &Arc<History> {
+        &self.history
+    }
+
+    /// What the sessions have done.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.tally
+    }
+
+    /// The log's configuration.
+    pub fn log_config(&self) -> &config::Log {
+        &self.log_config
+    }
+
+    /// A new session on the source.
+    pub fn session(&mut self) -> Session {
+        let id = self.session_numbers(1);
+        Session::new(id, self.source.clone(), Arc::clone(&self.history), Arc::clone(&self.tally))
+    }
+
+    /// Sets session numbers aside for a [`workload::Run`]; returns the first.
+    pub fn session_numbers(&mut self, count: usize) -> i64 {
+        let first = self.sessions;
+        self.sessions += i64::try_from(count).expect("a handful of sessions");
+        first
+    }
+
+    /// The log, opened at the first call and after [`Pipeline::close_log`].
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub async fn log(&mut self) -> Result<Arc<dyn Log>> {
+        if let Some(log) = &self.log {
+            return Ok(Arc::clone(log));
+        }
+        let log = lockstep_log::open(&self.log_config, &self.name).await?;
+        self.log = Some(Arc::clone(&log));
+        Ok(log)
+    }
+
+    /// Lets go of the log, as a process does that ends. No service may run.
+    pub fn close_log(&mut self) {
+        self.log = None;
+    }
+
+    /// Starts capture.
+    ///
+    /// # Errors
+    /// When the log cannot be opened.
+    pub async fn start_capture(&mut self, fail: FailPoints) -> Result<Service<CaptureStatus>> {
+        let log = self.log().await?;
+        let settings = CaptureSettings {
+            pipeline: self.name.clone(),
+            source: self.source_config(),
+            capture: self.capture_config.clone(),
+        };
+        Ok(Service::start(|status, shutdown| {
+            lockstep_capture::run(settings, log, status, fail, shutdown)
+        }))
+    }
+
+    /// Starts the apply of the first target.
+    ///
+    /// # Errors
+    /// When the log cannot be opened.
+    pub async fn start_apply(&mut self, fail: FailPoints) -> Result<Service<ApplyStatus>> {
+        self.start_apply_to(APPLY, fail).await
+    }
+
+    /// Starts the apply of the target `name`.
+    ///
+    /// # Errors
+    /// When the log cannot be opened or there is no such target.
+    pub async fn start_apply_to(
+        &mut self,
+        name: &str,
+        fail: FailPoints,
+    ) -> Result<Service<ApplyStatus>> {
+        let log = self.log().await?;
+        let settings = ApplySettings {
+            name: name.to_owned(),
+            pipeline: self.name.clone(),
+            config: self.apply_config(name)?,
+        };
+        Ok(Service::start(|status, shutdown| {
+            lockstep_apply::run(settings, log, status, fail, shutdown)
+        }))
+    }
+
+    /// Another empty target database.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn add_target(&mut self, name: &str, postgres: Arc<Postgres>) -> Result<()> {
+        let database = format!("{}_{name}", self.name);
+        postgres.create_database(&database)?;
+        self.targets.insert(name.to_owned(), TargetDatabase { postgres, database });
+        self.observers.insert(name.to_owned(), self.new_observer(name)?);
+        Ok(())
+    }
+
+    /// Forgets what the observer of a target has seen: for tests that take a target back on
+    /// purpose.
+    ///
+    /// # Errors
+    /// When there is no such target.
+    pub fn forget_observations(&mut self, name: &str) -> Result<()> {
+        self.observers.insert(name.to_owned(), self.new_observer(name)?);
+        Ok(())
+    }
+
+    /// The target database, for reading and for meddling.
+    ///
+    /// # Errors
+    /// When there is no such target.
+    pub fn target(&self, name: &str) -> Result<Target> {
+        Target::new(&self.target_url(name)?, &self.name)
+    }
+
+    /// `postgres://…` of a target.
+    ///
+    /// # Errors
+    /// When there is no such target.
+    pub fn target_url(&self, name: &str) -> Result<String> {
+        let target = self.target_database(name)?;
+        Ok(target.postgres.url(&target.database))
+    }
+
+    /// Waits until the source's change tables hold all that was committed; returns its last
+    /// position.
+    ///
+    /// # Errors
+    /// When they do not in time.
+    pub async fn await_captured_by_source(&self) -> Result<Lsn> {
+        let committed = self.tally.committed.load(std::sync::atomic::Ordering::Relaxed);
+        let mut source = self.source.connect().await?;
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let newest = self.history.learn(&mut source).await?;
+            if u64::try_from(self.history.committed())? >= committed {
+                return Ok(newest);
+            }
+            ensure!(Instant::now() < deadline, "the source's capture job is behind: {newest}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until everything committed at the source is in the target of `apply`, then compares
+    /// target, source and history value by value.
+    ///
+    /// # Errors
+    /// When it does not arrive in time, or anything was or is wrong in the target.
+    pub async fn await_arrived(&mut self, apply: &mut Service<ApplyStatus>) -> Result<()> {
+        self.await_arrived_at(APPLY, apply).await
+    }
+
+    /// The same for the target `name`.
+    ///
+    /// # Errors
+    /// As [`Pipeline::await_arrived`].
+    pub async fn await_arrived_at(
+        &mut self,
+        name: &str,
+        apply: &mut Service<ApplyStatus>,
+    ) -> Result<()> {
+        let newest = self.await_captured_by_source().await?;
+        let arrived = |status: &ApplyStatus| status.position.source() >= newest.0.as_slice();
+        apply.until(&format!("the target is at {newest}"), arrived).await?;
+        self.compare(name).await
+    }
+
+    /// Takes one snapshot of the first target and judges it.
+    ///
+    /// # Errors
+    /// When a server is away, or anything was or is wrong in the target.
+    pub async fn observe(&mut self) -> Result<()> {
+        let observer = self.observer(APPLY)?;
+        observer.observe().await?;
+        judge(observer)
+    }
+
+    /// Compares the target `name` with source and history value by value, at rest.
+    ///
+    /// # Errors
+    /// When a server is away, or anything was or is wrong in the target.
+    pub async fn compare(&mut self, name: &str) -> Result<()> {
+        let observer = self.observer(name)?;
+        observer.observe().await?;
+        observer.compare_all().await?;
+        judge(observer)
+    }
+
+    /// The observer of a target, to run beside a workload.
+    ///
+    /// # Errors
+    /// When there is no such target.
+    pub fn new_observer(&self, name: &str) -> Result<Observer> {
+        Ok(Observer::new(ObserverOptions {
+            target: self.target(name)?,
+            source: self.source.clone(),
+            history: Arc::clone(&self.history),
+            conditions: &[],
+            pause: Duration::from_millis(10),
+        }))
+    }
+
+    fn observer(&mut self, name: &str) -> Result<&mut Observer> {
+        self.observers.get_mut(name).with_context(|| format!("there is no target {name}"))
+    }
+
+    fn target_database(&self, name: &str) -> Result<&TargetDatabase> {
+        self.targets.get(name).with_context(|| format!("there is no target {name}"))
+    }
+
+    fn source_config(&self) -> config::Source {
+        config::Source {
+            host: self.source.host.clone(),
+            port: self.source.port,
+            database: self.source.database.clone(),
+            user: self.source.user.clone(),
+            password: Some(Secret::new(self.source.password.clone())),
+            password_file: None,
+            encrypt: Encrypt::Login,
+            trust_server_certificate: true,
+            ca_file: None,
+            tables: Vec::new(),
+        }
+    }
+
+    fn apply_config(&self, name: &str) -> Result<Apply> {
+        let TargetDatabase { postgres, database } = self.target_database(name)?;
+        let section = toml::toml! {
+            host = "127.0.0.1"
+            database = ""
+            user = ""
+            spool = ""
+        };
+        let mut apply: Apply = section.try_into()?;
+        apply.host = postgres.host().to_owned();
+        apply.port = postgres.port();
+        apply.database = database.clone();
+        apply.user = postgres.user().to_owned();
+        apply.password = Some(Secret::new(postgres.password()));
+        apply.spool = self.dir.path().join(format!("spool-{name}"));
+        (self.apply_change)(&mut apply);
+        Ok(apply)
+    }
+}
+
+fn judge(observer: &Observer) -> Result<()> {
+    match observer.observations().findings.first() {
+        None => Ok(()),
+        Some(finding) => bail!("at {}: {}", finding.position, finding.what),
+    }
+}

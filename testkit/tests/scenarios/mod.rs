@@ -1,0 +1,3 @@
+//! The scenarios, each over every log.
+
+mod basics;
