@@ -1,9 +1,10 @@
 //! The Kafka broker of a test run.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -36,11 +37,17 @@ pub fn shared() -> Option<String> {
     if skipped() { None } else { Some(SHARED.address.clone()) }
 }
 
-/// Whether Kafka tests are switched off; says so.
+/// Whether Kafka tests are switched off; if so, counts the test and says so where the test harness
+/// does not swallow it.
 pub fn skipped() -> bool {
+    static SKIPPED: AtomicU32 = AtomicU32::new(0);
     let skipped = std::env::var("LOCKSTEP_TEST_SKIP_KAFKA").is_ok_and(|value| value == "1");
     if skipped {
-        println!("skipped: LOCKSTEP_TEST_SKIP_KAFKA=1");
+        let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or("a test");
+        let line = format!("skipped {test} ({count} so far): LOCKSTEP_TEST_SKIP_KAFKA=1\n");
+        std::io::stderr().write_all(line.as_bytes()).expect("standard error takes a line");
     }
     skipped
 }

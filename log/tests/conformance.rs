@@ -5,6 +5,7 @@ use std::time::Duration;
 use lockstep_common::entry::{KeptPosition, SchemaEntry};
 use lockstep_common::{Column, Disposition, LogicalType, TableId, TableName, TableVersion};
 use lockstep_log::{Batch, Entry, Item, Schemas, Seek, Stream};
+use uuid::Uuid;
 
 use crate::bed::{Bed, drain, halted, read};
 use crate::records::{at, place, places, raw, time};
@@ -36,6 +37,7 @@ conformance!(
     entries_beyond_the_limit_are_committed_between_calls,
     a_large_call_arrives_whole,
     a_new_log_gets_an_identity_once,
+    streams_of_different_logs_halt,
     the_tail_of_progress_only,
     the_tail_of_a_complete_transaction,
     the_tail_of_an_unfinished_transaction,
@@ -164,6 +166,15 @@ async fn a_new_log_gets_an_identity_once(bed: Bed) {
     assert_eq!(bed.all(Stream::Schemas, 1).await.len(), entries, "nothing is written twice");
 }
 
+async fn streams_of_different_logs_halt(bed: Bed) {
+    let (mut writer, _) = bed.scribe(0).await;
+    let other = SchemaEntry::Log { log_id: Uuid::new_v4(), created: 0 };
+    writer.append(vec![schema(&other)]).await.unwrap();
+    writer.commit().await.unwrap();
+    let failure = halted(bed.log.writer().await.map(drop));
+    assert_eq!(failure.code, "log.identity");
+}
+
 async fn the_tail_of_progress_only(bed: Bed) {
     let (mut writer, scribe) = bed.scribe(3).await;
     let progress = scribe.progress(4, 3);
@@ -239,13 +250,7 @@ async fn a_kept_position_outlives_the_transactions(bed: Bed) {
         transaction_id: None,
         source_time: None,
     });
-    let entry = Entry {
-        stream: Stream::Schemas,
-        key: Some(kept.key().into()),
-        headers: None,
-        payload: kept.encode().into(),
-    };
-    writer.append(vec![scribe.transaction(1, 0), entry]).await.unwrap();
+    writer.append(vec![scribe.transaction(1, 0), schema(&kept)]).await.unwrap();
     writer.commit().await.unwrap();
     let end = bed.reader(Stream::Transactions).await.bounds().await.unwrap().end;
     bed.log.trim(Stream::Transactions, end).await.unwrap();
@@ -461,19 +466,21 @@ async fn table_versions_are_found_by_id(bed: Bed) {
         let found = schemas.table(id).await;
         (schemas, found)
     });
-    let entry = SchemaEntry::Table(version.clone());
-    let entry = Entry {
-        stream: Stream::Schemas,
-        key: Some(entry.key().into()),
-        headers: None,
-        payload: entry.encode().into(),
-    };
-    writer.append(vec![entry]).await.unwrap();
+    writer.append(vec![schema(&SchemaEntry::Table(version.clone()))]).await.unwrap();
     writer.commit().await.unwrap();
     let (mut schemas, found) = finding.await.unwrap();
     assert_eq!(*found.unwrap(), version);
     let failure = halted(schemas.table(TableId(17)).await);
     assert!(failure.message.contains(&TableId(17).to_string()), "{failure}");
+}
+
+fn schema(entry: &SchemaEntry) -> Entry {
+    Entry {
+        stream: Stream::Schemas,
+        key: Some(entry.key().into()),
+        headers: None,
+        payload: entry.encode().into(),
+    }
 }
 
 fn table(name: &str) -> TableVersion {

@@ -4,7 +4,7 @@ use lockstep_common::{Disposition, Failure, config};
 use lockstep_log::{Batch, Item, Reader, Stream, open};
 use rdkafka::ClientConfig;
 use rdkafka::Message;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Headers;
@@ -75,6 +75,61 @@ async fn a_compacted_transactions_topic_is_refused() {
     make(brokers(&bed), &format!("{}.transactions", bed.pipeline), 1, &settings).await;
     let failure = halted(bed.log.writer().await.map(drop));
     assert!(failure.message.contains("transactions has cleanup.policy=compact"), "{failure}");
+}
+
+#[tokio::test]
+async fn topics_are_made_as_configured() {
+    let Some(bed) = Bed::kafka().await else { return };
+    let _ = bed.writer().await;
+    let admin = admin(brokers(&bed));
+    for (topic, expected) in [
+        (
+            "transactions",
+            [
+                ("cleanup.policy", "delete"),
+                ("message.timestamp.type", "LogAppendTime"),
+                ("retention.ms", "-1"),
+            ],
+        ),
+        (
+            "schemas",
+            [
+                ("cleanup.policy", "compact"),
+                ("message.timestamp.type", "CreateTime"),
+                ("max.message.bytes", "16777216"),
+            ],
+        ),
+    ] {
+        let name = format!("{}.{topic}", bed.pipeline);
+        let found = admin
+            .describe_configs([&ResourceSpecifier::Topic(&name)], &AdminOptions::new())
+            .await
+            .unwrap();
+        let found = found[0].as_ref().unwrap();
+        for (key, value) in expected {
+            let entry = found.get(key).unwrap();
+            assert_eq!(entry.value.as_deref(), Some(value), "{name} {key}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_schemas_topic_made_anew_shows_in_the_tail() {
+    let Some(bed) = Bed::kafka().await else { return };
+    let (writer, scribe) = bed.scribe(4).await;
+    drop(writer);
+    let topic = format!("{}.schemas", bed.pipeline);
+    let admin = admin(brokers(&bed));
+    admin.delete_topics(&[&topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    let tail = loop {
+        match bed.log.writer().await {
+            Ok((_, tail)) => break tail,
+            // Kafka says for a moment that the topic is there still.
+            Err(failure) => assert!(failure.code.starts_with("log."), "{failure}"),
+        }
+    };
+    assert_eq!((tail.log_id, tail.kept_log_id), (scribe.log_id, None));
+    assert_eq!(tail.position, Some(at(4)));
 }
 
 #[tokio::test]
