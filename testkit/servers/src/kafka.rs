@@ -1,27 +1,24 @@
 //! A Kafka broker: the one that `LOCKSTEP_TEST_KAFKA` names, or a private one of `scripts/kafka`.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use tempfile::TempDir;
+
+use crate::scratch::Scratch;
 
 /// The variable that names an existing broker, `host:port`.
 const VARIABLE: &str = "LOCKSTEP_TEST_KAFKA";
+
+/// The broker's folder inside our directory.
+const BROKER: &str = "broker";
 
 /// A broker; a private one is stopped when dropped.
 #[derive(Debug)]
 pub struct Kafka {
     address: String,
-    private: Option<Private>,
-}
-
-#[derive(Debug)]
-struct Private {
-    /// Ends the broker when its standard input does: when this is dropped, or when this process
-    /// dies without dropping anything.
-    watcher: Child,
-    dir: TempDir,
+    /// Where a private one lives; it is killed before the directory goes.
+    private: Option<Scratch>,
 }
 
 impl Kafka {
@@ -41,18 +38,10 @@ impl Kafka {
     /// # Errors
     /// When it does not start.
     pub fn start_private() -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("lockstep-kafka-").tempdir()?;
-        let watcher = Command::new("sh")
-            .args(["-c", r#"cat >/dev/null; "$0" kill "$1"; rm -rf "$1""#])
-            .arg(script())
-            .arg(broker_dir(dir.path()))
-            .env_remove(VARIABLE)
-            .stdin(Stdio::piped())
-            .spawn()
-            .context("watch over the Kafka broker")?;
-        let private = Private { watcher, dir };
-        let address = run("start", private.dir.path())?;
-        Ok(Kafka { address, private: Some(private) })
+        let kill = format!("env -u {VARIABLE} \"$1\" kill \"$0/{BROKER}\"");
+        let dir = Scratch::with_last_act("lockstep-kafka-", &kill, &[&script()])?;
+        let address = run("start", dir.path())?;
+        Ok(Kafka { address, private: Some(dir) })
     }
 
     /// `host:port`
@@ -85,19 +74,8 @@ impl Kafka {
     }
 
     fn private_dir(&self) -> Result<&Path> {
-        let private = self.private.as_ref();
-        Ok(private
-            .with_context(|| format!("{VARIABLE} names a broker that is not ours"))?
-            .dir
-            .path())
-    }
-}
-
-impl Drop for Private {
-    fn drop(&mut self) {
-        drop(self.watcher.stdin.take());
-        // There is nobody to tell if it failed.
-        let _ = self.watcher.wait();
+        let dir = self.private.as_ref().map(Scratch::path);
+        dir.with_context(|| format!("{VARIABLE} names a broker that is not ours"))
     }
 }
 
@@ -105,7 +83,7 @@ impl Drop for Private {
 fn run(verb: &str, dir: &Path) -> Result<String> {
     let output = Command::new(script())
         .arg(verb)
-        .arg(broker_dir(dir))
+        .arg(dir.join(BROKER))
         .env_remove(VARIABLE)
         .output()
         .context("run scripts/kafka")?;
@@ -117,11 +95,6 @@ fn run(verb: &str, dir: &Path) -> Result<String> {
 
 fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kafka")
-}
-
-/// Inside our temporary directory, so that dropping that takes everything.
-fn broker_dir(dir: &Path) -> PathBuf {
-    dir.join("broker")
 }
 
 #[cfg(test)]

@@ -11,9 +11,11 @@ mod kafka;
 mod port;
 mod postgres;
 mod process;
+mod scratch;
 
 pub use double::{Double, DoubleOptions};
 pub use kafka::Kafka;
 pub use port::free_port;
 pub use postgres::{Postgres, PostgresOptions, Stop};
 pub use process::{Process, Program, beside_current_exe};
+pub use scratch::Scratch;

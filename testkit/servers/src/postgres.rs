@@ -8,14 +8,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Signal, geteuid};
-use tempfile::TempDir;
 
 use crate::child::User;
 use crate::port::free_port;
 use crate::process::{Process, Program};
+use crate::scratch::Scratch;
 
 const SUPERUSER: &str = "postgres";
 const START_WITHIN: Duration = Duration::from_secs(60);
+
+/// When we are killed, the kernel tells the server to quit; its files go after that.
+const AFTER_SHUTDOWN: &str = r#"i=0
+while pid=$(head -n 1 "$0/data/postmaster.pid" 2>/dev/null) && kill -0 "$pid" 2>/dev/null &&
+  [ $i -lt 100 ]; do sleep 0.05; i=$((i+1)); done"#;
 
 /// How to run a cluster.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +53,7 @@ pub struct Postgres {
     bin: PathBuf,
     port: u16,
     password: String,
-    dir: TempDir,
+    dir: Scratch,
 }
 
 impl Postgres {
@@ -59,7 +64,7 @@ impl Postgres {
     pub fn start(options: PostgresOptions) -> Result<Self> {
         let bin = find_binaries()?;
         let user = if geteuid().is_root() { Some(unprivileged_user()?) } else { None };
-        let dir = tempfile::Builder::new().prefix("lockstep-pg-").tempdir()?;
+        let dir = Scratch::with_last_act("lockstep-pg-", AFTER_SHUTDOWN, &[])?;
         if let Some(User { uid, gid }) = user {
             chown(dir.path(), Some(uid), Some(gid))?;
         }

@@ -1,8 +1,7 @@
 //! Source, target and broker: private ones, or those the user names.
 
 use anyhow::{Context, Result};
-use lockstep_servers::{Double, DoubleOptions, Kafka, Postgres, PostgresOptions};
-use tempfile::TempDir;
+use lockstep_servers::{Double, DoubleOptions, Kafka, Postgres, PostgresOptions, Scratch};
 
 use super::options::Options;
 use super::view::View;
@@ -20,12 +19,12 @@ pub(super) struct Servers {
     pub(super) kafka: Option<Kafka>,
     double: Option<Double>,
     /// Data of the servers and of the pipeline.
-    pub(super) dir: TempDir,
+    pub(super) dir: Scratch,
 }
 
 impl Servers {
     pub(super) fn start(options: &Options) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("lockstep-demo-").tempdir()?;
+        let dir = Scratch::new("lockstep-demo-")?;
         let (source, double) = match &options.source_url {
             Some(url) => (Source::parse(url)?, None),
             None => {
@@ -74,7 +73,7 @@ impl Servers {
     }
 }
 
-fn start_double(dir: &TempDir) -> Result<(Source, Double)> {
+fn start_double(dir: &Scratch) -> Result<(Source, Double)> {
     let data = dir.path().join("source");
     std::fs::create_dir(&data)?;
     let double = Double::start(DoubleOptions { data: Some(data), ..DoubleOptions::default() })?;

@@ -11,8 +11,7 @@ use lockstep_common::FailPoints;
 use lockstep_common::config::{self, Apply, Capture, EmbeddedLog, Encrypt, KafkaLog, Secret};
 use lockstep_common::status::{ApplyStatus, CaptureStatus};
 use lockstep_log::Log;
-use lockstep_servers::{Double, Kafka, Postgres};
-use tempfile::TempDir;
+use lockstep_servers::{Double, Kafka, Postgres, Scratch};
 
 use super::DEADLINE;
 use super::servers::{self, shared_kafka, shared_postgres, unique};
@@ -95,7 +94,7 @@ impl PipelineBuilder {
         };
         workload::install(&source, history.tables()).await?;
         workload::hasten_capture(&source).await?;
-        let dir = tempfile::Builder::new().prefix("lockstep-test-").tempdir()?;
+        let dir = Scratch::new("lockstep-test-")?;
         let log_config = match self.log {
             LogKind::Embedded => {
                 config::Log::Embedded(EmbeddedLog { path: dir.path().join("log"), retention: None })
@@ -150,7 +149,7 @@ pub struct Pipeline {
     history: Arc<History>,
     source: Source,
     name: String,
-    dir: TempDir,
+    dir: Scratch,
 }
 
 #[derive(Debug)]

@@ -169,9 +169,10 @@ impl OrderEntry {
         ];
         let set: Vec<String> = columns
             .into_iter()
-            .filter_map(|(name, ty)| {
-                rng.random_ratio(1, 3).then(|| format!("{name} = {}", literal::random(ty, rng)))
-            })
+            .filter(|_| rng.random_ratio(1, 3))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|(name, ty)| format!("{name} = {}", literal::random(ty, rng)))
             .collect();
         let set = if set.is_empty() { "c_notes = NULL".to_owned() } else { set.join(", ") };
         OrderEntryPlan(Kind::ProfileChange { customer: self.customer(home, rng), set })
