@@ -8,7 +8,6 @@
 use std::time::Duration;
 
 use lockstep_common::Failure;
-use tiberius::error::TokenError;
 
 /// What a person should do about a server that cannot be reached.
 const CHECK_ADDRESS: &str = "check source.host, source.port and that the server is running";
@@ -24,7 +23,10 @@ pub const PERMISSION: &str = "source.permission";
 pub fn classify(error: tiberius::error::Error, doing: &str, established: bool) -> Failure {
     use tiberius::error::Error;
     let failure = match &error {
-        Error::Server(token) => return server(token, doing, established),
+        Error::Server(token) => {
+            let message = format!("cannot {doing}: error {}: {}", token.code(), token.message());
+            return server(token.code(), token.class(), message, established);
+        }
         Error::Io { .. } | Error::Routing { .. } => {
             Failure::retry("source.connection", format!("cannot {doing}"))
         }
@@ -60,9 +62,8 @@ pub fn timed_out(address: &str, after: Duration) -> Failure {
     Failure::retry("source.unreachable", message)
 }
 
-fn server(error: &TokenError, doing: &str, established: bool) -> Failure {
-    let message = format!("cannot {doing}: error {}: {}", error.code(), error.message());
-    match error.code() {
+fn server(number: u32, class: u8, message: String, established: bool) -> Failure {
+    match number {
         // Deadlock victim, lock timeout, the log-scan session is taken, sp_repldone failed.
         1205 | 1222 | 22903 | 22831 | 22912 => Failure::retry("source.busy", message),
         // Out of memory, locks, worker threads or time for a grant.
@@ -98,11 +99,48 @@ fn server(error: &TokenError, doing: &str, established: bool) -> Failure {
              `lockstep check` says which",
         ),
         // Severity 20 and above ends the connection; the cause is in the server's log.
-        _ if error.class() >= 20 => Failure::retry("source.connection", message),
+        _ if class >= 20 => Failure::retry("source.connection", message),
         _ => Failure::halt(
             "source.statement",
             message,
             "the server refused a statement it should know: report this with its version",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockstep_common::Disposition::{self, Halt, Retry};
+
+    fn judge(number: u32, class: u8, established: bool) -> (&'static str, Disposition) {
+        let failure = server(number, class, String::new(), established);
+        assert_eq!(failure.disposition == Halt, !failure.remedy.is_empty(), "{number}");
+        (failure.code, failure.disposition)
+    }
+
+    #[test]
+    fn lock_conflicts_and_outages_are_retried() {
+        for number in [1205, 1222, 22903, 22831, 22912] {
+            assert_eq!(judge(number, 16, true), ("source.busy", Retry), "{number}");
+        }
+        assert_eq!(judge(976, 14, true), ("source.unavailable", Retry));
+        assert_eq!(judge(50_001, 20, true), ("source.connection", Retry));
+    }
+
+    #[test]
+    fn what_time_does_not_mend_halts() {
+        for number in [313, 208, 207] {
+            assert_eq!(judge(number, 16, true), (MISSING, Halt), "{number}");
+        }
+        assert_eq!(judge(229, 14, true), (PERMISSION, Halt));
+        assert_eq!(judge(18456, 14, true), ("source.login", Halt));
+        assert_eq!(judge(102, 15, true), ("source.statement", Halt));
+    }
+
+    #[test]
+    fn an_unknown_database_is_a_mistake_at_first_and_an_outage_later() {
+        assert_eq!(judge(4060, 11, false), ("source.database", Halt));
+        assert_eq!(judge(4060, 11, true), ("source.unavailable", Retry));
     }
 }

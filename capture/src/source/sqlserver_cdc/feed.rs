@@ -51,9 +51,20 @@ pub struct Range {
 /// An instance's changes.
 pub enum Feed {
     /// From a task with its own connection.
-    Stream(mpsc::UnboundedReceiver<Result<Parcel, Failure>>),
+    Stream(mpsc::UnboundedReceiver<Message>),
     /// Page by page.
     Pages(Box<Pager>),
+}
+
+/// What a stream's task sends. It says that it is at its end: one that merely stops sending has
+/// died, and what it did not send must not be taken for nothing.
+pub enum Message {
+    /// Some changes.
+    Batch(Parcel),
+    /// There are no more.
+    End,
+    /// It failed.
+    Failed(Failure),
 }
 
 /// A batch and its share of the stream's bytes, given back when the batch is taken out.
@@ -91,8 +102,14 @@ impl Feed {
     pub async fn next(&mut self) -> Result<Option<Vec<Keyed>>, Failure> {
         match self {
             Feed::Stream(receiver) => match receiver.recv().await {
-                Some(parcel) => parcel.map(|parcel| Some(parcel.batch)),
-                None => Ok(None),
+                Some(Message::Batch(parcel)) => Ok(Some(parcel.batch)),
+                Some(Message::End) => Ok(None),
+                Some(Message::Failed(failure)) => Err(failure),
+                None => Err(Failure::halt(
+                    "source.internal",
+                    "a reader of a change table ended without saying so",
+                    "report this with the program's log",
+                )),
             },
             Feed::Pages(pager) => pager.next().await,
         }
@@ -164,7 +181,7 @@ pub fn contradiction(error: Contradiction, doing: &str) -> Failure {
 struct Stream {
     pool: Arc<Pool>,
     reader: RowReader,
-    sender: mpsc::UnboundedSender<Result<Parcel, Failure>>,
+    sender: mpsc::UnboundedSender<Message>,
     budget: Arc<Semaphore>,
 }
 
@@ -177,9 +194,11 @@ impl Stream {
             () = closed.closed() => return,
             result = self.read(range) => result,
         };
-        if let Err(failure) = result {
-            let _ = closed.send(Err(failure));
-        }
+        // A receiver that is gone wants to know nothing.
+        let _ = closed.send(match result {
+            Ok(()) => Message::End,
+            Err(failure) => Message::Failed(failure),
+        });
     }
 
     async fn read(&mut self, range: Range) -> Result<(), Failure> {
@@ -214,7 +233,7 @@ impl Stream {
         let share = Arc::clone(&self.budget).acquire_many_owned(share).await;
         let _share = share.expect("the semaphore is never closed");
         // A receiver that is gone is noticed in `run`.
-        let _ = self.sender.send(Ok(Parcel { batch, _share }));
+        let _ = self.sender.send(Message::Batch(Parcel { batch, _share }));
     }
 }
 
