@@ -155,6 +155,11 @@ impl Database {
         infos
     }
 
+    /// Waiting transactions, each with those it waits for (`sys.dm_os_waiting_tasks`).
+    pub fn blocked(&self) -> Vec<(TxnId, Vec<TxnId>)> {
+        self.lock().locks.waits()
+    }
+
     /// Number of rows and approximate bytes of a table, old versions included
     /// (`sys.dm_db_partition_stats`).
     pub fn table_size(&self, table: ObjectId) -> Option<(u64, u64)> {

@@ -185,6 +185,11 @@ impl LockBook {
         others
     }
 
+    /// All waits.
+    pub(super) fn waits(&self) -> Vec<(TxnId, Vec<TxnId>)> {
+        self.waits.iter().map(|(txn, wait)| (*txn, wait.blockers.clone())).collect()
+    }
+
     /// A wait is over; whether it ended as a deadlock victim.
     pub(super) fn waited(&mut self, txn: TxnId) -> bool {
         self.waits.remove(&txn);

@@ -62,3 +62,6 @@ pub use lsn::{Lsn, LsnAllocator};
 pub use scan::{Direction, KeyRange, RowId, Scan, UpdateScan, View};
 pub use server::{Storage, StorageOptions};
 pub use txn::{ATTENTION, CancelHandle, RowLock, Savepoint, TableLock, Txn, TxnId, TxnInfo};
+
+#[cfg(test)]
+mod tests;

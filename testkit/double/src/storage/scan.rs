@@ -245,14 +245,24 @@ impl UpdateScan {
             });
             return Ok(row.map(|row| (id, row)));
         }
+        if !self.is_current(txn, at) {
+            return Ok(None);
+        }
         let (row, new) = txn.take_row(self.table, id, self.lock)?;
+        // It may have moved while this waited.
         let found = row.filter(|row| {
             let state = txn.database().lock();
-            state.tables.get(&self.table).is_some_and(|table| table.found_at(self.index, at, row))
+            let table = state.tables.get(&self.table);
+            table.is_some_and(|table| table.found_at(self.index, at, row))
         });
         if found.is_none() && new {
             txn.release_row(self.table, id);
         }
         Ok(found.map(|row| (id, row)))
+    }
+
+    fn is_current(&self, txn: &Txn, at: &Position) -> bool {
+        let state = txn.database().lock();
+        state.tables.get(&self.table).is_some_and(|table| table.current_at(self.index, at))
     }
 }

@@ -109,6 +109,16 @@ impl Chain {
         std::iter::once(&self.head).chain(self.older.iter().rev())
     }
 
+    /// What the row may turn out to be: every uncommitted version, and the newest committed one.
+    fn outcomes(&self) -> impl Iterator<Item = &Row> {
+        let mut committed = false;
+        self.versions()
+            .take_while(move |version| {
+                !std::mem::replace(&mut committed, version.txn.committed().is_some())
+            })
+            .filter_map(|version| version.row.as_ref())
+    }
+
     fn has_key(&self, positions: &[usize], row: &Row) -> bool {
         self.versions()
             .filter_map(|version| version.row.as_ref())
@@ -394,19 +404,29 @@ impl Table {
         if let Some(writer) = chain.writer()
             && writer != me
         {
-            // Whether its commit or its rollback frees the key is not known yet. A version that
-            // only old views can see does not count.
-            let holds = |version: Option<&Version>| {
-                version
-                    .and_then(|version| version.row.as_ref())
-                    .is_some_and(|found| same_key(&index.positions, found, row))
-            };
-            return (holds(Some(chain.head())) || holds(chain.committed()))
-                .then_some(KeyConflict::Wait(writer));
+            // Its commit may leave the key free or taken, and so may its rollback, whole or to a
+            // savepoint.
+            let holds = chain.outcomes().any(|found| same_key(&index.positions, found, row));
+            return holds.then_some(KeyConflict::Wait(writer));
         }
         let found = chain.head().row.as_ref()?;
         same_key(&index.positions, found, row)
             .then(|| KeyConflict::Duplicate(self.duplicate_key(index, row)))
+    }
+
+    /// Whether `sight` still sees another row under one of the unique keys of `row`.
+    pub(super) fn key_seen(&self, id: Option<RowId>, row: &Row, sight: &Sight) -> bool {
+        self.indexes.iter().filter(|index| index.unique).any(|index| {
+            let key = index.key(row);
+            let from = Entry { key: key.clone(), row: FIRST };
+            let mut entries =
+                index.entries.range(from..).take_while(|entry| keys_equal(&entry.key, &key));
+            entries.any(|entry| {
+                let seen = self.rows.get(&entry.row).and_then(|chain| chain.seen(sight));
+                Some(entry.row) != id
+                    && seen.is_some_and(|seen| same_key(&index.positions, seen, row))
+            })
+        })
     }
 
     fn duplicate_key(&self, index: &Index, row: &Row) -> SqlError {
@@ -560,7 +580,16 @@ impl Table {
         })
     }
 
-    /// A table of the same rows (all versions) under a new definition.
+    /// Whether a row belongs, or may come to belong, at `at` in this index for anybody who writes
+    /// now. A key that only old views still see does not count.
+    pub(super) fn current_at(&self, index: Option<IndexId>, at: &Position) -> bool {
+        let Some(chain) = self.rows.get(&at.row) else {
+            return false;
+        };
+        chain.outcomes().any(|row| self.found_at(index, at, row))
+    }
+
+    /// A table of the same rows under a new definition.
     ///
     /// # Errors
     /// 1505 where a unique index meets duplicates; what `rewrite` answers.

@@ -81,7 +81,7 @@ impl Txn {
         let (me, now) = (self.id(), self.now());
         let logs = self.logs_everything();
         self.fix_snapshot(&mut self.database.lock())?;
-        self.database.wait_for(&self.waiter, |state| {
+        let outcome = self.database.wait_for(&self.waiter, |state| {
             let found =
                 state.tables.get_mut(&table).ok_or_else(|| invalid_object(&table.to_string()))?;
             match found.conflict(None, &row, me) {
@@ -89,11 +89,22 @@ impl Txn {
                 Some(KeyConflict::Duplicate(error)) => return Err(error),
                 None => {}
             }
+            if let Some(conflict) = key_conflict(state, me, table, None, &row) {
+                state.abort(me, now);
+                return Err(conflict);
+            }
+            let Some(found) = state.tables.get_mut(&table) else {
+                return Err(invalid_object(&table.to_string()));
+            };
             let id = found.take_row_id();
             let change = Change::Insert { row: row.clone() };
             write(state, Writer { txn: me, now, logs }, (table, id), Some(row.clone()), change);
             Ok(Attempt::Done(id))
-        })
+        });
+        if outcome.is_err() {
+            self.database.notify();
+        }
+        outcome
     }
 
     /// The changes of one UPDATE statement: every row it changes with its new content, and the
@@ -201,6 +212,10 @@ impl Txn {
                     Some(KeyConflict::Duplicate(error)) => return Err(error),
                     None => {}
                 }
+                if let Some(conflict) = key_conflict(state, me, table, Some(id), after) {
+                    state.abort(me, now);
+                    return Err(conflict);
+                }
             }
             write(state, Writer { txn: me, now, logs }, (table, id), after, change);
             Ok(Attempt::Done(true))
@@ -278,25 +293,43 @@ fn identity_fits(ty: &SqlType, value: i64) -> bool {
 
 /// Error 3960: under SNAPSHOT the row's newest version is newer than the snapshot.
 fn snapshot_conflict(state: &mut State, me: TxnId, table: ObjectId, id: RowId) -> Option<SqlError> {
-    let txn = state.txn(me)?;
-    if txn.isolation != IsolationLevel::Snapshot {
-        return None;
-    }
-    let seen = txn.snapshot?;
+    let seen = snapshot_of(state, me)?;
     let found = state.tables.get(&table)?;
     let newest = found.chain(id)?.head().txn.committed()?;
-    (newest > seen).then(|| {
-        SqlError::new(
-            3960,
-            16,
-            2,
-            format!(
-                "Snapshot isolation transaction aborted due to update conflict. You cannot use snapshot isolation to access table '{}' directly or indirectly in database '{}' to update, delete, or insert the row that has been modified or deleted by another transaction. Retry the transaction or change the isolation level for the update/delete statement.",
-                found.def.full_name(),
-                state.info.name
-            ),
-        )
-    })
+    (newest > seen).then(|| update_conflict(state, table))
+}
+
+/// Error 3960: under SNAPSHOT the key is free only because another transaction has deleted or
+/// moved the row that this one still sees under it.
+fn key_conflict(
+    state: &mut State,
+    me: TxnId,
+    table: ObjectId,
+    id: Option<RowId>,
+    row: &Row,
+) -> Option<SqlError> {
+    snapshot_of(state, me)?;
+    let sight = state.sight(me);
+    let seen = state.tables.get(&table)?.key_seen(id, row, &sight);
+    seen.then(|| update_conflict(state, table))
+}
+
+fn snapshot_of(state: &mut State, me: TxnId) -> Option<u64> {
+    let txn = state.txn(me)?;
+    txn.snapshot.filter(|_| txn.isolation == IsolationLevel::Snapshot)
+}
+
+fn update_conflict(state: &State, table: ObjectId) -> SqlError {
+    let name = state.tables.get(&table).map_or_else(String::new, |table| table.def.full_name());
+    SqlError::new(
+        3960,
+        16,
+        2,
+        format!(
+            "Snapshot isolation transaction aborted due to update conflict. You cannot use snapshot isolation to access table '{name}' directly or indirectly in database '{}' to update, delete, or insert the row that has been modified or deleted by another transaction. Retry the transaction or change the isolation level for the update/delete statement.",
+            state.info.name
+        ),
+    )
 }
 
 #[derive(Clone, Copy)]
