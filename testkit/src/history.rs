@@ -167,7 +167,8 @@ impl History {
         Ok(self.newest())
     }
 
-    fn commit(&self, lsn: Lsn, tag: Tag) -> Result<()> {
+    /// Moves a recorded transaction into the history.
+    pub(crate) fn commit(&self, lsn: Lsn, tag: Tag) -> Result<()> {
         let mut inner = self.lock();
         // Two observers may learn at once; the second finds its rows known.
         if inner.committed.last().is_some_and(|(newest, ..)| *newest >= lsn) {

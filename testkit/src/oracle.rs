@@ -5,6 +5,8 @@
 mod compare;
 mod observer;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub use compare::{Difference, compare};
 pub use observer::{Finding, Observations, Observer, ObserverOptions};

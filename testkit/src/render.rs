@@ -49,7 +49,7 @@ pub fn source_row(table: &Table, row: &tiberius::Row) -> Result<Row> {
     Ok(Row(cells.into()))
 }
 
-fn source_cell(ty: Type, data: &ColumnData<'_>) -> Result<Option<String>> {
+pub(crate) fn source_cell(ty: Type, data: &ColumnData<'_>) -> Result<Option<String>> {
     Ok(match data {
         ColumnData::Bit(v) => v.map(|v| u8::from(v).to_string()),
         ColumnData::U8(v) => v.map(|v| v.to_string()),
