@@ -1,0 +1,3 @@
+//! The double, from outside.
+
+mod cdc;
