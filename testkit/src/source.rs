@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use futures_util::TryStreamExt;
 use tiberius::{AuthMethod, Client, Config, EncryptionLevel, Row};
 use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
@@ -103,6 +104,11 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// The driver's own client, for reads that must not be collected.
+    pub fn client(&mut self) -> &mut Client<Compat<TcpStream>> {
+        &mut self.client
+    }
+
     /// Runs a batch and returns its result sets.
     ///
     /// # Errors
@@ -125,6 +131,19 @@ impl Connection {
     /// The first error of the batch.
     pub async fn run(&mut self, sql: &str) -> Result<(), SourceError> {
         self.results(sql).await.map(drop)
+    }
+
+    /// Reads a query's rows one by one, looks at none, and returns how many there were.
+    ///
+    /// # Errors
+    /// The query's error.
+    pub async fn drain(&mut self, sql: &str) -> Result<u64, SourceError> {
+        let mut rows = self.client.simple_query(sql).await?.into_row_stream();
+        let mut count = 0;
+        while rows.try_next().await?.is_some() {
+            count += 1;
+        }
+        Ok(count)
     }
 
     /// Runs one statement through `sp_executesql` and returns how many rows it changed.
