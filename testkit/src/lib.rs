@@ -1,6 +1,8 @@
 //! The test bed: a source workload, an oracle that judges the target, the scenario harness and the
 //! demo. No shipped crate depends on it.
 
+pub mod bench;
+pub mod chaos;
 pub mod demo;
 pub mod harness;
 pub mod history;

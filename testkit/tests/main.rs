@@ -26,4 +26,5 @@ macro_rules! over_each_log {
 }
 pub(crate) use over_each_log;
 
+mod chaos;
 mod scenarios;

@@ -315,6 +315,52 @@ impl Pipeline {
         Ok(target.postgres.url(&target.database))
     }
 
+    /// Name of a target's database.
+    ///
+    /// # Errors
+    /// When there is no such target.
+    pub fn target_database_name(&self, name: &str) -> Result<String> {
+        Ok(self.target_database(name)?.database.clone())
+    }
+
+    /// Password of a target's role.
+    ///
+    /// # Errors
+    /// When there is no such target.
+    pub fn target_password(&self, name: &str) -> Result<String> {
+        Ok(self.target_database(name)?.postgres.password().to_owned())
+    }
+
+    /// Which log it runs over.
+    pub fn log_kind(&self) -> LogKind {
+        match &self.log_config {
+            config::Log::Embedded(_) => LogKind::Embedded,
+            config::Log::Kafka(_) => LogKind::Kafka,
+        }
+    }
+
+    /// Writes the whole configuration to a file for the real programs and returns its path. Secrets
+    /// are not in it: they go by variables.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_config(&self) -> Result<std::path::PathBuf> {
+        let mut apply = BTreeMap::new();
+        for name in self.targets.keys() {
+            apply.insert(name.clone(), self.apply_config(name)?);
+        }
+        let config = config::Config {
+            pipeline: config::Pipeline { name: self.name.clone() },
+            source: Some(self.source_config()),
+            log: self.log_config.clone(),
+            capture: self.capture_config.clone(),
+            apply,
+        };
+        let path = self.dir.path().join("lockstep.toml");
+        std::fs::write(&path, toml::to_string(&config)?)?;
+        Ok(path)
+    }
+
     /// Waits until the source's change tables hold all that was committed; returns its last
     /// position.
     ///

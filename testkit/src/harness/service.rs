@@ -36,6 +36,11 @@ impl<S: Clone + Default + std::fmt::Debug + Send + Sync + 'static> Service<S> {
         self.status.borrow().clone()
     }
 
+    /// Its status as it changes.
+    pub fn watch(&self) -> watch::Receiver<S> {
+        self.status.clone()
+    }
+
     /// Waits until its status is as `wanted`.
     ///
     /// # Errors
@@ -77,13 +82,22 @@ impl<S: Clone + Default + std::fmt::Debug + Send + Sync + 'static> Service<S> {
     /// # Errors
     /// When it does not end in time.
     pub async fn ended(&mut self) -> Result<Ended> {
-        let task = self.task.as_mut().context("the service's end was seen already")?;
-        let Ok(joined) = timeout(DEADLINE, task).await else {
-            bail!(
+        match timeout(DEADLINE, self.ended_whenever()).await {
+            Ok(ended) => ended,
+            Err(_) => bail!(
                 "the service did not end within {DEADLINE:?}; its status is {:#?}",
                 self.status()
-            );
-        };
+            ),
+        }
+    }
+
+    /// The same without a deadline, for waiting beside something else. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the end was seen before, or the service panicked.
+    pub async fn ended_whenever(&mut self) -> Result<Ended> {
+        let task = self.task.as_mut().context("the service's end was seen already")?;
+        let joined = task.await;
         self.task = None;
         Ok(Ended(joined.context("the service panicked")?))
     }

@@ -1,0 +1,26 @@
+//! Prints the project's figures, each beside the raw limit measured in the same run.
+
+use clap::Parser;
+use lockstep_testkit::bench::{self, Options};
+
+/// Measures codec, logs, reading, applying and memory.
+#[derive(Debug, Parser)]
+#[command(name = "lockstep-bench", version)]
+struct Arguments {
+    /// How much to measure; 1 is the full size.
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// Only the parts whose name contains this: codec, log, read, apply, soak.
+    #[arg(long)]
+    only: Option<String>,
+    /// A Kafka broker, `host:port`, to append to.
+    #[arg(long, env = "LOCKSTEP_TEST_KAFKA")]
+    kafka: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let options = Options { scale: arguments.scale, only: arguments.only, kafka: arguments.kafka };
+    bench::run(&options).await
+}
