@@ -27,6 +27,22 @@ struct Terminal {
     lines: [ProgressBar; 4],
 }
 
+/// What there is to see at one moment.
+#[derive(Debug)]
+pub(super) struct Scene<'a> {
+    /// What everybody is waiting for.
+    pub(super) phase: &'static str,
+    /// Time since the phase began.
+    pub(super) elapsed: Duration,
+    /// Its length, or how long it may take.
+    pub(super) whole: Duration,
+    pub(super) tally: &'a Tally,
+    pub(super) statuses: &'a Statuses,
+    pub(super) seen: &'a Observations,
+}
+
+/// Time between two looks.
+pub(super) const INTERVAL: Duration = Duration::from_millis(200);
 /// Lines of a log are for reading later: one every so often.
 const PLAIN_EVERY: Duration = Duration::from_secs(2);
 
@@ -34,11 +50,6 @@ impl View {
     pub(super) fn new() -> Self {
         let terminal = std::io::stdout().is_terminal().then(Terminal::new);
         View { terminal, began: Instant::now(), last_line: Mutex::new(None) }
-    }
-
-    /// Time between two calls of [`View::show`].
-    pub(super) fn interval(&self) -> Duration {
-        Duration::from_millis(200)
     }
 
     /// Something happened.
@@ -52,33 +63,18 @@ impl View {
     }
 
     /// The state of things.
-    pub(super) fn show(
-        &self,
-        elapsed: Duration,
-        whole: Duration,
-        tally: &Tally,
-        statuses: &Statuses,
-        seen: &Observations,
-    ) {
+    pub(super) fn show(&self, scene: &Scene<'_>) {
+        let statuses = scene.statuses;
         let lines = [
-            source_line(tally),
+            source_line(scene.tally),
             statuses.capture.as_ref().map_or_else(|| away("capture"), capture_line),
             statuses.apply.as_ref().map_or_else(|| away("apply"), apply_line),
-            observer_line(seen),
+            observer_line(scene.seen),
         ];
         match &self.terminal {
-            Some(terminal) => terminal.show(elapsed, whole, lines),
-            None if self.plain_line_is_due() => {
-                self.event(&lines.join(" | "));
-            }
+            Some(terminal) => terminal.show(scene, lines),
+            None if self.plain_line_is_due() => self.event(&lines.join(" | ")),
             None => {}
-        }
-    }
-
-    /// The workload is over, what counts now is arriving.
-    pub(super) fn begin_draining(&self) {
-        if let Some(terminal) = &self.terminal {
-            terminal.time.set_message("arriving");
         }
     }
 
@@ -104,8 +100,7 @@ impl Terminal {
     fn new() -> Self {
         let bars = MultiProgress::new();
         let time = bars.add(ProgressBar::new(0));
-        time.set_style(style("{msg:<9} {wide_bar:.cyan/blue} {pos:>4}/{len} ds"));
-        time.set_message("workload");
+        time.set_style(style("{msg:<22} {wide_bar:.cyan/blue}"));
         let lines = [(); 4].map(|()| {
             let line = bars.add(ProgressBar::new_spinner());
             line.set_style(style("{wide_msg}"));
@@ -114,10 +109,17 @@ impl Terminal {
         Terminal { bars, time, lines }
     }
 
-    fn show(&self, elapsed: Duration, whole: Duration, lines: [String; 4]) {
-        let tenths = |d: Duration| u64::try_from(d.as_millis() / 100).unwrap_or(u64::MAX);
-        self.time.set_length(tenths(whole));
-        self.time.set_position(tenths(elapsed.min(whole)));
+    fn show(&self, scene: &Scene<'_>, lines: [String; 4]) {
+        let (elapsed, whole) = (scene.elapsed.min(scene.whole), scene.whole);
+        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        self.time.set_length(millis(whole));
+        self.time.set_position(millis(elapsed));
+        self.time.set_message(format!(
+            "{} {}/{} s",
+            scene.phase,
+            elapsed.as_secs(),
+            whole.as_secs()
+        ));
         for (bar, line) in self.lines.iter().zip(lines) {
             bar.set_message(line);
         }
