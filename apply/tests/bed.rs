@@ -1,0 +1,226 @@
+//! A test's log, source, database and apply.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use lockstep_apply::{ApplySettings, run};
+use lockstep_common::config::{self, Durability, NameRule, TargetTls};
+use lockstep_common::status::{ApplyStatus, StatusReceiver};
+use lockstep_common::{Disposition, FailPoints, Failure, Shutdown};
+use lockstep_log::Log;
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+use crate::cluster::{self, Cluster};
+use crate::source::{Source, at};
+
+pub const PIPELINE: &str = "shop";
+/// How long anything may take before a test gives up.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+pub struct Bed {
+    pub log: Arc<dyn Log>,
+    pub source: Source,
+    pub database: Database,
+    directory: TempDir,
+}
+
+/// A database of its own in a cluster.
+pub struct Database {
+    pub port: u16,
+    pub name: String,
+    client: Client,
+}
+
+/// A running apply.
+pub struct Apply {
+    handle: JoinHandle<Result<(), Failure>>,
+    pub status: StatusReceiver<ApplyStatus>,
+    shutdown: Shutdown,
+}
+
+impl Bed {
+    pub async fn new() -> Self {
+        Self::on(cluster::shared()).await
+    }
+
+    pub async fn on(cluster: &Cluster) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let log = open_log(&directory, "log").await;
+        let source = Source::new(&log).await;
+        Bed { log, source, database: Database::new(cluster.port).await, directory }
+    }
+
+    /// Another log in place of the first.
+    pub async fn replace_log(&mut self, name: &str) {
+        self.log = open_log(&self.directory, name).await;
+        self.source = Source::new(&self.log).await;
+    }
+
+    pub fn settings(&self) -> ApplySettings {
+        let config = config::Apply {
+            host: "127.0.0.1".into(),
+            port: self.database.port,
+            database: self.database.name.clone(),
+            user: "postgres".into(),
+            password: None,
+            password_file: None,
+            tls: TargetTls::Prefer,
+            ca_file: None,
+            create_tables: true,
+            schemas: [("dbo".to_owned(), "public".to_owned())].into(),
+            names: NameRule::Keep,
+            start: None,
+            on_conflict: config::ConflictPolicy::Halt,
+            durability: Durability::Group,
+            spool: self.spool("spool"),
+            spool_budget: ByteSize::mib(64),
+            memory: ByteSize::mib(8),
+            http: None,
+        };
+        ApplySettings { name: "main".into(), pipeline: PIPELINE.into(), config }
+    }
+
+    pub fn spool(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn start(&self) -> Apply {
+        self.start_with(self.settings(), FailPoints::default())
+    }
+
+    pub fn start_with(&self, settings: ApplySettings, fail: FailPoints) -> Apply {
+        Apply::start(settings, &self.log, fail)
+    }
+
+    /// Runs an apply until the source's newest position is in the target, then stops it.
+    pub async fn catch_up(&self) -> ApplyStatus {
+        self.catch_up_with(self.settings()).await
+    }
+
+    pub async fn catch_up_with(&self, settings: ApplySettings) -> ApplyStatus {
+        let mut apply = self.start_with(settings, FailPoints::default());
+        apply.reaches(self.source.at).await;
+        apply.stop().await
+    }
+
+    pub async fn query(&self, sql: &str) -> Vec<String> {
+        self.database.query(sql).await
+    }
+}
+
+async fn open_log(directory: &TempDir, name: &str) -> Arc<dyn Log> {
+    let config = config::Log::Embedded(config::EmbeddedLog {
+        path: directory.path().join(name),
+        retention: None,
+    });
+    lockstep_log::open(&config, PIPELINE).await.expect("the log opens")
+}
+
+impl Database {
+    pub async fn new(port: u16) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("d{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let admin = connect(port, "postgres", "postgres").await;
+        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
+        let client = connect(port, &name, "postgres").await;
+        Database { port, name, client }
+    }
+
+    pub async fn reconnect(&mut self) {
+        self.client = connect(self.port, &self.name, "postgres").await;
+    }
+
+    /// Rows as text, columns between bars.
+    pub async fn query(&self, sql: &str) -> Vec<String> {
+        let messages = self.client.simple_query(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+        messages
+            .iter()
+            .filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(
+                    (0..row.len())
+                        .map(|i| row.get(i).unwrap_or("NULL"))
+                        .collect::<Vec<_>>()
+                        .join("|"),
+                ),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Waits until a query gives these rows.
+    pub async fn shows(&self, sql: &str, rows: &[&str]) {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        loop {
+            let found = self.query(sql).await;
+            if found == rows {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{sql}: {found:?}, not {rows:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+pub async fn connect(port: u16, database: &str, user: &str) -> Client {
+    let config = format!("host=127.0.0.1 port={port} user={user} dbname={database}");
+    let (client, connection) = tokio_postgres::connect(&config, NoTls).await.expect("connected");
+    tokio::spawn(connection);
+    client
+}
+
+impl Apply {
+    pub fn start(settings: ApplySettings, log: &Arc<dyn Log>, fail: FailPoints) -> Self {
+        let (sender, status) = tokio::sync::watch::channel(ApplyStatus::default());
+        let shutdown = Shutdown::new();
+        let handle = tokio::spawn(run(settings, Arc::clone(log), sender, fail, shutdown.clone()));
+        Apply { handle, status, shutdown }
+    }
+
+    /// Waits until the status is as wanted.
+    pub async fn until(&mut self, what: &str, wanted: impl Fn(&ApplyStatus) -> bool) -> ApplyStatus {
+        let waiting = async { self.status.wait_for(|s| wanted(s)).await.ok().map(|s| s.clone()) };
+        match tokio::time::timeout(DEADLINE, waiting).await {
+            Ok(Some(status)) => return status,
+            Ok(None) => {}
+            Err(_) => panic!("{what} does not come: {:#?}", *self.status.borrow()),
+        }
+        let ended = (&mut self.handle).await.expect("apply does not panic");
+        panic!("apply ended before {what}: {ended:?}");
+    }
+
+    /// Waits until the checkpoint is at position `n`.
+    pub async fn reaches(&mut self, n: u64) -> ApplyStatus {
+        self.until(&format!("position {n}"), |status| status.position >= at(n)).await
+    }
+
+    pub async fn stop(self) -> ApplyStatus {
+        self.shutdown.cancel();
+        let ended = tokio::time::timeout(DEADLINE, self.handle).await.expect("apply ends");
+        ended.expect("apply does not panic").expect("apply stops as asked");
+        self.status.borrow().clone()
+    }
+
+    /// Waits for its failure.
+    pub async fn fails(self) -> Failure {
+        let ended = tokio::time::timeout(DEADLINE, self.handle).await;
+        let ended = ended.unwrap_or_else(|_| panic!("no failure: {:#?}", *self.status.borrow()));
+        ended.expect("apply does not panic").expect_err("apply ends with a failure")
+    }
+
+    pub async fn halts(self) -> Failure {
+        let failure = self.fails().await;
+        assert_eq!(failure.disposition, Disposition::Halt, "{failure}");
+        failure
+    }
+
+    /// Ends it where it stands, as dropping a process would.
+    pub async fn kill(self) {
+        self.handle.abort();
+        let _ = self.handle.await;
+    }
+}

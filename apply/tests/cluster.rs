@@ -1,0 +1,174 @@
+//! Private PostgreSQL clusters in temporary directories. They end with the process, however it ends:
+//! a watchdog shell waits for this process's end of a pipe.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+pub struct Cluster {
+    pub port: u16,
+    directory: PathBuf,
+    binaries: PathBuf,
+    watchdog: Child,
+}
+
+/// The cluster that all tests share.
+pub fn shared() -> &'static Cluster {
+    static SHARED: OnceLock<Cluster> = OnceLock::new();
+    SHARED.get_or_init(|| Cluster::new(false))
+}
+
+impl Cluster {
+    /// Starts one; with `fsync` only where a crash of the server is part of the test.
+    pub fn new(fsync: bool) -> Self {
+        let binaries = find_binaries();
+        let directory = tempfile::Builder::new()
+            .prefix("lockstep-pg")
+            .tempdir()
+            .expect("a temporary directory")
+            .keep();
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o700)).unwrap();
+        if is_root() {
+            std::os::unix::fs::chown(&directory, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let data = directory.join("data");
+        let initdb = unprivileged(binaries.join("initdb"))
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N", "-D"])
+            .arg(&data)
+            .stdout(Stdio::null())
+            .status()
+            .expect("initdb runs");
+        assert!(initdb.success());
+        let port = free_port();
+        configure(&data, &directory, port, fsync);
+        let watchdog = start(&binaries, &directory);
+        let cluster = Cluster { port, directory, binaries, watchdog };
+        cluster.await_ready();
+        cluster
+    }
+
+    /// Stops the server as a power cut would, but for what the kernel has.
+    pub fn crash(&mut self) {
+        let status = unprivileged(self.binaries.join("pg_ctl"))
+            .args(["-m", "immediate", "-w", "stop", "-D"])
+            .arg(self.directory.join("data"))
+            .stdout(Stdio::null())
+            .status()
+            .expect("pg_ctl runs");
+        assert!(status.success());
+        self.end_watchdog();
+    }
+
+    pub fn restart(&mut self) {
+        self.watchdog = start(&self.binaries, &self.directory);
+        self.await_ready();
+    }
+
+    fn await_ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        // The eighth line of postmaster.pid is the server's own word for its state.
+        let state = self.directory.join("data/postmaster.pid");
+        let is_ready = || {
+            let lines = std::fs::read_to_string(&state).unwrap_or_default();
+            lines.lines().nth(7).is_some_and(|line| line.trim() == "ready")
+        };
+        while !is_ready() {
+            assert!(Instant::now() < deadline, "PostgreSQL does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn end_watchdog(&mut self) {
+        drop(self.watchdog.stdin.take());
+        let _ = self.watchdog.wait();
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.end_watchdog();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn configure(data: &Path, directory: &Path, port: u16, fsync: bool) {
+    let mut file =
+        std::fs::OpenOptions::new().append(true).open(data.join("postgresql.conf")).unwrap();
+    let fsync = if fsync { "on" } else { "off" };
+    write!(
+        file,
+        "\nlisten_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\n\
+         fsync = {fsync}\nmax_connections = 200\nshared_buffers = '64MB'\nautovacuum = off\n\
+         wal_writer_delay = '10s'\n",
+        directory.display()
+    )
+    .unwrap();
+    let access = "host all guarded 127.0.0.1/32 scram-sha-256\n\
+                  host all hashed 127.0.0.1/32 md5\nhost all all 127.0.0.1/32 trust\n\
+                  local all all trust\n";
+    std::fs::write(data.join("pg_hba.conf"), access).unwrap();
+}
+
+/// The server under a shell that ends it when this process is gone.
+fn start(binaries: &Path, directory: &Path) -> Child {
+    let script = r#"
+        "$1/postgres" -D "$2/data" >> "$2/log" 2>&1 &
+        server=$!
+        cat > /dev/null
+        # A server that has just begun may miss a signal.
+        while kill -INT $server 2> /dev/null; do sleep 0.05; done
+    "#;
+    unprivileged("sh")
+        .args(["-c", script, "sh"])
+        .arg(binaries)
+        .arg(directory)
+        .stdin(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .expect("a shell runs")
+}
+
+const NOBODY: u32 = 65534;
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self")
+        .is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+}
+
+/// A command that root runs as nobody: PostgreSQL refuses root.
+fn unprivileged(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir("/");
+    if is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command
+}
+
+/// The newest PostgreSQL on this machine: in PATH, or where distributions put it.
+fn find_binaries() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = std::env::split_paths(&path).find(|d| d.join("initdb").exists());
+    let mut installed: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let version = entry.file_name().to_str()?.parse().ok()?;
+            Some((version, entry.path().join("bin")))
+        })
+        .collect();
+    installed.sort();
+    in_path
+        .or(installed.pop().map(|(_, path)| path))
+        .expect("PostgreSQL's initdb is on this machine")
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}

@@ -1,0 +1,20 @@
+//! Apply against a real PostgreSQL and the embedded log, fed by synthetic transactions.
+//!
+//! One private cluster serves the whole binary, a database each test; tests that stop their server
+//! have a cluster of their own.
+
+mod bad_input;
+mod bed;
+mod changes;
+mod cluster;
+mod durability;
+mod fencing;
+mod gaps;
+mod policies;
+mod proxy;
+mod recovery;
+mod runs;
+mod source;
+mod spooling;
+mod starts;
+mod values;
