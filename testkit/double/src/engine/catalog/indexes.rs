@@ -1,0 +1,198 @@
+//! Indexes, their columns, and how much is in them.
+
+use super::Table;
+use super::definition::{Columns, Definition, Desc, Name, Text, ViewOf, null, off_null, on_null};
+use super::source::{Catalog, State};
+use crate::SqlError;
+use crate::storage::{ColumnId, IndexDef, IndexId, IndexKind, ObjectId};
+
+pub(super) const VIEWS: &[&dyn Definition] = &[
+    &ViewOf::sys("indexes", index_columns, indexes),
+    &ViewOf::sys("index_columns", index_column_columns, index_column_rows),
+    &ViewOf::sys("partitions", partition_columns, all_partitions),
+    &ViewOf::sys("dm_db_partition_stats", partition_stats_columns, partition_stats),
+];
+
+/// An index; a heap is one without a definition.
+struct Index {
+    table: ObjectId,
+    index: Option<IndexDef>,
+}
+
+impl Index {
+    fn id(&self) -> IndexId {
+        self.index.as_ref().map_or(0, |index| index.id)
+    }
+
+    fn is(&self, kind: IndexKind) -> bool {
+        self.index.as_ref().is_some_and(|index| index.kind == kind)
+    }
+
+    /// `type`: 0 heap, 1 clustered, 2 nonclustered.
+    fn kind(&self) -> (u8, &'static str) {
+        match &self.index {
+            None => (0, "HEAP"),
+            Some(index) if index.clustered => (1, "CLUSTERED"),
+            Some(_) => (2, "NONCLUSTERED"),
+        }
+    }
+}
+
+/// The heap, if the table is one, and the indexes by `index_id`.
+fn of_table(table: &Table) -> Vec<Index> {
+    let heap = table.clustered().is_none().then_some(Index { table: table.id, index: None });
+    let rest =
+        table.indexes.iter().map(|index| Index { table: table.id, index: Some(index.clone()) });
+    let mut indexes: Vec<Index> = heap.into_iter().chain(rest).collect();
+    indexes.sort_by_key(Index::id);
+    indexes
+}
+
+fn indexes(catalog: &Catalog<'_>) -> Result<Vec<Index>, SqlError> {
+    Ok(catalog.of_tables(of_table))
+}
+
+fn index_columns() -> Columns<Index> {
+    Columns::new()
+        .add("object_id", |i: &Index| i.table)
+        .add("name", |i| i.index.as_ref().map(|index| Name(index.name.clone())))
+        .add("index_id", Index::id)
+        .add("type", |i| i.kind().0)
+        .add("type_desc", |i| Some(Desc(i.kind().1)))
+        .add("is_unique", |i| Some(i.index.as_ref().is_some_and(|index| index.unique)))
+        .add("data_space_id", |_| Some(1))
+        .add("ignore_dup_key", off_null)
+        .add("is_primary_key", |i| Some(i.is(IndexKind::PrimaryKey)))
+        .add("is_unique_constraint", |i| Some(i.is(IndexKind::UniqueConstraint)))
+        .add("fill_factor", |_| 0_u8)
+        .add_each(
+            &["is_padded", "is_disabled", "is_hypothetical", "is_ignored_in_optimization"],
+            off_null,
+        )
+        .add_each(&["allow_row_locks", "allow_page_locks"], on_null)
+        .add("has_filter", off_null)
+        .add("filter_definition", null::<_, Text>)
+        .add("compression_delay", null::<_, i32>)
+        .add_each(
+            &["suppress_dup_key_messages", "auto_created", "optimize_for_sequential_key"],
+            off_null,
+        )
+}
+
+/// A column of an index.
+struct IndexColumn {
+    table: ObjectId,
+    index: IndexId,
+    /// From 1, keys before included columns.
+    id: i32,
+    column: ColumnId,
+    /// From 1; 0 for an included column.
+    key_ordinal: u8,
+    descending: bool,
+}
+
+fn columns_of(table: ObjectId, index: &IndexDef) -> Vec<IndexColumn> {
+    let keys = index.keys.iter().map(|key| (key.column, key.descending, true));
+    let included = index.includes.iter().map(|column| (*column, false, false));
+    let numbered = (1..).zip(keys.chain(included)).map(|(id, (column, descending, is_key))| {
+        let key_ordinal = if is_key { u8::try_from(id).unwrap_or(u8::MAX) } else { 0 };
+        IndexColumn { table, index: index.id, id, column, key_ordinal, descending }
+    });
+    numbered.collect()
+}
+
+fn index_column_rows(catalog: &Catalog<'_>) -> Result<Vec<IndexColumn>, SqlError> {
+    Ok(catalog.of_tables(|table| {
+        let mut indexes: Vec<&IndexDef> = table.indexes.iter().collect();
+        indexes.sort_by_key(|index| index.id);
+        indexes.into_iter().flat_map(|index| columns_of(table.id, index)).collect::<Vec<_>>()
+    }))
+}
+
+fn index_column_columns() -> Columns<IndexColumn> {
+    Columns::new()
+        .add("object_id", |c: &IndexColumn| c.table)
+        .add("index_id", |c| c.index)
+        .add("index_column_id", |c| c.id)
+        .add("column_id", |c| c.column)
+        .add("key_ordinal", |c| c.key_ordinal)
+        .add("partition_ordinal", |_| 0_u8)
+        .add("is_descending_key", |c| Some(c.descending))
+        .add("is_included_column", |c| Some(c.key_ordinal == 0))
+        .add("column_store_order_ordinal", |_| 0_u8)
+}
+
+/// The one partition of an index or heap.
+struct Partition {
+    index: Index,
+    rows: i64,
+    pages: i64,
+}
+
+impl Partition {
+    /// `partition_id` and `hobt_id`: above 2^56, as a user database's are.
+    fn id(&self) -> i64 {
+        (1 << 56) + (i64::from(self.index.table) << 16) + i64::from(self.index.id())
+    }
+}
+
+fn partitions_of(catalog: &Catalog<'_>, tables: &[Table]) -> Vec<Partition> {
+    let measured = |table: &Table| {
+        let (rows, bytes) = catalog.database().table_size(table.id).unwrap_or_default();
+        let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        of_table(table).into_iter().map(move |index| Partition {
+            index,
+            rows: count(rows),
+            pages: count(bytes.div_ceil(8192)),
+        })
+    };
+    tables.iter().flat_map(measured).collect()
+}
+
+/// Of every table: `public` sees `sys.partitions`, whoever owns what.
+fn all_partitions(catalog: &Catalog<'_>) -> Result<Vec<Partition>, SqlError> {
+    Ok(partitions_of(catalog, &catalog.txn.tables()))
+}
+
+fn partition_stats(catalog: &Catalog<'_>) -> Result<Vec<Partition>, SqlError> {
+    catalog.need(State::DatabasePerformance)?;
+    Ok(partitions_of(catalog, &catalog.tables()))
+}
+
+fn partition_columns() -> Columns<Partition> {
+    Columns::new()
+        .add("partition_id", Partition::id)
+        .add("object_id", |p| p.index.table)
+        .add("index_id", |p| p.index.id())
+        .add("partition_number", |_| 1)
+        .add("hobt_id", Partition::id)
+        .add("rows", |p| Some(p.rows))
+        .add("filestream_filegroup_id", |_| 0_i16)
+        .add("data_compression", |_| 0_u8)
+        .add("data_compression_desc", |_| Some(Desc("NONE")))
+        .add("xml_compression", |_| Some(false))
+        .add("xml_compression_desc", |_| Some(super::definition::Var::<3>("OFF".to_owned())))
+}
+
+fn partition_stats_columns() -> Columns<Partition> {
+    Columns::new()
+        .add("partition_id", |p: &Partition| Some(p.id()))
+        .add("object_id", |p| p.index.table)
+        .add("index_id", |p| p.index.id())
+        .add("partition_number", |_| 1)
+        .add_each(
+            &["in_row_data_page_count", "in_row_used_page_count", "in_row_reserved_page_count"],
+            |p: &Partition| Some(p.pages),
+        )
+        .add_each(
+            &[
+                "lob_used_page_count",
+                "lob_reserved_page_count",
+                "row_overflow_used_page_count",
+                "row_overflow_reserved_page_count",
+            ],
+            |_| Some(0_i64),
+        )
+        .add_each(&["used_page_count", "reserved_page_count"], |p: &Partition| Some(p.pages))
+        .add("row_count", |p| Some(p.rows))
+}
