@@ -1,6 +1,6 @@
 //! What only the embedded log has: one process, one directory, crashes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -32,12 +32,20 @@ async fn bounds(log: &dyn Log, stream: Stream) -> Bounds {
     log.reader(stream).await.unwrap().bounds().await.unwrap()
 }
 
-/// What a power cut would leave: the files as they are now.
+/// What a power cut would leave: the files as they are at one moment, so again if RocksDB made or
+/// removed one meanwhile.
 fn power_cut(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for file in fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    let list = || -> BTreeSet<_> {
+        fs::read_dir(from).unwrap().map(|file| file.unwrap().file_name()).collect()
+    };
+    loop {
+        fs::create_dir(to).unwrap();
+        let names = list();
+        let copied = names.iter().all(|name| fs::copy(from.join(name), to.join(name)).is_ok());
+        if copied && list() == names {
+            return;
+        }
+        fs::remove_dir_all(to).unwrap();
     }
 }
 

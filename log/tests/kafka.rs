@@ -300,6 +300,8 @@ async fn a_stopped_broker_is_waited_for() {
     let failure = reader.read().await.expect_err("the broker is away");
     assert_eq!(failure.disposition, Disposition::Retry, "{failure}");
     retried(writer.commit().await);
+    // Alive, it would still commit when the broker is back: the outcome is open until the next tail.
+    drop(writer);
     retried(bed.log.writer().await.map(drop));
     broker.start();
     let (mut writer, tail) = next_writer(&bed).await;

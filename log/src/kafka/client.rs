@@ -1,5 +1,6 @@
 //! librdkafka clients and their settings: what Lockstep relies on is set here and cannot be changed.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use lockstep_common::{Failure, config};
@@ -52,9 +53,31 @@ const RESERVED: &[&str] = &[
     "transactional.id",
 ];
 
-pub(super) type Producer = BaseProducer<Context>;
-pub(super) type Consumer = StreamConsumer<Context>;
-pub(super) type Admin = AdminClient<Context>;
+pub(super) type Producer = Held<BaseProducer<Context>>;
+pub(super) type Consumer = Held<StreamConsumer<Context>>;
+pub(super) type Committer = Held<BaseConsumer<Context>>;
+pub(super) type Admin = Held<AdminClient<Context>>;
+
+/// A client of librdkafka. Letting go of one waits for its threads, a tenth of a second at times:
+/// that happens off the async threads.
+pub(super) struct Held<T: Send + 'static>(Option<T>);
+
+impl<T: Send> Deref for Held<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("it is there until dropped")
+    }
+}
+
+impl<T: Send + 'static> Drop for Held<T> {
+    fn drop(&mut self) {
+        let client = self.0.take();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(client));
+        }
+    }
+}
 
 /// Makes the clients of one pipeline's log.
 #[derive(Debug)]
@@ -141,7 +164,7 @@ impl Client {
     }
 
     /// A client that commits the offsets of the reader called `name`, and does nothing else.
-    pub(super) fn committer(&self, name: &str) -> Result<BaseConsumer<Context>, Failure> {
+    pub(super) fn committer(&self, name: &str) -> Result<Committer, Failure> {
         self.create(&[
             ("group.id", &format!("{}.{name}", self.pipeline)),
             ("enable.auto.commit", "false"),
@@ -153,11 +176,12 @@ impl Client {
         self.create(&[])
     }
 
-    fn create<T: FromClientConfigAndContext<Context>>(
+    fn create<T: FromClientConfigAndContext<Context> + Send>(
         &self,
         own: &[(&str, &str)],
-    ) -> Result<T, Failure> {
-        self.settings(own).create_with_context(Context).map_err(misconfigured)
+    ) -> Result<Held<T>, Failure> {
+        let client = self.settings(own).create_with_context(Context).map_err(misconfigured)?;
+        Ok(Held(Some(client)))
     }
 
     fn settings(&self, own: &[(&str, &str)]) -> ClientConfig {

@@ -1,7 +1,7 @@
 //! Reading one partition from an offset on: what readers and searches share.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,6 +18,9 @@ use super::failure::failure;
 use crate::failures::missing;
 use crate::search::Probe;
 use crate::{Bounds, Item, Stream};
+
+/// Between two questions for a partition's leader.
+const LEADER_PAUSE: Duration = Duration::from_millis(50);
 
 /// What comes next in the partition.
 #[derive(Debug)]
@@ -72,16 +75,30 @@ impl Cursor {
 
     /// The offsets the partition holds now; its end is that of the committed records.
     pub(super) async fn bounds(&self) -> Result<Bounds, Failure> {
-        let (consumer, topic, partition) =
-            (self.consumer.clone(), self.topic.clone(), self.partition);
-        let found =
-            blocking(move || consumer.fetch_watermarks(&topic, partition, PATIENCE)).await?;
-        let doing = format!("asking for the bounds of {}", self.stream);
-        let (first, end) = found.map_err(|error| failure(&doing, error))?;
-        Ok(Bounds {
-            first: u64::try_from(first).unwrap_or_default(),
-            end: u64::try_from(end).unwrap_or_default(),
-        })
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let (consumer, topic, partition) =
+                (self.consumer.clone(), self.topic.clone(), self.partition);
+            let found =
+                blocking(move || consumer.fetch_watermarks(&topic, partition, PATIENCE)).await?;
+            match found {
+                Ok((first, end)) => {
+                    return Ok(Bounds {
+                        first: u64::try_from(first).unwrap_or_default(),
+                        end: u64::try_from(end).unwrap_or_default(),
+                    });
+                }
+                Err(error) if between_leaders(&error) && Instant::now() < deadline => {
+                    tokio::time::sleep(LEADER_PAUSE).await;
+                }
+                Err(error) => {
+                    return Err(failure(
+                        &format!("asking for the bounds of {}", self.stream),
+                        error,
+                    ));
+                }
+            }
+        }
     }
 
     /// Waits for the next step. Cancel-safe.
@@ -187,6 +204,15 @@ impl Probe for Cursor {
             )),
         }
     }
+}
+
+/// A partition that has just been made, or whose leader changes, has none for a moment, and nothing
+/// tells when it has.
+fn between_leaders(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::ReplicaNotAvailable)
+    )
 }
 
 /// One partition at one offset.

@@ -3,6 +3,9 @@
 use lockstep_common::Failure;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
+/// Code of the failure for a topic or partition that is not there.
+pub(super) const NO_STREAM: &str = "log.no_stream";
+
 /// The failure of `doing` (in words) something with Kafka.
 pub(super) fn failure(doing: &str, error: KafkaError) -> Failure {
     let failure = match &error {
@@ -56,7 +59,7 @@ pub(super) fn by_code(doing: &str, code: Code) -> Failure {
         | Code::UnknownTopic
         | Code::UnknownPartition
         | Code::UnknownTopicId => Failure::halt(
-            "log.no_stream",
+            NO_STREAM,
             format!("{doing}: the topic or its partition is not there"),
             "capture makes the topics at its first start; if they were deleted, the log is lost: \
              load the targets again",

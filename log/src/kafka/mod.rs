@@ -33,6 +33,7 @@ use lockstep_common::{Failure, config};
 
 use self::client::{Client, PATIENCE};
 use self::cursor::Cursor;
+use self::failure::NO_STREAM;
 use self::reader::{KafkaReader, SEARCH_WAIT};
 use self::writer::KafkaWriter;
 use crate::failures::{outside, untrimmable};
@@ -81,9 +82,15 @@ fn limits(config: &config::KafkaLog) -> Result<Limits, Failure> {
 #[async_trait]
 impl Log for KafkaLog {
     async fn writer(&self) -> Result<(Box<dyn Writer>, Tail), Failure> {
-        topics::ensure(&self.client, &self.config).await?;
+        let created = topics::ensure(&self.client, &self.config).await?;
         let mut writer = KafkaWriter::open(self.client.clone(), self.limits).await?;
-        let mut schemas = KafkaReader::open(self.client.clone(), Stream::Schemas).await?;
+        let schemas = KafkaReader::open(self.client.clone(), Stream::Schemas).await;
+        let mut schemas = schemas.map_err(|failure| match failure.code {
+            NO_STREAM if created => {
+                Failure::retry(NO_STREAM, "the topics are not known everywhere")
+            }
+            _ => failure,
+        })?;
         let mut probe = Cursor::new(&self.client, Stream::Transactions, SEARCH_WAIT)?;
         let bounds = probe.bounds().await?;
         let tail = tail::find(&mut writer, &mut schemas, &mut probe, bounds).await?;
@@ -99,7 +106,7 @@ impl Log for KafkaLog {
         let consumer = Arc::new(self.client.consumer(SEARCH_WAIT)?);
         topics::partitions(&consumer, &topic).await?.ok_or_else(|| {
             Failure::halt(
-                "log.no_stream",
+                NO_STREAM,
                 format!("topic {topic} is not there"),
                 "capture makes the topics at its first start",
             )

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lockstep_common::Failure;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{CommitMode, Consumer as _};
 
-use super::client::{Client, Context};
+use super::client::{Client, Committer};
 use super::cursor::{Cursor, Step, place_at};
-use super::failure::failure;
+use super::failure::{NO_STREAM, failure};
 use super::topics;
 use crate::failures::{outside, unsearchable};
 use crate::search::Search;
@@ -32,7 +32,7 @@ pub(super) struct KafkaReader {
     told: bool,
     /// What came behind the items of the last batch.
     pending: Option<Result<(), Failure>>,
-    committer: Option<(String, BaseConsumer<Context>)>,
+    committer: Option<(String, Committer)>,
 }
 
 impl KafkaReader {
@@ -44,7 +44,7 @@ impl KafkaReader {
         let there = partitions.is_some_and(|count| i64::from(partition) < i64::from(count));
         if !there {
             return Err(Failure::halt(
-                "log.no_stream",
+                NO_STREAM,
                 format!("topic {topic} has no partition {partition}"),
                 "capture makes the topics at its first start; if they were deleted, the log is \
                  lost: load the targets again",

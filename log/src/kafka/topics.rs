@@ -114,8 +114,9 @@ impl Shape {
     }
 }
 
-/// Makes the topics that are absent and checks those that are present.
-pub(super) async fn ensure(client: &Client, config: &config::KafkaLog) -> Result<(), Failure> {
+/// Makes the topics that are absent and checks those that are present. Whether any was absent: not
+/// every broker need know the new ones at once.
+pub(super) async fn ensure(client: &Client, config: &config::KafkaLog) -> Result<bool, Failure> {
     let consumer = Arc::new(client.consumer(PATIENCE)?);
     let admin = client.admin()?;
     let shapes = Shape::all(client, config);
@@ -135,7 +136,8 @@ pub(super) async fn ensure(client: &Client, config: &config::KafkaLog) -> Result
             "correct the topics and start again",
         ));
     }
-    create(&admin, &absent, config.replication).await
+    create(&admin, &absent, config.replication).await?;
+    Ok(!absent.is_empty())
 }
 
 /// How many partitions `topic` has, none when it does not exist. Does not create it.

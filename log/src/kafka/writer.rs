@@ -166,13 +166,3 @@ impl Writer for KafkaWriter {
         Ok(())
     }
 }
-
-impl Drop for KafkaWriter {
-    /// Letting go of a producer waits for its threads: not on an async one.
-    fn drop(&mut self) {
-        let producer = self.producer.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn_blocking(move || drop(producer));
-        }
-    }
-}
