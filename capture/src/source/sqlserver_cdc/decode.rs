@@ -250,6 +250,11 @@ fn utf16(bytes: Vec<u8>) -> Result<Value<'static>, &'static str> {
     if !bytes.len().is_multiple_of(2) {
         return Err("UTF-16 with an odd number of bytes");
     }
+    // Most text is ASCII, and that is found out many characters at a time.
+    if bytes.chunks_exact(2).all(|pair| pair[0] < 0x80 && pair[1] == 0) {
+        let ascii = bytes.iter().step_by(2).copied().collect();
+        return String::from_utf8(ascii).map(string).map_err(|_| "ASCII that is not ASCII");
+    }
     let mut text = String::with_capacity(bytes.len() / 2);
     let units = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
     for unit in char::decode_utf16(units) {
