@@ -7,7 +7,7 @@ use openssl::ssl::SslAcceptor;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::Encryption;
 use super::backend::{Backend, Credentials, Session};
@@ -169,7 +169,9 @@ where
     let (reader, writer) = tokio::io::split(stream);
     let (events, requests) = mpsc::channel(READ_AHEAD);
     let reader = BufReader::with_capacity(READ_BUFFER, reader);
-    let reading = tokio::spawn(read_requests(reader, events, Arc::clone(&interrupt)));
+    let reading = read_requests(reader, events, Arc::clone(&interrupt));
+    // The socket closes when both its halves are gone, whichever way this function ends.
+    let _reading = AbortOnDropHandle::new(tokio::spawn(reading));
     let connection = Connection {
         writer,
         packet_size,
@@ -179,9 +181,7 @@ where
         interrupt,
         shared,
     };
-    let outcome = connection.run(requests).await;
-    reading.abort();
-    outcome
+    connection.run(requests).await
 }
 
 /// Asks the backend, on a thread that may block.

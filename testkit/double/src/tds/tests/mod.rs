@@ -29,7 +29,7 @@ struct Script {
     table: Mutex<(Vec<Column>, Vec<Vec<Value>>)>,
     /// All requests, in order.
     seen: Mutex<Vec<Request>>,
-    /// Told when a `wait` batch has begun, and when it was cancelled.
+    /// Told when a statement or a `wait` batch has begun, and when the latter was cancelled.
     waiting: tokio::sync::Notify,
     cancelled: tokio::sync::Notify,
     /// What a `block` batch waits for, and only that.
@@ -152,6 +152,7 @@ impl ScriptedSession {
     }
 
     fn echo(&self, params: &[Param], sink: &mut dyn ResultSink) -> Result<(), Cancelled> {
+        self.script.waiting.notify_one();
         let columns: Vec<Column> =
             params.iter().map(|param| column(&param.name, param.ty.clone(), true)).collect();
         let row: Vec<Value> = params.iter().map(|param| param.value.clone()).collect();

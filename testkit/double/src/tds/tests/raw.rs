@@ -342,6 +342,14 @@ async fn a_stream_that_makes_no_sense_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn an_idle_connection_closes_when_it_is_dropped() {
+    let (double, _) = start().await;
+    let mut client = RawClient::connect(&double).await;
+    double.faults().drop_connections();
+    assert!(read_message(&mut client.0).await.expect("closed").is_none());
+}
+
+#[tokio::test]
 async fn packets_of_a_response_are_numbered_and_full() {
     let (double, _) = start().await;
     let mut client = RawClient::connect(&double).await;
