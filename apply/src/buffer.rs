@@ -115,8 +115,8 @@ impl Buffer {
         fail: FailPoints,
     ) -> Self {
         let disk = match contents {
-            Some(Contents { base, any: true, bytes, .. }) => {
-                Disk { bytes, next: Some(base.next_offset), ..Disk::default() }
+            Some(Contents { base, units: units @ 1.., bytes, .. }) => {
+                Disk { bytes, units, next: Some(base.next_offset), ..Disk::default() }
             }
             _ => Disk::default(),
         };
@@ -277,9 +277,9 @@ impl Buffer {
                 // Offsets within a unit only have to rise: fragments of one unit are neighbours.
                 records.extend((unit.first_offset..).zip(fragments.iter().cloned()));
             }
-            inner.disk.bytes += unit.bytes;
+            inner.disk.bytes += unit.weight();
             if index < inner.handed {
-                inner.disk.given.push_back((unit.mark.position, unit.bytes));
+                inner.disk.given.push_back((unit.mark.position, unit.weight()));
             } else {
                 inner.disk.units += 1;
             }
@@ -296,7 +296,7 @@ impl Buffer {
         }
         let mut next = first_waiting;
         if let Some(unit) = unit {
-            inner.disk.bytes += unit.bytes;
+            inner.disk.bytes += unit.weight();
             inner.disk.units += 1;
             inner.pending = Pending::default();
             next = next.or(Some(unit.first_offset));
@@ -334,7 +334,7 @@ impl Buffer {
             }
         }
         if let Some(unit) = inner.disk.read.pop_front() {
-            inner.disk.given.push_back((unit.mark.position, unit.bytes));
+            inner.disk.given.push_back((unit.mark.position, unit.weight()));
             inner.disk.units = inner.disk.units.saturating_sub(1);
             let at_end = inner.end.is_some_and(|end| end.position == unit.mark.position);
             inner.disk.next = if at_end { None } else { Some(unit.mark.next_offset) };
@@ -392,7 +392,8 @@ impl Buffer {
         let disk_done = inner.disk.given.is_empty() && inner.disk.next.is_none();
         if inner.disk.flushed_bytes >= TRIM_BYTES || (disk_done && inner.disk.bytes > 0) {
             blocking(|| self.spool.trim(mark))?;
-            inner.disk.bytes -= inner.disk.flushed_bytes;
+            let left = inner.disk.bytes.saturating_sub(inner.disk.flushed_bytes);
+            inner.disk.bytes = if disk_done { 0 } else { left };
             inner.disk.flushed_bytes = 0;
         }
         drop(inner);
@@ -463,7 +464,7 @@ impl Buffer {
             from = last.mark.next_offset;
             for unit in heads {
                 if unit.mark.position <= at {
-                    inner.disk.given.push_back((unit.mark.position, unit.bytes));
+                    inner.disk.given.push_back((unit.mark.position, unit.weight()));
                     continue;
                 }
                 if !reached {

@@ -59,7 +59,7 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let report = Report::new(status);
     report.state(TaskState::Starting);
-    let result = match Pipeline::new(settings, log, report.clone(), fail, shutdown) {
+    let result = match Pipeline::new(settings, log, report.clone(), fail, shutdown).await {
         Ok(pipeline) => pipeline.run().await,
         Err(failure) => Err(failure),
     };

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lockstep_apply::{ApplySettings, run};
+use lockstep_common::http::{self, Endpoints};
 use lockstep_common::service::{self, Ending};
 use lockstep_common::status::ApplyStatus;
+use lockstep_common::telemetry::{self, LogFormat};
 use lockstep_common::{FailPoints, Shutdown, config};
 
 /// Commits a pipeline's source transactions in PostgreSQL, each as one transaction, in order.
@@ -19,10 +21,14 @@ struct Arguments {
     /// Which apply of the file: `[apply.<name>]`.
     #[arg(long)]
     name: String,
+    /// Form of the log lines.
+    #[arg(long, env = "LOCKSTEP_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    telemetry::init("lockstep-apply", arguments.log_format);
     service::run(|shutdown| serve(arguments, shutdown))
 }
 
@@ -38,7 +44,11 @@ async fn serve(arguments: Arguments, shutdown: Shutdown) -> Result<(), Ending> {
     let fail = FailPoints::from_env()
         .map_err(|text| Ending::usage(format!("`{text}` is not a fail point (name:n)")))?;
     let log = lockstep_log::open(&config.log, &config.pipeline.name).await?;
+    let (status, watched) = tokio::sync::watch::channel(ApplyStatus::default());
+    if let Some(address) = apply.http {
+        http::spawn(address, Endpoints::apply(name.clone(), watched), shutdown.clone())
+            .map_err(|error| Ending::usage(format!("apply.{name}.http = {address}: {error}")))?;
+    }
     let settings = ApplySettings { name, pipeline: config.pipeline.name, config: apply };
-    let (status, _) = tokio::sync::watch::channel(ApplyStatus::default());
     Ok(run(settings, log, status, fail, shutdown).await?)
 }

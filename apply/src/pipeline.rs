@@ -4,9 +4,10 @@
 //! against the buffer. When the log ends in a failure for good, what was read before it is still
 //! written.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockstep_common::config::ConflictPolicy;
 use lockstep_common::disposition::Disposition;
@@ -18,10 +19,10 @@ use uuid::Uuid;
 
 use crate::ApplySettings;
 use crate::buffer::{Buffer, Limits};
-use crate::failpoints;
+use crate::failpoints::{self, CRASH};
 use crate::feed::Feed;
 use crate::report::{Progress, Report};
-use crate::spool::Spool;
+use crate::spool::{Contents, Spool, blocking};
 use crate::start::{self, Start};
 use crate::target::postgres::{Attached, Claimant, Refusal, Session, Target};
 use crate::unit::Mark;
@@ -30,8 +31,8 @@ use crate::write::{Care, Context, Ended, Stopped, Writer};
 /// How long a shutdown waits for the transaction in hand; then it is left to be rolled back.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// The code of a crash at a fail point: upon it everything is dropped at once.
-const CRASH: &str = "failpoint";
+/// How long opening the spool is tried.
+const SPOOL_PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) struct Pipeline {
     settings: ApplySettings,
@@ -54,7 +55,7 @@ impl Drop for Feeding {
 }
 
 impl Pipeline {
-    pub(crate) fn new(
+    pub(crate) async fn new(
         settings: ApplySettings,
         log: Arc<dyn Log>,
         report: Report,
@@ -67,7 +68,7 @@ impl Pipeline {
             Some(text) => Some(Start::parse(Some(text))?),
         };
         let target = Target::new(config, &settings.pipeline)?;
-        let (spool, contents) = Spool::open(&config.spool)?;
+        let (spool, contents) = open_spool(&config.spool).await?;
         let limits =
             Limits { memory: config.memory.as_u64(), disk: config.spool_budget.as_u64() };
         let context = Context {
@@ -292,6 +293,18 @@ impl Pipeline {
             care.until = Some(unit.position);
         }
         Ok(())
+    }
+}
+
+/// Opens the spool; a predecessor that is just ending may still hold it for a moment.
+async fn open_spool(path: &Path) -> Result<(Spool, Option<Contents>), Failure> {
+    let deadline = Instant::now() + SPOOL_PATIENCE;
+    loop {
+        match blocking(|| Spool::open(path)) {
+            Err(failure) if Instant::now() >= deadline => return Err(failure),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            opened => return opened,
+        }
     }
 }
 

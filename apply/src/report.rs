@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lockstep_common::record::Operation;
 use lockstep_common::status::{ApplyStatus, Counts, StatusSender, TaskState};
-use lockstep_common::{Failure, TableId};
+use lockstep_common::{Failure, Position, TableId};
 
 use crate::buffer::Levels;
 use crate::target::postgres::{Attached, lag_seconds};
@@ -172,5 +172,7 @@ fn show_levels(status: &mut ApplyStatus, levels: Levels) {
     status.waiting_transactions = levels.units;
     status.memory_bytes = levels.memory_bytes;
     status.spool_bytes = levels.spool_bytes;
-    status.lag_seconds = Some(if levels.units == 0 { 0.0 } else { lag_seconds(status.commit_time) });
+    let unknown = status.position == Position::ORIGIN && levels.units > 0;
+    let lag = if levels.units == 0 { 0.0 } else { lag_seconds(status.commit_time) };
+    status.lag_seconds = (!unknown).then_some(lag);
 }

@@ -51,9 +51,9 @@ pub(crate) struct Contents {
     pub(crate) base: Mark,
     /// The end of its last unit; the base when it has none.
     pub(crate) end: Mark,
-    /// Whether there are units.
-    pub(crate) any: bool,
-    /// Bytes of their records.
+    /// Units behind the base.
+    pub(crate) units: u64,
+    /// What all units there weigh, those the base has passed included.
     pub(crate) bytes: u64,
 }
 
@@ -95,16 +95,19 @@ impl Spool {
                 }
             }
         };
-        let end = last.as_ref().map_or(base, |unit| unit.mark);
+        let end = last.map_or(base, |unit| unit.mark);
+        let end = if end.position > base.position { end } else { base };
         let mut batch = WriteBatch::default();
         batch.delete_range_cf(self.records(), end.next_offset.to_be_bytes(), u64::MAX.to_be_bytes());
         self.write(batch)?;
-        let mut bytes = 0;
+        let (mut units, mut bytes) = (0, 0);
         for entry in self.db.iterator_cf(self.units(), IteratorMode::Start) {
             let (key, value) = self.read(entry)?;
-            bytes += decode_unit(&key, &value, base.log_id).map_or(0, |unit| unit.bytes);
+            let Some(unit) = decode_unit(&key, &value, base.log_id) else { return Ok(None) };
+            units += u64::from(unit.mark.position > base.position);
+            bytes += unit.weight();
         }
-        Ok(Some(Contents { base, end, any: last.is_some(), bytes }))
+        Ok(Some(Contents { base, end, units, bytes }))
     }
 
     /// Adds records, and the index entries of the units that are complete with them.

@@ -19,13 +19,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lockstep_common::codec::{FragmentItem, FragmentReader};
 use lockstep_common::config::Durability;
+use lockstep_common::disposition::Disposition;
 use lockstep_common::status::Counts;
 use lockstep_common::{FailPoints, Failure, Position, Shutdown, TableId};
 use lockstep_log::{Log, Schemas};
 
 use crate::buffer::Buffer;
 use crate::content::{Content, damaged};
-use crate::failpoints;
+use crate::failpoints::{self, CRASH};
 use crate::report::{Progress, count};
 use crate::target::postgres::{Refusal, Session, Trouble};
 use crate::unit::{Body, Mark, Unit};
@@ -283,7 +284,13 @@ impl<'a> Writer<'a> {
     /// A unit could not be written to its end. Nothing of it is committed: its Sync was never sent.
     /// What was sent before it still counts, and an error among that came first.
     async fn abandon(&mut self, trouble: Trouble, unit: &Unit) -> Stopped {
-        if let Trouble::Refused(_) = &trouble {
+        let connection_works = match &trouble {
+            Trouble::Refused(_) => true,
+            Trouble::Failure(failure) => {
+                failure.disposition == Disposition::Halt && failure.code != CRASH
+            }
+        };
+        if connection_works {
             while !self.in_flight.is_empty() {
                 if let Err(stopped) = self.flush().await {
                     return stopped;

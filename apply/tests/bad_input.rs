@@ -1,1 +1,137 @@
+//! Wrong configurations and unfit targets: one clear line each, nothing written.
 
+use lockstep_common::FailPoints;
+use lockstep_common::config::{Secret, TargetTls};
+use lockstep_common::status::TaskState;
+
+use crate::bed::Bed;
+use crate::source::{BIGINT, INT, TEXT, account, accounts, insert, int, table, text};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unfit_table_halts_with_everything_that_is_wrong() {
+    let mut bed = Bed::new().await;
+    bed.query(
+        "CREATE TABLE accounts (id bigint, balance smallint, extra int NOT NULL, \
+         fine int NOT NULL DEFAULT 0)",
+    )
+    .await;
+    let a = bed.source.table(&accounts()).await;
+    bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
+    let failure = bed.start().halts().await;
+    assert_eq!(failure.code, "apply.table");
+    let wrong = [
+        "column \"owner\" is missing",
+        "column \"balance\" has type smallint",
+        "needs integer",
+        "\"extra\" is NOT NULL",
+        "no primary key or unique index on (\"id\")",
+    ];
+    for what in wrong {
+        assert!(failure.message.contains(what), "{what}: {failure}");
+    }
+    assert!(!failure.message.contains("fine"), "{failure}");
+    assert_eq!(bed.query("SELECT count(*) FROM accounts").await, ["0"]);
+    assert_eq!(bed.query("SELECT seq FROM lockstep.checkpoint").await, ["0"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wider_types_and_other_keys_fit() {
+    let mut bed = Bed::new().await;
+    bed.query(
+        "CREATE TABLE accounts (balance numeric(12,2), id bigint NOT NULL, owner varchar); \
+         CREATE UNIQUE INDEX ON accounts (id) INCLUDE (owner)",
+    )
+    .await;
+    let a = bed.source.table(&accounts()).await;
+    bed.source.commit(&[insert(a, account(1, "x", 1)), insert(a, account(2, "y", 2))]).await;
+    bed.catch_up().await;
+    assert_eq!(bed.query("SELECT id, owner, balance FROM accounts WHERE id = 2").await, ["2|y|2.00"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_absent_table_halts_unless_it_may_be_created() {
+    let mut bed = Bed::new().await;
+    let a = bed.source.table(&accounts()).await;
+    bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
+    let mut settings = bed.settings();
+    settings.config.create_tables = false;
+    let failure = bed.start_with(settings, FailPoints::default()).halts().await;
+    assert!(failure.message.contains("does not exist"), "{failure}");
+    assert!(failure.remedy.contains("create_tables"), "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn computed_columns_are_left_out() {
+    let mut bed = Bed::new().await;
+    let mut version = table("lines", 1, &[("id", INT), ("total", BIGINT), ("what", TEXT)]);
+    version.columns[1].computed = true;
+    let t = bed.source.table(&version).await;
+    let row = |id, what: &str| {
+        vec![int(id), lockstep_common::Value::Unavailable, text(what)]
+    };
+    bed.source.commit(&[insert(t, row(1, "a")), insert(t, row(2, "b"))]).await;
+    bed.source.commit(&[crate::source::update(t, row(1, "a"), row(1, "c"))]).await;
+    bed.catch_up().await;
+    assert_eq!(bed.query("SELECT * FROM lines ORDER BY id").await, ["1|c", "2|b"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn passwords_are_checked_by_scram_and_md5() {
+    for (role, method) in [("guarded", "scram-sha-256"), ("hashed", "md5")] {
+        let mut bed = Bed::new().await;
+        bed.query(&format!(
+            "SET password_encryption = '{method}'; \
+             DO $$ BEGIN CREATE ROLE {role} LOGIN SUPERUSER PASSWORD 'sésame'; \
+             EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+        ))
+        .await;
+        let a = bed.source.table(&accounts()).await;
+        bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
+        let mut settings = bed.settings();
+        settings.config.user = role.into();
+        settings.config.password = Some(Secret::new("wrong"));
+        let failure = bed.start_with(settings.clone(), FailPoints::default()).halts().await;
+        assert!(failure.message.contains("28P01"), "{failure}");
+        assert!(failure.message.contains(role), "{failure}");
+        assert!(failure.remedy.contains("password"), "{failure}");
+        assert!(!failure.to_string().contains("wrong"), "{failure}");
+        settings.config.password = Some(Secret::new("sésame"));
+        bed.catch_up_with(settings).await;
+        assert_eq!(bed.query("SELECT id FROM accounts").await, ["1"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_database_halts_and_tls_that_is_not_there_too() {
+    let bed = Bed::new().await;
+    let mut settings = bed.settings();
+    settings.config.database = "nowhere".into();
+    let failure = bed.start_with(settings, FailPoints::default()).halts().await;
+    assert!(failure.message.contains("3D000") && failure.message.contains("nowhere"), "{failure}");
+    let mut settings = bed.settings();
+    settings.config.tls = TargetTls::Require;
+    let failure = bed.start_with(settings, FailPoints::default()).halts().await;
+    assert!(failure.message.contains("TLS"), "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unreachable_server_is_named_and_tried_again() {
+    let bed = Bed::new().await;
+    let mut settings = bed.settings();
+    settings.config.port = 1;
+    let mut apply = bed.start_with(settings, FailPoints::default());
+    let status = apply.until("an error", |status| status.last_error.is_some()).await;
+    assert_eq!(status.state, TaskState::Retrying);
+    let error = status.last_error.unwrap_or_default();
+    assert!(error.contains("cannot reach PostgreSQL at 127.0.0.1:1"), "{error}");
+    apply.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_start_is_named() {
+    let bed = Bed::new().await;
+    let mut settings = bed.settings();
+    settings.config.start = Some("yesterday".into());
+    let failure = bed.start_with(settings, FailPoints::default()).halts().await;
+    assert!(failure.message.contains("yesterday"), "{failure}");
+}

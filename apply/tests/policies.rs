@@ -1,1 +1,190 @@
+//! Transactions that the target refuses, under each policy; and what follows them on the wire.
 
+use std::borrow::Cow;
+
+use lockstep_common::config::ConflictPolicy;
+use lockstep_common::record::{Before, Operation};
+use lockstep_common::{FailPoints, Value};
+
+use crate::bed::Bed;
+use crate::source::{account, accounts, at, change, delete, insert, int, update};
+
+const ROWS: &str = "SELECT id, owner, balance FROM accounts ORDER BY id";
+
+/// The trap of pipelining: the failed transaction is lost and later ones commit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_in_the_middle_of_the_pipeline_stops_everything_behind_it() {
+    let mut bed = Bed::new().await;
+    let a = bed.source.table(&accounts()).await;
+    bed.source.commit(&[insert(a, account(0, "x", 0))]).await;
+    bed.catch_up().await;
+    let mut transactions: Vec<_> = (1..=300).map(|i| vec![insert(a, account(i, "x", 1))]).collect();
+    transactions[149].push(insert(a, account(0, "twice", 2)));
+    bed.source.commit_all(&transactions).await;
+    let failure = bed.start().halts().await;
+    assert_eq!(failure.code, "apply.conflict");
+    assert!(failure.message.contains(&at(151).to_string()), "{failure}");
+    assert!(failure.message.contains("23505"), "{failure}");
+    assert!(failure.message.contains("insert on dbo.accounts"), "{failure}");
+    assert!(failure.message.contains("accounts_pkey"), "{failure}");
+    assert!(!failure.message.contains("twice"), "{failure}");
+    assert_eq!(bed.query("SELECT count(*), max(id) FROM accounts").await, ["150|149"]);
+    assert_eq!(bed.query("SELECT position FROM lockstep.checkpoint").await, [at(150).to_string()]);
+    // The row out of the way, it goes on where it stood.
+    bed.query("DELETE FROM accounts WHERE id = 0").await;
+    bed.catch_up().await;
+    assert_eq!(bed.query("SELECT count(*), max(id) FROM accounts").await, ["301|300"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_not_there_halt() {
+    for many in [1, 3] {
+        for operation in [Operation::Update, Operation::Delete] {
+            let mut bed = Bed::new().await;
+            let a = bed.source.table(&accounts()).await;
+            let rows: Vec<_> = (0..many).map(|i| insert(a, account(i, "x", 1))).collect();
+            bed.source.commit(&rows).await;
+            bed.catch_up().await;
+            bed.query("DELETE FROM accounts WHERE id = 0").await;
+            let changes: Vec<_> = (0..many)
+                .map(|i| match operation {
+                    Operation::Update => update(a, account(i, "x", 1), account(i, "y", 2)),
+                    _ => delete(a, account(i, "x", 1)),
+                })
+                .collect();
+            bed.source.commit(&changes).await;
+            bed.source.commit(&[insert(a, account(100, "behind", 1))]).await;
+            let failure = bed.start().halts().await;
+            assert_eq!(failure.code, "apply.conflict");
+            assert!(failure.message.contains("LS001"), "{failure}");
+            assert_eq!(bed.query(ROWS).await.len() as i64, many - 1);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exceptions_set_the_whole_transaction_aside_and_go_on() {
+    let mut bed = Bed::new().await;
+    let a = bed.source.table(&accounts()).await;
+    bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
+    let mut transactions: Vec<_> = (2..=60).map(|i| vec![insert(a, account(i, "x", 1))]).collect();
+    // Position 21: its third change is refused; position 41: a value PostgreSQL cannot store.
+    transactions[19] = vec![
+        insert(a, account(201, "gone", 1)),
+        insert(a, account(202, "gone", 1)),
+        insert(a, account(1, "twice", 1)),
+        insert(a, account(203, "gone", 1)),
+    ];
+    transactions[39] = vec![insert(a, account(204, "nul\0", 1))];
+    bed.source.commit_all(&transactions).await;
+    let mut settings = bed.settings();
+    settings.config.on_conflict = ConflictPolicy::Exceptions;
+    let status = bed.catch_up_with(settings.clone()).await;
+    assert_eq!((status.exceptions, status.diverged), (2, true));
+    assert_eq!(bed.query("SELECT count(*), max(id) FROM accounts").await, ["58|60"]);
+    let noted = bed
+        .query(
+            "SELECT kind, position, source_table, operation, change, sqlstate, \
+             next_offset > first_offset FROM lockstep.exceptions ORDER BY id",
+        )
+        .await;
+    assert_eq!(
+        noted,
+        [
+            format!("refused|{}|dbo.accounts|insert|2|23505|t", at(21)),
+            format!("refused|{}|dbo.accounts|insert|0|NULL|t", at(41)),
+        ]
+    );
+    assert_eq!(bed.query("SELECT seq FROM lockstep.checkpoint").await, ["60"]);
+    // Still said after a restart.
+    let mut apply = bed.start_with(settings, FailPoints::default());
+    let status = apply.until("divergence", |status| status.diverged).await;
+    assert_eq!(status.exceptions, 2);
+    apply.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn converge_upserts() {
+    let mut bed = Bed::new().await;
+    let a = bed.source.table(&accounts()).await;
+    bed.query(
+        "CREATE TABLE accounts (id int PRIMARY KEY, owner text, balance int); \
+         INSERT INTO accounts VALUES (1, 'old', 0), (7, 'old', 7)",
+    )
+    .await;
+    bed.source
+        .commit(&[
+            insert(a, account(1, "new", 1)),
+            insert(a, account(2, "new", 2)),
+            insert(a, account(2, "newer", 3)),
+            update(a, account(3, "x", 0), account(3, "absent", 3)),
+            update(a, account(7, "old", 7), account(8, "rekeyed", 8)),
+            update(a, account(10, "x", 0), account(11, "both absent", 11)),
+            delete(a, account(99, "x", 0)),
+            change(
+                a,
+                Operation::Update,
+                Before::Key(vec![int(50)]),
+                vec![int(50), Value::Unavailable, int(1)],
+            ),
+        ])
+        .await;
+    let mut settings = bed.settings();
+    settings.config.on_conflict = ConflictPolicy::Converge;
+    bed.catch_up_with(settings).await;
+    let rows = bed.query(ROWS).await;
+    assert_eq!(rows, ["1|new|1", "2|newer|3", "3|absent|3", "8|rekeyed|8", "11|both absent|11"]);
+    let noted =
+        bed.query("SELECT kind, source_table, change FROM lockstep.exceptions").await;
+    assert_eq!(noted, ["absent|dbo.accounts|7"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_that_postgresql_cannot_store_halt_by_name() {
+    let surrogate = Value::Utf16(Cow::Owned(vec![0x00, 0xd8]));
+    let cases = [(Value::String("a\0b".into()), "U+0000"), (surrogate, "surrogate")];
+    for (value, word) in cases {
+        let mut bed = Bed::new().await;
+        let a = bed.source.table(&accounts()).await;
+        bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
+        bed.source
+            .commit(&[insert(a, account(2, "x", 1)), insert(a, vec![int(3), value, int(1)])])
+            .await;
+        bed.source.commit(&[insert(a, account(4, "x", 1))]).await;
+        let failure = bed.start().halts().await;
+        assert_eq!(failure.code, "apply.conflict");
+        assert!(failure.message.contains(word), "{failure}");
+        assert!(failure.message.contains("\"owner\""), "{failure}");
+        assert_eq!(bed.query("SELECT id FROM accounts").await, ["1"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn triggers_and_foreign_keys_do_not_fire_in_replica_role() {
+    let mut bed = Bed::new().await;
+    bed.query(
+        "CREATE TABLE owners (name text PRIMARY KEY); \
+         CREATE TABLE accounts (id int PRIMARY KEY, owner text REFERENCES owners, balance int)",
+    )
+    .await;
+    let a = bed.source.table(&accounts()).await;
+    bed.source.commit(&[insert(a, account(1, "nobody", 1))]).await;
+    bed.catch_up().await;
+    assert_eq!(bed.query(ROWS).await, ["1|nobody|1"]);
+    // A role without the right says so, and foreign keys hold.
+    let role = format!("plain_{}", bed.database.name);
+    bed.query(&format!(
+        "CREATE ROLE {role} LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public, lockstep TO {role}; \
+         GRANT USAGE ON SCHEMA lockstep TO {role}"
+    ))
+    .await;
+    bed.source.commit(&[insert(a, account(2, "nobody either", 1))]).await;
+    let mut settings = bed.settings();
+    settings.config.user = role;
+    let apply = bed.start_with(settings, FailPoints::default());
+    let status = apply.status.clone();
+    let failure = apply.halts().await;
+    assert!(failure.message.contains("23503"), "{failure}");
+    let notices = status.borrow().notices.join(" ");
+    assert!(notices.contains("session_replication_role"), "{notices}");
+}

@@ -7,17 +7,18 @@
 //! - a run of updates or deletes names no key twice, old or new, so that no change of it depends on
 //!   another; a change that repeats a key ends the run and begins the next;
 //! - an update of a column under another unique constraint is a statement of its own, unless it can
-//!   be done as a replacement: delete all rows of the run, then insert them as they are now. That is
-//!   right for rows of distinct keys whatever the order in which values move between them, which a
-//!   source that checks at the end of its statement allows and PostgreSQL, row by row, refuses. It
-//!   needs whole after images, and foreign keys and triggers out of the way (replica role);
+//!   be done as a replacement: delete all rows of the run, then insert them as they are in the end.
+//!   That is right whatever the order in which values move between the rows, which a source that
+//!   checks at the end of its statement allows and PostgreSQL, row by row, refuses. It needs whole
+//!   after images, and foreign keys and triggers out of the way (replica role);
 //! - runs never change order among themselves.
 //!
 //! Keys are compared by 64-bit hashes of their encoded bytes: a collision ends a run too early,
 //! which is harmless. Rows are encoded as they come, into buffers that are kept.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
@@ -92,6 +93,21 @@ pub(super) struct Runs {
     rows: BytesMut,
     /// Values per field.
     columns: Vec<BytesMut>,
+    replacement: Replacement,
+}
+
+/// The rows of a replacement. Here keys are compared by their bytes: a later update of a row that is
+/// part of it takes the row's place, which a collision must not do to another row.
+#[derive(Default)]
+struct Replacement {
+    /// Keys the rows had in the target.
+    old: HashSet<Vec<u8>>,
+    /// Keys the rows have now, and which row it is.
+    new: HashMap<Vec<u8>, usize>,
+    /// Where each row stands in the row buffer.
+    rows: Vec<Range<usize>>,
+    /// The buffer holds rows that later ones took the place of.
+    stale: bool,
 }
 
 impl Runs {
@@ -106,6 +122,7 @@ impl Runs {
             hasher: RandomState::new(),
             rows: BytesMut::new(),
             columns: Vec::new(),
+            replacement: Replacement::default(),
         }
     }
 
@@ -183,14 +200,70 @@ impl Runs {
                 }
             };
         }
-        let kind = if complete && self.mode.replica && touches_contested(relation, change) {
-            Kind::Replace
-        } else if rekey {
-            Kind::Rekey
-        } else {
-            Kind::Update
-        };
+        if complete && self.mode.replica && self.may_shuffle(relation, change) {
+            return self.replace(relation, change, index, pipe);
+        }
+        let kind = if rekey { Kind::Rekey } else { Kind::Update };
         self.push(kind, Check::Exact, relation, change, index, pipe)
+    }
+
+    /// Whether an update may be part of values changing places: it moves one, or stands between
+    /// updates that do.
+    fn may_shuffle(&self, relation: &Relation, change: &Change<'_>) -> bool {
+        let between = |run: &Run| run.shape.kind == Kind::Replace && run.shape.table == relation.id;
+        touches_contested(relation, change) || self.run.as_ref().is_some_and(between)
+    }
+
+    /// Adds an update to a replacement.
+    fn replace(
+        &mut self,
+        relation: &Arc<Relation>,
+        change: &Change<'_>,
+        index: u64,
+        pipe: &mut Pipe,
+    ) -> Result<(), ChangeError> {
+        self.set_shape(Kind::Replace, Check::Exact, relation, change)?;
+        let old = self.key_bytes(relation, |place| key_value(relation, change, place))?;
+        let new = self.key_bytes(relation, |place| change.after.get(relation.key[place]))?;
+        let part = self.replacement.new.get(&old).copied();
+        let clash = (old != new && self.replacement.new.contains_key(&new))
+            || (part.is_none() && self.replacement.old.contains(&old));
+        let fits = self.run.as_ref().is_some_and(|run| run.shape == self.shape)
+            && self.rows.len() < REPLACEMENT_BYTES
+            && !clash;
+        if !fits {
+            self.finish(pipe)?;
+            self.begin(relation, change.operation, index);
+        }
+        let start = self.rows.len();
+        self.append_row(relation, change)?;
+        let range = start..self.rows.len();
+        let row = match part.filter(|_| fits) {
+            Some(row) => {
+                self.replacement.rows[row] = range;
+                self.replacement.stale = true;
+                self.replacement.new.remove(&old);
+                row
+            }
+            None => {
+                self.append_fields(relation, change)?;
+                self.run.as_mut().expect("a run was begun").rows += 1;
+                self.replacement.rows.push(range);
+                self.replacement.old.insert(old);
+                self.replacement.rows.len() - 1
+            }
+        };
+        self.replacement.new.insert(new, row);
+        Ok(())
+    }
+
+    fn key_bytes<'v>(
+        &mut self,
+        relation: &Relation,
+        value: impl Fn(usize) -> Option<&'v Value<'v>>,
+    ) -> Result<Vec<u8>, ChangeError> {
+        self.hash_key(relation, value)?;
+        Ok(self.key.to_vec())
     }
 
     /// Adds a row to the run of its shape, ending the run before where it must end.
@@ -240,7 +313,6 @@ impl Runs {
     fn is_full(&self, relation: &Relation, change: &Change<'_>) -> bool {
         let Some(run) = &self.run else { return true };
         match (run.shape.kind, run.shape.check) {
-            (Kind::Replace, _) => self.rows.len() >= REPLACEMENT_BYTES,
             _ if self.mode.careful => true,
             (Kind::Copy, _) => false,
             (Kind::UpdateWhole | Kind::DeleteWhole | Kind::Clear, _) | (_, Check::Noted) => true,
@@ -292,8 +364,8 @@ impl Runs {
         relation: &Relation,
         change: &Change<'_>,
     ) -> Result<[Option<u64>; 2], ChangeError> {
-        let by_old = matches!(kind, Kind::Update | Kind::Rekey | Kind::Delete | Kind::Replace);
-        let by_new = matches!(kind, Kind::Rekey | Kind::Upsert | Kind::Replace);
+        let by_old = matches!(kind, Kind::Update | Kind::Rekey | Kind::Delete);
+        let by_new = matches!(kind, Kind::Rekey | Kind::Upsert);
         let old = if by_old { Some(self.hash_key(relation, |p| key_value(relation, change, p))?) } else { None };
         let new = if by_new {
             Some(self.hash_key(relation, |place| change.after.get(relation.key[place]))?)
@@ -323,34 +395,48 @@ impl Runs {
     }
 
     fn append(&mut self, relation: &Relation, change: &Change<'_>) -> Result<(), ChangeError> {
-        let Runs { run, rows, columns, mode, .. } = self;
-        let run = run.as_mut().expect("a run was begun");
+        let run = self.run.as_mut().expect("a run was begun");
         run.rows += 1;
-        if matches!(run.shape.kind, Kind::Copy | Kind::Replace) {
-            let start = rows.len();
-            rows.put_u16(0);
-            let mut count = 0u16;
-            for (column, value) in change.after.iter().enumerate() {
-                if run.shape.after.contains(column) {
-                    put(relation, column, value, mode.rules, rows)?;
-                    count += 1;
-                }
-            }
-            rows[start..start + 2].copy_from_slice(&count.to_be_bytes());
+        if run.shape.kind == Kind::Copy {
+            self.append_row(relation, change)
+        } else {
+            self.append_fields(relation, change)
         }
-        if run.shape.kind != Kind::Copy {
-            for (field, out) in run.fields.iter().zip(columns) {
-                let value = match *field {
-                    Field::After(column) => change.after.get(column),
-                    Field::Key(place) => key_value(relation, change, place),
-                    Field::Before(column) => match &change.before {
-                        Before::Full(row) => row.get(column),
-                        _ => None,
-                    },
-                };
-                let value = value.ok_or(ChangeError::Corrupt("an image lacks a column"))?;
-                put(relation, statement::column_of(relation, *field), value, mode.rules, out)?;
+    }
+
+    /// The row after, as COPY takes it.
+    fn append_row(&mut self, relation: &Relation, change: &Change<'_>) -> Result<(), ChangeError> {
+        let start = self.rows.len();
+        self.rows.put_u16(0);
+        let mut count = 0u16;
+        for (column, value) in change.after.iter().enumerate() {
+            if self.shape.after.contains(column) {
+                put(relation, column, value, self.mode.rules, &mut self.rows)?;
+                count += 1;
             }
+        }
+        self.rows[start..start + 2].copy_from_slice(&count.to_be_bytes());
+        Ok(())
+    }
+
+    /// The value of each field.
+    fn append_fields(
+        &mut self,
+        relation: &Relation,
+        change: &Change<'_>,
+    ) -> Result<(), ChangeError> {
+        let run = self.run.as_ref().expect("a run was begun");
+        for (field, out) in run.fields.iter().zip(&mut self.columns) {
+            let value = match *field {
+                Field::After(column) => change.after.get(column),
+                Field::Key(place) => key_value(relation, change, place),
+                Field::Before(column) => match &change.before {
+                    Before::Full(row) => row.get(column),
+                    _ => None,
+                },
+            };
+            let value = value.ok_or(ChangeError::Corrupt("an image lacks a column"))?;
+            put(relation, statement::column_of(relation, *field), value, self.mode.rules, out)?;
         }
         Ok(())
     }
@@ -366,6 +452,7 @@ impl Runs {
             Kind::Replace => {
                 let shape = Shape { after: Mask::default(), ..run.shape.clone() };
                 self.execute(&run, Shape { kind: Kind::Delete, ..shape }, pipe)?;
+                self.drop_stale_rows();
                 self.finish_rows(&mut run, pipe)?;
             }
             _ => self.execute(&run, run.shape.clone(), pipe)?,
@@ -378,6 +465,19 @@ impl Runs {
         self.rows.clear();
         self.columns.iter_mut().for_each(BytesMut::clear);
         self.seen.clear();
+        if !self.replacement.rows.is_empty() {
+            self.replacement = Replacement::default();
+        }
+    }
+
+    fn drop_stale_rows(&mut self) {
+        if self.replacement.stale {
+            let mut rows = BytesMut::with_capacity(self.rows.len());
+            for range in &self.replacement.rows {
+                rows.put_slice(&self.rows[range.clone()]);
+            }
+            self.rows = rows;
+        }
     }
 
     /// Sends what is in the row buffer as part of the run's COPY.
