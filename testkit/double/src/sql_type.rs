@@ -55,3 +55,278 @@ pub enum SqlType {
     /// `uniqueidentifier`
     UniqueIdentifier,
 }
+
+/// Families of types that convert and compare alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// `bit`, integers
+    Integer,
+    /// `decimal`
+    Decimal,
+    /// `money`, `smallmoney`
+    Money,
+    /// `float`, `real`
+    Float,
+    /// Character strings of both kinds
+    Text,
+    /// `binary`, `varbinary`
+    Binary,
+    /// Dates and times
+    Temporal,
+    /// `uniqueidentifier`
+    Guid,
+}
+
+impl SqlType {
+    /// Its family.
+    pub fn family(&self) -> Family {
+        use SqlType::*;
+        match self {
+            Bit | TinyInt | SmallInt | Int | BigInt => Family::Integer,
+            SqlType::Decimal { .. } => Family::Decimal,
+            SqlType::Money | SmallMoney => Family::Money,
+            SqlType::Float | Real => Family::Float,
+            Char(_) | VarChar(_) | NChar(_) | NVarChar(_) => Family::Text,
+            SqlType::Binary(_) | VarBinary(_) => Family::Binary,
+            Date | Time(_) | SmallDateTime | DateTime | DateTime2(_) | DateTimeOffset(_) => {
+                Family::Temporal
+            }
+            UniqueIdentifier => Family::Guid,
+        }
+    }
+
+    /// Whether it is a number.
+    pub fn is_numeric(&self) -> bool {
+        matches!(self.family(), Family::Integer | Family::Decimal | Family::Money | Family::Float)
+    }
+
+    /// Whether it is a character string.
+    pub fn is_text(&self) -> bool {
+        self.family() == Family::Text
+    }
+
+    /// Whether it is a Unicode string.
+    pub fn is_unicode(&self) -> bool {
+        matches!(self, SqlType::NChar(_) | SqlType::NVarChar(_))
+    }
+
+    /// Whether it is a MAX type.
+    pub fn is_max(&self) -> bool {
+        matches!(self, SqlType::VarChar(None) | SqlType::NVarChar(None) | SqlType::VarBinary(None))
+    }
+
+    /// Name without facets, as in messages and `sys.types`.
+    pub fn name(&self) -> &'static str {
+        use SqlType::*;
+        match self {
+            Bit => "bit",
+            TinyInt => "tinyint",
+            SmallInt => "smallint",
+            Int => "int",
+            BigInt => "bigint",
+            Decimal { .. } => "decimal",
+            Money => "money",
+            SmallMoney => "smallmoney",
+            Float => "float",
+            Real => "real",
+            Char(_) => "char",
+            VarChar(_) => "varchar",
+            NChar(_) => "nchar",
+            NVarChar(_) => "nvarchar",
+            Binary(_) => "binary",
+            VarBinary(_) => "varbinary",
+            Date => "date",
+            Time(_) => "time",
+            SmallDateTime => "smalldatetime",
+            DateTime => "datetime",
+            DateTime2(_) => "datetime2",
+            DateTimeOffset(_) => "datetimeoffset",
+            UniqueIdentifier => "uniqueidentifier",
+        }
+    }
+
+    /// Name as conversion and arithmetic errors give it: `numeric` for `decimal`.
+    pub fn message_name(&self) -> &'static str {
+        match self {
+            SqlType::Decimal { .. } => "numeric",
+            other => other.name(),
+        }
+    }
+
+    /// `system_type_id` of `sys.types`.
+    pub fn system_type_id(&self) -> u8 {
+        use SqlType::*;
+        match self {
+            Bit => 104,
+            TinyInt => 48,
+            SmallInt => 52,
+            Int => 56,
+            BigInt => 127,
+            Decimal { .. } => 106,
+            Money => 60,
+            SmallMoney => 122,
+            Float => 62,
+            Real => 59,
+            Char(_) => 175,
+            VarChar(_) => 167,
+            NChar(_) => 239,
+            NVarChar(_) => 231,
+            Binary(_) => 173,
+            VarBinary(_) => 165,
+            Date => 40,
+            Time(_) => 41,
+            SmallDateTime => 58,
+            DateTime => 61,
+            DateTime2(_) => 42,
+            DateTimeOffset(_) => 43,
+            UniqueIdentifier => 36,
+        }
+    }
+
+    /// `max_length` of `sys.columns`: bytes, -1 for MAX.
+    pub fn max_length(&self) -> i16 {
+        use SqlType::*;
+        let bytes = |n: &u16| i16::try_from(*n).unwrap_or(i16::MAX);
+        let units = |n: &u16| i16::try_from(u32::from(*n) * 2).unwrap_or(i16::MAX);
+        match self {
+            Bit | TinyInt => 1,
+            SmallInt => 2,
+            Int | Real | SmallMoney | SmallDateTime => 4,
+            BigInt | Money | Float | DateTime => 8,
+            Decimal { precision, .. } => match precision {
+                0..=9 => 5,
+                10..=19 => 9,
+                20..=28 => 13,
+                _ => 17,
+            },
+            Char(n) | Binary(n) => bytes(n),
+            VarChar(n) | VarBinary(n) => n.as_ref().map_or(-1, bytes),
+            NChar(n) => units(n),
+            NVarChar(n) => n.as_ref().map_or(-1, units),
+            Date => 3,
+            Time(scale) => time_bytes(*scale),
+            DateTime2(scale) => time_bytes(*scale) + 3,
+            DateTimeOffset(scale) => time_bytes(*scale) + 5,
+            UniqueIdentifier => 16,
+        }
+    }
+
+    /// `precision` of `sys.columns`; 0 for strings and binaries.
+    pub fn precision(&self) -> u8 {
+        use SqlType::*;
+        let with_fraction = |base: u8, scale: u8| base + if scale == 0 { 0 } else { scale + 1 };
+        match self {
+            Bit => 1,
+            TinyInt => 3,
+            SmallInt => 5,
+            Int => 10,
+            BigInt => 19,
+            Decimal { precision, .. } => *precision,
+            Money => 19,
+            SmallMoney => 10,
+            Float => 53,
+            Real => 24,
+            Date => 10,
+            Time(scale) => with_fraction(8, *scale),
+            SmallDateTime => 16,
+            DateTime => 23,
+            DateTime2(scale) => with_fraction(19, *scale),
+            DateTimeOffset(scale) => with_fraction(26, *scale),
+            _ => 0,
+        }
+    }
+
+    /// `scale` of `sys.columns`.
+    pub fn scale(&self) -> u8 {
+        use SqlType::*;
+        match self {
+            Decimal { scale, .. } => *scale,
+            Money | SmallMoney => 4,
+            DateTime => 3,
+            Time(scale) | DateTime2(scale) | DateTimeOffset(scale) => *scale,
+            _ => 0,
+        }
+    }
+
+    /// Rank in data type precedence; of two operands the lower rank is converted.
+    pub fn rank(&self) -> u8 {
+        use SqlType::*;
+        match self {
+            Binary(_) => 0,
+            VarBinary(_) => 1,
+            Char(_) => 2,
+            VarChar(_) => 3,
+            NChar(_) => 4,
+            NVarChar(_) => 5,
+            UniqueIdentifier => 6,
+            Bit => 7,
+            TinyInt => 8,
+            SmallInt => 9,
+            Int => 10,
+            BigInt => 11,
+            SmallMoney => 12,
+            Money => 13,
+            Decimal { .. } => 14,
+            Real => 15,
+            Float => 16,
+            Time(_) => 17,
+            Date => 18,
+            SmallDateTime => 19,
+            DateTime => 20,
+            DateTime2(_) => 21,
+            DateTimeOffset(_) => 22,
+        }
+    }
+
+    /// Precision and scale of the `decimal` that holds every value of an exact number type.
+    pub fn as_decimal(&self) -> Option<(u8, u8)> {
+        match self.family() {
+            Family::Integer | Family::Decimal | Family::Money => {
+                Some((self.precision(), self.scale()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Longest text it can convert to by default: characters of an implicit conversion.
+    pub fn display_length(&self) -> u16 {
+        use SqlType::*;
+        match self {
+            Bit => 1,
+            TinyInt => 3,
+            SmallInt => 6,
+            Int => 12,
+            BigInt => 24,
+            Decimal { .. } => 41,
+            Money | SmallMoney => 30,
+            Float | Real => 32,
+            Char(n) | NChar(n) | Binary(n) => *n,
+            VarChar(n) | NVarChar(n) | VarBinary(n) => n.unwrap_or(8000),
+            Date | Time(_) | SmallDateTime | DateTime | DateTime2(_) | DateTimeOffset(_) => 34,
+            UniqueIdentifier => 36,
+        }
+    }
+}
+
+fn time_bytes(scale: u8) -> i16 {
+    match scale {
+        0..=2 => 3,
+        3..=4 => 4,
+        _ => 5,
+    }
+}
+
+impl std::fmt::Display for SqlType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use SqlType::*;
+        f.write_str(self.name())?;
+        match self {
+            Decimal { precision, scale } => write!(f, "({precision},{scale})"),
+            Char(n) | NChar(n) | Binary(n) | VarChar(Some(n)) | NVarChar(Some(n))
+            | VarBinary(Some(n)) => write!(f, "({n})"),
+            VarChar(None) | NVarChar(None) | VarBinary(None) => f.write_str("(max)"),
+            Time(n) | DateTime2(n) | DateTimeOffset(n) => write!(f, "({n})"),
+            _ => Ok(()),
+        }
+    }
+}

@@ -151,16 +151,9 @@ impl Value {
                 let (l, r) = (self.units(), other.units());
                 collation::compare_units(&l.unwrap_or_default(), &r.unwrap_or_default())
             }
-            (
-                Decimal {
-                    unscaled: l,
-                    scale: ls,
-                },
-                Decimal {
-                    unscaled: r,
-                    scale: rs,
-                },
-            ) => compare_decimal(*l, *ls, *r, *rs),
+            (Decimal { unscaled: l, scale: ls }, Decimal { unscaled: r, scale: rs }) => {
+                compare_decimal(*l, *ls, *r, *rs)
+            }
             (Money(l), Money(r)) => l.cmp(r),
             (SmallMoney(l), SmallMoney(r)) => l.cmp(r),
             // `+ 0.0` makes the two zeros one.
@@ -168,36 +161,18 @@ impl Value {
             (Real(l), Real(r)) => (l + 0.0).total_cmp(&(r + 0.0)),
             (Date(l), Date(r)) => l.cmp(r),
             (Time(l), Time(r)) => l.cmp(r),
-            (
-                SmallDateTime {
-                    days: ld,
-                    minutes: lm,
-                },
-                SmallDateTime {
-                    days: rd,
-                    minutes: rm,
-                },
-            ) => (ld, lm).cmp(&(rd, rm)),
-            (
-                DateTime {
-                    days: ld,
-                    ticks: lt,
-                },
-                DateTime {
-                    days: rd,
-                    ticks: rt,
-                },
-            ) => (ld, lt).cmp(&(rd, rt)),
+            (SmallDateTime { days: ld, minutes: lm }, SmallDateTime { days: rd, minutes: rm }) => {
+                (ld, lm).cmp(&(rd, rm))
+            }
+            (DateTime { days: ld, ticks: lt }, DateTime { days: rd, ticks: rt }) => {
+                (ld, lt).cmp(&(rd, rt))
+            }
             (DateTime2 { days: ld, time: lt }, DateTime2 { days: rd, time: rt }) => {
                 (ld, lt).cmp(&(rd, rt))
             }
             (
-                DateTimeOffset {
-                    days: ld, time: lt, ..
-                },
-                DateTimeOffset {
-                    days: rd, time: rt, ..
-                },
+                DateTimeOffset { days: ld, time: lt, .. },
+                DateTimeOffset { days: rd, time: rt, .. },
             ) => (ld, lt).cmp(&(rd, rt)),
             (Guid(l), Guid(r)) => GUID_ORDER.map(|i| l[i]).cmp(&GUID_ORDER.map(|i| r[i])),
             _ => match (self.as_i64(), other.as_i64()) {
@@ -285,11 +260,7 @@ fn compare_binary(left: &[u8], right: &[u8]) -> Ordering {
         } else {
             (&right[common..], Ordering::Less)
         };
-        if longer.iter().all(|b| *b == 0) {
-            Ordering::Equal
-        } else {
-            sign
-        }
+        if longer.iter().all(|b| *b == 0) { Ordering::Equal } else { sign }
     })
 }
 
@@ -321,14 +292,8 @@ mod tests {
     #[test]
     fn decimals_compare_over_scales() {
         assert_eq!(decimal(150, 2).compare(&decimal(15, 1)), Ordering::Equal);
-        assert_eq!(
-            decimal(i128::MAX / 2, 0).compare(&decimal(1, 38)),
-            Ordering::Greater
-        );
-        assert_eq!(
-            decimal(1, 38).compare(&decimal(-(i128::MAX / 2), 0)),
-            Ordering::Greater
-        );
+        assert_eq!(decimal(i128::MAX / 2, 0).compare(&decimal(1, 38)), Ordering::Greater);
+        assert_eq!(decimal(1, 38).compare(&decimal(-(i128::MAX / 2), 0)), Ordering::Greater);
     }
 
     #[test]

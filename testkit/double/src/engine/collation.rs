@@ -35,9 +35,7 @@ pub fn byte_of_unit(unit: u16) -> u8 {
     {
         return byte;
     }
-    (0x80..=0x9Fu8)
-        .find(|byte| unit_of_byte(*byte) == unit)
-        .unwrap_or(b'?')
+    (0x80..=0x9Fu8).find(|byte| unit_of_byte(*byte) == unit).unwrap_or(b'?')
 }
 
 /// Decodes bytes of the code page.
@@ -123,10 +121,7 @@ pub fn compare(left: impl Iterator<Item = u16>, right: impl Iterator<Item = u16>
 
 /// Compares two code-page strings.
 pub fn compare_bytes(left: &[u8], right: &[u8]) -> Ordering {
-    compare(
-        left.iter().map(|b| unit_of_byte(*b)),
-        right.iter().map(|b| unit_of_byte(*b)),
-    )
+    compare(left.iter().map(|b| unit_of_byte(*b)), right.iter().map(|b| unit_of_byte(*b)))
 }
 
 /// Compares two UTF-16 strings.

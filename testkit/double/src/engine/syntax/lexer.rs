@@ -52,23 +52,14 @@ const SYMBOLS: [&str; 33] = [
 
 /// Splits a batch into tokens, comments dropped, with [`TokenKind::End`] last.
 pub fn tokenize(text: &str) -> Result<Vec<Token>, SqlError> {
-    let mut lexer = Lexer {
-        text,
-        at: 0,
-        line: 1,
-    };
+    let mut lexer = Lexer { text, at: 0, line: 1 };
     let mut tokens = Vec::new();
     loop {
         lexer.skip_blanks()?;
         let (start, line) = (lexer.at, lexer.line);
         let kind = lexer.next()?;
         let done = kind == TokenKind::End;
-        tokens.push(Token {
-            kind,
-            line,
-            start,
-            end: lexer.at,
-        });
+        tokens.push(Token { kind, line, start, end: lexer.at });
         if done {
             return Ok(tokens);
         }
@@ -161,9 +152,7 @@ impl<'a> Lexer<'a> {
             '[' => self.quoted(']'),
             '"' => self.quoted('"'),
             '@' => {
-                let len = rest
-                    .find(|c: char| !continues_word(c))
-                    .unwrap_or(rest.len());
+                let len = rest.find(|c: char| !continues_word(c)).unwrap_or(rest.len());
                 let word = self.advance(len).to_owned();
                 Ok(if word.starts_with("@@") {
                     TokenKind::Global(word)
@@ -180,9 +169,7 @@ impl<'a> Lexer<'a> {
                 Ok(TokenKind::Money(digits))
             }
             c if starts_word(c) => {
-                let len = rest
-                    .find(|c: char| !continues_word(c))
-                    .unwrap_or(rest.len());
+                let len = rest.find(|c: char| !continues_word(c)).unwrap_or(rest.len());
                 Ok(TokenKind::Word(self.advance(len).to_owned()))
             }
             _ => {
@@ -200,10 +187,7 @@ impl<'a> Lexer<'a> {
     fn quoted(&mut self, close: char) -> Result<TokenKind, SqlError> {
         let name = self.delimited(close)?;
         if name.is_empty() {
-            return Err(self.error(
-                1038,
-                "An object or column name is missing or empty.".into(),
-            ));
+            return Err(self.error(1038, "An object or column name is missing or empty.".into()));
         }
         if name.encode_utf16().count() > 128 {
             return Err(self.error(
@@ -245,16 +229,10 @@ impl<'a> Lexer<'a> {
     fn hex(&mut self) -> Result<TokenKind, SqlError> {
         self.advance(2);
         let rest = self.rest();
-        let len = rest
-            .find(|c: char| !c.is_ascii_hexdigit())
-            .unwrap_or(rest.len());
+        let len = rest.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(rest.len());
         let digits = self.advance(len);
         // An odd number of digits means a leading zero.
-        let padded = if len % 2 == 1 {
-            format!("0{digits}")
-        } else {
-            digits.to_owned()
-        };
+        let padded = if len % 2 == 1 { format!("0{digits}") } else { digits.to_owned() };
         let nibble = |b: u8| (b as char).to_digit(16).unwrap_or_default() as u8;
         let bytes = padded
             .as_bytes()
@@ -306,11 +284,8 @@ mod tests {
     use super::*;
 
     fn kinds(text: &str) -> Vec<TokenKind> {
-        let mut kinds: Vec<_> = tokenize(text)
-            .expect("valid text")
-            .into_iter()
-            .map(|t| t.kind)
-            .collect();
+        let mut kinds: Vec<_> =
+            tokenize(text).expect("valid text").into_iter().map(|t| t.kind).collect();
         kinds.pop();
         kinds
     }

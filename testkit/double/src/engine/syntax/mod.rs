@@ -16,4 +16,4 @@ mod parser;
 mod query;
 mod security;
 
-pub use parser::{parse_batch, parse_condition, parse_declarations, parse_scalar};
+pub use parser::{parse_batch, parse_condition, parse_declarations, parse_name, parse_scalar};

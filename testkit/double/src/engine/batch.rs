@@ -1,0 +1,777 @@
+//! Runs a batch: control flow, variables, errors, and the transaction around each statement.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use super::bind::{Binder, Variables, types};
+use super::env::{Env, Outlet, Results};
+use super::expr::{Frame, Typed};
+use super::fault::{Fault, Reach, of_binding, reach};
+use super::session::Session;
+use super::syntax::ast::{Batch, Declaration, Expr, SetOption, Statement, StatementKind};
+use crate::sql_type::Family;
+use crate::{Cancelled, EnvChange, Param, ResultSink, SqlError, SqlType, Value};
+
+/// Longest step of a wait without a look at the client.
+const WAIT_STEP: Duration = Duration::from_millis(20);
+/// Nesting of EXEC, as SQL Server limits it.
+const MAX_NESTING: u32 = 32;
+
+/// Where a statement leaves its batch.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// To the next one.
+    Next,
+    /// BREAK
+    Break,
+    /// CONTINUE
+    Continue,
+    /// RETURN
+    Return(Option<i32>),
+}
+
+/// Why a batch stops.
+#[derive(Debug)]
+pub enum Stop {
+    /// The client is gone or sent an attention.
+    Cancelled,
+    /// An error ended it; the client knows.
+    Aborted,
+    /// An error on its way to a CATCH block.
+    Caught(SqlError),
+}
+
+impl From<Cancelled> for Stop {
+    fn from(_: Cancelled) -> Self {
+        Stop::Cancelled
+    }
+}
+
+/// Runs one batch of one session.
+pub struct Executor<'a> {
+    pub(super) session: &'a mut Session,
+    pub(super) batch: &'a Batch,
+    pub(super) sink: Outlet<'a>,
+    pub(super) variables: Variables,
+    pub(super) values: RefCell<Vec<Value>>,
+    /// Depth of TRY blocks around the statement that runs.
+    tries: u32,
+    /// Depth of EXEC.
+    pub(super) nesting: u32,
+}
+
+impl<'a> Executor<'a> {
+    /// An executor.
+    pub fn new(session: &'a mut Session, batch: &'a Batch, sink: &'a mut dyn ResultSink) -> Self {
+        Executor {
+            session,
+            batch,
+            sink: Outlet::new(sink),
+            variables: Variables::default(),
+            values: RefCell::default(),
+            tries: 0,
+            nesting: 0,
+        }
+    }
+
+    /// Runs the batch as a client's request with its parameters.
+    ///
+    /// # Errors
+    /// [`Cancelled`].
+    pub fn request(mut self, params: Vec<Param>) -> Result<(), Cancelled> {
+        if let Err(error) = self.take_params(&params) {
+            self.session.status.error = error.number;
+            return self.sink.message(&error);
+        }
+        let batch = self.batch;
+        let outcome = self.run(&batch.statements);
+        let completed = self.finish(outcome)?;
+        if completed {
+            self.return_params(&params)?;
+        }
+        Ok(())
+    }
+
+    /// Calls a procedure as a client's request.
+    ///
+    /// # Errors
+    /// [`Cancelled`].
+    pub fn procedure_request(mut self, name: &str, params: Vec<Param>) -> Result<(), Cancelled> {
+        let outcome = match self.call_procedure(name, params) {
+            Ok(result) => {
+                let sink = &self.sink;
+                sink.return_status(result.status)?;
+                for param in &result.outputs {
+                    sink.return_value(param)?;
+                }
+                Ok(Flow::Next)
+            }
+            Err(fault) => self.fail(fault, 1).map(|()| Flow::Next),
+        };
+        self.finish(outcome).map(|_| ())
+    }
+
+    /// The end of a request; whether it ran to its end. A doomed transaction does not outlive it.
+    fn finish(&mut self, outcome: Result<Flow, Stop>) -> Result<bool, Cancelled> {
+        let completed = match outcome {
+            Ok(_) => true,
+            Err(Stop::Aborted) => false,
+            Err(Stop::Cancelled) => {
+                // An attention leaves the transaction open, unless XACT_ABORT is ON.
+                if self.session.status.xact_abort {
+                    self.roll_everything_back()?;
+                }
+                return Err(Cancelled);
+            }
+            Err(Stop::Caught(error)) => {
+                self.sink.message(&error)?;
+                false
+            }
+        };
+        self.session.status.caught = None;
+        if self.session.status.doomed && self.session.open.is_some() {
+            let error = SqlError::new(
+                3998,
+                16,
+                1,
+                "Uncommittable transaction is detected at the end of the batch. The transaction is rolled back.",
+            );
+            self.sink.message(&error)?;
+            self.roll_everything_back()?;
+        }
+        Ok(completed)
+    }
+
+    fn roll_everything_back(&mut self) -> Result<(), Cancelled> {
+        match self.session.rollback_all() {
+            Some(change) => self.sink.env_change(&change),
+            None => Ok(()),
+        }
+    }
+
+    fn take_params(&mut self, params: &[Param]) -> Result<(), SqlError> {
+        for param in params {
+            let from = natural_type(&param.value).unwrap_or_else(|| param.ty.clone());
+            let value = super::convert::convert(&param.value, &from, &param.ty, None)?;
+            self.declare(&param.name, &param.ty, value);
+        }
+        Ok(())
+    }
+
+    fn return_params(&mut self, params: &[Param]) -> Result<(), Cancelled> {
+        for param in params.iter().filter(|param| param.output) {
+            if let Some((at, _)) = self.variables.find(&param.name) {
+                let value = self.values.borrow()[at].clone();
+                let returned = Param { value, ..param.clone() };
+                self.sink.return_value(&returned)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Declares a variable with a value.
+    pub(super) fn declare(&mut self, name: &str, ty: &SqlType, value: Value) {
+        let at = self.variables.declare(name, ty);
+        let mut values = self.values.borrow_mut();
+        if values.len() <= at {
+            values.resize(at + 1, Value::Null);
+        }
+        values[at] = value;
+    }
+
+    /// Runs statements one after another.
+    ///
+    /// # Errors
+    /// What stops the batch.
+    pub(super) fn run(&mut self, statements: &[Statement]) -> Result<Flow, Stop> {
+        for statement in statements {
+            match self.statement(statement)? {
+                Flow::Next => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    fn statement(&mut self, statement: &Statement) -> Result<Flow, Stop> {
+        if self.sink.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        match &statement.kind {
+            StatementKind::Block(body) => return self.run(body),
+            StatementKind::If { condition, then, otherwise } => {
+                return match (self.test(condition, statement.line)?, otherwise) {
+                    (Some(true), _) => self.statement(then),
+                    (Some(false), Some(otherwise)) => self.statement(otherwise),
+                    _ => Ok(Flow::Next),
+                };
+            }
+            StatementKind::While { condition, body } => {
+                while self.test(condition, statement.line)? == Some(true) {
+                    match self.statement(body)? {
+                        Flow::Break => break,
+                        Flow::Next | Flow::Continue => {}
+                        leave @ Flow::Return(_) => return Ok(leave),
+                    }
+                }
+                return Ok(Flow::Next);
+            }
+            StatementKind::TryCatch { attempt, handler } => {
+                return self.try_catch(attempt, handler);
+            }
+            StatementKind::Break => return Ok(Flow::Break),
+            StatementKind::Continue => return Ok(Flow::Continue),
+            _ => {}
+        }
+        match self.simple(statement) {
+            Ok(flow) => {
+                let resets = !matches!(
+                    statement.kind,
+                    StatementKind::RaiseError { .. }
+                        | StatementKind::Execute(_)
+                        | StatementKind::ExecuteText(_)
+                );
+                if resets {
+                    self.session.status.error = 0;
+                }
+                Ok(flow)
+            }
+            Err(fault) => self.fail(fault, statement.line).map(|()| Flow::Next),
+        }
+    }
+
+    /// Evaluates a condition of IF or WHILE; none after an error that the batch survives.
+    fn test(&mut self, condition: &Expr, line: u32) -> Result<Option<bool>, Stop> {
+        let result = self.with_env(false, |env, variables| {
+            let binder = Binder::new(env, variables);
+            let scope = super::bind::Scope::inside(None);
+            let condition = binder.condition(condition, &scope).map_err(of_binding)?;
+            Ok(condition.holds(&Frame::empty(), env)?)
+        });
+        match result {
+            Ok(truth) => Ok(Some(truth)),
+            Err(fault) => self.fail(fault, line).map(|()| None),
+        }
+    }
+
+    fn try_catch(&mut self, attempt: &[Statement], handler: &[Statement]) -> Result<Flow, Stop> {
+        self.tries += 1;
+        let outcome = self.run(attempt);
+        self.tries -= 1;
+        let error = match outcome {
+            Err(Stop::Caught(error)) => error,
+            other => return other,
+        };
+        self.session.status.error = error.number;
+        let before = self.session.status.caught.replace(error);
+        let outcome = self.run(handler);
+        self.session.status.caught = before;
+        outcome
+    }
+
+    /// Does to batch and transaction what an error does.
+    ///
+    /// # Errors
+    /// What stops the batch.
+    pub(super) fn fail(&mut self, fault: Fault, line: u32) -> Result<(), Stop> {
+        let raised = matches!(fault, Fault::Raised(_));
+        let (mut error, compile, mut reach) = match fault {
+            Fault::Cancelled => return Err(Stop::Cancelled),
+            Fault::Run(error) => {
+                let reach = reach(&error);
+                (error, false, reach)
+            }
+            Fault::Thrown(error) => (error, false, Reach::Batch),
+            Fault::Raised(error) => (error, false, Reach::Statement),
+            Fault::Compile(error) => (error, true, Reach::Batch),
+        };
+        if error.line <= 1 {
+            error.line = line;
+        }
+        self.session.status.error = error.number;
+        self.session.status.row_count = 0;
+        let gone = self.session.open.as_ref().is_some_and(|open| !open.txn.is_active());
+        if gone {
+            self.roll_everything_back()?;
+        }
+        if self.session.status.xact_abort && !raised && !compile {
+            reach = Reach::Transaction;
+        }
+        if self.tries > 0 && !compile && error.class < 20 {
+            if reach == Reach::Transaction && self.session.open.is_some() {
+                self.session.status.doomed = true;
+            }
+            return Err(Stop::Caught(error));
+        }
+        self.sink.message(&error)?;
+        self.sink.done(None)?;
+        match reach {
+            Reach::Statement => Ok(()),
+            Reach::Batch => {
+                if self.session.status.xact_abort {
+                    self.roll_everything_back()?;
+                }
+                Err(Stop::Aborted)
+            }
+            Reach::Transaction => {
+                self.roll_everything_back()?;
+                Err(Stop::Aborted)
+            }
+        }
+    }
+
+    /// Tells the client of a change.
+    pub(super) fn tell(&self, change: Option<EnvChange>) -> Result<(), Fault> {
+        match change {
+            Some(change) => Ok(self.sink.env_change(&change)?),
+            None => Ok(()),
+        }
+    }
+
+    /// A statement without rows has ended.
+    pub(super) fn done(&self) -> Result<Flow, Fault> {
+        self.sink.done(None)?;
+        Ok(Flow::Next)
+    }
+
+    fn simple(&mut self, statement: &Statement) -> Result<Flow, Fault> {
+        match &statement.kind {
+            StatementKind::Select(query) => self.select(query),
+            StatementKind::Insert(insert) => self.insert(insert),
+            StatementKind::Update(update) => self.update(update),
+            StatementKind::Delete(delete) => self.delete(delete),
+            StatementKind::Truncate(table) => self.truncate(table),
+            StatementKind::Ddl(ddl) => {
+                let (from, to) = statement.span;
+                let text = self.batch.text.get(from..to).unwrap_or_default().to_owned();
+                self.ddl(ddl, &text)
+            }
+            StatementKind::Security(security) => self.security(security),
+            StatementKind::Use(name) => {
+                let change = self.session.use_database(name)?;
+                let text = format!("Changed database context to '{}'.", self.session.database());
+                self.tell(Some(change))?;
+                self.sink.message(&SqlError::new(5701, 0, 2, text))?;
+                self.done()
+            }
+            StatementKind::Declare(declarations) => self.declarations(declarations),
+            StatementKind::Assign { variable, value } => {
+                let value = self.evaluate_for(variable, value)?;
+                self.assign(variable, value)?;
+                Ok(Flow::Next)
+            }
+            StatementKind::SetOption(option) => self.set_option(option),
+            StatementKind::Return(value) => {
+                let status = match value {
+                    Some(value) => self.integer(value)?,
+                    None => None,
+                };
+                Ok(Flow::Return(status))
+            }
+            StatementKind::Print(value) => {
+                let value = self.evaluate_as(value, &SqlType::NVarChar(Some(4000)))?;
+                let text = value.to_text().unwrap_or_else(|| " ".into());
+                self.sink.message(&SqlError::new(0, 0, 1, text))?;
+                Ok(Flow::Next)
+            }
+            StatementKind::RaiseError { message, severity, state, arguments } => {
+                self.raise_error(message, severity, state, arguments)
+            }
+            StatementKind::Throw(values) => Err(self.throw(values.as_deref())?),
+            StatementKind::Begin(name) => {
+                let change = self.session.begin(name.as_deref());
+                self.tell(change)?;
+                self.done()
+            }
+            StatementKind::Commit => {
+                let change = self.session.commit()?;
+                self.tell(change)?;
+                self.done()
+            }
+            StatementKind::Rollback(name) => {
+                let change = self.session.rollback(name.as_deref())?;
+                self.tell(change)?;
+                self.done()
+            }
+            StatementKind::Save(name) => {
+                self.session.save(name)?;
+                self.done()
+            }
+            StatementKind::WaitForDelay(delay) => self.wait(delay),
+            StatementKind::Execute(execute) => self.execute(execute),
+            StatementKind::ExecuteText(text) => self.execute_text(text),
+            StatementKind::ExecuteAs { login, name } => self.execute_as(*login, name),
+            StatementKind::Revert => self.revert(),
+            StatementKind::Checkpoint => self.done(),
+            StatementKind::Block(_)
+            | StatementKind::If { .. }
+            | StatementKind::While { .. }
+            | StatementKind::TryCatch { .. }
+            | StatementKind::Break
+            | StatementKind::Continue => {
+                Err(super::expr::internal("a statement of control flow").into())
+            }
+        }
+    }
+
+    fn declarations(&mut self, declarations: &[Declaration]) -> Result<Flow, Fault> {
+        for declaration in declarations {
+            self.declare(&declaration.name, &declaration.ty, Value::Null);
+            if let Some(value) = &declaration.value {
+                let value = self.evaluate_for(&declaration.name, value)?;
+                self.assign(&declaration.name, value)?;
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    pub(super) fn assign(&mut self, variable: &str, value: Value) -> Result<(), Fault> {
+        let (at, _) = self.variables.get(variable).map_err(Fault::Compile)?;
+        self.values.borrow_mut()[at] = value;
+        Ok(())
+    }
+
+    fn evaluate_for(&mut self, variable: &str, value: &Expr) -> Result<Value, Fault> {
+        let (_, ty) = self.variables.get(variable).map_err(Fault::Compile)?;
+        let ty = ty.clone();
+        self.evaluate_as(value, &ty)
+    }
+
+    /// Evaluates an expression outside of any query, as a type.
+    pub(super) fn evaluate_as(&mut self, value: &Expr, ty: &SqlType) -> Result<Value, Fault> {
+        self.with_env(false, |env, variables| {
+            let binder = Binder::new(env, variables);
+            let scope = super::bind::Scope::inside(None);
+            let bound = binder
+                .scalar(value, &scope)
+                .and_then(|value| types::implicit(value, ty))
+                .map_err(of_binding)?;
+            Ok(bound.node.eval(&Frame::empty(), env)?.into_owned())
+        })
+    }
+
+    /// Evaluates an expression outside of any query; also its type.
+    pub(super) fn evaluate(&mut self, value: &Expr) -> Result<(Value, Option<SqlType>), Fault> {
+        self.with_env(false, |env, variables| {
+            let binder = Binder::new(env, variables);
+            let scope = super::bind::Scope::inside(None);
+            let bound: Typed = binder.scalar(value, &scope).map_err(of_binding)?;
+            let result = bound.node.eval(&Frame::empty(), env)?.into_owned();
+            Ok((result, bound.ty))
+        })
+    }
+
+    fn integer(&mut self, value: &Expr) -> Result<Option<i32>, Fault> {
+        let value = self.evaluate_as(value, &SqlType::Int)?;
+        Ok(value.as_i64().and_then(|value| i32::try_from(value).ok()))
+    }
+
+    fn set_option(&mut self, option: &SetOption) -> Result<Flow, Fault> {
+        match option {
+            SetOption::Isolation(level) => {
+                if let Some(open) = &mut self.session.open {
+                    open.txn.set_isolation(*level)?;
+                }
+                self.session.status.isolation = *level;
+            }
+            SetOption::NoCount(on) => self.session.status.no_count = *on,
+            SetOption::XactAbort(on) => self.session.status.xact_abort = *on,
+            SetOption::LockTimeout(value) => {
+                self.session.status.lock_timeout = self.integer(value)?.unwrap_or(-1).max(-1);
+            }
+            SetOption::TextSize(value) => {
+                let size = self.integer(value)?.unwrap_or(0);
+                self.session.status.text_size = if size <= 0 { i32::MAX } else { size };
+            }
+            SetOption::DeadlockPriority(priority) => {
+                self.session.status.deadlock_priority = *priority;
+            }
+            SetOption::IdentityInsert(table, on) => self.identity_insert(table, *on)?,
+            SetOption::Accepted => {}
+        }
+        self.done()
+    }
+
+    fn wait(&mut self, delay: &Expr) -> Result<Flow, Fault> {
+        let (value, ty) = self.evaluate(delay)?;
+        let from = ty.unwrap_or(SqlType::VarChar(Some(1)));
+        let time = match from.family() {
+            Family::Text => super::convert::convert(&value, &from, &SqlType::Time(3), None)
+                .map_err(|_| {
+                    SqlError::new(
+                        148,
+                        15,
+                        1,
+                        format!(
+                            "Incorrect time syntax in time string '{}' used with WAITFOR.",
+                            value.to_text().unwrap_or_default()
+                        ),
+                    )
+                })?,
+            _ => super::convert::convert(&value, &from, &SqlType::Time(3), None)?,
+        };
+        let Value::Time(units) = time else {
+            return self.done();
+        };
+        let deadline = Instant::now() + Duration::from_micros(units / 10);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return self.done();
+            }
+            if self.sink.is_cancelled() {
+                return Err(Fault::Cancelled);
+            }
+            std::thread::sleep(left.min(WAIT_STEP));
+        }
+    }
+
+    fn execute_text(&mut self, text: &Expr) -> Result<Flow, Fault> {
+        let text = self.evaluate_as(text, &SqlType::NVarChar(None))?;
+        let text = text.to_text().unwrap_or_default();
+        self.run_text(&text, Vec::new())?;
+        Ok(Flow::Next)
+    }
+
+    /// Runs a text in a scope of its own with parameters; answers their values at its end. Errors
+    /// of its text are errors of the run for the batch around it.
+    pub(super) fn run_text(&mut self, text: &str, params: Vec<Param>) -> Result<Vec<Param>, Fault> {
+        if self.nesting >= MAX_NESTING {
+            return Err(SqlError::new(
+                217,
+                16,
+                1,
+                "Maximum stored procedure, function, trigger, or view nesting level exceeded (limit 32).",
+            )
+            .into());
+        }
+        let batch = self.session.shared.parse(text)?;
+        let database = self.session.status.database.name();
+        let sink = self.sink.reborrow();
+        let mut inner = Executor {
+            session: &mut *self.session,
+            batch: &batch,
+            sink,
+            variables: Variables::default(),
+            values: RefCell::default(),
+            tries: self.tries,
+            nesting: self.nesting + 1,
+        };
+        inner.take_params(&params)?;
+        let outcome = inner.run(&batch.statements);
+        let mut results = params;
+        for param in &mut results {
+            if let Some((at, _)) = inner.variables.find(&param.name) {
+                param.value = inner.values.borrow()[at].clone();
+            }
+        }
+        // USE inside lasts as long as the inner batch.
+        if self.session.status.database.name() != database && self.session.open.is_none() {
+            let change = self.session.use_database(&database)?;
+            self.tell(Some(change))?;
+        }
+        match outcome {
+            Ok(_) => Ok(results),
+            Err(Stop::Cancelled) => Err(Fault::Cancelled),
+            Err(Stop::Caught(error)) => Err(Fault::Run(error)),
+            // The inner batch is over and the client knows why; a batch whose transaction was
+            // rolled back is over as well.
+            Err(Stop::Aborted) => Ok(results),
+        }
+    }
+
+    /// Runs `work` in the session's transaction, or in one of its own that commits after it. An
+    /// error undoes what it did. Writes are refused in a doomed transaction.
+    pub(super) fn with_env<T>(
+        &mut self,
+        writes: bool,
+        work: impl FnOnce(&Env<'_>, &Variables) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        if writes && self.session.status.doomed {
+            return Err(super::session::doomed().into());
+        }
+        let mut own = None;
+        let mut open = self.session.open.take();
+        let mut txn = match &mut open {
+            Some(open) => &mut open.txn,
+            None => {
+                let level = self.session.status.isolation;
+                own.insert(self.session.status.database.begin(level))
+            }
+        };
+        self.session.prepare(txn);
+        let savepoint = txn.savepoint();
+        let result = {
+            let env = Env::new(
+                &self.session.shared,
+                &self.session.status,
+                &mut *txn,
+                &self.values,
+                &self.sink,
+            );
+            work(&env, &self.variables)
+        };
+        txn = match (&mut open, &mut own) {
+            (Some(open), _) => &mut open.txn,
+            (None, Some(own)) => own,
+            (None, None) => return Err(super::expr::internal("no transaction").into()),
+        };
+        if txn.is_active() {
+            if result.is_err() {
+                txn.rollback_to(savepoint);
+            }
+            txn.end_statement();
+        }
+        self.session.open = open;
+        let value = result?;
+        if let Some(own) = own {
+            own.commit()?;
+        }
+        Ok(value)
+    }
+
+    /// THROW: the error it raises.
+    fn throw(&mut self, values: Option<&(Expr, Expr, Expr)>) -> Result<Fault, Fault> {
+        let Some((number, message, state)) = values else {
+            let Some(error) = self.session.status.caught.clone() else {
+                return Err(Fault::Compile(SqlError::new(
+                    10704,
+                    15,
+                    1,
+                    "To rethrow an error, a THROW statement must be used inside a CATCH block.",
+                )));
+            };
+            return Ok(Fault::Thrown(error));
+        };
+        let number = self.integer(number)?.unwrap_or(0);
+        let message = self.evaluate_as(message, &SqlType::NVarChar(Some(2048)))?;
+        let state = self.integer(state)?.unwrap_or(0);
+        if number < 50000 {
+            return Err(SqlError::new(
+                35100,
+                16,
+                10,
+                format!("Error number {number} in the THROW statement is outside the valid range. Specify an error number in the valid range of 50000 to 2147483647."),
+            )
+            .into());
+        }
+        Ok(Fault::Thrown(SqlError::new(
+            number,
+            16,
+            u8::try_from(state).unwrap_or(0),
+            message.to_text().unwrap_or_default(),
+        )))
+    }
+
+    fn raise_error(
+        &mut self,
+        message: &Expr,
+        severity: &Expr,
+        state: &Expr,
+        arguments: &[Expr],
+    ) -> Result<Flow, Fault> {
+        let (text, ty) = self.evaluate(message)?;
+        if ty.as_ref().is_some_and(SqlType::is_numeric) {
+            return Err(SqlError::new(
+                18054,
+                16,
+                1,
+                "Error numbers of user-defined messages are not supported by this server; give the text.",
+            )
+            .into());
+        }
+        let severity = self.integer(severity)?.unwrap_or(0).clamp(0, 25);
+        let state = self.integer(state)?.unwrap_or(0).clamp(0, 255);
+        let mut values = Vec::new();
+        for argument in arguments {
+            values.push(self.evaluate(argument)?);
+        }
+        let text = formatted(&text.to_text().unwrap_or_default(), &values)?;
+        let class = u8::try_from(severity).unwrap_or(16);
+        if class > 18 && !self.session.status.rights.sysadmin {
+            return Err(SqlError::new(
+                2754,
+                16,
+                1,
+                "Error severity levels greater than 18 can only be specified by members of the sysadmin role, using the WITH LOG option.",
+            )
+            .into());
+        }
+        let error = SqlError::new(50000, class, u8::try_from(state).unwrap_or(1), text);
+        if class <= 10 {
+            self.sink.message(&error)?;
+            self.session.status.error = 0;
+            return Ok(Flow::Next);
+        }
+        Err(Fault::Raised(error))
+    }
+}
+
+/// `%d`, `%i`, `%u`, `%x`, `%s` and `%%` of RAISERROR, with width and flags left out.
+fn formatted(text: &str, values: &[(Value, Option<SqlType>)]) -> Result<String, SqlError> {
+    let mut values = values.iter();
+    let mut result = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            result.push(c);
+            continue;
+        }
+        let kind = chars.next();
+        if kind == Some('%') {
+            result.push('%');
+            continue;
+        }
+        let value = values.next();
+        match (kind, value) {
+            (Some('d' | 'i' | 'u' | 's' | 'x'), None) => result.push_str("(null)"),
+            (Some('d' | 'i' | 'u'), Some((value, _)))
+                if value.is_null() || value.as_i64().is_some() =>
+            {
+                result.push_str(&value.as_i64().map_or("(null)".into(), |v| v.to_string()));
+            }
+            (Some('x'), Some((value, _))) if value.as_i64().is_some() => {
+                result.push_str(&format!("{:x}", value.as_i64().unwrap_or_default()));
+            }
+            (Some('s'), Some((value, _))) if value.is_null() || value.units().is_some() => {
+                result.push_str(&value.to_text().unwrap_or_else(|| "(null)".into()));
+            }
+            _ => {
+                return Err(SqlError::new(
+                    2786,
+                    16,
+                    1,
+                    "The data type of a substitution parameter does not match the expected type of the format specification.",
+                ));
+            }
+        }
+    }
+    Ok(result)
+}
+
+/// The type of a value as it came over the wire, wide enough not to lose anything.
+pub(super) fn natural_type(value: &Value) -> Option<SqlType> {
+    Some(match value {
+        Value::Null => return None,
+        Value::Bit(_) => SqlType::Bit,
+        Value::TinyInt(_) => SqlType::TinyInt,
+        Value::SmallInt(_) => SqlType::SmallInt,
+        Value::Int(_) => SqlType::Int,
+        Value::BigInt(_) => SqlType::BigInt,
+        Value::Decimal { scale, .. } => SqlType::Decimal { precision: 38, scale: *scale },
+        Value::Money(_) => SqlType::Money,
+        Value::SmallMoney(_) => SqlType::SmallMoney,
+        Value::Float(_) => SqlType::Float,
+        Value::Real(_) => SqlType::Real,
+        Value::String(_) => SqlType::VarChar(None),
+        Value::NString(_) => SqlType::NVarChar(None),
+        Value::Binary(_) => SqlType::VarBinary(None),
+        Value::Date(_) => SqlType::Date,
+        Value::Time(_) => SqlType::Time(7),
+        Value::SmallDateTime { .. } => SqlType::SmallDateTime,
+        Value::DateTime { .. } => SqlType::DateTime,
+        Value::DateTime2 { .. } => SqlType::DateTime2(7),
+        Value::DateTimeOffset { .. } => SqlType::DateTimeOffset(7),
+        Value::Guid(_) => SqlType::UniqueIdentifier,
+    })
+}

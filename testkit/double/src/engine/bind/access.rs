@@ -1,0 +1,225 @@
+//! Which part of which index a scan reads, and whether that saves a sort.
+
+use crate::engine::expr::{Condition, Node, Place};
+use crate::engine::plan::{Access, KeyBound, Scan, TuplePlan};
+use crate::engine::syntax::ast::CompareOp;
+use crate::sql_type::Family;
+use crate::storage::{IndexDef, TableDef};
+
+/// How well a source can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Score {
+    /// Worse than anything.
+    Nothing,
+    /// Row by row.
+    Scan,
+    /// Through a hash table.
+    Hash,
+    /// A range of an index.
+    Range,
+    /// The first columns of an index.
+    Prefix,
+    /// One row of a unique index.
+    Unique,
+}
+
+/// `column op value` where the value can be computed before the row is read.
+struct Bounded {
+    ordinal: usize,
+    op: CompareOp,
+    value: Node,
+}
+
+/// Looks through conversions that keep the order of every value.
+fn bare_column(node: &Node) -> Option<Place> {
+    match node {
+        Node::Column(place) => Some(*place),
+        Node::Convert { value, from, to, style: None, attempt: false } => {
+            let widens = match (from.family(), to.family()) {
+                (Family::Integer, Family::Integer) => {
+                    to.rank() >= from.rank() && from.name() != "bit"
+                }
+                (Family::Text, Family::Text) => {
+                    to.is_max() || to.display_length() >= from.display_length()
+                }
+                _ => false,
+            };
+            if widens { bare_column(value) } else { None }
+        }
+        _ => None,
+    }
+}
+
+fn bounded(condition: &Condition, slot: usize, known: &[usize]) -> Option<Bounded> {
+    let Condition::Compare(op, left, right) = condition else {
+        return None;
+    };
+    let computable = |node: &Node| {
+        let mut places = Vec::new();
+        node.places(&mut places);
+        places.iter().all(|place| place.depth > 0 || known.contains(&place.source))
+    };
+    let own =
+        |node: &Node| bare_column(node).filter(|place| place.depth == 0 && place.source == slot);
+    if let Some(place) = own(left)
+        && computable(right)
+    {
+        return Some(Bounded { ordinal: place.ordinal, op: *op, value: right.clone() });
+    }
+    let place = own(right)?;
+    computable(left).then(|| Bounded {
+        ordinal: place.ordinal,
+        op: mirrored(*op),
+        value: left.clone(),
+    })
+}
+
+fn mirrored(op: CompareOp) -> CompareOp {
+    match op {
+        CompareOp::Less => CompareOp::Greater,
+        CompareOp::LessOrEqual => CompareOp::GreaterOrEqual,
+        CompareOp::Greater => CompareOp::Less,
+        CompareOp::GreaterOrEqual => CompareOp::LessOrEqual,
+        other => other,
+    }
+}
+
+/// The best access to a table under AND-ed conditions, with `known` slots at hand.
+pub fn choose(
+    table: &TableDef,
+    slot: usize,
+    conditions: &[Condition],
+    known: &[usize],
+) -> (Access, Score) {
+    let bounds: Vec<Bounded> =
+        conditions.iter().filter_map(|condition| bounded(condition, slot, known)).collect();
+    let mut best = (Access::default(), Score::Scan, 0);
+    // The clustered index first: among equals it wins.
+    let mut indexes: Vec<&IndexDef> = table.indexes.iter().collect();
+    indexes.sort_by_key(|index| !index.clustered);
+    for index in indexes {
+        let (access, score) = through(table, index, &bounds);
+        let weight = access.equal.len();
+        if (score, weight) > (best.1, best.2) {
+            best = (access, score, weight);
+        }
+    }
+    (best.0, best.1)
+}
+
+fn through(table: &TableDef, index: &IndexDef, bounds: &[Bounded]) -> (Access, Score) {
+    let mut access = Access { index: (!index.clustered).then_some(index.id), ..Access::default() };
+    let positions = table.key_positions(index);
+    for position in &positions {
+        let equal =
+            bounds.iter().find(|bound| bound.ordinal == *position && bound.op == CompareOp::Equal);
+        if let Some(bound) = equal {
+            access.equal.push(bound.value.clone());
+            continue;
+        }
+        for bound in bounds.iter().filter(|bound| bound.ordinal == *position) {
+            let inclusive = matches!(bound.op, CompareOp::GreaterOrEqual | CompareOp::LessOrEqual);
+            let edge = KeyBound { value: bound.value.clone(), inclusive };
+            match bound.op {
+                CompareOp::Greater | CompareOp::GreaterOrEqual if access.lower.is_none() => {
+                    access.lower = Some(edge);
+                }
+                CompareOp::Less | CompareOp::LessOrEqual if access.upper.is_none() => {
+                    access.upper = Some(edge);
+                }
+                _ => {}
+            }
+        }
+        break;
+    }
+    let score = if access.equal.len() == positions.len() && index.unique {
+        Score::Unique
+    } else if !access.equal.is_empty() {
+        Score::Prefix
+    } else if access.lower.is_some() || access.upper.is_some() {
+        Score::Range
+    } else {
+        Score::Scan
+    };
+    (access, score)
+}
+
+/// Makes the plan deliver this order (columns and directions) by itself, if an index can.
+pub fn satisfy_order(plan: &mut TuplePlan, order: &[(Node, bool)]) -> bool {
+    let Some(scan) = driving_scan(plan) else {
+        return false;
+    };
+    let mut wanted = Vec::new();
+    for (node, descending) in order {
+        match node {
+            Node::Column(place) if place.depth == 0 && place.source == scan.slot => {
+                wanted.push((place.ordinal, *descending));
+            }
+            _ => return false,
+        }
+    }
+    let Some((_, descending)) = wanted.first().copied() else {
+        return false;
+    };
+    if wanted.iter().any(|(_, other)| *other != descending) {
+        return false;
+    }
+    let unbounded =
+        scan.access.equal.is_empty() && scan.access.lower.is_none() && scan.access.upper.is_none();
+    let table = std::sync::Arc::clone(&scan.table);
+    let current = match scan.access.index {
+        Some(id) => table.index(id),
+        None => table.clustered(),
+    };
+    let ordinals: Vec<usize> = wanted.iter().map(|(ordinal, _)| *ordinal).collect();
+    if let Some(index) = current
+        && delivers(&table, index, scan.access.equal.len(), &ordinals)
+    {
+        scan.access.descending = descending;
+        return true;
+    }
+    if !unbounded {
+        return false;
+    }
+    let other = table.indexes.iter().find(|index| delivers(&table, index, 0, &ordinals));
+    let Some(index) = other else {
+        return false;
+    };
+    scan.access.index = (!index.clustered).then_some(index.id);
+    scan.access.descending = descending;
+    true
+}
+
+/// Whether an index, its first `fixed` columns equal to one value each, is in this order.
+fn delivers(table: &TableDef, index: &IndexDef, fixed: usize, wanted: &[usize]) -> bool {
+    let positions = table.key_positions(index);
+    let (equal, mut rest) =
+        (&positions[..fixed.min(positions.len())], &positions[fixed.min(positions.len())..]);
+    for ordinal in wanted {
+        // A column fixed to one value, or one already sorted by, orders nothing any more.
+        let sorted = &positions[..positions.len() - rest.len()];
+        if equal.contains(ordinal) || sorted.contains(ordinal) {
+            continue;
+        }
+        match rest {
+            [first, tail @ ..] if first == ordinal => rest = tail,
+            // Behind a whole unique key nothing is left to order.
+            [] => return index.unique,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// The scan whose order the tuples keep.
+fn driving_scan(plan: &mut TuplePlan) -> Option<&mut Scan> {
+    match plan {
+        TuplePlan::Scan(scan) => Some(scan),
+        TuplePlan::Filter { input, .. } => driving_scan(input),
+        TuplePlan::Loop(join) => driving_scan(&mut join.left),
+        TuplePlan::Hash(join) if join.join != crate::engine::plan::Join::Full => {
+            driving_scan(&mut join.left)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,251 @@
+//! Syntax to plans: names, types, permissions, access paths.
+
+mod access;
+mod aggregate;
+mod condition;
+mod from;
+mod query;
+mod scalar;
+pub mod types;
+
+use std::cell::{Cell, RefCell};
+
+use super::env::Env;
+use super::expr::{Node, Place, Typed};
+use super::plan::{Aggregate, Ranking};
+use super::syntax::ast::Cte;
+use crate::{SqlError, SqlType};
+
+pub use aggregate::{has_subquery, is_volatile};
+pub use condition::comparison;
+pub use from::{Leaf, Target, Tree, columns_of, invalid_object, plan as plan_from};
+pub use query::BoundSelect;
+pub use scalar::choice;
+
+/// Result of binding.
+pub type Bound<T> = Result<T, SqlError>;
+
+/// The variables of a batch: names and types, by position.
+#[derive(Default)]
+pub struct Variables {
+    declared: Vec<(String, SqlType)>,
+}
+
+impl Variables {
+    /// Declares one, or finds it where a loop declares it again.
+    pub fn declare(&mut self, name: &str, ty: &SqlType) -> usize {
+        if let Some((at, _)) = self.find(name) {
+            self.declared[at].1 = ty.clone();
+            return at;
+        }
+        self.declared.push((name.to_owned(), ty.clone()));
+        self.declared.len() - 1
+    }
+
+    /// Name and type of the variable in a position that binding gave.
+    pub fn at(&self, at: usize) -> (&str, &SqlType) {
+        let (name, ty) = &self.declared[at];
+        (name, ty)
+    }
+
+    /// Position and type of a variable.
+    pub fn find(&self, name: &str) -> Option<(usize, &SqlType)> {
+        let at = self.declared.iter().position(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        Some((at, &self.declared[at].1))
+    }
+
+    /// The same, or error 137.
+    ///
+    /// # Errors
+    /// 137.
+    pub fn get(&self, name: &str) -> Bound<(usize, &SqlType)> {
+        self.find(name).ok_or_else(|| {
+            SqlError::new(137, 15, 2, format!("Must declare the scalar variable \"{name}\"."))
+        })
+    }
+}
+
+/// A source of columns in scope.
+#[derive(Clone)]
+pub struct Source {
+    /// Alias or table name.
+    pub name: String,
+    /// Schema, for tables without an alias.
+    pub schema: Option<String>,
+    /// Its row in a tuple.
+    pub slot: usize,
+    /// Its columns, in the order of its rows.
+    pub columns: Vec<SourceColumn>,
+}
+
+/// A column in scope.
+#[derive(Clone)]
+pub struct SourceColumn {
+    /// Name.
+    pub name: String,
+    /// Type; none for a bare NULL.
+    pub ty: Option<SqlType>,
+    /// Whether NULL may come.
+    pub nullable: bool,
+    /// Whether it is an identity column.
+    pub identity: bool,
+}
+
+/// What a grouped query collects while its select list is bound.
+#[derive(Default)]
+pub struct Grouping {
+    /// GROUP BY
+    pub keys: Vec<Typed>,
+    /// Aggregates met so far.
+    pub aggregates: Vec<Aggregate>,
+    /// Slot of the groups' rows.
+    pub slot: usize,
+}
+
+/// The names one query sees.
+#[derive(Default)]
+pub struct Scope<'a> {
+    /// Its sources.
+    pub sources: Vec<Source>,
+    parent: Option<&'a Scope<'a>>,
+    /// Whether queries inside see this query's sources: those in FROM do not, unless applied.
+    transparent: Cell<bool>,
+    /// What is read of the queries around, seen from here.
+    outer: RefCell<Vec<Place>>,
+    grouping: RefCell<Option<Grouping>>,
+    rankings: RefCell<Option<(usize, Vec<Ranking>)>>,
+}
+
+impl<'a> Scope<'a> {
+    /// A scope inside another.
+    pub fn inside(parent: Option<&'a Scope<'a>>) -> Scope<'a> {
+        Scope { parent, transparent: Cell::new(true), ..Scope::default() }
+    }
+
+    /// Adds a source of one row in the next slot.
+    pub fn add_table(&mut self, name: &str, columns: Vec<SourceColumn>) {
+        let slot = self.sources.len();
+        self.sources.push(Source { name: name.to_owned(), schema: None, slot, columns });
+    }
+
+    /// Finds a column; notes what queries around are read.
+    fn resolve(&self, parts: &[String]) -> Bound<Typed> {
+        let mut scope = self;
+        let mut depth = 0;
+        loop {
+            if scope.transparent.get() || depth == 0 {
+                if let Some((slot, ordinal, column)) = scope.find(parts)? {
+                    // The rows of a grouped query are gone where its groups are looked at.
+                    if depth > 0 && scope.grouping.borrow().is_some() {
+                        return Err(unsupported("correlated subquery in a grouped query"));
+                    }
+                    let typed = Typed {
+                        node: Node::Column(Place { depth, source: slot, ordinal }),
+                        ty: column.ty.clone(),
+                        nullable: column.nullable,
+                    };
+                    self.note_outer(depth, slot, ordinal);
+                    return Ok(typed);
+                }
+            }
+            match scope.parent {
+                Some(parent) => scope = parent,
+                None => return Err(unknown_column(parts)),
+            }
+            depth += 1;
+        }
+    }
+
+    fn note_outer(&self, depth: usize, source: usize, ordinal: usize) {
+        let mut scope = self;
+        for left in (1..=depth).rev() {
+            scope.outer.borrow_mut().push(Place { depth: left, source, ordinal });
+            match scope.parent {
+                Some(parent) => scope = parent,
+                None => return,
+            }
+        }
+    }
+
+    fn find(&self, parts: &[String]) -> Bound<Option<(usize, usize, &SourceColumn)>> {
+        let Some((name, qualifier)) = parts.split_last() else {
+            return Ok(None);
+        };
+        let mut found = None;
+        for source in self.sources.iter().filter(|source| source.answers_to(qualifier)) {
+            for (ordinal, column) in source.columns.iter().enumerate() {
+                if !same_name(&column.name, name) {
+                    continue;
+                }
+                if found.is_some() {
+                    return Err(SqlError::new(
+                        209,
+                        16,
+                        1,
+                        format!("Ambiguous column name '{name}'."),
+                    ));
+                }
+                found = Some((source.slot, ordinal, column));
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Source {
+    /// Whether `qualifier` (table, schema.table or database.schema.table) means this source.
+    pub fn answers_to(&self, qualifier: &[String]) -> bool {
+        match qualifier {
+            [] => true,
+            [name] => same_name(&self.name, name),
+            [.., schema, name] => {
+                same_name(&self.name, name)
+                    && self.schema.as_ref().is_some_and(|own| same_name(own, schema))
+            }
+        }
+    }
+}
+
+fn unknown_column(parts: &[String]) -> SqlError {
+    match parts {
+        [name] => SqlError::new(207, 16, 1, format!("Invalid column name '{name}'.")),
+        _ => SqlError::new(
+            4104,
+            16,
+            1,
+            format!("The multi-part identifier \"{}\" could not be bound.", parts.join(".")),
+        ),
+    }
+}
+
+/// Whether two identifiers are the same.
+pub fn same_name(left: &str, right: &str) -> bool {
+    left.eq_ignore_ascii_case(right) || crate::storage::same_name(left, right)
+}
+
+/// Binds one statement.
+pub struct Binder<'e, 's> {
+    /// Its environment.
+    pub env: &'e Env<'s>,
+    /// The batch's variables.
+    pub variables: &'e Variables,
+    /// Common table expressions in force, innermost last.
+    ctes: RefCell<Vec<Cte>>,
+}
+
+impl<'e, 's> Binder<'e, 's> {
+    /// A binder.
+    pub fn new(env: &'e Env<'s>, variables: &'e Variables) -> Self {
+        Binder { env, variables, ctes: RefCell::default() }
+    }
+}
+
+/// Error 102 for what parses but is not covered.
+pub fn unsupported(what: &str) -> SqlError {
+    SqlError::new(
+        102,
+        15,
+        1,
+        format!("Incorrect syntax near '{what}'. This server does not support it."),
+    )
+}

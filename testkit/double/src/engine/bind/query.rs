@@ -1,0 +1,524 @@
+//! Queries: select lists, grouping, order, set operations.
+
+use super::{Binder, Bound, Grouping, Scope, Source, aggregate, from, types, unsupported};
+use crate::engine::expr::{Node, Place, Typed};
+use crate::engine::plan::{Group, OutputColumn, Query, RowPlan, TuplePlan, Window};
+use crate::engine::syntax::ast::{self, Expr, OrderItem, QueryBody, Select, SelectItem, SetOp};
+use crate::{SqlError, SqlType, Value};
+
+/// A select list item, bound.
+struct Item {
+    value: Typed,
+    name: String,
+    identity: bool,
+    /// Variable it is assigned to.
+    variable: Option<usize>,
+}
+
+/// A bound SELECT, and the variables it assigns by column where it does.
+pub struct BoundSelect {
+    /// The query.
+    pub query: Query,
+    /// Variables, one for each column, if it assigns.
+    pub assigned: Option<Vec<usize>>,
+}
+
+impl Binder<'_, '_> {
+    /// Binds a statement's query.
+    ///
+    /// # Errors
+    /// Names, types and permissions.
+    pub fn statement_query(&self, query: &ast::Query) -> Bound<BoundSelect> {
+        let root = Scope::inside(None);
+        self.query(query, &root)
+    }
+
+    /// Binds a query inside `scope`; answers what it reads of the queries around it (seen from
+    /// the inside).
+    pub(super) fn nested_query(
+        &self,
+        query: &ast::Query,
+        scope: &Scope<'_>,
+    ) -> Bound<(Query, Vec<Place>)> {
+        let inner = Scope::inside(Some(scope));
+        let bound = self.query(query, &inner)?;
+        if bound.assigned.is_some() {
+            return Err(SqlError::new(
+                141,
+                15,
+                1,
+                "A SELECT statement that assigns a value to a variable must not be combined with data-retrieval operations.",
+            ));
+        }
+        let outer = inner.outer.take();
+        Ok((bound.query, outer))
+    }
+
+    /// `place` is the scope the query's own scope is like: same parent, none of its names.
+    fn query(&self, query: &ast::Query, place: &Scope<'_>) -> Bound<BoundSelect> {
+        let depth = self.ctes.borrow().len();
+        self.ctes.borrow_mut().extend(query.with.iter().cloned());
+        let bound = self.query_body(query, place);
+        self.ctes.borrow_mut().truncate(depth);
+        bound
+    }
+
+    fn query_body(&self, query: &ast::Query, place: &Scope<'_>) -> Bound<BoundSelect> {
+        match &query.body {
+            QueryBody::Select(select) => self.select(select, query, place),
+            QueryBody::Set(op, left, right) => {
+                let mut bound = self.set_operation(*op, left, right, place)?;
+                if !query.order.is_empty() {
+                    bound = self.order_output(bound, &query.order)?;
+                }
+                let bound = self.limited(bound, None, query, place)?;
+                Ok(BoundSelect { query: bound, assigned: None })
+            }
+        }
+    }
+
+    fn body(&self, body: &QueryBody, place: &Scope<'_>) -> Bound<Query> {
+        match body {
+            QueryBody::Set(op, left, right) => self.set_operation(*op, left, right, place),
+            QueryBody::Select(select) => {
+                let bare = ast::Query {
+                    with: Vec::new(),
+                    body: QueryBody::Select(select.clone()),
+                    order: Vec::new(),
+                    offset: None,
+                    fetch: None,
+                };
+                let bound = self.select(select, &bare, place)?;
+                match bound.assigned {
+                    None => Ok(bound.query),
+                    Some(_) => Err(unsupported("assignment in a set operation")),
+                }
+            }
+        }
+    }
+
+    fn set_operation(
+        &self,
+        op: SetOp,
+        left: &QueryBody,
+        right: &QueryBody,
+        place: &Scope<'_>,
+    ) -> Bound<Query> {
+        let left = self.body(left, place)?;
+        let right = self.body(right, place)?;
+        if left.columns.len() != right.columns.len() {
+            return Err(SqlError::new(
+                205,
+                16,
+                1,
+                "All queries combined using a UNION, INTERSECT or EXCEPT operator must have an equal number of expressions in their target lists.",
+            ));
+        }
+        let mut columns = Vec::new();
+        for (l, r) in left.columns.iter().zip(&right.columns) {
+            let ty = match (&l.ty, &r.ty) {
+                (Some(l), Some(r)) => Some(types::common(l, r)?),
+                (l, r) => l.clone().or_else(|| r.clone()),
+            };
+            columns.push(OutputColumn {
+                name: l.name.clone(),
+                ty,
+                nullable: l.nullable || r.nullable,
+                identity: false,
+            });
+        }
+        let plan = RowPlan::Set {
+            op,
+            left: Box::new(converted(left, &columns)?),
+            right: Box::new(converted(right, &columns)?),
+        };
+        Ok(Query { columns, plan })
+    }
+
+    /// ORDER BY of a set operation: by name or position of its columns.
+    fn order_output(&self, mut query: Query, order: &[OrderItem]) -> Bound<Query> {
+        let mut keys = Vec::new();
+        for item in order {
+            let at = match &item.value {
+                Expr::Column(parts) if parts.len() == 1 => query
+                    .columns
+                    .iter()
+                    .position(|column| super::same_name(&column.name, &parts[0])),
+                other => position(other, query.columns.len())?,
+            };
+            let at = at.ok_or_else(|| {
+                SqlError::new(
+                    104,
+                    16,
+                    1,
+                    "ORDER BY items must appear in the select list if the statement contains a UNION, INTERSECT or EXCEPT operator.",
+                )
+            })?;
+            keys.push((at, item.descending));
+        }
+        query.plan = RowPlan::Sort { input: Box::new(query.plan), keys };
+        Ok(query)
+    }
+
+    fn limited(
+        &self,
+        mut query: Query,
+        top: Option<&Expr>,
+        source: &ast::Query,
+        place: &Scope<'_>,
+    ) -> Bound<Query> {
+        let count = |expr: &Expr| -> Bound<Node> {
+            let value = self.scalar(expr, place)?;
+            Ok(types::implicit(value, &SqlType::BigInt)?.node)
+        };
+        if top.is_some() && source.offset.is_some() {
+            return Err(SqlError::new(
+                10741,
+                15,
+                2,
+                "A TOP can not be used in the same query or sub-query as a OFFSET.",
+            ));
+        }
+        let limit = match top {
+            Some(top) => Some(count(top)?),
+            None => source.fetch.as_ref().map(&count).transpose()?,
+        };
+        let offset = source.offset.as_ref().map(&count).transpose()?;
+        if limit.is_some() || offset.is_some() {
+            query.plan = RowPlan::Limit { input: Box::new(query.plan), offset, count: limit };
+        }
+        Ok(query)
+    }
+
+    fn select(&self, select: &Select, query: &ast::Query, place: &Scope<'_>) -> Bound<BoundSelect> {
+        let mut scope = Scope::inside(place.parent);
+        let tree = self.from(&select.from, &mut scope)?;
+        let scope = scope;
+        let sources = scope.sources.len();
+        let filter = match &select.filter {
+            Some(filter) => self.condition(filter, &scope)?.conjuncts(),
+            None => Vec::new(),
+        };
+        let mut plan = match tree {
+            Some(tree) => from::plan(tree, filter),
+            None => from::filtered(TuplePlan::Once, filter),
+        };
+        let grouped = self.begin_grouping(select, query, &scope, sources)?;
+        let items = {
+            scope.rankings.replace(Some((sources + 1, Vec::new())));
+            self.items(&select.items, &scope)?
+        };
+        let order = self.order_keys(&query.order, &items, &scope)?;
+        let rankings = scope.rankings.take();
+        let having = match &select.having {
+            Some(having) => Some(self.condition(having, &scope)?),
+            None => None,
+        };
+        if grouped {
+            let grouping = scope.grouping.take().unwrap_or_default();
+            plan = TuplePlan::Group(Group {
+                input: Box::new(plan),
+                keys: grouping.keys.into_iter().map(|key| key.node).collect(),
+                aggregates: grouping.aggregates,
+                slot: grouping.slot,
+            });
+        }
+        if let Some(having) = having {
+            plan = from::filtered(plan, vec![having]);
+        }
+        if let Some((slot, rankings)) = rankings
+            && !rankings.is_empty()
+        {
+            plan = TuplePlan::Window(Window { input: Box::new(plan), rankings, slot });
+        }
+        place.outer.borrow_mut().extend(scope.outer.take());
+        let assigned = assigned(&items)?;
+        let bound = project(plan, sources + 2, select.distinct, items, order)?;
+        let bound = self.limited(bound, select.top.as_ref(), query, place)?;
+        Ok(BoundSelect { query: bound, assigned })
+    }
+
+    fn begin_grouping(
+        &self,
+        select: &Select,
+        query: &ast::Query,
+        scope: &Scope<'_>,
+        slot: usize,
+    ) -> Bound<bool> {
+        let aggregates =
+            select.items.iter().any(|item| aggregate::item_has(item, aggregate::has_aggregate))
+                || query.order.iter().any(|item| aggregate::has_aggregate(&item.value));
+        if !aggregates && select.group.is_empty() && select.having.is_none() {
+            return Ok(false);
+        }
+        let mut keys = Vec::new();
+        for key in &select.group {
+            if aggregate::has_aggregate(key) || matches!(key, Expr::Subquery(_)) {
+                return Err(SqlError::new(
+                    144,
+                    15,
+                    1,
+                    "Cannot use an aggregate or a subquery in an expression used for the group by list of a GROUP BY clause.",
+                ));
+            }
+            let bound = self.scalar(key, scope)?;
+            let mut places = Vec::new();
+            bound.node.places(&mut places);
+            if !places.iter().any(|place| place.depth == 0) {
+                return Err(SqlError::new(
+                    164,
+                    15,
+                    1,
+                    "Each GROUP BY expression must contain at least one column that is not an outer reference.",
+                ));
+            }
+            keys.push(bound);
+        }
+        scope.grouping.replace(Some(Grouping { keys, aggregates: Vec::new(), slot }));
+        Ok(true)
+    }
+
+    fn items(&self, items: &[SelectItem], scope: &Scope<'_>) -> Bound<Vec<Item>> {
+        let mut bound = Vec::new();
+        for item in items {
+            match item {
+                SelectItem::Wildcard(qualifier) => self.wildcard(qualifier, scope, &mut bound)?,
+                SelectItem::Value { value, alias } => {
+                    let typed = self.scalar(value, scope)?;
+                    let identity = is_identity(&typed.node, &scope.sources);
+                    bound.push(Item {
+                        name: alias.clone().unwrap_or_else(|| implied_name(value)),
+                        value: typed,
+                        identity,
+                        variable: None,
+                    });
+                }
+                SelectItem::Assign { variable, value } => {
+                    let (at, ty) = self.variables.get(variable)?;
+                    let typed = types::implicit(self.scalar(value, scope)?, ty)?;
+                    bound.push(Item {
+                        name: String::new(),
+                        value: typed,
+                        identity: false,
+                        variable: Some(at),
+                    });
+                }
+            }
+        }
+        Ok(bound)
+    }
+
+    fn wildcard(
+        &self,
+        qualifier: &[String],
+        scope: &Scope<'_>,
+        bound: &mut Vec<Item>,
+    ) -> Bound<()> {
+        let matching: Vec<&Source> =
+            scope.sources.iter().filter(|source| source.answers_to(qualifier)).collect();
+        if matching.is_empty() {
+            return Err(match qualifier.last() {
+                Some(name) => SqlError::new(
+                    107,
+                    15,
+                    1,
+                    format!(
+                        "The column prefix '{name}' does not match with a table name or alias name used in the query."
+                    ),
+                ),
+                None => SqlError::new(263, 16, 1, "Must specify table to select from."),
+            });
+        }
+        for source in matching {
+            for column in &source.columns {
+                let mut parts: Vec<String> = source.schema.iter().cloned().collect();
+                parts.push(source.name.clone());
+                parts.push(column.name.clone());
+                bound.push(Item {
+                    value: self.scalar(&Expr::Column(parts), scope)?,
+                    name: column.name.clone(),
+                    identity: column.identity,
+                    variable: None,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// ORDER BY: by alias, position or expression.
+    fn order_keys(
+        &self,
+        order: &[OrderItem],
+        items: &[Item],
+        scope: &Scope<'_>,
+    ) -> Bound<Vec<(Typed, bool)>> {
+        let mut keys = Vec::new();
+        for item in order {
+            let by_alias = match &item.value {
+                Expr::Column(parts) if parts.len() == 1 => {
+                    let mut named =
+                        items.iter().filter(|known| super::same_name(&known.name, &parts[0]));
+                    let first = named.next();
+                    // Several columns of the name are one only if they are the same.
+                    if let Some(first) = first
+                        && named.any(|other| !other.value.node.same(&first.value.node))
+                    {
+                        return Err(SqlError::new(
+                            209,
+                            16,
+                            1,
+                            format!("Ambiguous column name '{}'.", parts[0]),
+                        ));
+                    }
+                    first
+                }
+                other => position(other, items.len())?.map(|at| &items[at]),
+            };
+            let key = match by_alias {
+                Some(known) => known.value.clone(),
+                None => self.scalar(&item.value, scope)?,
+            };
+            keys.push((key, item.descending));
+        }
+        Ok(keys)
+    }
+}
+
+/// The column an integer literal in ORDER BY means; none for another expression.
+fn position(expr: &Expr, columns: usize) -> Bound<Option<usize>> {
+    match expr {
+        Expr::Literal(Value::Int(at), _) => usize::try_from(*at)
+            .ok()
+            .and_then(|at| at.checked_sub(1))
+            .filter(|at| *at < columns)
+            .map(Some)
+            .ok_or_else(|| {
+                SqlError::new(
+                    108,
+                    15,
+                    1,
+                    format!("The ORDER BY position number {at} is out of range of the number of items in the select list."),
+                )
+            }),
+        Expr::Literal(..) => Err(SqlError::new(
+            408,
+            16,
+            1,
+            "A constant expression was encountered in the ORDER BY list.",
+        )),
+        _ => Ok(None),
+    }
+}
+
+fn implied_name(value: &Expr) -> String {
+    match value {
+        Expr::Column(parts) => parts.last().cloned().unwrap_or_default(),
+        _ => String::new(),
+    }
+}
+
+fn is_identity(node: &Node, sources: &[Source]) -> bool {
+    match node {
+        Node::Column(place) if place.depth == 0 => sources
+            .get(place.source)
+            .and_then(|source| source.columns.get(place.ordinal))
+            .is_some_and(|column| column.identity),
+        _ => false,
+    }
+}
+
+fn assigned(items: &[Item]) -> Bound<Option<Vec<usize>>> {
+    let variables: Vec<usize> = items.iter().filter_map(|item| item.variable).collect();
+    if variables.is_empty() {
+        return Ok(None);
+    }
+    if variables.len() != items.len() {
+        return Err(SqlError::new(
+            141,
+            15,
+            1,
+            "A SELECT statement that assigns a value to a variable must not be combined with data-retrieval operations.",
+        ));
+    }
+    Ok(Some(variables))
+}
+
+/// The rows of a query with its columns' types changed.
+fn converted(query: Query, columns: &[OutputColumn]) -> Bound<RowPlan> {
+    let same = query.columns.iter().zip(columns).all(|(own, wanted)| own.ty == wanted.ty);
+    if same {
+        return Ok(query.plan);
+    }
+    let mut items = Vec::new();
+    for (at, (own, wanted)) in query.columns.iter().zip(columns).enumerate() {
+        let typed = Typed {
+            node: Node::Column(Place { depth: 0, source: 0, ordinal: at }),
+            ty: own.ty.clone(),
+            nullable: own.nullable,
+        };
+        items.push(match &wanted.ty {
+            Some(ty) => types::implicit(typed, ty)?.node,
+            None => typed.node,
+        });
+    }
+    Ok(RowPlan::Map { input: Box::new(query.plan), items })
+}
+
+/// The select list over tuples, distinct and in order.
+fn project(
+    mut plan: TuplePlan,
+    slots: usize,
+    distinct: bool,
+    items: Vec<Item>,
+    order: Vec<(Typed, bool)>,
+) -> Bound<Query> {
+    let columns: Vec<OutputColumn> = items
+        .iter()
+        .map(|item| OutputColumn {
+            name: item.name.clone(),
+            ty: item.value.ty.clone(),
+            nullable: item.value.nullable,
+            identity: item.identity,
+        })
+        .collect();
+    let width = items.len();
+    let mut nodes: Vec<Node> = items.into_iter().map(|item| item.value.node).collect();
+    let order: Vec<(Node, bool)> = order.into_iter().map(|(key, desc)| (key.node, desc)).collect();
+    let sorted = order.is_empty() || (!distinct && super::access::satisfy_order(&mut plan, &order));
+    if sorted {
+        let mut rows = RowPlan::Project { input: Box::new(plan), slots, items: nodes };
+        if distinct {
+            rows = RowPlan::Distinct(Box::new(rows));
+        }
+        return Ok(Query { columns, plan: rows });
+    }
+    let mut keys = Vec::new();
+    for (key, descending) in order {
+        let at = match nodes.iter().position(|node| node.same(&key)) {
+            Some(at) => at,
+            None if distinct => {
+                return Err(SqlError::new(
+                    145,
+                    15,
+                    1,
+                    "ORDER BY items must appear in the select list if SELECT DISTINCT is specified.",
+                ));
+            }
+            None => {
+                nodes.push(key);
+                nodes.len() - 1
+            }
+        };
+        keys.push((at, descending));
+    }
+    let wide = nodes.len() > width;
+    let mut rows = RowPlan::Project { input: Box::new(plan), slots, items: nodes };
+    if distinct {
+        rows = RowPlan::Distinct(Box::new(rows));
+    }
+    rows = RowPlan::Sort { input: Box::new(rows), keys };
+    if wide {
+        rows = RowPlan::Narrow { input: Box::new(rows), width };
+    }
+    Ok(Query { columns, plan: rows })
+}

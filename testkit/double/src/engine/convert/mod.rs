@@ -1,0 +1,214 @@
+//! Conversions between types: CAST, CONVERT, implicit ones and assignment to columns.
+
+mod binary;
+mod from_text;
+mod number;
+mod temporal;
+mod to_text;
+
+use std::sync::Arc;
+
+use super::collation;
+use crate::sql_type::Family;
+use crate::{SqlError, SqlType, Value};
+
+pub use temporal::build;
+pub use to_text::display;
+
+/// Result of a conversion.
+pub type Converted = Result<Value, SqlError>;
+
+/// Converts a value of type `from` to type `to`. Strings and binaries that are too long are cut,
+/// as CAST and variables do; columns check first, see [`assign`]. `style` is CONVERT's, 0 by
+/// default.
+///
+/// # Errors
+/// 220, 241, 242, 244, 245, 248, 529, 8114, 8115, 8169, 8170.
+pub fn convert(value: &Value, from: &SqlType, to: &SqlType, style: Option<i32>) -> Converted {
+    if value.is_null() {
+        return Ok(Value::Null);
+    }
+    match to.family() {
+        Family::Integer | Family::Decimal | Family::Money | Family::Float => {
+            number::to_number(value, from, to, style)
+        }
+        Family::Text => {
+            if let (Family::Binary, Value::Binary(bytes)) = (from.family(), value) {
+                return binary::to_text(bytes, to, style.unwrap_or(0));
+            }
+            if let (Some(units), true) = (value.units(), from.is_text()) {
+                return Ok(match (value, to.is_unicode()) {
+                    (Value::String(bytes), false) => fit_bytes(bytes, to),
+                    _ => fit_text(&units, to),
+                });
+            }
+            to_text::to_text(value, from, to, style)
+        }
+        Family::Binary => binary::to_binary(value, from, to, style.unwrap_or(0)),
+        Family::Temporal => temporal::to_temporal(value, from, to, style),
+        Family::Guid => match value {
+            Value::Guid(bytes) => Ok(Value::Guid(*bytes)),
+            Value::Binary(bytes) => {
+                let mut guid = [0; 16];
+                let length = bytes.len().min(16);
+                guid[..length].copy_from_slice(&bytes[..length]);
+                Ok(Value::Guid(guid))
+            }
+            _ => match value.to_text() {
+                Some(text) => from_text::guid(&text),
+                None => Err(not_allowed(from, to)),
+            },
+        },
+    }
+}
+
+/// Converts a value for a column of type `to`, where nothing may be cut off.
+///
+/// # Errors
+/// 2628, and those of [`convert`].
+pub fn assign(
+    value: Value,
+    from: &SqlType,
+    to: &SqlType,
+    column: impl Fn() -> (String, String),
+) -> Converted {
+    if from == to {
+        return Ok(value);
+    }
+    // Blanks (and zeros of binaries) beyond the column's length are cut without a word.
+    let too_long = match (&value, to) {
+        (Value::String(_) | Value::NString(_), SqlType::Char(n) | SqlType::VarChar(Some(n)))
+        | (Value::String(_) | Value::NString(_), SqlType::NChar(n) | SqlType::NVarChar(Some(n))) => {
+            let units = value.units().unwrap_or_default();
+            let significant = units.iter().rposition(|u| *u != 0x20).map_or(0, |at| at + 1);
+            significant > usize::from(*n)
+        }
+        (Value::Binary(bytes), SqlType::Binary(n) | SqlType::VarBinary(Some(n))) => {
+            let significant = bytes.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+            significant > usize::from(*n)
+        }
+        _ => false,
+    };
+    if too_long {
+        let (table, column) = column();
+        let shown: String =
+            display(&value, from).chars().take(usize::from(to.display_length())).collect();
+        return Err(SqlError::new(
+            2628,
+            16,
+            1,
+            format!(
+                "String or binary data would be truncated in table '{table}', column '{column}'. Truncated value: '{shown}'."
+            ),
+        ));
+    }
+    convert(&value, from, to, None)
+}
+
+/// Error 529.
+pub fn not_allowed(from: &SqlType, to: &SqlType) -> SqlError {
+    SqlError::new(
+        529,
+        16,
+        2,
+        format!(
+            "Explicit conversion from data type {} to {} is not allowed.",
+            from.name(),
+            to.name()
+        ),
+    )
+}
+
+/// Error 8115.
+pub fn overflow(what: &str, to: &SqlType) -> SqlError {
+    SqlError::new(
+        8115,
+        16,
+        2,
+        format!("Arithmetic overflow error converting {what} to data type {}.", to.message_name()),
+    )
+}
+
+/// Whether an explicit conversion between two types exists at all.
+pub fn explicit_allowed(from: &SqlType, to: &SqlType) -> bool {
+    use Family::*;
+    match (from.family(), to.family()) {
+        (Text, _) | (_, Text) | (_, Binary) => true,
+        (Binary, Float) => false,
+        (Binary, _) => true,
+        (Guid, Guid) => true,
+        (Guid, _) | (_, Guid) => false,
+        (Temporal, Temporal) => !matches!(
+            (from, to),
+            (SqlType::Time(_), SqlType::Date) | (SqlType::Date, SqlType::Time(_))
+        ),
+        (Temporal, _) => matches!(from, SqlType::DateTime | SqlType::SmallDateTime),
+        (_, Temporal) => matches!(to, SqlType::DateTime | SqlType::SmallDateTime),
+        _ => true,
+    }
+}
+
+/// Whether a value of one type becomes the other without CAST (error 257 or 206 otherwise).
+pub fn implicit_allowed(from: &SqlType, to: &SqlType) -> bool {
+    use Family::*;
+    match (from.family(), to.family()) {
+        (Text, Binary) => false,
+        (Binary, Text) => true,
+        (Text, Text | Guid | Integer | Decimal | Float | Temporal | Money) => true,
+        (Money, Text) => true,
+        (Temporal, Integer | Decimal | Money | Float) => false,
+        (Temporal, Binary) | (Float, Binary) => false,
+        (Binary, Temporal) => matches!(to, SqlType::DateTime | SqlType::SmallDateTime),
+        _ => explicit_allowed(from, to),
+    }
+}
+
+/// A string value of a text type from UTF-16, cut and padded as the type demands.
+fn fit_text(units: &[u16], to: &SqlType) -> Value {
+    if !to.is_unicode() {
+        return fit_bytes(&collation::encode(units), to);
+    }
+    match to {
+        SqlType::NChar(n) => {
+            let mut fitted = units[..units.len().min(usize::from(*n))].to_vec();
+            fitted.resize(usize::from(*n), 0x20);
+            Value::NString(fitted.into())
+        }
+        SqlType::NVarChar(Some(n)) => {
+            Value::NString(units[..units.len().min(usize::from(*n))].into())
+        }
+        _ => Value::NString(units.into()),
+    }
+}
+
+fn fit_bytes(bytes: &[u8], to: &SqlType) -> Value {
+    match to {
+        SqlType::Char(n) => {
+            let mut fitted = bytes[..bytes.len().min(usize::from(*n))].to_vec();
+            fitted.resize(usize::from(*n), b' ');
+            Value::String(fitted.into())
+        }
+        SqlType::VarChar(Some(n)) => {
+            Value::String(bytes[..bytes.len().min(usize::from(*n))].into())
+        }
+        _ => Value::String(bytes.into()),
+    }
+}
+
+/// A binary value of a binary type, cut and padded on the right.
+fn fit_binary(bytes: &[u8], to: &SqlType) -> Value {
+    match to {
+        SqlType::Binary(n) => {
+            let mut fitted = bytes[..bytes.len().min(usize::from(*n))].to_vec();
+            fitted.resize(usize::from(*n), 0);
+            Value::Binary(Arc::from(fitted))
+        }
+        SqlType::VarBinary(Some(n)) => {
+            Value::Binary(bytes[..bytes.len().min(usize::from(*n))].into())
+        }
+        _ => Value::Binary(bytes.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

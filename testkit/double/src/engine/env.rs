@@ -1,0 +1,290 @@
+//! What a running statement may use: its transaction and views, its session's state, variables.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::plan::Cached;
+use super::security::Rights;
+use super::server::Shared;
+use crate::storage::{ATTENTION, Database, Micros, Row, Scan, Txn, View};
+use crate::{
+    Cancelled, Column, EnvChange, IsolationLevel, Param, ResultSink, SqlError, StatementKind, Value,
+};
+
+/// The session's state as a statement sees it.
+#[derive(Clone)]
+pub struct Status {
+    /// `@@SPID`
+    pub spid: i16,
+    /// Login the session came with.
+    pub login: String,
+    /// Current database.
+    pub database: Arc<Database>,
+    /// What the current user may do there.
+    pub rights: Arc<Rights>,
+    /// `@@ROWCOUNT`
+    pub row_count: i64,
+    /// `@@ERROR`
+    pub error: i32,
+    /// `@@TRANCOUNT`
+    pub transactions: u32,
+    /// Whether the transaction can only be rolled back.
+    pub doomed: bool,
+    /// `@@IDENTITY`, and `SCOPE_IDENTITY()` as no trigger can tell them apart.
+    pub identity: Option<i64>,
+    /// The error a CATCH block handles.
+    pub caught: Option<SqlError>,
+    /// `SET TRANSACTION ISOLATION LEVEL`
+    pub isolation: IsolationLevel,
+    /// `SET LOCK_TIMEOUT`, -1 for ever.
+    pub lock_timeout: i32,
+    /// `SET TEXTSIZE`
+    pub text_size: i32,
+    /// `SET NOCOUNT ON`
+    pub no_count: bool,
+    /// `SET XACT_ABORT ON`
+    pub xact_abort: bool,
+    /// `SET DEADLOCK_PRIORITY`
+    pub deadlock_priority: i8,
+    /// Table of `SET IDENTITY_INSERT … ON`: database and object.
+    pub identity_insert: Option<(i32, i32)>,
+}
+
+/// The request's results, which the statement and those around it share.
+pub struct Outlet<'a>(RefCell<&'a mut dyn ResultSink>);
+
+impl<'a> Outlet<'a> {
+    /// Wraps a sink.
+    pub fn new(sink: &'a mut dyn ResultSink) -> Outlet<'a> {
+        Outlet(RefCell::new(sink))
+    }
+
+    /// The same sink for a batch inside.
+    pub fn reborrow(&mut self) -> Outlet<'_> {
+        Outlet(RefCell::new(&mut **self.0.get_mut()))
+    }
+
+    /// The sink itself.
+    pub fn get_mut(&mut self) -> &mut dyn ResultSink {
+        &mut **self.0.get_mut()
+    }
+}
+
+/// [`ResultSink`] behind a shared reference.
+pub trait Results {
+    /// A result set begins.
+    fn columns(&self, columns: &[Column]) -> Result<(), Cancelled>;
+    /// One row of it.
+    fn row(&self, row: &[Value]) -> Result<(), Cancelled>;
+    /// A statement ended.
+    fn done(&self, rows: Option<u64>) -> Result<(), Cancelled>;
+    /// Kind of the statement the next end is of.
+    fn statement(&self, kind: StatementKind);
+    /// An error or message.
+    fn message(&self, message: &SqlError) -> Result<(), Cancelled>;
+    /// A change of session state.
+    fn env_change(&self, change: &EnvChange) -> Result<(), Cancelled>;
+    /// A procedure's return status.
+    fn return_status(&self, status: i32) -> Result<(), Cancelled>;
+    /// An OUTPUT parameter's value.
+    fn return_value(&self, param: &Param) -> Result<(), Cancelled>;
+    /// Whether the request is to stop.
+    fn is_cancelled(&self) -> bool;
+}
+
+impl Results for Outlet<'_> {
+    fn columns(&self, columns: &[Column]) -> Result<(), Cancelled> {
+        self.0.borrow_mut().columns(columns)
+    }
+
+    fn row(&self, row: &[Value]) -> Result<(), Cancelled> {
+        self.0.borrow_mut().row(row)
+    }
+
+    fn done(&self, rows: Option<u64>) -> Result<(), Cancelled> {
+        self.0.borrow_mut().done(rows)
+    }
+
+    fn statement(&self, kind: StatementKind) {
+        self.0.borrow_mut().statement(kind);
+    }
+
+    fn message(&self, message: &SqlError) -> Result<(), Cancelled> {
+        self.0.borrow_mut().message(message)
+    }
+
+    fn env_change(&self, change: &EnvChange) -> Result<(), Cancelled> {
+        self.0.borrow_mut().env_change(change)
+    }
+
+    fn return_status(&self, status: i32) -> Result<(), Cancelled> {
+        self.0.borrow_mut().return_status(status)
+    }
+
+    fn return_value(&self, param: &Param) -> Result<(), Cancelled> {
+        self.0.borrow_mut().return_value(param)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.borrow().is_cancelled()
+    }
+}
+
+/// The environment of one statement.
+pub struct Env<'s> {
+    /// The server.
+    pub shared: &'s Arc<Shared>,
+    /// The session.
+    pub status: &'s Status,
+    txn: RefCell<&'s mut Txn>,
+    view: OnceCell<View>,
+    dirty: OnceCell<View>,
+    variables: &'s RefCell<Vec<Value>>,
+    /// Where results go.
+    pub sink: &'s dyn Results,
+    now: Cell<Option<Micros>>,
+    random: Cell<Option<f64>>,
+    cached: RefCell<HashMap<usize, Rc<Cached>>>,
+    next_cache: Cell<usize>,
+}
+
+impl<'s> Env<'s> {
+    /// An environment for one statement.
+    pub fn new(
+        shared: &'s Arc<Shared>,
+        status: &'s Status,
+        txn: &'s mut Txn,
+        variables: &'s RefCell<Vec<Value>>,
+        sink: &'s dyn Results,
+    ) -> Env<'s> {
+        Env {
+            shared,
+            status,
+            txn: RefCell::new(txn),
+            view: OnceCell::new(),
+            dirty: OnceCell::new(),
+            variables,
+            sink,
+            now: Cell::new(None),
+            random: Cell::new(None),
+            cached: RefCell::default(),
+            next_cache: Cell::new(0),
+        }
+    }
+
+    /// Works with the transaction.
+    pub fn with_txn<T>(&self, work: impl FnOnce(&mut Txn) -> T) -> T {
+        work(&mut self.txn.borrow_mut())
+    }
+
+    /// What the statement sees, fixed at its first data access.
+    ///
+    /// # Errors
+    /// 3952.
+    pub fn view(&self) -> Result<&View, SqlError> {
+        if let Some(view) = self.view.get() {
+            return Ok(view);
+        }
+        let view = self.with_txn(Txn::statement_view)?;
+        Ok(self.view.get_or_init(|| view))
+    }
+
+    /// What NOLOCK sees.
+    pub fn dirty_view(&self) -> &View {
+        self.dirty.get_or_init(|| self.with_txn(Txn::dirty_view))
+    }
+
+    /// A variable's value.
+    pub fn variable(&self, at: usize) -> Value {
+        self.variables.borrow().get(at).cloned().unwrap_or(Value::Null)
+    }
+
+    /// Sets a variable.
+    pub fn set_variable(&self, at: usize, value: Value) {
+        if let Some(slot) = self.variables.borrow_mut().get_mut(at) {
+            *slot = value;
+        }
+    }
+
+    /// The statement's moment, UTC: the same wherever it is asked for.
+    pub fn now(&self) -> Micros {
+        let now = self.now.get().unwrap_or_else(|| self.shared.storage.clock().now());
+        self.now.set(Some(now));
+        now
+    }
+
+    /// `RAND()`: one value a statement.
+    pub fn random(&self) -> f64 {
+        let value = self.random.get().unwrap_or_else(rand::random);
+        self.random.set(Some(value));
+        value
+    }
+
+    /// Stops the statement if its request was cancelled.
+    ///
+    /// # Errors
+    /// [`ATTENTION`].
+    pub fn check_interrupt(&self) -> Result<(), SqlError> {
+        match self.sink.is_cancelled() {
+            true => Err(attention()),
+            false => Ok(()),
+        }
+    }
+
+    /// Calls change data capture.
+    pub fn with_capture<T>(&self, work: impl FnOnce(&mut crate::cdc::Context<'_>) -> T) -> T {
+        let access = super::security::CaptureAccess {
+            rights: &self.status.rights,
+            database: &self.status.database,
+        };
+        let mut txn = self.txn.borrow_mut();
+        work(&mut crate::cdc::Context {
+            storage: &self.shared.storage,
+            txn: &mut txn,
+            access: &access,
+        })
+    }
+
+    /// A number for a subquery whose result does not change during the statement.
+    pub fn cache_key(&self) -> usize {
+        let key = self.next_cache.get();
+        self.next_cache.set(key + 1);
+        key
+    }
+
+    /// A result computed once.
+    ///
+    /// # Errors
+    /// Those of computing it.
+    pub fn cached(
+        &self,
+        key: usize,
+        compute: impl FnOnce() -> Result<Cached, SqlError>,
+    ) -> Result<Rc<Cached>, SqlError> {
+        if let Some(cached) = self.cached.borrow().get(&key) {
+            return Ok(Rc::clone(cached));
+        }
+        let computed = Rc::new(compute()?);
+        self.cached.borrow_mut().insert(key, Rc::clone(&computed));
+        Ok(computed)
+    }
+
+    /// The next row of a storage scan.
+    ///
+    /// # Errors
+    /// The scan's, and [`ATTENTION`].
+    pub fn next_row(&self, scan: &mut Scan) -> Result<Option<Row>, SqlError> {
+        self.check_interrupt()?;
+        match scan.next() {
+            Some(row) => row.map(|(_, row)| Some(row)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The error that ends a cancelled request; it never reaches a client.
+pub fn attention() -> SqlError {
+    SqlError::new(ATTENTION, 16, 1, "Operation cancelled by user.")
+}

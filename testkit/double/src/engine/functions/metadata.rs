@@ -1,0 +1,202 @@
+//! Names and ids of objects.
+
+use std::sync::Arc;
+
+use super::{Arguments, Bound, Computed, call};
+use crate::engine::catalog;
+use crate::engine::env::Env;
+use crate::engine::expr::{Node, Typed};
+use crate::engine::syntax::parse_name;
+use crate::storage::{Database, TableDef};
+use crate::{IsolationLevel, SqlError, SqlType, Value};
+
+const NAME: SqlType = SqlType::NVarChar(Some(128));
+
+/// Binds a function of this module.
+///
+/// # Errors
+/// Numbers and types of arguments.
+pub fn bind(name: &str, arguments: &mut Arguments) -> Bound<Option<Typed>> {
+    match name {
+        "OBJECT_ID" => {
+            arguments.arity(1, 2)?;
+            let object = arguments.of(&SqlType::NVarChar(Some(4000)))?.node;
+            let kind = match arguments.more() {
+                true => arguments.of(&SqlType::NVarChar(Some(2)))?.node,
+                false => Node::Constant(Value::Null),
+            };
+            call(object_id, vec![object, kind], SqlType::Int)
+        }
+        "OBJECT_NAME" | "OBJECT_SCHEMA_NAME" => {
+            arguments.arity(1, 2)?;
+            let id = arguments.int()?;
+            let database = match arguments.more() {
+                true => arguments.int()?,
+                false => Node::Constant(Value::Null),
+            };
+            let function = if name == "OBJECT_NAME" { object_name } else { object_schema };
+            call(function, vec![id, database], NAME)
+        }
+        "SCHEMA_NAME" => {
+            arguments.arity(0, 1)?;
+            match arguments.more() {
+                true => call(schema_name, vec![arguments.int()?], NAME),
+                false => call(|_, _| Ok(Value::text("dbo")), Vec::new(), NAME),
+            }
+        }
+        "SCHEMA_ID" => {
+            arguments.arity(0, 1)?;
+            match arguments.more() {
+                true => {
+                    let schema = arguments.of(&NAME)?;
+                    call(schema_id, vec![schema.node], SqlType::Int)
+                }
+                false => call(|_, _| Ok(Value::Int(1)), Vec::new(), SqlType::Int),
+            }
+        }
+        "COL_NAME" => {
+            arguments.arity(2, 2)?;
+            call(column_name, vec![arguments.int()?, arguments.int()?], NAME)
+        }
+        "COL_LENGTH" => {
+            arguments.arity(2, 2)?;
+            let table = arguments.of(&SqlType::NVarChar(Some(4000)))?.node;
+            let column = arguments.of(&NAME)?.node;
+            call(column_length, vec![table, column], SqlType::SmallInt)
+        }
+        "TYPE_NAME" => {
+            arguments.arity(1, 1)?;
+            call(type_name, vec![arguments.int()?], NAME)
+        }
+        "IDENT_CURRENT" => {
+            arguments.arity(1, 1)?;
+            let table = arguments.of(&SqlType::NVarChar(Some(4000)))?.node;
+            call(identity_current, vec![table], SqlType::Decimal { precision: 38, scale: 0 })
+        }
+        _ => Ok(None),
+    }
+}
+
+fn id_of(value: &Value) -> Option<i32> {
+    value.as_i64().and_then(|id| i32::try_from(id).ok())
+}
+
+/// The tables of a database the user may know of.
+fn tables(env: &Env<'_>, database: Option<&Arc<Database>>) -> Vec<Arc<TableDef>> {
+    match database {
+        Some(database) if database.id() != env.status.database.id() => {
+            database.begin(IsolationLevel::ReadCommitted).tables()
+        }
+        _ => env
+            .with_txn(|txn| txn.tables())
+            .into_iter()
+            .filter(|table| env.status.rights.sees(table))
+            .collect(),
+    }
+}
+
+fn find(env: &Env<'_>, name: &Value) -> Result<Option<Arc<TableDef>>, SqlError> {
+    let Some(name) = name.to_text().and_then(|text| parse_name(&text).ok()) else {
+        return Ok(None);
+    };
+    let database = match &name.database {
+        Some(database) => match env.shared.storage.database(database) {
+            Some(database) => Some(database),
+            None => return Ok(None),
+        },
+        None => None,
+    };
+    let schema = name.schema.as_deref().unwrap_or("dbo");
+    Ok(tables(env, database.as_ref()).into_iter().find(|table| {
+        crate::storage::same_name(&table.schema, schema)
+            && crate::storage::same_name(&table.name, &name.name)
+    }))
+}
+
+fn object_id(env: &Env<'_>, arguments: &[Value]) -> Computed {
+    let Some(text) = arguments[0].to_text() else {
+        return Ok(Value::Null);
+    };
+    let kind = arguments[1].to_text().map(|kind| kind.trim_end().to_ascii_uppercase());
+    let wants = |own: &str| kind.as_deref().is_none_or(|kind| kind == own);
+    if wants("U")
+        && let Some(table) = find(env, &arguments[0])?
+    {
+        return Ok(Value::Int(table.id));
+    }
+    if wants("P") && crate::cdc::procedure(&text).is_some() {
+        return Ok(Value::Int(catalog::system_object_id(&text)));
+    }
+    if wants("V") && catalog::is_view(&text) {
+        return Ok(Value::Int(catalog::system_object_id(&text)));
+    }
+    Ok(Value::Null)
+}
+
+fn by_id(env: &Env<'_>, arguments: &[Value]) -> Option<Arc<TableDef>> {
+    let id = id_of(&arguments[0])?;
+    let database = match id_of(&arguments[1]) {
+        Some(database) => Some(env.shared.storage.database_by_id(database)?),
+        None => None,
+    };
+    tables(env, database.as_ref()).into_iter().find(|table| table.id == id)
+}
+
+fn object_name(env: &Env<'_>, arguments: &[Value]) -> Computed {
+    Ok(by_id(env, arguments).map_or(Value::Null, |table| Value::text(&table.name)))
+}
+
+fn object_schema(env: &Env<'_>, arguments: &[Value]) -> Computed {
+    Ok(by_id(env, arguments).map_or(Value::Null, |table| Value::text(&table.schema)))
+}
+
+fn schema_name(env: &Env<'_>, arguments: &[Value]) -> Computed {
+    let id = id_of(&arguments[0]);
+    let schemas = env.with_txn(|txn| txn.schemas());
+    Ok(schemas
+        .into_iter()
+        .find(|(known, _)| Some(*known) == id)
+        .map_or(Value::Null, |(_, name)| Value::text(&name)))
+}
+
+fn schema_id(env: &Env<'_>, arguments: &[Value]) -> Computed {
+    let Some(name) = arguments[0].to_text() else {
+        return Ok(Value::Null);
+    };
+    let schemas = env.with_txn(|txn| txn.schemas());
+    Ok(schemas
+        .into_iter()
+        .find(|(_, known)| crate::storage::same_name(known, &name))
+        .map_or(Value::Null, |(id, _)| Value::Int(id)))
+}
+
+fn column_name(env: &Env<'_>, arguments: &[Value]) -> Computed {
+    let table = by_id(env, &[arguments[0].clone(), Value::Null]);
+    let column = id_of(&arguments[1]);
+    Ok(table
+        .and_then(|table| {
+            let column = table.columns.iter().find(|known| Some(known.id) == column)?;
+            Some(Value::text(&column.name))
+        })
+        .unwrap_or(Value::Null))
+}
+
+fn column_length(env: &Env<'_>, arguments: &[Value]) -> Computed {
+    let (Some(table), Some(column)) = (find(env, &arguments[0])?, arguments[1].to_text()) else {
+        return Ok(Value::Null);
+    };
+    Ok(table.column(&column).map_or(Value::Null, |column| Value::SmallInt(column.ty.max_length())))
+}
+
+fn type_name(_: &Env<'_>, arguments: &[Value]) -> Computed {
+    Ok(id_of(&arguments[0]).and_then(catalog::type_name).map_or(Value::Null, Value::text))
+}
+
+fn identity_current(env: &Env<'_>, arguments: &[Value]) -> Computed {
+    let Some(table) = find(env, &arguments[0])? else {
+        return Ok(Value::Null);
+    };
+    Ok(env
+        .with_txn(|txn| txn.identity_current(table.id))
+        .map_or(Value::Null, |value| Value::Decimal { unscaled: i128::from(value), scale: 0 }))
+}

@@ -1,0 +1,433 @@
+//! UPDATE and DELETE.
+//!
+//! Rows are collected first, each locked and current when it is met, and changed afterwards: a
+//! statement never meets its own changes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::insert::{BoundOutput, Changed, bind_output, computed_column, finish_output};
+use crate::engine::batch::{Executor, Flow};
+use crate::engine::bind::{
+    Binder, Bound, Leaf, Scope, Target, Tree, plan_from, same_name, types, unsupported,
+};
+use crate::engine::env::Env;
+use crate::engine::expr::{Frame, Typed};
+use crate::engine::fault::{Fault, of_binding};
+use crate::engine::plan::{Lock, TuplePlan, empty_rows};
+use crate::engine::references;
+use crate::engine::security::Permission;
+use crate::engine::syntax::ast::{
+    Assignment, Delete, Expr, Hints, JoinKind, ObjectName, Output, TableRef, Update,
+};
+use crate::engine::write::{RowRules, Verb, default_of};
+use crate::storage::{Row, RowId, RowLock, TableDef, TableLock};
+use crate::{SqlError, SqlType, StatementKind, Value};
+
+/// What UPDATE and DELETE have in common.
+struct Parts<'q> {
+    target: &'q ObjectName,
+    hints: &'q Hints,
+    top: Option<&'q Expr>,
+    from: &'q [TableRef],
+    filter: Option<&'q Expr>,
+    permission: Permission,
+}
+
+/// The rows to change, bound.
+struct Rows {
+    table: Arc<TableDef>,
+    slot: usize,
+    slots: usize,
+    plan: TuplePlan,
+    limit: Option<u64>,
+}
+
+/// The table that a target name means among the sources of FROM.
+fn target_ref<'q>(target: &ObjectName, tables: &'q [TableRef]) -> Option<&'q TableRef> {
+    fn search<'q>(
+        target: &ObjectName,
+        table: &'q TableRef,
+        by_alias: bool,
+    ) -> Option<&'q TableRef> {
+        match table {
+            TableRef::Join { left, right, .. } => {
+                search(target, left, by_alias).or_else(|| search(target, right, by_alias))
+            }
+            TableRef::Named { name, alias, .. } => {
+                let found = match (by_alias, alias) {
+                    (true, Some(alias)) => {
+                        target.schema.is_none() && same_name(alias, &target.name)
+                    }
+                    (true, None) | (false, _) => {
+                        let schema =
+                            |name: &ObjectName| name.schema.clone().unwrap_or_else(|| "dbo".into());
+                        same_name(&name.name, &target.name)
+                            && same_name(&schema(name), &schema(target))
+                    }
+                };
+                found.then_some(table)
+            }
+            _ => None,
+        }
+    }
+    [true, false]
+        .into_iter()
+        .find_map(|by_alias| tables.iter().find_map(|table| search(target, table, by_alias)))
+}
+
+impl Binder<'_, '_> {
+    /// Binds what is to be changed; sources go into `scope`.
+    fn rows_to_change(&self, parts: &Parts<'_>, scope: &mut Scope<'_>) -> Bound<Rows> {
+        let named = target_ref(parts.target, parts.from);
+        let (name, alias) = match named {
+            Some(TableRef::Named { name, alias, .. }) => (name, alias.as_deref()),
+            _ => (parts.target, None),
+        };
+        let reads = parts.filter.is_some() || !parts.from.is_empty();
+        let target = self.resolve(name, parts.permission)?;
+        if reads {
+            self.resolve(name, Permission::Select)?;
+        }
+        if target.elsewhere.is_some() {
+            return Err(unsupported("a change in another database"));
+        }
+        self.lock_target(&target, parts.hints)?;
+        let table = Arc::clone(&target.table);
+        let lock = Lock::Rows(RowLock::Update);
+        let (mut tree, slot) = match named {
+            None => {
+                let own = self.push_table(target, None, lock, true, scope);
+                let tree = match self.from(parts.from, scope)? {
+                    Some(others) => Tree::Join {
+                        kind: JoinKind::Cross,
+                        left: Box::new(own),
+                        right: Box::new(others),
+                        on: Vec::new(),
+                    },
+                    None => own,
+                };
+                (tree, 0)
+            }
+            Some(_) => {
+                let tree = self.from(parts.from, scope)?.ok_or_else(|| unsupported("FROM"))?;
+                let exposed = alias.unwrap_or(&table.name);
+                let slot = scope
+                    .sources
+                    .iter()
+                    .find(|source| same_name(&source.name, exposed))
+                    .map(|source| source.slot)
+                    .ok_or_else(|| unsupported("FROM"))?;
+                (tree, slot)
+            }
+        };
+        mark_target(&mut tree, slot);
+        let conditions = match parts.filter {
+            Some(filter) => self.condition(filter, scope)?.conjuncts(),
+            None => Vec::new(),
+        };
+        let limit = match parts.top {
+            Some(top) => {
+                let count =
+                    types::implicit(self.scalar(top, &Scope::inside(None))?, &SqlType::BigInt)?;
+                let value = count.node.eval(&Frame::empty(), self.env)?.into_owned();
+                let count = value.as_i64().and_then(|count| u64::try_from(count).ok());
+                Some(count.ok_or_else(|| {
+                    SqlError::new(
+                        1060,
+                        15,
+                        1,
+                        "The number of rows provided for a TOP or FETCH clauses row count parameter must be an integer.",
+                    )
+                })?)
+            }
+            None => None,
+        };
+        Ok(Rows {
+            table,
+            slot,
+            slots: scope.sources.len(),
+            plan: plan_from(tree, conditions),
+            limit,
+        })
+    }
+
+    fn lock_target(&self, target: &Target, hints: &Hints) -> Bound<()> {
+        if hints.no_lock {
+            return Err(SqlError::new(
+                1065,
+                15,
+                1,
+                "The NOLOCK and READUNCOMMITTED lock hints are not allowed for target tables of INSERT, UPDATE, DELETE or MERGE statements.",
+            ));
+        }
+        if hints.table_lock || hints.table_exclusive {
+            let table = target.table.id;
+            self.env.with_txn(|txn| txn.lock_table(table, TableLock::Exclusive))?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the target's leaf lock its rows and tell their ids.
+fn mark_target(tree: &mut Tree, target: usize) {
+    match tree {
+        Tree::Leaf(Leaf::Table { slot, lock, with_row_id, .. }, _) if *slot == target => {
+            *lock = Lock::Rows(RowLock::Update);
+            *with_row_id = true;
+        }
+        Tree::Leaf(..) => {}
+        Tree::Join { left, right, .. } => {
+            mark_target(left, target);
+            mark_target(right, target);
+        }
+    }
+}
+
+impl Rows {
+    /// Runs the plan; `take` gets each row to change once, with its tuple.
+    fn each(
+        &self,
+        env: &Env<'_>,
+        mut take: impl FnMut(RowId, &[Row]) -> Result<(), SqlError>,
+    ) -> Result<(), SqlError> {
+        let mut rows = empty_rows(self.slots);
+        let mut cursor = self.plan.open(&mut rows, None, env)?;
+        let mut met = HashSet::new();
+        let mut left = self.limit.unwrap_or(u64::MAX);
+        while left > 0 && cursor.next(&mut rows, None, env)? {
+            // A target row that an outer join did not find has no id.
+            let Some(id) = rows[self.slot].get(self.table.columns.len()).and_then(Value::as_i64)
+            else {
+                continue;
+            };
+            let id =
+                RowId(u64::try_from(id).map_err(|_| crate::engine::expr::internal("a row id"))?);
+            if met.insert(id) {
+                take(id, &rows)?;
+                left -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// A target row without its id.
+    fn content(&self, tuple: &[Row]) -> Vec<Value> {
+        tuple[self.slot][..self.table.columns.len()].to_vec()
+    }
+}
+
+/// One bound assignment of SET.
+struct Set {
+    column: Option<usize>,
+    variable: Option<usize>,
+    value: Typed,
+}
+
+impl Executor<'_> {
+    pub(crate) fn update(&mut self, update: &Update) -> Result<Flow, Fault> {
+        let changed = self.with_env(true, |env, variables| {
+            let binder = Binder::new(env, variables);
+            update_rows(&binder, update)
+        })?;
+        self.changed(StatementKind::Update, changed)
+    }
+
+    pub(crate) fn delete(&mut self, delete: &Delete) -> Result<Flow, Fault> {
+        let changed = self.with_env(true, |env, variables| {
+            let binder = Binder::new(env, variables);
+            delete_rows(&binder, delete)
+        })?;
+        self.changed(StatementKind::Delete, changed)
+    }
+}
+
+fn update_rows(binder: &Binder<'_, '_>, update: &Update) -> Result<Changed, Fault> {
+    let env = binder.env;
+    let mut scope = Scope::inside(None);
+    let parts = Parts {
+        target: &update.target,
+        hints: &update.hints,
+        top: update.top.as_ref(),
+        from: &update.from,
+        filter: update.filter.as_ref(),
+        permission: Permission::Update,
+    };
+    let rows = binder.rows_to_change(&parts, &mut scope).map_err(of_binding)?;
+    let sets = bind_sets(binder, &update.assignments, &rows, &scope).map_err(of_binding)?;
+    let rules = RowRules::new(binder, &rows.table).map_err(of_binding)?;
+    let output =
+        bind_change_output(binder, update.output.as_ref(), &rows.table, &["inserted", "deleted"])?;
+    let positions: Vec<usize> = sets.iter().filter_map(|set| set.column).collect();
+    let mut changes: Vec<(RowId, Row, Row)> = Vec::new();
+    rows.each(env, |id, tuple| {
+        let frame = Frame { rows: tuple, outer: None };
+        let old = rows.content(tuple);
+        let mut new = old.clone();
+        for set in &sets {
+            let value = set.value.node.eval(&frame, env)?.into_owned();
+            let from = set.value.type_or_int();
+            let value = match set.column {
+                Some(at) => {
+                    let from = set.value.ty.as_ref().unwrap_or(&rows.table.columns[at].ty);
+                    let value = rules.assign(at, value, from)?;
+                    new[at] = value.clone();
+                    value
+                }
+                None => value,
+            };
+            if let Some(variable) = set.variable {
+                let (_, ty) = binder.variables.at(variable);
+                let own = set.column.map_or(from, |at| rows.table.columns[at].ty.clone());
+                env.set_variable(
+                    variable,
+                    crate::engine::convert::convert(&value, &own, ty, None)?,
+                );
+            }
+        }
+        let new = rules.complete(new, Verb::Update, env)?;
+        changes.push((id, old.into(), new));
+        Ok(())
+    })?;
+    if !positions.is_empty() {
+        let writes = changes.iter().map(|(id, _, new)| (*id, Row::clone(new))).collect();
+        env.with_txn(|txn| txn.update(rows.table.id, writes, &positions))?;
+        let forward: Vec<(Option<Row>, Row)> =
+            changes.iter().map(|(_, old, new)| (Some(Row::clone(old)), Row::clone(new))).collect();
+        references::check_referenced(env, &rows.table, &forward, Verb::Update)?;
+        let backward: Vec<(Row, Option<Row>)> =
+            changes.iter().map(|(_, old, new)| (Row::clone(old), Some(Row::clone(new)))).collect();
+        references::check_referencing(env, &rows.table, &backward, Verb::Update)?;
+    }
+    let mut output_rows = Vec::new();
+    if let Some(output) = &output {
+        for (_, old, new) in &changes {
+            output_rows.push(output.row(env, &[Row::clone(new), Row::clone(old)])?);
+        }
+    }
+    Ok(Changed {
+        rows: changes.len() as u64,
+        output: finish_output(binder, output, output_rows)?,
+        identity: None,
+    })
+}
+
+fn bind_change_output(
+    binder: &Binder<'_, '_>,
+    output: Option<&Output>,
+    table: &Arc<TableDef>,
+    names: &[&str],
+) -> Result<Option<BoundOutput>, Fault> {
+    match output {
+        Some(output) => bind_output(binder, output, table, names).map(Some).map_err(of_binding),
+        None => Ok(None),
+    }
+}
+
+fn bind_sets(
+    binder: &Binder<'_, '_>,
+    assignments: &[Assignment],
+    rows: &Rows,
+    scope: &Scope<'_>,
+) -> Bound<Vec<Set>> {
+    let table = &rows.table;
+    let mut sets: Vec<Set> = Vec::new();
+    for assignment in assignments {
+        let column = match &assignment.column {
+            None => None,
+            Some(path) => Some(settable(table, scope, rows.slot, path)?),
+        };
+        if let Some(at) = column
+            && sets.iter().any(|set| set.column == Some(at))
+        {
+            return Err(SqlError::new(
+                264,
+                16,
+                1,
+                format!(
+                    "The column name '{}' is specified more than once in the SET clause or column list of an INSERT. A column cannot be assigned more than one value in the same clause. Modify the clause to make sure that a column is updated only once.",
+                    table.columns[at].name
+                ),
+            ));
+        }
+        let value = match (&assignment.value, column) {
+            (Expr::Default, Some(at)) => default_of(binder, table, at)?,
+            (value, _) => binder.scalar(value, scope)?,
+        };
+        let variable = match &assignment.variable {
+            Some(name) => Some(binder.variables.get(name)?),
+            None => None,
+        };
+        let target = match (column, variable) {
+            (Some(at), _) => Some(&table.columns[at].ty),
+            (None, Some((_, ty))) => Some(ty),
+            (None, None) => None,
+        };
+        if let (Some(from), Some(to)) = (&value.ty, target)
+            && !crate::engine::convert::implicit_allowed(from, to)
+        {
+            return Err(types::not_implicit(from, to));
+        }
+        sets.push(Set { column, variable: variable.map(|(at, _)| at), value });
+    }
+    Ok(sets)
+}
+
+fn settable(table: &TableDef, scope: &Scope<'_>, slot: usize, path: &[String]) -> Bound<usize> {
+    let (name, qualifier) = path.split_last().ok_or_else(|| unsupported("SET"))?;
+    let fits =
+        scope.sources.iter().any(|source| source.slot == slot && source.answers_to(qualifier));
+    let at = table.position(name).filter(|_| fits).ok_or_else(|| {
+        SqlError::new(207, 16, 1, format!("Invalid column name '{}'.", path.join(".")))
+    })?;
+    let column = &table.columns[at];
+    if column.computed.is_some() {
+        return Err(computed_column(&column.name));
+    }
+    if column.identity.is_some() {
+        return Err(SqlError::new(
+            8102,
+            16,
+            1,
+            format!("Cannot update identity column '{}'.", column.name),
+        ));
+    }
+    Ok(at)
+}
+
+fn delete_rows(binder: &Binder<'_, '_>, delete: &Delete) -> Result<Changed, Fault> {
+    let env = binder.env;
+    let mut scope = Scope::inside(None);
+    let parts = Parts {
+        target: &delete.target,
+        hints: &delete.hints,
+        top: delete.top.as_ref(),
+        from: &delete.from,
+        filter: delete.filter.as_ref(),
+        permission: Permission::Delete,
+    };
+    let rows = binder.rows_to_change(&parts, &mut scope).map_err(of_binding)?;
+    let output = bind_change_output(binder, delete.output.as_ref(), &rows.table, &["deleted"])?;
+    let mut gone: Vec<(RowId, Row)> = Vec::new();
+    rows.each(env, |id, tuple| {
+        gone.push((id, rows.content(tuple).into()));
+        Ok(())
+    })?;
+    for (id, _) in &gone {
+        env.with_txn(|txn| txn.delete(rows.table.id, *id))?;
+    }
+    let changes: Vec<(Row, Option<Row>)> =
+        gone.iter().map(|(_, row)| (Row::clone(row), None)).collect();
+    references::check_referencing(env, &rows.table, &changes, Verb::Delete)?;
+    let mut output_rows = Vec::new();
+    if let Some(output) = &output {
+        for (_, row) in &gone {
+            output_rows.push(output.row(env, &[Row::clone(row)])?);
+        }
+    }
+    Ok(Changed {
+        rows: gone.len() as u64,
+        output: finish_output(binder, output, output_rows)?,
+        identity: None,
+    })
+}

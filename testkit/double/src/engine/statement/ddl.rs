@@ -1,0 +1,218 @@
+//! CREATE, ALTER and DROP.
+
+mod alter;
+mod create;
+
+use crate::SqlError;
+use crate::engine::batch::{Executor, Flow};
+use crate::engine::bind::{Binder, unsupported};
+use crate::engine::env::Env;
+use crate::engine::fault::Fault;
+use crate::engine::syntax::ast::{DatabaseOption, Ddl, ObjectName};
+use crate::storage::TableDef;
+use std::sync::Arc;
+
+/// Error 1088 or 4902: there is no such table, or no right to change it.
+pub fn not_found_or_allowed(name: &str) -> SqlError {
+    SqlError::new(
+        1088,
+        16,
+        7,
+        format!(
+            "Cannot find the object \"{name}\" because it does not exist or you do not have permissions."
+        ),
+    )
+}
+
+/// Error 262.
+fn denied(statement: &str, database: &str) -> SqlError {
+    SqlError::new(262, 14, 1, format!("{statement} permission denied in database '{database}'."))
+}
+
+/// Error 3701.
+fn cannot_drop(kind: &str, name: &str) -> SqlError {
+    SqlError::new(
+        3701,
+        11,
+        5,
+        format!(
+            "Cannot drop the {kind} '{name}', because it does not exist or you do not have permission."
+        ),
+    )
+}
+
+/// A table of the current database that is to be changed.
+fn own_table(env: &Env<'_>, name: &ObjectName) -> Result<Option<Arc<TableDef>>, Fault> {
+    let current = env.status.database.name();
+    if name.database.as_ref().is_some_and(|database| !crate::storage::same_name(database, &current))
+    {
+        return Err(Fault::Compile(unsupported("a definition in another database")));
+    }
+    let schema = name.schema.as_deref().unwrap_or("dbo");
+    Ok(env.with_txn(|txn| txn.table(schema, &name.name))?)
+}
+
+fn may_define(env: &Env<'_>, statement: &str) -> Result<(), Fault> {
+    if env.status.rights.may_define() || env.status.rights.has_database_permission(statement) {
+        return Ok(());
+    }
+    Err(denied(statement, &env.status.database.name()).into())
+}
+
+impl Executor<'_> {
+    pub(crate) fn ddl(&mut self, ddl: &Ddl, text: &str) -> Result<Flow, Fault> {
+        match ddl {
+            Ddl::CreateDatabase(name) => self.create_database(name)?,
+            Ddl::DropDatabase { names, if_exists } => self.drop_databases(names, *if_exists)?,
+            Ddl::AlterDatabase { name, option } => self.alter_database(name.as_deref(), *option)?,
+            Ddl::CreateSchema { name, owner } => {
+                if owner.as_deref().is_some_and(|owner| !owner.eq_ignore_ascii_case("dbo")) {
+                    return Err(Fault::Compile(unsupported("AUTHORIZATION")));
+                }
+                self.with_env(true, |env, _| {
+                    may_define(env, "CREATE SCHEMA")?;
+                    Ok(env.with_txn(|txn| txn.create_schema(name))?)
+                })?;
+            }
+            Ddl::DropSchema { name, if_exists } => self.with_env(true, |env, _| {
+                may_define(env, "ALTER ANY SCHEMA")?;
+                let schemas = env.with_txn(|txn| txn.schemas());
+                let exists =
+                    schemas.iter().any(|(_, known)| crate::storage::same_name(known, name));
+                if *if_exists && !exists {
+                    return Ok(());
+                }
+                Ok(env.with_txn(|txn| txn.drop_schema(name))?)
+            })?,
+            Ddl::CreateTable { name, columns, constraints } => {
+                self.with_env(true, |env, variables| {
+                    may_define(env, "CREATE TABLE")?;
+                    let binder = Binder::new(env, variables);
+                    create::create_table(&binder, name, columns, constraints)
+                })?
+            }
+            Ddl::DropTable { names, if_exists } => self.with_env(true, |env, _| {
+                for name in names {
+                    drop_table(env, name, *if_exists)?;
+                }
+                Ok(())
+            })?,
+            Ddl::CreateIndex { name, table, unique, clustered, columns, include } => self
+                .with_env(true, |env, _| {
+                    let index = create::NewIndex {
+                        name,
+                        unique: *unique,
+                        clustered: *clustered,
+                        columns,
+                        include,
+                    };
+                    create::create_index(env, table, &index, text)
+                })?,
+            Ddl::DropIndex { name, table, if_exists } => {
+                self.with_env(true, |env, _| alter::drop_index(env, table, name, *if_exists, text))?
+            }
+            Ddl::AlterTable { table, action } => self.with_env(true, |env, variables| {
+                let binder = Binder::new(env, variables);
+                alter::alter_table(&binder, table, action, text)
+            })?,
+        }
+        self.done()
+    }
+
+    /// Databases are made and dropped outside of transactions.
+    fn no_transaction(&self, statement: &str) -> Result<(), Fault> {
+        if self.session.open.is_none() {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            226,
+            16,
+            6,
+            format!("{statement} statement not allowed within multi-statement transaction."),
+        )
+        .into())
+    }
+
+    fn create_database(&mut self, name: &str) -> Result<(), Fault> {
+        self.no_transaction("CREATE DATABASE")?;
+        let rights = &self.session.status.rights;
+        if !rights.sysadmin && !rights.has_server_permission("CREATE ANY DATABASE") {
+            return Err(denied("CREATE DATABASE", "master").into());
+        }
+        self.session.shared.storage.create_database(name)?;
+        Ok(())
+    }
+
+    fn drop_databases(&mut self, names: &[String], if_exists: bool) -> Result<(), Fault> {
+        self.no_transaction("DROP DATABASE")?;
+        for name in names {
+            let storage = &self.session.shared.storage;
+            if if_exists && storage.database(name).is_none() {
+                continue;
+            }
+            if !self.session.status.rights.sysadmin {
+                return Err(cannot_drop("database", name).into());
+            }
+            if crate::storage::same_name(name, &self.session.database()) {
+                return Err(SqlError::new(
+                    3702,
+                    16,
+                    3,
+                    format!("Cannot drop database \"{name}\" because it is currently in use."),
+                )
+                .into());
+            }
+            storage.drop_database(name)?;
+        }
+        Ok(())
+    }
+
+    fn alter_database(&mut self, name: Option<&str>, option: DatabaseOption) -> Result<(), Fault> {
+        let database = match name {
+            None => Arc::clone(&self.session.status.database),
+            Some(name) => self.session.shared.storage.database(name).ok_or_else(|| {
+                SqlError::new(
+                    5011,
+                    14,
+                    5,
+                    format!("User does not have permission to alter database '{name}', the database does not exist, or the database is not in a state that allows access checks."),
+                )
+            })?,
+        };
+        let rights = self.session.shared.rights_in(&self.session.status.rights, &database)?;
+        if !rights.is_owner() {
+            return Err(SqlError::new(
+                5011,
+                14,
+                5,
+                format!("User does not have permission to alter database '{}', the database does not exist, or the database is not in a state that allows access checks.", database.name()),
+            )
+            .into());
+        }
+        match option {
+            DatabaseOption::AllowSnapshot(on) => database.set_allow_snapshot(on)?,
+            DatabaseOption::ReadCommittedSnapshot(true) | DatabaseOption::Accepted => {}
+            DatabaseOption::ReadCommittedSnapshot(false) => {
+                return Err(Fault::Compile(unsupported("READ_COMMITTED_SNAPSHOT OFF")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn drop_table(env: &Env<'_>, name: &ObjectName, if_exists: bool) -> Result<(), Fault> {
+    let Some(table) = own_table(env, name)? else {
+        return match if_exists {
+            true => Ok(()),
+            false => Err(cannot_drop("table", &name.to_string()).into()),
+        };
+    };
+    if !env.status.rights.may_define() {
+        return Err(cannot_drop("table", &name.to_string()).into());
+    }
+    if table.ms_shipped {
+        return Err(cannot_drop("table", &name.to_string()).into());
+    }
+    env.with_txn(|txn| txn.drop_table(table.id))?;
+    Ok(())
+}

@@ -1,0 +1,480 @@
+//! INSERT, and OUTPUT of all changes.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::engine::batch::{Executor, Flow};
+use crate::engine::bind::{Binder, Bound, Scope, columns_of, same_name, unsupported};
+use crate::engine::env::Env;
+use crate::engine::expr::{Frame, Node, Typed};
+use crate::engine::fault::{Fault, of_binding};
+use crate::engine::plan::{OutputColumn, RowPlan};
+use crate::engine::references;
+use crate::engine::security::Permission;
+use crate::engine::syntax::ast::{Expr, Insert, InsertSource, Output};
+use crate::engine::write::{RowRules, Verb, default_of};
+use crate::storage::{Row, TableDef, TableLock};
+use crate::{Column, SqlError, SqlType, StatementKind, Value};
+
+/// Where each column of a new row comes from.
+struct Shape {
+    /// Positions of the columns that the source gives, in its order.
+    given: Vec<usize>,
+    /// Defaults of the others.
+    defaults: Vec<(usize, Typed)>,
+    /// Position of an identity column that is not given.
+    identity: Option<usize>,
+    /// Position of an identity column that is.
+    explicit_identity: Option<usize>,
+}
+
+/// The rows of an INSERT's source and their columns' types.
+struct Source {
+    plan: RowPlan,
+    types: Vec<Option<SqlType>>,
+}
+
+/// Result of changing rows.
+pub struct Changed {
+    /// Rows changed.
+    pub rows: u64,
+    /// Rows of OUTPUT, and their columns, for the client.
+    pub output: Option<(Vec<Column>, Vec<Vec<Value>>)>,
+    /// Last identity value.
+    pub identity: Option<i64>,
+}
+
+impl Executor<'_> {
+    pub(crate) fn insert(&mut self, insert: &Insert) -> Result<Flow, Fault> {
+        let changed = self.with_env(true, |env, variables| {
+            let binder = Binder::new(env, variables);
+            insert_rows(&binder, insert)
+        })?;
+        if changed.identity.is_some() {
+            self.session.status.identity = changed.identity;
+        }
+        self.changed(StatementKind::Insert, changed)
+    }
+
+    /// Sends what a change has to say.
+    pub(super) fn changed(&mut self, kind: StatementKind, changed: Changed) -> Result<Flow, Fault> {
+        use crate::engine::env::Results;
+        if let Some((columns, rows)) = &changed.output {
+            self.sink.columns(columns)?;
+            for row in rows {
+                self.sink.row(row)?;
+            }
+        }
+        self.counted(kind, changed.rows)
+    }
+}
+
+fn insert_rows(binder: &Binder<'_, '_>, insert: &Insert) -> Result<Changed, Fault> {
+    let env = binder.env;
+    let target = binder.resolve(&insert.table, Permission::Insert).map_err(of_binding)?;
+    if target.elsewhere.is_some() {
+        return Err(Fault::Compile(unsupported("INSERT into another database")));
+    }
+    let table = target.table;
+    if insert.hints.table_exclusive || insert.hints.table_lock {
+        env.with_txn(|txn| txn.lock_table(table.id, TableLock::Exclusive))?;
+    }
+    let identity_on = env.status.identity_insert == Some((env.status.database.id(), table.id));
+    let shape = shape(binder, &table, &insert.columns, identity_on).map_err(of_binding)?;
+    let source = source(binder, insert, &table, &shape).map_err(of_binding)?;
+    let rules = RowRules::new(binder, &table).map_err(of_binding)?;
+    let output = match &insert.output {
+        Some(output) => {
+            Some(bind_output(binder, output, &table, &["inserted"]).map_err(of_binding)?)
+        }
+        None => None,
+    };
+    let inserted = run(env, &rules, &shape, &source)?;
+    let changes: Vec<(Option<Row>, Row)> =
+        inserted.rows.iter().map(|row| (None, Row::clone(row))).collect();
+    references::check_referenced(env, &table, &changes, Verb::Insert)?;
+    let mut rows_out = Vec::new();
+    if let Some(output) = &output {
+        for row in &inserted.rows {
+            rows_out.push(output.row(env, &[Row::clone(row)])?);
+        }
+    }
+    let output = finish_output(binder, output, rows_out)?;
+    Ok(Changed { rows: inserted.rows.len() as u64, output, identity: inserted.identity })
+}
+
+fn shape(
+    binder: &Binder<'_, '_>,
+    table: &Arc<TableDef>,
+    names: &[String],
+    identity_on: bool,
+) -> Bound<Shape> {
+    let identity = table.columns.iter().position(|column| column.identity.is_some());
+    let mut given = Vec::new();
+    for name in names {
+        let at = table
+            .position(name)
+            .ok_or_else(|| SqlError::new(207, 16, 1, format!("Invalid column name '{name}'.")))?;
+        if given.contains(&at) {
+            return Err(SqlError::new(
+                264,
+                16,
+                1,
+                format!(
+                    "The column name '{name}' is specified more than once in the SET clause or column list of an INSERT. A column cannot be assigned more than one value in the same clause."
+                ),
+            ));
+        }
+        if table.columns[at].computed.is_some() {
+            return Err(computed_column(name));
+        }
+        given.push(at);
+    }
+    if names.is_empty() {
+        if identity_on {
+            return Err(SqlError::new(
+                8101,
+                16,
+                1,
+                format!(
+                    "An explicit value for the identity column in table '{}' can only be specified when a column list is used and IDENTITY_INSERT is ON.",
+                    table.name
+                ),
+            ));
+        }
+        given = (0..table.columns.len())
+            .filter(|at| table.columns[*at].computed.is_none() && Some(*at) != identity)
+            .collect();
+    }
+    let explicit_identity = identity.filter(|at| given.contains(at));
+    if explicit_identity.is_some() && !identity_on {
+        return Err(SqlError::new(
+            544,
+            16,
+            1,
+            format!(
+                "Cannot insert explicit value for identity column in table '{}' when IDENTITY_INSERT is set to OFF.",
+                table.name
+            ),
+        ));
+    }
+    if identity.is_some() && explicit_identity.is_none() && identity_on {
+        return Err(SqlError::new(
+            545,
+            16,
+            1,
+            format!(
+                "Explicit value must be specified for identity column in table '{}' either when IDENTITY_INSERT is set to ON or when a replication user is inserting into a NOT FOR REPLICATION identity column.",
+                table.name
+            ),
+        ));
+    }
+    let mut defaults = Vec::new();
+    for (at, column) in table.columns.iter().enumerate() {
+        if !given.contains(&at) && column.identity.is_none() && column.default.is_some() {
+            defaults.push((at, default_of(binder, table, at)?));
+        }
+    }
+    Ok(Shape {
+        given,
+        defaults,
+        identity: identity.filter(|_| explicit_identity.is_none()),
+        explicit_identity,
+    })
+}
+
+/// Error 271.
+pub fn computed_column(name: &str) -> SqlError {
+    SqlError::new(
+        271,
+        16,
+        1,
+        format!(
+            "The column \"{name}\" cannot be modified because it is either a computed column or is the result of a UNION operator."
+        ),
+    )
+}
+
+fn source(
+    binder: &Binder<'_, '_>,
+    insert: &Insert,
+    table: &Arc<TableDef>,
+    shape: &Shape,
+) -> Bound<Source> {
+    let scope = Scope::inside(None);
+    let width = |count: usize| -> Bound<()> {
+        if count == shape.given.len() {
+            return Ok(());
+        }
+        Err(match (insert.columns.is_empty(), count > shape.given.len()) {
+            (true, _) => SqlError::new(
+                213,
+                16,
+                1,
+                "Column name or number of supplied values does not match table definition.",
+            ),
+            (false, true) => SqlError::new(
+                110,
+                15,
+                1,
+                "There are fewer columns in the INSERT statement than values specified in the VALUES clause. The number of values in the VALUES clause must match the number of columns specified in the INSERT statement.",
+            ),
+            (false, false) => SqlError::new(
+                109,
+                15,
+                1,
+                "There are more columns in the INSERT statement than values specified in the VALUES clause. The number of values in the VALUES clause must match the number of columns specified in the INSERT statement.",
+            ),
+        })
+    };
+    let mut source = match &insert.source {
+        InsertSource::Defaults => {
+            let mut row = Vec::new();
+            let mut types = Vec::new();
+            for at in &shape.given {
+                let value = default_of(binder, table, *at)?;
+                types.push(value.ty.clone());
+                row.push(value.node);
+            }
+            Source { plan: RowPlan::Values(vec![row]), types }
+        }
+        InsertSource::Values(rows) => {
+            for row in rows {
+                width(row.len())?;
+            }
+            values(binder, rows, table, shape, &scope)?
+        }
+        InsertSource::Query(query) => {
+            let bound = binder.statement_query(query)?;
+            if bound.assigned.is_some() {
+                return Err(unsupported("assignment in INSERT … SELECT"));
+            }
+            width(bound.query.columns.len())?;
+            Source {
+                types: bound.query.columns.iter().map(|column| column.ty.clone()).collect(),
+                plan: bound.query.plan,
+            }
+        }
+    };
+    if let Some(top) = &insert.top {
+        let count = binder.scalar(top, &scope)?.converted(&SqlType::BigInt);
+        source.plan =
+            RowPlan::Limit { input: Box::new(source.plan), offset: None, count: Some(count.node) };
+    }
+    Ok(source)
+}
+
+/// VALUES: DEFAULT stands for the column's own; other columns take their rows' common type.
+fn values(
+    binder: &Binder<'_, '_>,
+    rows: &[Vec<Expr>],
+    table: &Arc<TableDef>,
+    shape: &Shape,
+    scope: &Scope<'_>,
+) -> Bound<Source> {
+    // One row needs no common type, and keeps the error of its own conversion.
+    let has_default = rows.iter().flatten().any(|value| *value == Expr::Default);
+    if rows.len() == 1 || has_default {
+        let mut nodes = Vec::new();
+        let mut types: Vec<Option<SqlType>> = vec![None; shape.given.len()];
+        for row in rows {
+            let mut bound = Vec::new();
+            for (place, (value, at)) in row.iter().zip(&shape.given).enumerate() {
+                let typed = match value {
+                    Expr::Default => default_of(binder, table, *at)?,
+                    other => binder.scalar(other, scope)?,
+                };
+                if rows.len() == 1 {
+                    types[place].clone_from(&typed.ty);
+                    bound.push(typed.node);
+                } else {
+                    // Several rows with DEFAULT among them: each value takes the column's type.
+                    types[place] = Some(table.columns[*at].ty.clone());
+                    let ty = &table.columns[*at].ty;
+                    bound.push(crate::engine::bind::types::implicit(typed, ty)?.node);
+                }
+            }
+            nodes.push(bound);
+        }
+        return Ok(Source { plan: RowPlan::Values(nodes), types });
+    }
+    let (columns, nodes) = binder.value_rows(rows, scope)?;
+    Ok(Source {
+        plan: RowPlan::Values(nodes),
+        types: columns.into_iter().map(|(ty, _)| ty).collect(),
+    })
+}
+
+struct Inserted {
+    rows: Vec<Row>,
+    identity: Option<i64>,
+}
+
+fn run(env: &Env<'_>, rules: &RowRules, shape: &Shape, source: &Source) -> Result<Inserted, Fault> {
+    let table = &rules.table;
+    for (at, ty) in shape.given.iter().zip(&source.types) {
+        if let Some(from) = ty
+            && !crate::engine::convert::implicit_allowed(from, &table.columns[*at].ty)
+        {
+            return Err(Fault::Compile(crate::engine::bind::types::not_implicit(
+                from,
+                &table.columns[*at].ty,
+            )));
+        }
+    }
+    let mut inserted = Inserted { rows: Vec::new(), identity: None };
+    let mut cursor = source.plan.open(None, env)?;
+    let mut given = Vec::new();
+    while cursor.next(&mut given, None, env)? {
+        env.check_interrupt()?;
+        let mut values = vec![Value::Null; table.columns.len()];
+        for ((at, value), from) in shape.given.iter().zip(given.drain(..)).zip(&source.types) {
+            let from = from.as_ref().unwrap_or(&table.columns[*at].ty);
+            values[*at] = rules.assign(*at, value, from)?;
+        }
+        for (at, default) in &shape.defaults {
+            let value = default.node.eval(&Frame::empty(), env).map(Cow::into_owned)?;
+            values[*at] = rules.assign(*at, value, &default.type_or_int())?;
+        }
+        if let Some(at) = shape.identity {
+            let next = env.with_txn(|txn| txn.next_identity(table.id))?;
+            values[at] = identity_value(next, &table.columns[at].ty)?;
+            inserted.identity = Some(next);
+        }
+        if let Some(at) = shape.explicit_identity
+            && let Some(value) = whole(&values[at])
+        {
+            env.with_txn(|txn| txn.note_identity(table.id, value));
+            inserted.identity = Some(value);
+        }
+        let row = rules.complete(values, Verb::Insert, env)?;
+        env.with_txn(|txn| txn.insert(table.id, Row::clone(&row)))?;
+        inserted.rows.push(row);
+    }
+    Ok(inserted)
+}
+
+fn identity_value(next: i64, ty: &SqlType) -> Result<Value, SqlError> {
+    crate::engine::convert::convert(&Value::BigInt(next), &SqlType::BigInt, ty, None)
+}
+
+fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::Decimal { unscaled, scale: 0 } => i64::try_from(*unscaled).ok(),
+        other => other.as_i64(),
+    }
+}
+
+/// A bound OUTPUT clause.
+pub struct BoundOutput {
+    columns: Vec<OutputColumn>,
+    nodes: Vec<Node>,
+    into: Option<(crate::engine::syntax::ast::ObjectName, Vec<String>)>,
+}
+
+impl BoundOutput {
+    /// One row of it over the rows its names stand for.
+    pub fn row(&self, env: &Env<'_>, rows: &[Row]) -> Result<Vec<Value>, SqlError> {
+        crate::engine::expr::evaluate_all(&self.nodes, &Frame { rows, outer: None }, env)
+    }
+}
+
+/// Binds OUTPUT over `inserted`, `deleted` or both, in the order of their slots.
+///
+/// # Errors
+/// Names and types.
+pub fn bind_output(
+    binder: &Binder<'_, '_>,
+    output: &Output,
+    table: &Arc<TableDef>,
+    names: &[&str],
+) -> Bound<BoundOutput> {
+    use crate::engine::syntax::ast::SelectItem;
+    let mut scope = Scope::inside(None);
+    for name in names {
+        scope.add_table(name, columns_of(table));
+    }
+    let (mut columns, mut nodes) = (Vec::new(), Vec::new());
+    for item in &output.items {
+        match item {
+            SelectItem::Wildcard(qualifier) => {
+                let Some(name) = qualifier
+                    .last()
+                    .filter(|name| names.iter().any(|known| same_name(known, name)))
+                else {
+                    return Err(unsupported("* in OUTPUT"));
+                };
+                for column in &table.columns {
+                    let path = Expr::Column(vec![name.clone(), column.name.clone()]);
+                    let typed = binder.scalar(&path, &scope)?;
+                    columns.push(output_column(&column.name, &typed));
+                    nodes.push(typed.node);
+                }
+            }
+            SelectItem::Value { value, alias } => {
+                let typed = binder.scalar(value, &scope)?;
+                let implied = match value {
+                    Expr::Column(parts) => parts.last().cloned().unwrap_or_default(),
+                    _ => String::new(),
+                };
+                columns.push(output_column(alias.as_ref().unwrap_or(&implied), &typed));
+                nodes.push(typed.node);
+            }
+            SelectItem::Assign { .. } => return Err(unsupported("assignment in OUTPUT")),
+        }
+    }
+    Ok(BoundOutput { columns, nodes, into: output.into.clone() })
+}
+
+fn output_column(name: &str, typed: &Typed) -> OutputColumn {
+    OutputColumn {
+        name: name.to_owned(),
+        ty: typed.ty.clone(),
+        nullable: typed.nullable,
+        identity: false,
+    }
+}
+
+/// Hands the rows of OUTPUT to the client, or puts them into a table.
+///
+/// # Errors
+/// Those of inserting.
+#[allow(clippy::type_complexity)]
+pub fn finish_output(
+    binder: &Binder<'_, '_>,
+    output: Option<BoundOutput>,
+    rows: Vec<Vec<Value>>,
+) -> Result<Option<(Vec<Column>, Vec<Vec<Value>>)>, Fault> {
+    let Some(output) = output else {
+        return Ok(None);
+    };
+    let Some((name, names)) = &output.into else {
+        let columns = output.columns.iter().map(OutputColumn::describe).collect();
+        return Ok(Some((columns, rows)));
+    };
+    let target = binder.resolve(name, Permission::Insert).map_err(of_binding)?;
+    if target.elsewhere.is_some() {
+        return Err(Fault::Compile(unsupported("OUTPUT INTO another database")));
+    }
+    let shape = shape(binder, &target.table, names, false).map_err(of_binding)?;
+    if shape.given.len() != output.nodes.len() {
+        return Err(Fault::Compile(SqlError::new(
+            213,
+            16,
+            1,
+            "Column name or number of supplied values does not match table definition.",
+        )));
+    }
+    let constants =
+        rows.into_iter().map(|row| row.into_iter().map(Node::Constant).collect()).collect();
+    let source = Source {
+        plan: RowPlan::Values(constants),
+        types: output.columns.iter().map(|column| column.ty.clone()).collect(),
+    };
+    let rules = RowRules::new(binder, &target.table).map_err(of_binding)?;
+    let inserted = run(binder.env, &rules, &shape, &source)?;
+    let changes: Vec<(Option<Row>, Row)> =
+        inserted.rows.into_iter().map(|row| (None, row)).collect();
+    references::check_referenced(binder.env, &target.table, &changes, Verb::Insert)?;
+    Ok(None)
+}

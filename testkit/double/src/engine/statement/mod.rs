@@ -1,0 +1,29 @@
+//! Statements that read, change, define or administer.
+
+mod change;
+mod ddl;
+mod insert;
+mod procedure;
+mod security;
+mod select;
+mod table;
+
+use super::batch::{Executor, Flow};
+use super::fault::Fault;
+use crate::StatementKind;
+
+impl Executor<'_> {
+    /// A statement that counted rows has ended.
+    fn counted(&mut self, kind: StatementKind, rows: u64) -> Result<Flow, Fault> {
+        self.session.status.row_count = i64::try_from(rows).unwrap_or(i64::MAX);
+        self.report(kind, rows)?;
+        Ok(Flow::Next)
+    }
+
+    fn report(&self, kind: StatementKind, rows: u64) -> Result<(), Fault> {
+        use super::env::Results;
+        self.sink.statement(kind);
+        let shown = (!self.session.status.no_count).then_some(rows);
+        Ok(self.sink.done(shown)?)
+    }
+}

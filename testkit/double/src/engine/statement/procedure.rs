@@ -1,0 +1,374 @@
+//! EXEC: the procedures of change data capture, and the few this engine has itself.
+
+use std::sync::Arc;
+
+use super::security::change_members;
+use crate::cdc;
+use crate::engine::batch::{Executor, Flow, natural_type};
+use crate::engine::convert;
+use crate::engine::env::Outlet;
+use crate::engine::fault::Fault;
+use crate::engine::security::{CaptureAccess, DatabaseSecurity};
+use crate::engine::syntax::ast::{Execute, Expr};
+use crate::engine::syntax::{parse_declarations, parse_name};
+use crate::{Param, ResultSink, SqlError, SqlType, Value};
+
+/// What a procedure answered.
+pub struct Called {
+    /// Return status.
+    pub status: i32,
+    /// Values of its OUTPUT parameters, by position or name as they were passed.
+    pub outputs: Vec<Param>,
+}
+
+/// Error 2812.
+fn unknown(name: &str) -> SqlError {
+    SqlError::new(2812, 16, 62, format!("Could not find stored procedure '{name}'."))
+}
+
+impl Executor<'_> {
+    pub(crate) fn execute(&mut self, execute: &Execute) -> Result<Flow, Fault> {
+        let mut params = Vec::new();
+        for argument in &execute.arguments {
+            let (value, ty) = match &argument.value {
+                None => continue,
+                Some(value) => self.evaluate(value)?,
+            };
+            params.push(Param {
+                name: argument.name.clone().unwrap_or_default(),
+                ty: ty.unwrap_or(SqlType::NVarChar(Some(1))),
+                value,
+                output: argument.output,
+            });
+        }
+        // A positional DEFAULT would shift the others.
+        if execute
+            .arguments
+            .iter()
+            .any(|argument| argument.value.is_none() && argument.name.is_none())
+        {
+            return Err(Fault::Compile(crate::engine::bind::unsupported("DEFAULT")));
+        }
+        let called = self.call_procedure(&execute.procedure.to_string(), params)?;
+        if let Some(variable) = &execute.status {
+            self.assign(variable, Value::Int(called.status))?;
+        }
+        let given = execute.arguments.iter().filter(|argument| argument.output);
+        for (argument, result) in given.zip(&called.outputs) {
+            if let Some(Expr::Variable(variable)) = &argument.value {
+                let (_, ty) = self.variables.get(variable).map_err(Fault::Compile)?;
+                let value = convert::convert(&result.value, &result.ty, ty, None)?;
+                self.assign(variable, value)?;
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    /// Calls a procedure; OUTPUT values come back in the order their parameters were passed.
+    ///
+    /// # Errors
+    /// 2812 and the procedure's own.
+    pub(crate) fn call_procedure(
+        &mut self,
+        name: &str,
+        params: Vec<Param>,
+    ) -> Result<Called, Fault> {
+        let bare = match parse_name(name) {
+            Ok(name) => name.name.to_ascii_lowercase(),
+            Err(_) => name.to_ascii_lowercase(),
+        };
+        match bare.as_str() {
+            "sp_executesql" => return self.execute_sql(params),
+            "sp_rename" => return self.rename(&params),
+            "sp_addrolemember" | "sp_droprolemember" => {
+                return self.role_member(&params, bare == "sp_addrolemember");
+            }
+            _ => {}
+        }
+        let full = self.qualified(name);
+        let Some(procedure) = cdc::procedure(&full).or_else(|| cdc::procedure(name)) else {
+            return Err(unknown(name).into());
+        };
+        self.capture_procedure(procedure, params)
+    }
+
+    /// A name without its database, which must be the current one for what is done there.
+    fn qualified(&self, name: &str) -> String {
+        match parse_name(name) {
+            Ok(parsed) => match parsed.schema {
+                Some(schema) => format!("{schema}.{}", parsed.name),
+                None => parsed.name,
+            },
+            Err(_) => name.to_owned(),
+        }
+    }
+
+    fn capture_procedure(
+        &mut self,
+        procedure: &'static cdc::Procedure,
+        params: Vec<Param>,
+    ) -> Result<Called, Fault> {
+        let declared = procedure.parameters();
+        let mut arguments = Vec::new();
+        for (at, param) in params.iter().enumerate() {
+            let parameter = match param.name.is_empty() {
+                true => declared.get(at),
+                false => declared.iter().find(|known| known.name.eq_ignore_ascii_case(&param.name)),
+            };
+            // What does not fit is for the procedure to refuse.
+            let Some(parameter) = parameter else {
+                arguments.push(param.clone());
+                continue;
+            };
+            let from = natural_type(&param.value).unwrap_or_else(|| param.ty.clone());
+            let value = match convert::implicit_allowed(&from, &parameter.ty) {
+                true => convert::convert(&param.value, &from, &parameter.ty, None)?,
+                false => {
+                    return Err(SqlError::new(
+                        8114,
+                        16,
+                        1,
+                        format!(
+                            "Error converting data type {} to {}.",
+                            from.name(),
+                            parameter.ty.message_name()
+                        ),
+                    )
+                    .into());
+                }
+            };
+            arguments.push(Param {
+                name: parameter.name.to_owned(),
+                ty: parameter.ty.clone(),
+                value,
+                output: param.output,
+            });
+        }
+        let mut outputs: Vec<Param> =
+            arguments.iter().filter(|param| param.output).cloned().collect();
+        let no_transaction = self.session.open.is_none();
+        let result = {
+            let mut own = None;
+            let mut open = self.session.open.take();
+            let result = {
+                let txn = match &mut open {
+                    Some(open) => &mut open.txn,
+                    None => own
+                        .insert(self.session.status.database.begin(self.session.status.isolation)),
+                };
+                self.session.prepare(txn);
+                let savepoint = txn.savepoint();
+                let access = CaptureAccess {
+                    rights: &self.session.status.rights,
+                    database: &self.session.status.database,
+                };
+                let mut context =
+                    cdc::Context { storage: &self.session.shared.storage, txn, access: &access };
+                let mut taker = Taker { sink: self.sink.reborrow(), outputs: &mut outputs };
+                let result = procedure.call(&mut context, &arguments, &mut taker);
+                let txn = context.txn;
+                if txn.is_active() {
+                    if result.is_err() {
+                        txn.rollback_to(savepoint);
+                    }
+                    txn.end_statement();
+                }
+                result
+            };
+            self.session.open = open;
+            match (result, own) {
+                (Ok(status), Some(own)) => own.commit().map(|_| status).map_err(Fault::from),
+                (Ok(status), None) => Ok(status),
+                (Err(cdc::ProcedureError::Cancelled), _) => Err(Fault::Cancelled),
+                (Err(cdc::ProcedureError::Sql(error)), _) => Err(error.into()),
+            }
+        };
+        debug_assert!(no_transaction == self.session.open.is_none());
+        self.session.shared.security_changed();
+        Ok(Called { status: result?, outputs })
+    }
+
+    /// `sp_executesql @stmt, @params, @p1, …`
+    fn execute_sql(&mut self, params: Vec<Param>) -> Result<Called, Fault> {
+        let text = |param: Option<&Param>| param.and_then(|param| param.value.to_text());
+        let Some(statement) = text(params.first()) else {
+            return Err(SqlError::new(
+                214,
+                16,
+                2,
+                "Procedure expects parameter '@statement' of type 'ntext/nchar/nvarchar'.",
+            )
+            .into());
+        };
+        let declared = match text(params.get(1)) {
+            Some(declarations) => parse_declarations(&declarations)?,
+            None => Vec::new(),
+        };
+        let given = params.get(2..).unwrap_or_default();
+        let mut passed = Vec::new();
+        for (at, (declaration, output)) in declared.iter().enumerate() {
+            let argument = given
+                .iter()
+                .find(|param| param.name.eq_ignore_ascii_case(&declaration.name))
+                .or_else(|| given.get(at).filter(|param| param.name.is_empty()));
+            let Some(argument) = argument else {
+                return Err(SqlError::new(
+                    8178,
+                    16,
+                    1,
+                    format!("The parameterized query expects the parameter '{}', which was not supplied.", declaration.name),
+                )
+                .into());
+            };
+            passed.push(Param {
+                name: declaration.name.clone(),
+                ty: declaration.ty.clone(),
+                value: argument.value.clone(),
+                output: *output && argument.output,
+            });
+        }
+        if given.len() > declared.len() {
+            return Err(SqlError::new(
+                8144,
+                16,
+                2,
+                "Procedure or function sp_executesql has too many arguments specified.",
+            )
+            .into());
+        }
+        let results = self.run_text(&statement, passed)?;
+        // In the order in which they were passed.
+        let mut outputs = Vec::new();
+        for param in given.iter().filter(|param| param.output) {
+            let found = results.iter().enumerate().find(|(at, result)| {
+                result.name.eq_ignore_ascii_case(&param.name)
+                    || (param.name.is_empty()
+                        && given.get(*at).is_some_and(|own| std::ptr::eq(own, param)))
+            });
+            if let Some((_, result)) = found {
+                outputs.push(result.clone());
+            }
+        }
+        Ok(Called { status: 0, outputs })
+    }
+
+    /// `sp_rename 'schema.table', 'new'`; columns and indexes are not covered.
+    fn rename(&mut self, params: &[Param]) -> Result<Called, Fault> {
+        let find = |name: &str, at: usize| {
+            params
+                .iter()
+                .find(|param| param.name.eq_ignore_ascii_case(name))
+                .or_else(|| params.get(at).filter(|param| param.name.is_empty()))
+                .and_then(|param| param.value.to_text())
+        };
+        let kind = find("@objtype", 2);
+        if kind.is_some_and(|kind| !kind.eq_ignore_ascii_case("OBJECT")) {
+            return Err(Fault::Compile(crate::engine::bind::unsupported("sp_rename of this kind")));
+        }
+        let (Some(old), Some(new)) = (find("@objname", 0), find("@newname", 1)) else {
+            return Err(SqlError::new(
+                201,
+                16,
+                4,
+                "Procedure or function 'sp_rename' expects parameter '@objname', which was not supplied.",
+            )
+            .into());
+        };
+        let name = parse_name(&old)?;
+        self.with_env(true, |env, _| {
+            let schema = name.schema.as_deref().unwrap_or("dbo");
+            let table = env.with_txn(|txn| txn.table(schema, &name.name))?;
+            let Some(table) = table.filter(|_| env.status.rights.may_define()) else {
+                return Err(SqlError::new(
+                    15225,
+                    11,
+                    1,
+                    format!("No item by the name of '{old}' could be found in the current database '{}'.", env.status.database.name()),
+                )
+                .into());
+            };
+            Ok(env.with_txn(|txn| txn.rename_table(table.id, &new))?)
+        })?;
+        Ok(Called { status: 0, outputs: Vec::new() })
+    }
+
+    fn role_member(&mut self, params: &[Param], add: bool) -> Result<Called, Fault> {
+        if !self.session.status.rights.is_owner() {
+            return Err(SqlError::new(
+                15247,
+                16,
+                1,
+                "User does not have permission to perform this action.",
+            )
+            .into());
+        }
+        let text = |at: usize| params.get(at).and_then(|param| param.value.to_text());
+        let (Some(role), Some(member)) = (text(0), text(1)) else {
+            return Err(SqlError::new(
+                201,
+                16,
+                4,
+                "Procedure or function 'sp_addrolemember' expects parameter '@rolename', which was not supplied.",
+            )
+            .into());
+        };
+        let database = Arc::clone(&self.session.status.database);
+        let mut known = DatabaseSecurity::load(&database)?;
+        change_members(&mut known, &role, &member, add)?;
+        known.store(&database)?;
+        self.session.shared.security_changed();
+        Ok(Called { status: 0, outputs: Vec::new() })
+    }
+}
+
+/// Passes results on and keeps OUTPUT values.
+struct Taker<'a, 'o> {
+    sink: Outlet<'a>,
+    outputs: &'o mut Vec<Param>,
+}
+
+impl ResultSink for Taker<'_, '_> {
+    fn columns(&mut self, columns: &[crate::Column]) -> Result<(), crate::Cancelled> {
+        self.sink.get_mut().columns(columns)
+    }
+
+    fn row(&mut self, row: &[Value]) -> Result<(), crate::Cancelled> {
+        self.sink.get_mut().row(row)
+    }
+
+    fn done(&mut self, rows: Option<u64>) -> Result<(), crate::Cancelled> {
+        self.sink.get_mut().done(rows)
+    }
+
+    fn message(&mut self, message: &SqlError) -> Result<(), crate::Cancelled> {
+        self.sink.get_mut().message(message)
+    }
+
+    fn env_change(&mut self, change: &crate::EnvChange) -> Result<(), crate::Cancelled> {
+        self.sink.get_mut().env_change(change)
+    }
+
+    fn statement(&mut self, kind: crate::StatementKind) {
+        self.sink.get_mut().statement(kind);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        use crate::engine::env::Results;
+        self.sink.is_cancelled()
+    }
+
+    fn return_status(&mut self, _: i32) -> Result<(), crate::Cancelled> {
+        // The status is the call's result.
+        Ok(())
+    }
+
+    fn return_value(&mut self, param: &Param) -> Result<(), crate::Cancelled> {
+        if let Some(known) =
+            self.outputs.iter_mut().find(|known| known.name.eq_ignore_ascii_case(&param.name))
+        {
+            known.ty = param.ty.clone();
+            known.value = param.value.clone();
+        }
+        Ok(())
+    }
+}

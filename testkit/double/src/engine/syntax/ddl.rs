@@ -1,0 +1,595 @@
+//! Types and definitions: databases, schemas, tables, indexes.
+
+use super::ast::{
+    AlterTable, ColumnContent, ColumnDefinition, ConstraintContent, ConstraintDefinition,
+    DatabaseOption, Ddl, DefaultDefinition, ObjectName, SourceText, StatementKind,
+};
+use super::lexer::TokenKind;
+use super::parser::{Parsed, Parser};
+use crate::{SqlError, SqlType};
+
+impl Parser<'_> {
+    /// A type in CAST or CONVERT, where a length left out means 30.
+    pub fn cast_type(&mut self) -> Parsed<SqlType> {
+        Ok(self.data_type(30)?.0)
+    }
+
+    /// A type of a column or variable, where a length left out means 1; also the name written
+    /// if that is an alias.
+    pub fn declared_type(&mut self) -> Parsed<(SqlType, Option<String>)> {
+        self.data_type(1)
+    }
+
+    fn data_type(&mut self, default_length: u16) -> Parsed<(SqlType, Option<String>)> {
+        let line = self.token().line;
+        let mut name = match self.next() {
+            TokenKind::Word(name) | TokenKind::Quoted(name) => name.to_ascii_lowercase(),
+            _ => {
+                self.reset(self.mark() - 1);
+                return Err(self.unexpected());
+            }
+        };
+        if name == "sys" && self.accept(".") {
+            name = self.identifier()?.to_ascii_lowercase();
+        }
+        let ty = match name.as_str() {
+            "bit" => SqlType::Bit,
+            "tinyint" => SqlType::TinyInt,
+            "smallint" => SqlType::SmallInt,
+            "int" | "integer" => SqlType::Int,
+            "bigint" => SqlType::BigInt,
+            "money" => SqlType::Money,
+            "smallmoney" => SqlType::SmallMoney,
+            "real" => SqlType::Real,
+            "date" => SqlType::Date,
+            "smalldatetime" => SqlType::SmallDateTime,
+            "datetime" => SqlType::DateTime,
+            "uniqueidentifier" => SqlType::UniqueIdentifier,
+            "sysname" => return Ok((SqlType::NVarChar(Some(128)), Some(name))),
+            "decimal" | "dec" => self.decimal()?,
+            "numeric" => return Ok((self.decimal()?, Some(name))),
+            "float" => match self.facet()? {
+                Some(1..=24) => SqlType::Real,
+                None | Some(25..=53) => SqlType::Float,
+                Some(_) => return Err(self.unexpected()),
+            },
+            "double" => {
+                self.expect_word("PRECISION")?;
+                SqlType::Float
+            }
+            "time" => SqlType::Time(self.fraction()?),
+            "datetime2" => SqlType::DateTime2(self.fraction()?),
+            "datetimeoffset" => SqlType::DateTimeOffset(self.fraction()?),
+            "char" | "character" if self.accept_word("VARYING") => {
+                SqlType::VarChar(self.length(8000, default_length)?)
+            }
+            "char" | "character" => SqlType::Char(self.fixed_length(8000, default_length)?),
+            "varchar" => SqlType::VarChar(self.length(8000, default_length)?),
+            "nchar" => SqlType::NChar(self.fixed_length(4000, default_length)?),
+            "nvarchar" => SqlType::NVarChar(self.length(4000, default_length)?),
+            "binary" => SqlType::Binary(self.fixed_length(8000, default_length)?),
+            "varbinary" => SqlType::VarBinary(self.length(8000, default_length)?),
+            "text" | "ntext" | "image" | "xml" | "sql_variant" | "rowversion" | "timestamp"
+            | "hierarchyid" | "geometry" | "geography" | "json" | "vector" | "table" | "cursor" => {
+                return Err(self.unsupported(&name));
+            }
+            _ => {
+                let mut error =
+                    SqlError::new(2715, 16, 6, format!("Cannot find data type {name}."));
+                error.line = line;
+                return Err(error);
+            }
+        };
+        Ok((ty, None))
+    }
+
+    fn facet(&mut self) -> Parsed<Option<i64>> {
+        if !self.accept("(") {
+            return Ok(None);
+        }
+        let value = self.integer()?;
+        self.expect(")")?;
+        Ok(Some(value))
+    }
+
+    fn decimal(&mut self) -> Parsed<SqlType> {
+        let (mut precision, mut scale) = (18, 0);
+        if self.accept("(") {
+            precision = self.integer()?;
+            if self.accept(",") {
+                scale = self.integer()?;
+            }
+            self.expect(")")?;
+        }
+        if !(1..=38).contains(&precision) || !(0..=precision).contains(&scale) {
+            let mut error = SqlError::new(
+                1002,
+                15,
+                1,
+                format!("Line {}: Specified scale {scale} is invalid.", self.token().line),
+            );
+            error.line = self.token().line;
+            return Err(error);
+        }
+        Ok(SqlType::Decimal {
+            precision: u8::try_from(precision).map_err(|_| self.unexpected())?,
+            scale: u8::try_from(scale).map_err(|_| self.unexpected())?,
+        })
+    }
+
+    fn fraction(&mut self) -> Parsed<u8> {
+        match self.facet()? {
+            None => Ok(7),
+            Some(scale @ 0..=7) => u8::try_from(scale).map_err(|_| self.unexpected()),
+            Some(_) => Err(self.unexpected()),
+        }
+    }
+
+    fn length(&mut self, limit: i64, default: u16) -> Parsed<Option<u16>> {
+        if !self.accept("(") {
+            return Ok(Some(default));
+        }
+        let length = match self.accept_word("MAX") {
+            true => None,
+            false => Some(self.checked_length(limit)?),
+        };
+        self.expect(")")?;
+        Ok(length)
+    }
+
+    fn fixed_length(&mut self, limit: i64, default: u16) -> Parsed<u16> {
+        if !self.accept("(") {
+            return Ok(default);
+        }
+        let length = self.checked_length(limit)?;
+        self.expect(")")?;
+        Ok(length)
+    }
+
+    fn checked_length(&mut self, limit: i64) -> Parsed<u16> {
+        let length = self.integer()?;
+        if !(1..=limit).contains(&length) {
+            let mut error = SqlError::new(
+                131,
+                15,
+                2,
+                format!(
+                    "The size ({length}) given to the type exceeds the maximum allowed ({limit})."
+                ),
+            );
+            error.line = self.token().line;
+            return Err(error);
+        }
+        u16::try_from(length).map_err(|_| self.unexpected())
+    }
+
+    /// After CREATE, for what this module defines.
+    pub fn create(&mut self) -> Parsed<StatementKind> {
+        let ddl = if self.accept_word("DATABASE") {
+            let name = self.identifier()?;
+            Ddl::CreateDatabase(name)
+        } else if self.accept_word("SCHEMA") {
+            let name = self.identifier()?;
+            let owner = match self.accept_word("AUTHORIZATION") {
+                true => Some(self.identifier()?),
+                false => None,
+            };
+            Ddl::CreateSchema { name, owner }
+        } else if self.accept_word("TABLE") {
+            self.create_table()?
+        } else if self.accept_word("LOGIN") {
+            return self.create_login();
+        } else if self.accept_word("USER") {
+            return self.create_user();
+        } else if self.accept_word("ROLE") {
+            return self.create_role();
+        } else {
+            self.create_index()?
+        };
+        Ok(StatementKind::Ddl(ddl))
+    }
+
+    fn create_index(&mut self) -> Parsed<Ddl> {
+        let unique = self.accept_word("UNIQUE");
+        let clustered =
+            self.one_of(&[("CLUSTERED", true), ("NONCLUSTERED", false)]).unwrap_or_default();
+        self.expect_word("INDEX")?;
+        let name = self.identifier()?;
+        self.expect_word("ON")?;
+        let table = self.object_name()?;
+        let columns = self.key_columns()?;
+        let include = match self.accept_word("INCLUDE") {
+            true => self.name_list()?,
+            false => Vec::new(),
+        };
+        if self.is_word("WHERE") {
+            return Err(self.unsupported("filtered index"));
+        }
+        self.index_options()?;
+        Ok(Ddl::CreateIndex { name, table, unique, clustered, columns, include })
+    }
+
+    /// `WITH (FILLFACTOR = 80, …) ON filegroup`: storage details without effect here.
+    fn index_options(&mut self) -> Parsed<()> {
+        if self.is_word("WITH") && *self.kind_after(1) == TokenKind::Symbol("(") {
+            self.next();
+            self.next();
+            self.comma_list(|p| {
+                let harmless = [
+                    "FILLFACTOR",
+                    "PAD_INDEX",
+                    "STATISTICS_NORECOMPUTE",
+                    "ALLOW_ROW_LOCKS",
+                    "ALLOW_PAGE_LOCKS",
+                    "OPTIMIZE_FOR_SEQUENTIAL_KEY",
+                    "ONLINE",
+                    "MAXDOP",
+                    "SORT_IN_TEMPDB",
+                    "DATA_COMPRESSION",
+                ];
+                if !harmless.iter().any(|word| p.is_word(word)) {
+                    return Err(p.unexpected());
+                }
+                p.next();
+                p.expect("=")?;
+                match p.next() {
+                    TokenKind::Word(_) | TokenKind::Number(_) => Ok(()),
+                    _ => Err(p.unexpected()),
+                }
+            })?;
+            self.expect(")")?;
+        }
+        if self.is_word("ON")
+            && !matches!(self.kind_after(1), TokenKind::Word(w) if w.eq_ignore_ascii_case("DELETE") || w.eq_ignore_ascii_case("UPDATE"))
+        {
+            self.next();
+            match self.next() {
+                TokenKind::Quoted(name) | TokenKind::Word(name)
+                    if name.eq_ignore_ascii_case("PRIMARY") => {}
+                _ => return Err(self.unsupported("filegroup")),
+            }
+        }
+        Ok(())
+    }
+
+    fn key_columns(&mut self) -> Parsed<Vec<(String, bool)>> {
+        self.expect("(")?;
+        let columns = self.comma_list(|p| {
+            let name = p.identifier()?;
+            let descending = p.one_of(&[("ASC", false), ("DESC", true)]).unwrap_or_default();
+            Ok((name, descending))
+        })?;
+        self.expect(")")?;
+        Ok(columns)
+    }
+
+    fn create_table(&mut self) -> Parsed<Ddl> {
+        let name = self.object_name()?;
+        self.expect("(")?;
+        let (columns, constraints) = self.table_elements(|p| p.is(")"))?;
+        self.expect(")")?;
+        self.index_options()?;
+        if self.is_word("TEXTIMAGE_ON") {
+            return Err(self.unsupported("filegroup"));
+        }
+        Ok(Ddl::CreateTable { name, columns, constraints })
+    }
+
+    fn table_elements(
+        &mut self,
+        done: impl Fn(&Self) -> bool,
+    ) -> Parsed<(Vec<ColumnDefinition>, Vec<ConstraintDefinition>)> {
+        let (mut columns, mut constraints) = (Vec::new(), Vec::new());
+        loop {
+            if let Some(constraint) = self.constraint(None)? {
+                constraints.push(constraint);
+            } else {
+                columns.push(self.column_definition()?);
+            }
+            let more = self.accept(",");
+            if !more || done(self) {
+                return Ok((columns, constraints));
+            }
+        }
+    }
+
+    fn column_definition(&mut self) -> Parsed<ColumnDefinition> {
+        let name = self.identifier()?;
+        let content = if self.accept_word("AS") {
+            let text = self.source_text(Self::expression)?;
+            let persisted = self.accept_word("PERSISTED");
+            ColumnContent::Computed { text, persisted }
+        } else {
+            let (ty, user_type) = self.declared_type()?;
+            ColumnContent::Stored { ty, user_type }
+        };
+        let mut column = ColumnDefinition {
+            name,
+            content,
+            nullable: None,
+            identity: None,
+            default: None,
+            constraints: Vec::new(),
+        };
+        while self.column_property(&mut column)? {}
+        Ok(column)
+    }
+
+    fn column_property(&mut self, column: &mut ColumnDefinition) -> Parsed<bool> {
+        if self.accept_words(&["NOT", "NULL"]) {
+            column.nullable = Some(false);
+        } else if self.accept_word("NULL") {
+            column.nullable = Some(true);
+        } else if self.accept_word("COLLATE") {
+            self.collation()?;
+        } else if self.accept_word("IDENTITY") {
+            column.identity = Some(self.identity()?);
+        } else {
+            let mark = self.mark();
+            let name = match self.accept_word("CONSTRAINT") {
+                true => Some(self.identifier()?),
+                false => None,
+            };
+            if self.accept_word("DEFAULT") {
+                let value = self.source_text(Self::expression)?;
+                column.default = Some(DefaultDefinition { name, value });
+                return Ok(true);
+            }
+            self.reset(mark);
+            match self.constraint(Some(&column.name))? {
+                Some(constraint) => column.constraints.push(constraint),
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    fn identity(&mut self) -> Parsed<(i64, i64)> {
+        if !self.accept("(") {
+            return Ok((1, 1));
+        }
+        let seed = self.integer()?;
+        self.expect(",")?;
+        let increment = self.integer()?;
+        self.expect(")")?;
+        if increment == 0 {
+            return Err(self.unexpected());
+        }
+        Ok((seed, increment))
+    }
+
+    /// Runs `parse` and keeps the text it took, in parentheses.
+    fn source_text(
+        &mut self,
+        parse: impl FnOnce(&mut Self) -> Parsed<super::ast::Expr>,
+    ) -> Parsed<SourceText> {
+        let start = self.token().start;
+        let value = parse(self)?;
+        let text = self.text[start..self.previous_end()].trim();
+        let wrapped = matches!(wrapped_by_one_pair(text), true);
+        let text = match wrapped {
+            true => text.to_owned(),
+            false => format!("({text})"),
+        };
+        Ok(SourceText { text, value })
+    }
+
+    /// A constraint, of `column` where it is written with one; `None` if none starts here.
+    fn constraint(&mut self, column: Option<&str>) -> Parsed<Option<ConstraintDefinition>> {
+        let name = match self.accept_word("CONSTRAINT") {
+            true => Some(self.identifier()?),
+            false => None,
+        };
+        let content = if self.accept_words(&["PRIMARY", "KEY"]) {
+            self.key_constraint(true, column)?
+        } else if self.accept_word("UNIQUE") {
+            self.key_constraint(false, column)?
+        } else if self.is_word("FOREIGN") || (column.is_some() && self.is_word("REFERENCES")) {
+            self.foreign_key(column)?
+        } else if self.accept_word("CHECK") {
+            if self.is_word("NOT") {
+                return Err(self.unsupported("NOT FOR REPLICATION"));
+            }
+            self.expect("(")?;
+            let mut text = self.source_text(Self::condition)?;
+            if !wrapped_by_one_pair(&text.text) {
+                text.text = format!("({})", text.text);
+            }
+            self.expect(")")?;
+            ConstraintContent::Check(text)
+        } else if column.is_none() && name.is_some() && self.accept_word("DEFAULT") {
+            self.default_for()?
+        } else if column.is_none() && self.is_word("DEFAULT") {
+            self.next();
+            self.default_for()?
+        } else if name.is_some() {
+            return Err(self.unexpected());
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(ConstraintDefinition { name, content }))
+    }
+
+    fn default_for(&mut self) -> Parsed<ConstraintContent> {
+        let value = self.source_text(Self::expression)?;
+        self.expect_word("FOR")?;
+        let column = self.identifier()?;
+        Ok(ConstraintContent::Default { column, value })
+    }
+
+    fn key_constraint(&mut self, primary: bool, column: Option<&str>) -> Parsed<ConstraintContent> {
+        let clustered = self.one_of(&[("CLUSTERED", true), ("NONCLUSTERED", false)]);
+        let columns = match column {
+            Some(name) => vec![(name.to_owned(), false)],
+            None => self.key_columns()?,
+        };
+        self.index_options()?;
+        Ok(ConstraintContent::Key { primary, clustered, columns })
+    }
+
+    fn foreign_key(&mut self, column: Option<&str>) -> Parsed<ConstraintContent> {
+        let columns = if self.accept_words(&["FOREIGN", "KEY"]) {
+            match column {
+                Some(name) if !self.is("(") => vec![name.to_owned()],
+                _ => self.name_list()?,
+            }
+        } else {
+            column.map(str::to_owned).into_iter().collect()
+        };
+        self.expect_word("REFERENCES")?;
+        let table = self.object_name()?;
+        let referenced = match self.is("(") {
+            true => self.name_list()?,
+            false => Vec::new(),
+        };
+        while self.accept_word("ON") {
+            if !self.accept_word("DELETE") {
+                self.expect_word("UPDATE")?;
+            }
+            if !self.accept_words(&["NO", "ACTION"]) {
+                return Err(self.unsupported("referential action"));
+            }
+        }
+        Ok(ConstraintContent::ForeignKey { columns, table, referenced })
+    }
+
+    /// After DROP.
+    pub fn drop_object(&mut self) -> Parsed<StatementKind> {
+        let ddl = if self.accept_word("DATABASE") {
+            let if_exists = self.if_exists();
+            let names = self.comma_list(Self::identifier)?;
+            Ddl::DropDatabase { names, if_exists }
+        } else if self.accept_word("SCHEMA") {
+            let if_exists = self.if_exists();
+            let name = self.identifier()?;
+            Ddl::DropSchema { name, if_exists }
+        } else if self.accept_word("TABLE") {
+            let if_exists = self.if_exists();
+            let names = self.comma_list(Self::object_name)?;
+            Ddl::DropTable { names, if_exists }
+        } else if self.accept_word("INDEX") {
+            let if_exists = self.if_exists();
+            let name = self.identifier()?;
+            self.expect_word("ON")?;
+            let table = self.object_name()?;
+            Ddl::DropIndex { name, table, if_exists }
+        } else {
+            return self.drop_principal();
+        };
+        Ok(StatementKind::Ddl(ddl))
+    }
+
+    /// `IF EXISTS`
+    pub fn if_exists(&mut self) -> bool {
+        self.accept_words(&["IF", "EXISTS"])
+    }
+
+    /// After ALTER.
+    pub fn alter(&mut self) -> Parsed<StatementKind> {
+        let ddl = if self.accept_word("TABLE") {
+            let table = self.object_name()?;
+            let action = self.alter_table()?;
+            Ddl::AlterTable { table, action }
+        } else if self.accept_word("DATABASE") {
+            self.alter_database()?
+        } else {
+            return self.alter_principal();
+        };
+        Ok(StatementKind::Ddl(ddl))
+    }
+
+    fn alter_table(&mut self) -> Parsed<AlterTable> {
+        if self.is_word("WITH") {
+            // WITH CHECK is what adding a constraint does anyway.
+            if !self.accept_words(&["WITH", "CHECK"]) {
+                return Err(self.unsupported("WITH NOCHECK"));
+            }
+        }
+        if self.accept_word("ADD") {
+            let (columns, constraints) = self.table_elements(|_| false)?;
+            return Ok(AlterTable::Add { columns, constraints });
+        }
+        if self.accept_words(&["ALTER", "COLUMN"]) {
+            let name = self.identifier()?;
+            let (ty, _) = self.declared_type()?;
+            if self.accept_word("COLLATE") {
+                self.collation()?;
+            }
+            let nullable = if self.accept_words(&["NOT", "NULL"]) {
+                Some(false)
+            } else {
+                self.accept_word("NULL").then_some(true)
+            };
+            return Ok(AlterTable::AlterColumn { name, ty, nullable });
+        }
+        self.expect_word("DROP")?;
+        if self.accept_word("COLUMN") {
+            let if_exists = self.if_exists();
+            let names = self.comma_list(Self::identifier)?;
+            return Ok(AlterTable::DropColumns { names, if_exists });
+        }
+        self.accept_word("CONSTRAINT");
+        let if_exists = self.if_exists();
+        let names = self.comma_list(Self::identifier)?;
+        Ok(AlterTable::DropConstraints { names, if_exists })
+    }
+
+    fn alter_database(&mut self) -> Parsed<Ddl> {
+        let name = match self.accept_word("CURRENT") {
+            true => None,
+            false => Some(self.identifier()?),
+        };
+        self.expect_word("SET")?;
+        let option = if self.accept_word("ALLOW_SNAPSHOT_ISOLATION") {
+            DatabaseOption::AllowSnapshot(self.on_or_off()?)
+        } else if self.accept_word("READ_COMMITTED_SNAPSHOT") {
+            DatabaseOption::ReadCommittedSnapshot(self.on_or_off()?)
+        } else if self.accept_word("RECOVERY") {
+            if !(self.accept_word("SIMPLE") || self.accept_word("FULL")) {
+                return Err(self.unexpected());
+            }
+            DatabaseOption::Accepted
+        } else {
+            return Err(self.unexpected());
+        };
+        if self.accept_words(&["WITH", "ROLLBACK", "IMMEDIATE"])
+            || self.accept_words(&["WITH", "NO_WAIT"])
+        {
+            // No other session's state stands in the way of these options here.
+        }
+        Ok(Ddl::AlterDatabase { name, option })
+    }
+
+    /// A table by name, for statements that name nothing else.
+    pub fn truncate(&mut self) -> Parsed<StatementKind> {
+        self.expect_word("TABLE")?;
+        let table: ObjectName = self.object_name()?;
+        if self.is_word("WITH") {
+            return Err(self.unsupported("PARTITIONS"));
+        }
+        Ok(StatementKind::Truncate(table))
+    }
+}
+
+/// Whether the first parenthesis closes at the very end.
+fn wrapped_by_one_pair(text: &str) -> bool {
+    if !text.starts_with('(') || !text.ends_with(')') {
+        return false;
+    }
+    let mut depth = 0;
+    let mut quoted = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            '\'' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted => {
+                depth -= 1;
+                if depth == 0 {
+                    return at + 1 == text.len();
+                }
+            }
+            _ => {}
+        }
+    }
+    false
+}

@@ -1,0 +1,165 @@
+//! INSERT, UPDATE, DELETE.
+
+use super::ast::{
+    Assignment, BinaryOp, Delete, Expr, Insert, InsertSource, Output, SelectItem, StatementKind,
+    Update,
+};
+use super::lexer::TokenKind;
+use super::parser::{Parsed, Parser};
+
+impl Parser<'_> {
+    /// After INSERT.
+    pub fn insert(&mut self) -> Parsed<StatementKind> {
+        let top = self.top()?;
+        self.accept_word("INTO");
+        let table = self.object_name()?;
+        let hints = self.hints()?;
+        let columns = match self.is("(") && !self.starts_query() {
+            true => self.name_list()?,
+            false => Vec::new(),
+        };
+        let output = self.output()?;
+        let source = if self.accept_words(&["DEFAULT", "VALUES"]) {
+            InsertSource::Defaults
+        } else if self.accept_word("VALUES") {
+            let rows = self.value_rows()?;
+            if rows.len() > 1000 {
+                let mut error = crate::SqlError::new(
+                    10738,
+                    15,
+                    1,
+                    "The number of row value expressions in the INSERT statement exceeds the maximum allowed number of 1000 row values.",
+                );
+                error.line = self.token().line;
+                return Err(error);
+            }
+            InsertSource::Values(rows)
+        } else if self.starts_query() || self.is_word("WITH") {
+            InsertSource::Query(self.query()?)
+        } else {
+            return Err(self.unexpected());
+        };
+        self.query_options()?;
+        Ok(StatementKind::Insert(Insert { table, top, hints, columns, output, source }))
+    }
+
+    fn output(&mut self) -> Parsed<Option<Output>> {
+        if !self.accept_word("OUTPUT") {
+            return Ok(None);
+        }
+        let items = self.comma_list(Self::select_item)?;
+        if items.iter().any(|item| matches!(item, SelectItem::Assign { .. })) {
+            return Err(self.unexpected());
+        }
+        let into = match self.accept_word("INTO") {
+            true => {
+                if matches!(self.kind(), TokenKind::Variable(_)) {
+                    return Err(self.unsupported("table variable"));
+                }
+                let table = self.object_name()?;
+                let columns = match self.is("(") {
+                    true => self.name_list()?,
+                    false => Vec::new(),
+                };
+                Some((table, columns))
+            }
+            false => None,
+        };
+        if self.is_word("OUTPUT") {
+            return Err(self.unsupported("second OUTPUT"));
+        }
+        Ok(Some(Output { items, into }))
+    }
+
+    /// After UPDATE.
+    pub fn update(&mut self) -> Parsed<StatementKind> {
+        let top = self.top()?;
+        let target = self.object_name()?;
+        let hints = self.hints()?;
+        self.expect_word("SET")?;
+        let assignments = self.comma_list(Self::assignment)?;
+        let output = self.output()?;
+        let from = self.from()?;
+        let filter = self.filter()?;
+        self.query_options()?;
+        Ok(StatementKind::Update(Update { target, hints, top, assignments, output, from, filter }))
+    }
+
+    fn assignment(&mut self) -> Parsed<Assignment> {
+        let variable = match self.kind() {
+            TokenKind::Variable(_) => Some(self.variable()?),
+            _ => None,
+        };
+        if let Some(name) = &variable {
+            let target = Expr::Variable(name.clone());
+            if let Some(value) = self.compound_assignment(target)? {
+                return Ok(Assignment { variable, column: None, value });
+            }
+            self.expect("=")?;
+            // `@v = column = value`
+            let mark = self.mark();
+            if self.is_identifier() {
+                let column = self.column_path()?;
+                if self.accept("=") {
+                    let value = self.expression()?;
+                    return Ok(Assignment { variable, column: Some(column), value });
+                }
+                self.reset(mark);
+            }
+            let value = self.expression()?;
+            return Ok(Assignment { variable, column: None, value });
+        }
+        let column = self.column_path()?;
+        let target = Expr::Column(column.clone());
+        let value = match self.compound_assignment(target)? {
+            Some(value) => value,
+            None => {
+                self.expect("=")?;
+                self.expression()?
+            }
+        };
+        Ok(Assignment { variable, column: Some(column), value })
+    }
+
+    fn column_path(&mut self) -> Parsed<Vec<String>> {
+        let mut parts = vec![self.identifier()?];
+        while self.accept(".") {
+            parts.push(self.identifier()?);
+        }
+        Ok(parts)
+    }
+
+    /// `target op= value` as `target op (value)`.
+    pub fn compound_assignment(&mut self, target: Expr) -> Parsed<Option<Expr>> {
+        let operators = [
+            ("+=", BinaryOp::Add),
+            ("-=", BinaryOp::Subtract),
+            ("*=", BinaryOp::Multiply),
+            ("/=", BinaryOp::Divide),
+            ("%=", BinaryOp::Modulo),
+            ("&=", BinaryOp::BitAnd),
+            ("|=", BinaryOp::BitOr),
+            ("^=", BinaryOp::BitXor),
+        ];
+        for (symbol, op) in operators {
+            if self.accept(symbol) {
+                let value = self.expression()?;
+                return Ok(Some(Expr::Binary(op, Box::new(target), Box::new(value))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// After DELETE.
+    pub fn delete(&mut self) -> Parsed<StatementKind> {
+        let top = self.top()?;
+        self.accept_word("FROM");
+        let target = self.object_name()?;
+        let hints = self.hints()?;
+        let output = self.output()?;
+        let from = self.from()?;
+        let filter = self.filter()?;
+        self.query_options()?;
+        Ok(StatementKind::Delete(Delete { target, hints, top, output, from, filter }))
+    }
+}

@@ -1,0 +1,176 @@
+//! What a row must pass on its way into a table: conversions, defaults, computed columns, NOT NULL
+//! and CHECK.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::bind::{Binder, Bound, Scope, columns_of, types};
+use super::convert;
+use super::env::Env;
+use super::expr::{Condition, Frame, Node, Typed};
+use super::syntax::{parse_condition, parse_scalar};
+use crate::storage::{Row, TableDef};
+use crate::{SqlError, SqlType, Value};
+
+/// Statements, as messages name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// INSERT
+    Insert,
+    /// UPDATE
+    Update,
+    /// DELETE
+    Delete,
+    /// ALTER TABLE
+    Alter,
+}
+
+impl Verb {
+    /// As in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Insert => "INSERT",
+            Verb::Update => "UPDATE",
+            Verb::Delete => "DELETE",
+            Verb::Alter => "ALTER TABLE",
+        }
+    }
+}
+
+/// The rules of one table, bound.
+pub struct RowRules {
+    /// Table.
+    pub table: Arc<TableDef>,
+    database: String,
+    computed: Vec<(usize, Node)>,
+    checks: Vec<(String, Condition)>,
+}
+
+impl RowRules {
+    /// Binds the rules of a table.
+    ///
+    /// # Errors
+    /// Those of binding, if a definition no longer fits its table.
+    pub fn new(binder: &Binder<'_, '_>, table: &Arc<TableDef>) -> Bound<RowRules> {
+        let mut scope = Scope::inside(None);
+        scope.add_table(&table.name, columns_of(table));
+        let mut computed = Vec::new();
+        for (at, column) in table.columns.iter().enumerate() {
+            if let Some(definition) = &column.computed {
+                let value = binder.scalar(&parse_scalar(&definition.definition)?, &scope)?;
+                computed.push((at, value.converted(&column.ty).node));
+            }
+        }
+        let mut checks = Vec::new();
+        for check in table.checks.iter().filter(|check| !check.disabled) {
+            let condition = binder.condition(&parse_condition(&check.definition)?, &scope)?;
+            checks.push((check.name.clone(), condition));
+        }
+        Ok(RowRules {
+            table: Arc::clone(table),
+            database: binder.env.status.database.name(),
+            computed,
+            checks,
+        })
+    }
+
+    /// The table's name as messages give it.
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.database, self.table.full_name())
+    }
+
+    /// A value for a column.
+    ///
+    /// # Errors
+    /// 2628 and those of conversions.
+    pub fn assign(&self, at: usize, value: Value, from: &SqlType) -> Result<Value, SqlError> {
+        let column = &self.table.columns[at];
+        convert::assign(value, from, &column.ty, || (self.full_name(), column.name.clone()))
+    }
+
+    /// Computes what is computed and checks what must hold.
+    ///
+    /// # Errors
+    /// 515, 547.
+    pub fn complete(
+        &self,
+        mut values: Vec<Value>,
+        verb: Verb,
+        env: &Env<'_>,
+    ) -> Result<Row, SqlError> {
+        if !self.computed.is_empty() {
+            let rows = [Row::from(values.clone())];
+            let frame = Frame { rows: &rows, outer: None };
+            for (at, node) in &self.computed {
+                values[*at] = node.eval(&frame, env).map(Cow::into_owned)?;
+            }
+        }
+        for (column, value) in self.table.columns.iter().zip(&values) {
+            if !column.nullable && value.is_null() {
+                return Err(SqlError::new(
+                    515,
+                    16,
+                    2,
+                    format!(
+                        "Cannot insert the value NULL into column '{}', table '{}'; column does not allow nulls. {} fails.",
+                        column.name,
+                        self.full_name(),
+                        verb.name()
+                    ),
+                ));
+            }
+        }
+        let row = Row::from(values);
+        if !self.checks.is_empty() {
+            self.check(&row, verb, env)?;
+        }
+        Ok(row)
+    }
+
+    /// A check constraint holds unless it is FALSE.
+    fn check(&self, row: &Row, verb: Verb, env: &Env<'_>) -> Result<(), SqlError> {
+        let rows = [Row::clone(row)];
+        let frame = Frame { rows: &rows, outer: None };
+        for (name, condition) in &self.checks {
+            if condition.eval(&frame, env)? == Some(false) {
+                return Err(SqlError::new(
+                    547,
+                    16,
+                    0,
+                    format!(
+                        "The {} statement conflicted with the CHECK constraint \"{name}\". The conflict occurred in database \"{}\", table \"{}\".",
+                        verb.name(),
+                        self.database,
+                        self.table.full_name()
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The default of a column, NULL where it has none.
+///
+/// # Errors
+/// Those of binding.
+pub fn default_of(binder: &Binder<'_, '_>, table: &TableDef, at: usize) -> Bound<Typed> {
+    let column = &table.columns[at];
+    match &column.default {
+        Some(default) => {
+            let scope = Scope::inside(None);
+            let value = binder.scalar(&parse_scalar(&default.definition)?, &scope)?;
+            if let Some(from) = &value.ty
+                && !convert::implicit_allowed(from, &column.ty)
+            {
+                return Err(types::not_implicit(from, &column.ty));
+            }
+            Ok(value)
+        }
+        None => Ok(Typed {
+            node: Node::Constant(Value::Null),
+            ty: Some(column.ty.clone()),
+            nullable: true,
+        }),
+    }
+}
