@@ -24,6 +24,9 @@ use crate::storage::{
 };
 use crate::{IsolationLevel, SqlError, SqlType, Value};
 
+/// How long a scan waits for a lock before it is given up and tried again.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What a scan came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScanOutcome {
@@ -55,6 +58,8 @@ pub(super) fn scan(
     let mut txn = database.begin(IsolationLevel::ReadCommitted);
     // Readers and DDL go first where somebody must give way.
     txn.set_deadlock_priority(-1);
+    // Nor does it wait for ever: whoever stops the job may hold what it waits for.
+    txn.set_lock_timeout(Some(LOCK_PATIENCE));
     let tables = Tables::open(&mut txn)?;
     // The tail first: every instance that it mentions is then in the view.
     let tail = database.log_tail(maxtrans);

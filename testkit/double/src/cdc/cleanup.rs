@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::enable::error;
-use super::jobs::JobRow;
+use super::job_rows::JobRow;
 use super::schema::{Instance, Tables, change_tables};
 use crate::storage::{
     Database, Direction, KeyRange, Lsn, ObjectId, Row, RowLock, Storage, Txn, View, datetime,

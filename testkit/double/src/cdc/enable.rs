@@ -1,13 +1,11 @@
-//! Turning CDC on and off, for a database and for a table, and what DDL on captured tables does.
+//! Turning CDC on and off, for a database and for a table.
 
 use std::sync::Arc;
 
+use super::column_list::column_list;
 use super::schema::{Instance, Tables, bit, change_table, system_tables, text_or_null};
 use super::{Context, same_name};
-use crate::storage::{
-    ColumnDef, Database, IndexDef, IndexKind, ObjectId, Rewrite, Row, TableDef, Txn, datetime,
-    invalid_object,
-};
+use crate::storage::{ColumnDef, Database, IndexDef, ObjectId, Row, TableDef, Txn, datetime};
 use crate::{IsolationLevel, SqlError, Value};
 
 /// Most columns that the index identifying a table's rows may have.
@@ -88,7 +86,7 @@ pub(super) fn disable_db(context: &mut Context<'_>) -> Result<(), SqlError> {
         ));
     }
     drop_everything(context.txn)?;
-    super::jobs::drop_jobs(context.storage, database.id(), None)
+    super::job_rows::drop_jobs(context.storage, database.id(), None)
 }
 
 fn drop_everything(txn: &mut Txn) -> Result<(), SqlError> {
@@ -178,9 +176,7 @@ pub(super) fn enable_table(
     if wanted.net_changes == Some(true) && index.is_none() {
         return Err(error(
             22939,
-            format!(
-                "The parameter @supports_net_changes is set to 1, but the source table does not have a primary key defined and no alternate unique index has been specified."
-            ),
+            "The parameter @supports_net_changes is set to 1, but the source table does not have a primary key defined and no alternate unique index has been specified.",
         ));
     }
     let net_changes = wanted.net_changes.unwrap_or(index.is_some());
@@ -346,53 +342,6 @@ fn captured_columns(
     }
 }
 
-/// Splits `a, [b,c], "d"`.
-fn column_list(list: &str) -> Option<Vec<String>> {
-    let mut names = Vec::new();
-    let mut rest = list.trim();
-    loop {
-        let name;
-        let quote = match rest.chars().next()? {
-            '[' => Some(']'),
-            '"' => Some('"'),
-            _ => None,
-        };
-        if let Some(quote) = quote {
-            (name, rest) = quoted(&rest[1..], quote)?;
-        } else {
-            let end = rest.find(',').unwrap_or(rest.len());
-            name = rest[..end].trim().to_owned();
-            rest = &rest[end..];
-        }
-        if name.is_empty() {
-            return None;
-        }
-        names.push(name);
-        rest = rest.trim_start();
-        if rest.is_empty() {
-            return Some(names);
-        }
-        rest = rest.strip_prefix(',')?.trim_start();
-    }
-}
-
-/// A quoted name up to its closing quote (doubled ones stand for one), and what follows.
-fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
-    let mut name = String::new();
-    let mut chars = text.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        if c != quote {
-            name.push(c);
-        } else if chars.peek().is_some_and(|(_, next)| *next == quote) {
-            name.push(c);
-            chars.next();
-        } else {
-            return Some((name, &text[at + 1..]));
-        }
-    }
-    None
-}
-
 struct Described<'a> {
     source: &'a TableDef,
     name: &'a str,
@@ -506,7 +455,11 @@ pub(super) fn disable_table(
     doomed.iter().try_for_each(|instance| drop_instance(context.txn, &tables, instance))
 }
 
-fn drop_instance(txn: &mut Txn, tables: &Tables, instance: &Instance) -> Result<(), SqlError> {
+pub(super) fn drop_instance(
+    txn: &mut Txn,
+    tables: &Tables,
+    instance: &Instance,
+) -> Result<(), SqlError> {
     let id = Value::Int(instance.change_table);
     let view = txn.statement_view()?;
     for table in [
@@ -520,89 +473,4 @@ fn drop_instance(txn: &mut Txn, tables: &Tables, instance: &Instance) -> Result<
         }
     }
     txn.drop_table(instance.change_table)
-}
-
-/// DROP TABLE: a captured table's instances go with it, at once.
-///
-/// # Errors
-/// Those of [`Txn::drop_table`].
-pub fn drop_table(txn: &mut Txn, id: ObjectId) -> Result<(), SqlError> {
-    let def = txn.table_by_id(id)?.ok_or_else(|| invalid_object(&id.to_string()))?;
-    if def.tracked_by_cdc() {
-        let tables = Tables::open(txn)?;
-        let view = txn.statement_view()?;
-        for instance in tables.instances(&view)? {
-            if instance.source == id {
-                drop_instance(txn, &tables, &instance)?;
-            }
-        }
-    }
-    txn.drop_table(id)
-}
-
-/// ALTER TABLE, CREATE INDEX, DROP INDEX and column renames on a table that may be captured:
-/// refuses what CDC refuses, then [`Txn::alter_table`]. A change of indexes, checks or foreign
-/// keys alone is handed over without text by the caller, because only ALTER TABLE is recorded.
-///
-/// # Errors
-/// 4928 for the rename of a captured column; 22979 and 22983 if an index that an instance uses
-/// would change; those of [`Txn::alter_table`].
-pub fn alter_table(
-    txn: &mut Txn,
-    new: TableDef,
-    command: &str,
-    rewrite: Option<Rewrite<'_>>,
-) -> Result<Arc<TableDef>, SqlError> {
-    let old = txn.table_by_id(new.id)?.ok_or_else(|| invalid_object(&new.full_name()))?;
-    if old.tracked_by_cdc() {
-        check_alter(txn, &old, &new)?;
-    }
-    txn.alter_table(new, command, rewrite)
-}
-
-fn check_alter(txn: &mut Txn, old: &TableDef, new: &TableDef) -> Result<(), SqlError> {
-    let tables = Tables::open(txn)?;
-    let view = txn.statement_view()?;
-    for instance in tables.instances(&view)? {
-        if instance.source != old.id {
-            continue;
-        }
-        for column in &instance.columns {
-            let name =
-                |table: &TableDef| Some(table.columns[table.position_of(column.id)?].name.clone());
-            if let (Some(before), Some(after)) = (name(old), name(new))
-                && before != after
-            {
-                return Err(SqlError::new(
-                    4928,
-                    16,
-                    1,
-                    format!("Cannot alter column '{before}' because it is 'REPLICATED'."),
-                ));
-            }
-        }
-        let Some(index) = &instance.index_name else {
-            continue;
-        };
-        let used = |table: &TableDef| {
-            table.indexes.iter().find(|found| same_name(&found.name, index)).cloned()
-        };
-        let (before, after) = (used(old), used(new));
-        if before.as_ref().map(|index| &index.keys) != after.as_ref().map(|index| &index.keys) {
-            let number = if before.is_some_and(|index| index.kind == IndexKind::PrimaryKey) {
-                22983
-            } else {
-                22979
-            };
-            return Err(error(
-                number,
-                format!(
-                    "The unique index '{index}' on table '{}' is used by Change Data Capture. The constraint or index cannot be altered or dropped while capture instance '{}' uses it.",
-                    old.full_name(),
-                    instance.name
-                ),
-            ));
-        }
-    }
-    Ok(())
 }

@@ -272,7 +272,7 @@ pub(super) fn jobs(
         column("threshold", SqlType::BigInt),
     ];
     let name = context.txn.database().name();
-    let rows: Vec<Vec<Value>> = super::jobs::all_jobs(context.storage)?
+    let rows: Vec<Vec<Value>> = super::job_rows::all_jobs(context.storage)?
         .into_iter()
         .filter(|(owner, _)| *owner == database)
         .map(|(_, job)| {

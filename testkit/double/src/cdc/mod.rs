@@ -10,10 +10,13 @@
 
 mod capture;
 mod cleanup;
+mod column_list;
+mod ddl;
 mod enable;
 mod faults;
 mod functions;
 mod help;
+mod job_rows;
 mod jobs;
 mod modes;
 mod procedures;
@@ -23,9 +26,10 @@ mod tvf;
 use std::sync::Arc;
 
 pub use capture::ScanOutcome;
+pub use ddl::{alter_table, drop_table};
 pub(crate) use enable::drop_database_cdc;
-pub use enable::{alter_table, drop_table};
-pub use jobs::{CaptureJob, JobKind, JobRow, ScanSession, scan_sessions};
+pub use job_rows::{JobKind, JobRow};
+pub use jobs::{CaptureJob, ScanSession, scan_sessions};
 pub(crate) use jobs::{Server, forget_jobs};
 pub use modes::Modes;
 pub use tvf::Rows;

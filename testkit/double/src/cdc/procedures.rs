@@ -1,7 +1,8 @@
 //! The procedures by name, their parameters, and the call of what does the work.
 
 use super::enable::{self, EnableTable, error, require_enabled, require_owner};
-use super::jobs::{self, JobKind, JobRow};
+use super::job_rows::{self, JobKind, JobRow};
+use super::jobs;
 use super::{
     Context, Parameter, Procedure, ProcedureError, cleanup, faults, help, optional, required,
 };
@@ -280,7 +281,7 @@ fn add_job(context: &mut Context<'_>, arguments: &mut [Value], _: &mut dyn Resul
     let mut job = JobRow::new(kind(&arguments[0])?);
     set(&mut job, &arguments[2..])?;
     let database = context.txn.database().clone();
-    jobs::add_job(context.storage, database.id(), &job)?;
+    job_rows::add_job(context.storage, database.id(), &job)?;
     // Only a capture job has anything to do at once.
     if is_true(&arguments[1]) && job.kind == JobKind::Capture && context.storage.cdc.agent_runs() {
         jobs::start_job(context.storage, &database, job.kind)?;
@@ -297,9 +298,10 @@ fn change_job(
     require_owner(context)?;
     let kind = kind(&arguments[0])?;
     let database = context.txn.database().id();
-    let (id, mut job) = jobs::job(context.storage, database, kind)?.ok_or_else(|| no_job(kind))?;
+    let (id, mut job) =
+        job_rows::job(context.storage, database, kind)?.ok_or_else(|| no_job(kind))?;
     set(&mut job, &arguments[1..])?;
-    Ok(jobs::change_job(context.storage, database, id, &job)?)
+    Ok(job_rows::change_job(context.storage, database, id, &job)?)
 }
 
 fn no_job(kind: JobKind) -> SqlError {
@@ -313,7 +315,7 @@ fn drop_job(context: &mut Context<'_>, arguments: &mut [Value], _: &mut dyn Resu
     if kind == JobKind::Capture {
         context.storage.cdc.stop_capture(&database);
     }
-    Ok(jobs::drop_jobs(context.storage, database.id(), Some(kind))?)
+    Ok(job_rows::drop_jobs(context.storage, database.id(), Some(kind))?)
 }
 
 fn start_job(

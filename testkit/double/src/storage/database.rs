@@ -103,7 +103,7 @@ impl Database {
         let mut state = self.lock();
         state.info.allow_snapshot = on;
         let info = state.info.clone();
-        self.log_settings(state, &super::image::Setting::Info(info))
+        self.log_settings(state, &super::redo::Setting::Info(info))
     }
 
     /// Begins a transaction. It costs nothing until it writes; an autocommit statement is a
@@ -131,19 +131,19 @@ impl Database {
             Some(value) => state.settings.insert(key.to_owned(), value.to_owned()),
             None => state.settings.remove(key),
         };
-        let setting = super::image::Setting::Text(key.to_owned(), value.map(str::to_owned));
+        let setting = super::redo::Setting::Text(key.to_owned(), value.map(str::to_owned));
         self.log_settings(state, &setting)
     }
 
     fn log_settings(
         &self,
         state: MutexGuard<'_, State>,
-        setting: &super::image::Setting,
+        setting: &super::redo::Setting,
     ) -> Result<(), SqlError> {
         let Some(wal) = &self.wal else {
             return Ok(());
         };
-        let ticket = wal.append(|frames| super::image::write_setting(frames, setting));
+        let ticket = wal.append(|frames| super::redo::write_setting(frames, setting));
         drop(state);
         wal.wait(ticket)
     }

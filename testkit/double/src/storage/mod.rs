@@ -35,15 +35,19 @@
 //! ([`Txn::is_active`] is false then).
 
 mod catalog;
+mod chain;
 mod clock;
 mod codec;
 mod database;
 mod ddl;
+mod duplicate;
 mod faults;
+mod hold;
 mod image;
 mod locks;
 mod log;
 mod lsn;
+mod redo;
 mod scan;
 mod server;
 mod state;

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::table::{Position, Sight};
+use super::chain::Sight;
+use super::table::Position;
 use super::{Database, IndexId, ObjectId, Row, RowLock, Txn, invalid_object};
 use crate::{SqlError, Value};
 

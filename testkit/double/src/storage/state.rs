@@ -14,9 +14,10 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::chain::{Sight, TxnCell};
 use super::locks::LockBook;
 use super::log::{Log, LogRecord, LoggedTxn};
-use super::table::{Sight, Table, TxnCell};
+use super::table::Table;
 use super::{
     DatabaseInfo, Lsn, Micros, ObjectId, RowId, RowLock, TableDef, TableLock, TxnId, TxnInfo,
 };

@@ -1,4 +1,4 @@
-//! A table's rows: version chains and the indexes over them.
+//! A table's rows and the indexes over them.
 //!
 //! A row keeps its [`RowId`] through updates. Its chain holds the version its last writer made
 //! (the head) and older ones that some view may still need. An index has one entry per distinct
@@ -10,123 +10,13 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 
-use super::{Direction, IndexDef, IndexId, IndexKind, KeyRange, Row, RowId, TableDef, TxnId};
+use super::chain::{Chain, Sight, TxnCell, Version};
+use super::duplicate::duplicate_key;
+use super::{Direction, IndexDef, IndexId, KeyRange, Rewrite, Row, RowId, TableDef, TxnId};
 use crate::{SqlError, Value};
 
-/// A transaction as its versions know it. Read and written under the database's mutex only.
-#[derive(Debug)]
-pub(super) struct TxnCell {
-    pub(super) id: TxnId,
-    /// 0 while open, else its place in the order of commits.
-    commit: AtomicU64,
-}
-
-impl TxnCell {
-    pub(super) fn open(id: TxnId) -> Arc<TxnCell> {
-        Arc::new(TxnCell { id, commit: AtomicU64::new(0) })
-    }
-
-    /// A transaction long over.
-    pub(super) fn past() -> Arc<TxnCell> {
-        Arc::new(TxnCell { id: 0, commit: AtomicU64::new(1) })
-    }
-
-    pub(super) fn committed(&self) -> Option<u64> {
-        match self.commit.load(Atomic::Relaxed) {
-            0 => None,
-            seq => Some(seq),
-        }
-    }
-
-    pub(super) fn commit(&self, seq: u64) {
-        self.commit.store(seq, Atomic::Relaxed);
-    }
-}
-
-/// What a view may see.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sight {
-    /// Commits up to here.
-    pub(super) seq: u64,
-    /// This transaction's own writes …
-    pub(super) txn: TxnId,
-    /// … up to here.
-    pub(super) own: u64,
-    /// Everybody's heads (NOLOCK).
-    pub(super) dirty: bool,
-}
-
-#[derive(Debug)]
-pub(super) struct Version {
-    pub(super) txn: Arc<TxnCell>,
-    /// Running number of the write.
-    write: u64,
-    /// `None` is a deletion.
-    pub(super) row: Option<Row>,
-}
-
-impl Version {
-    fn visible(&self, sight: &Sight) -> bool {
-        if sight.dirty {
-            return true;
-        }
-        if self.txn.id == sight.txn {
-            return self.write <= sight.own;
-        }
-        self.txn.committed().is_some_and(|seq| seq <= sight.seq)
-    }
-}
-
-#[derive(Debug)]
-pub(super) struct Chain {
-    head: Version,
-    /// Newest last.
-    older: Vec<Version>,
-}
-
-impl Chain {
-    pub(super) fn head(&self) -> &Version {
-        &self.head
-    }
-
-    /// The transaction whose uncommitted version is the head.
-    pub(super) fn writer(&self) -> Option<TxnId> {
-        self.head.txn.committed().is_none().then_some(self.head.txn.id)
-    }
-
-    /// Newest committed version.
-    pub(super) fn committed(&self) -> Option<&Version> {
-        self.versions().find(|version| version.txn.committed().is_some())
-    }
-
-    pub(super) fn seen(&self, sight: &Sight) -> Option<&Row> {
-        self.versions().find(|version| version.visible(sight))?.row.as_ref()
-    }
-
-    fn versions(&self) -> impl Iterator<Item = &Version> {
-        std::iter::once(&self.head).chain(self.older.iter().rev())
-    }
-
-    /// What the row may turn out to be: every uncommitted version, and the newest committed one.
-    fn outcomes(&self) -> impl Iterator<Item = &Row> {
-        let mut committed = false;
-        self.versions()
-            .take_while(move |version| {
-                !std::mem::replace(&mut committed, version.txn.committed().is_some())
-            })
-            .filter_map(|version| version.row.as_ref())
-    }
-
-    fn has_key(&self, positions: &[usize], row: &Row) -> bool {
-        self.versions()
-            .filter_map(|version| version.row.as_ref())
-            .any(|other| Arc::ptr_eq(other, row) || same_key(positions, other, row))
-    }
-}
-
-fn same_key(positions: &[usize], left: &Row, right: &Row) -> bool {
+pub(super) fn same_key(positions: &[usize], left: &Row, right: &Row) -> bool {
     positions.iter().all(|at| left[*at].compare(&right[*at]) == Ordering::Equal)
 }
 
@@ -410,8 +300,9 @@ impl Table {
             return holds.then_some(KeyConflict::Wait(writer));
         }
         let found = chain.head().row.as_ref()?;
-        same_key(&index.positions, found, row)
-            .then(|| KeyConflict::Duplicate(self.duplicate_key(index, row)))
+        same_key(&index.positions, found, row).then(|| {
+            KeyConflict::Duplicate(duplicate_key(&self.def, index.id, &index.positions, row))
+        })
     }
 
     /// Whether `sight` still sees another row under one of the unique keys of `row`.
@@ -427,42 +318,6 @@ impl Table {
                     && seen.is_some_and(|seen| same_key(&index.positions, seen, row))
             })
         })
-    }
-
-    fn duplicate_key(&self, index: &Index, row: &Row) -> SqlError {
-        let values: Vec<String> = index.positions.iter().map(|at| key_text(&row[*at])).collect();
-        let values = values.join(", ");
-        let object = self.def.full_name();
-        let Some(def) = self.def.index(index.id) else {
-            return SqlError::new(
-                2601,
-                14,
-                1,
-                format!("Cannot insert duplicate key row in object '{object}'."),
-            );
-        };
-        let name = &def.name;
-        match def.kind {
-            IndexKind::Index => SqlError::new(
-                2601,
-                14,
-                1,
-                format!(
-                    "Cannot insert duplicate key row in object '{object}' with unique index '{name}'. The duplicate key value is ({values})."
-                ),
-            ),
-            kind => {
-                let what = if kind == IndexKind::PrimaryKey { "PRIMARY KEY" } else { "UNIQUE KEY" };
-                SqlError::new(
-                    2627,
-                    14,
-                    1,
-                    format!(
-                        "Violation of {what} constraint '{name}'. Cannot insert duplicate key in object '{object}'. The duplicate key value is ({values})."
-                    ),
-                )
-            }
-        }
     }
 
     /// Whether a change from `before` to `after` moves the row in any of these indexes.
@@ -597,7 +452,7 @@ impl Table {
         &self,
         def: Arc<TableDef>,
         me: TxnId,
-        mut rewrite: Option<&mut dyn FnMut(&Row) -> Result<Row, SqlError>>,
+        mut rewrite: Option<Rewrite<'_>>,
     ) -> Result<Table, SqlError> {
         let mut table = Table::new(def);
         table.next_row = self.next_row;
@@ -639,48 +494,6 @@ impl Step {
 
 fn keys_equal(left: &[Value], right: &[Value]) -> bool {
     left.iter().zip(right).all(|(l, r)| l.compare(r) == Ordering::Equal)
-}
-
-/// A key value as error messages show it.
-fn key_text(value: &Value) -> String {
-    match value {
-        Value::Null => "<NULL>".to_owned(),
-        Value::Bit(v) => u8::from(*v).to_string(),
-        Value::Binary(bytes) => {
-            bytes.iter().fold("0x".to_owned(), |text, byte| text + &format!("{byte:02x}"))
-        }
-        Value::Guid(b) => format!(
-            "{:02x}{:02x}{:02x}{:02x}-{:02x}{:02x}-{:02x}{:02x}-{:02x}{:02x}-{:02x}{:02x}{:02x}{:02x}{:02x}{:02x}",
-            b[3],
-            b[2],
-            b[1],
-            b[0],
-            b[5],
-            b[4],
-            b[7],
-            b[6],
-            b[8],
-            b[9],
-            b[10],
-            b[11],
-            b[12],
-            b[13],
-            b[14],
-            b[15]
-        ),
-        Value::Decimal { unscaled, scale: 0 } => unscaled.to_string(),
-        Value::Decimal { unscaled, scale } => {
-            let digits =
-                format!("{:0>width$}", unscaled.unsigned_abs(), width = usize::from(*scale) + 1);
-            let (whole, fraction) = digits.split_at(digits.len() - usize::from(*scale));
-            format!("{}{whole}.{fraction}", if *unscaled < 0 { "-" } else { "" })
-        }
-        other => match (other.as_i64(), other.to_text()) {
-            (Some(number), _) => number.to_string(),
-            (_, Some(text)) => text,
-            _ => format!("{other:?}"),
-        },
-    }
 }
 
 /// About how many bytes a row takes.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::database::{Attempt, Waiter, no_transaction};
+use super::database::{Waiter, no_transaction};
 use super::state::{Pending, State, Undo};
 use super::{
-    Database, Direction, IndexId, KeyRange, Lsn, Micros, ObjectId, Row, RowId, TableDef,
-    UpdateScan, View, image, invalid_object,
+    Database, Direction, IndexId, KeyRange, Lsn, Micros, ObjectId, UpdateScan, View,
+    invalid_object, redo,
 };
 use crate::{IsolationLevel, SqlError};
 
@@ -279,153 +279,6 @@ impl Txn {
         })
     }
 
-    // ---- locks -----------------------------------------------------------------------------
-
-    /// Locks one row to the end of the transaction and answers it as it is now; `None` if it is
-    /// gone.
-    ///
-    /// # Errors
-    /// 1205, 1222, 208, [`ATTENTION`].
-    pub fn lock_row(
-        &mut self,
-        table: ObjectId,
-        id: RowId,
-        lock: RowLock,
-    ) -> Result<Option<Row>, SqlError> {
-        self.take_row(table, id, lock).map(|(row, _)| row)
-    }
-
-    /// As [`lock_row`](Txn::lock_row), and whether the lock is new.
-    pub(super) fn take_row(
-        &mut self,
-        table: ObjectId,
-        id: RowId,
-        lock: RowLock,
-    ) -> Result<(Option<Row>, bool), SqlError> {
-        let me = self.id();
-        self.database.wait_for(&self.waiter, |state| {
-            let blockers = state.row_blockers(table, id, me, lock);
-            if !blockers.is_empty() {
-                return Ok(Attempt::Blocked(blockers));
-            }
-            let found =
-                state.tables.get(&table).ok_or_else(|| invalid_object(&table.to_string()))?;
-            let Some(chain) = found.chain(id) else {
-                return Ok(Attempt::Done((None, false)));
-            };
-            let row = chain.head().row.clone();
-            // A row this transaction has written is locked by that already.
-            let new = chain.writer() != Some(me)
-                && state.locks.lock_row((table, id), me, lock) == Ok(true);
-            if new && let Some(txn) = state.txn(me) {
-                txn.row_locks.push((table, id));
-            }
-            Ok(Attempt::Done((row, new)))
-        })
-    }
-
-    /// Gives back the lock of a row that [`scan_for_update`](Txn::scan_for_update) handed out
-    /// and that did not qualify. Call it at once, before the next row: only the latest lock is
-    /// given back, and one that an earlier statement took stays.
-    pub fn release_row(&mut self, table: ObjectId, id: RowId) {
-        let me = self.id();
-        let mut state = self.database.lock();
-        let Some(txn) = state.txn(me) else {
-            return;
-        };
-        if txn.row_locks.len() > txn.kept_rows && txn.row_locks.last() == Some(&(table, id)) {
-            txn.row_locks.pop();
-            state.locks.unlock_row((table, id), me);
-            drop(state);
-            self.database.notify();
-        }
-    }
-
-    /// Locks a table to the end of the transaction.
-    ///
-    /// # Errors
-    /// 1205, 1222, 208.
-    pub fn lock_table(&mut self, table: ObjectId, lock: TableLock) -> Result<(), SqlError> {
-        let me = self.id();
-        let granted = self.database.wait_for(&self.waiter, |state| {
-            let found =
-                state.tables.get(&table).ok_or_else(|| invalid_object(&table.to_string()))?;
-            if found.dropped_by == Some(me) {
-                return Err(invalid_object(&found.def.full_name()));
-            }
-            match state.locks.lock_table(table, me, lock) {
-                Ok(new) => {
-                    if new && let Some(txn) = state.txn(me) {
-                        match lock {
-                            TableLock::SchemaStability => txn.statement_locks.push(table),
-                            lock => txn.table_locks.push((table, lock)),
-                        }
-                    }
-                    Ok(Attempt::Done(()))
-                }
-                Err(blockers) => Ok(Attempt::Blocked(blockers)),
-            }
-        });
-        if granted.is_err() {
-            // Out of the queue, or it would hold others back for ever.
-            self.database.lock().locks.give_up_table(table, me);
-            self.database.notify();
-        }
-        granted
-    }
-
-    /// A table by name, as this transaction sees the catalogue; waits while another transaction
-    /// changes it, and keeps it from being changed until [`end_statement`](Txn::end_statement).
-    ///
-    /// # Errors
-    /// 1205, 1222, [`ATTENTION`].
-    pub fn table(&mut self, schema: &str, name: &str) -> Result<Option<Arc<TableDef>>, SqlError> {
-        loop {
-            let found = self.database.lock().find_table(schema, name, self.id());
-            let Some(id) = found else {
-                return Ok(None);
-            };
-            match self.table_by_id(id)? {
-                // It may have been renamed or replaced while this waited.
-                Some(def) if def.is_named(schema, name) => return Ok(Some(def)),
-                _ => self.end_statement(),
-            }
-        }
-    }
-
-    /// The same by `object_id`.
-    ///
-    /// # Errors
-    /// 1205, 1222, [`ATTENTION`].
-    pub fn table_by_id(&mut self, id: ObjectId) -> Result<Option<Arc<TableDef>>, SqlError> {
-        match self.lock_table(id, TableLock::SchemaStability) {
-            Ok(()) => Ok(self.database.peek_table(id)),
-            Err(error) if error.number == 208 => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// All tables, without locks: this transaction's own DDL and what others have committed.
-    pub fn tables(&self) -> Vec<Arc<TableDef>> {
-        let me = self.id();
-        let state = self.database.lock();
-        let mut tables: Vec<Arc<TableDef>> = state
-            .tables
-            .values()
-            .filter(|table| {
-                table.created_by.is_none_or(|by| by == me) && table.dropped_by != Some(me)
-            })
-            .map(|table| table.def.clone())
-            .collect();
-        tables.sort_by_key(|table| table.id);
-        tables
-    }
-
-    /// Schemas: (`schema_id`, name).
-    pub fn schemas(&self) -> Vec<(i32, String)> {
-        self.database.lock().schemas.clone()
-    }
-
     // ---- the end ---------------------------------------------------------------------------
 
     /// A point to roll back to: for each statement, to undo it alone. Writes no log record.
@@ -520,7 +373,7 @@ impl Txn {
         let (Some(wal), Some(txn)) = (&self.database.wal, state.txn(self.id())) else {
             return 0;
         };
-        wal.append(|frames| image::write_transaction(frames, txn, commit_lsn, end_time))
+        wal.append(|frames| redo::write_transaction(frames, txn, commit_lsn, end_time))
     }
 
     /// Rolls back.

@@ -20,9 +20,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, bail};
 
-use super::image::{Replay, write_image};
+use super::Database;
+use super::image::{self, write_image};
+use super::redo::Replay;
 use super::state::State;
-use super::{Database, image};
 use crate::SqlError;
 
 /// A log shorter than this is not worth a checkpoint.
@@ -395,5 +396,5 @@ fn remove_older(folder: &Path, generation: u64) -> anyhow::Result<()> {
 
 /// Reads a backup.
 pub(super) fn read_backup(bytes: &[u8]) -> anyhow::Result<(State, u64)> {
-    Ok(image::open_image(bytes)?)
+    Ok(image::read_image(bytes)?)
 }

@@ -90,7 +90,7 @@ impl Run {
 
     fn act(&mut self, at: usize, mut session: Modelled) {
         match self.random.random_range(0..100) {
-            0..=9 => return self.commit(session),
+            0..=9 => self.commit(session),
             10..=13 => session.txn.rollback(),
             14..=18 => {
                 session.saved = Some((session.txn.savepoint(), session.own.clone()));
