@@ -1,265 +1,188 @@
-//! The server, its databases, transactions and principals.
+//! `sys.databases` and what belongs to it.
 
-use super::{Definition, NAME, Rows, Source, bit, date, optional, text};
+use super::definition::{
+    At, Columns, Definition, Desc, NVar, Name, Sid, ViewOf, null, off, off_null, on_null,
+};
+use super::logins::OWNER_SID;
+use super::source::Catalog;
+use crate::SqlError;
 use crate::engine::collation;
-use crate::engine::security::{DatabaseSecurity, load_logins};
-use crate::{SqlError, SqlType, Value};
+use crate::storage::DatabaseInfo;
 
-const LONG: SqlType = SqlType::NVarChar(Some(60));
-const NUMBER: SqlType = SqlType::Decimal { precision: 25, scale: 0 };
-
-/// The views of this module.
-pub(super) const VIEWS: &[Definition] = &[
-    Definition {
-        schema: "sys",
-        name: "databases",
-        columns: &[
-            ("name", NAME),
-            ("database_id", SqlType::Int),
-            ("create_date", SqlType::DateTime),
-            ("compatibility_level", SqlType::TinyInt),
-            ("collation_name", NAME),
-            ("user_access", SqlType::TinyInt),
-            ("user_access_desc", LONG),
-            ("is_read_only", SqlType::Bit),
-            ("state", SqlType::TinyInt),
-            ("state_desc", LONG),
-            ("snapshot_isolation_state", SqlType::TinyInt),
-            ("snapshot_isolation_state_desc", LONG),
-            ("is_read_committed_snapshot_on", SqlType::Bit),
-            ("recovery_model", SqlType::TinyInt),
-            ("recovery_model_desc", LONG),
-            ("is_cdc_enabled", SqlType::Bit),
-            ("log_reuse_wait", SqlType::TinyInt),
-            ("log_reuse_wait_desc", LONG),
-        ],
-        rows: databases,
-    },
-    Definition {
-        schema: "sys",
-        name: "database_recovery_status",
-        columns: &[
-            ("database_id", SqlType::Int),
-            ("database_guid", SqlType::UniqueIdentifier),
-            ("family_guid", SqlType::UniqueIdentifier),
-            ("last_log_backup_lsn", NUMBER),
-            ("recovery_fork_guid", SqlType::UniqueIdentifier),
-            ("first_recovery_fork_guid", SqlType::UniqueIdentifier),
-            ("fork_point_lsn", NUMBER),
-        ],
-        rows: recovery,
-    },
-    Definition {
-        schema: "sys",
-        name: "dm_server_services",
-        columns: &[
-            ("servicename", SqlType::NVarChar(Some(256))),
-            ("startup_type", SqlType::Int),
-            ("startup_type_desc", SqlType::NVarChar(Some(256))),
-            ("status", SqlType::Int),
-            ("status_desc", SqlType::NVarChar(Some(256))),
-        ],
-        rows: services,
-    },
-    Definition {
-        schema: "sys",
-        name: "dm_tran_database_transactions",
-        columns: &[
-            ("transaction_id", SqlType::BigInt),
-            ("database_id", SqlType::Int),
-            ("database_transaction_begin_time", SqlType::DateTime),
-            ("database_transaction_log_record_count", SqlType::BigInt),
-            ("database_transaction_begin_lsn", NUMBER),
-            ("database_transaction_last_lsn", NUMBER),
-            ("database_transaction_most_recent_savepoint_lsn", NUMBER),
-        ],
-        rows: transactions,
-    },
-    Definition {
-        schema: "sys",
-        name: "dm_tran_current_transaction",
-        columns: &[("transaction_id", SqlType::BigInt), ("transaction_is_snapshot", SqlType::Bit)],
-        rows: current_transaction,
-    },
-    Definition {
-        schema: "sys",
-        name: "database_principals",
-        columns: &[
-            ("name", NAME),
-            ("principal_id", SqlType::Int),
-            ("type", SqlType::Char(1)),
-            ("type_desc", LONG),
-            ("default_schema_name", NAME),
-        ],
-        rows: principals,
-    },
-    Definition {
-        schema: "sys",
-        name: "server_principals",
-        columns: &[
-            ("name", NAME),
-            ("principal_id", SqlType::Int),
-            ("type", SqlType::Char(1)),
-            ("type_desc", LONG),
-            ("default_database_name", NAME),
-        ],
-        rows: logins,
-    },
+pub(super) const VIEWS: &[&dyn Definition] = &[
+    &ViewOf::sys("databases", databases, all_databases),
+    &ViewOf::sys("database_recovery_status", recovery_status, owned_databases),
+    &ViewOf::sys("schemas", schemas, all_schemas),
 ];
 
-fn databases(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let all = source.env.shared.storage.databases();
-    Ok(all
-        .iter()
-        .map(|database| {
-            let info = database.info();
-            let snapshot = if info.allow_snapshot { 1 } else { 0 };
-            vec![
-                text(&info.name),
-                Value::Int(info.id),
-                date(info.create_date),
-                Value::TinyInt(160),
-                text(collation::NAME),
-                Value::TinyInt(0),
-                text("MULTI_USER"),
-                bit(false),
-                Value::TinyInt(0),
-                text("ONLINE"),
-                Value::TinyInt(snapshot),
-                text(if info.allow_snapshot { "ON" } else { "OFF" }),
-                bit(true),
-                Value::TinyInt(1),
-                text("FULL"),
-                bit(info.cdc_enabled),
-                Value::TinyInt(0),
-                text("NOTHING"),
-            ]
+/// Everybody sees every database: `public` has VIEW ANY DATABASE.
+fn all_databases(catalog: &Catalog<'_>) -> Result<Vec<DatabaseInfo>, SqlError> {
+    Ok(catalog.storage.databases().iter().map(|database| database.info()).collect())
+}
+
+/// Unlike `sys.databases` this shows an ordinary user nothing.
+fn owned_databases(catalog: &Catalog<'_>) -> Result<Vec<DatabaseInfo>, SqlError> {
+    let mut databases = all_databases(catalog)?;
+    let own = catalog.rights.is_owner().then(|| catalog.database().id());
+    let all = catalog.rights.sysadmin || catalog.rights.has_server_permission("ALTER ANY DATABASE");
+    databases.retain(|database| all || Some(database.id) == own);
+    Ok(databases)
+}
+
+/// master, tempdb and msdb keep no more log than they need.
+fn is_simple(database: &DatabaseInfo) -> bool {
+    matches!(database.id, 1 | 2 | 4)
+}
+
+/// master and msdb always allow it.
+fn allows_snapshot(database: &DatabaseInfo) -> bool {
+    database.allow_snapshot || matches!(database.id, 1 | 4)
+}
+
+fn databases() -> Columns<DatabaseInfo> {
+    let columns = Columns::new()
+        .add("name", |d: &DatabaseInfo| Name(d.name.clone()))
+        .add("database_id", |d| d.id)
+        .add("source_database_id", null::<_, i32>)
+        .add("owner_sid", |_| Some(Sid(OWNER_SID.to_vec())))
+        .add("create_date", |d| At(d.create_date))
+        .add("compatibility_level", |_| 160_u8)
+        .add("collation_name", |_| Some(Name(collation::NAME.to_owned())))
+        .add("user_access", |_| Some(0_u8))
+        .add("user_access_desc", |_| Some(Desc("MULTI_USER")))
+        .add("is_read_only", off_null)
+        .add("is_auto_close_on", off)
+        .add("is_auto_shrink_on", off_null)
+        .add("state", |_| Some(0_u8))
+        .add("state_desc", |_| Some(Desc("ONLINE")))
+        .add_each(
+            &["is_in_standby", "is_cleanly_shutdown", "is_supplemental_logging_enabled"],
+            off_null,
+        )
+        .add("snapshot_isolation_state", |d| Some(u8::from(allows_snapshot(d))))
+        .add("snapshot_isolation_state_desc", |d| {
+            Some(Desc(if allows_snapshot(d) { "ON" } else { "OFF" }))
         })
-        .collect())
+        // Readers never wait for writers here.
+        .add("is_read_committed_snapshot_on", on_null)
+        .add("recovery_model", |d| Some(if is_simple(d) { 3_u8 } else { 1 }))
+        .add("recovery_model_desc", |d| Some(Desc(if is_simple(d) { "SIMPLE" } else { "FULL" })))
+        .add("page_verify_option", |_| Some(2_u8))
+        .add("page_verify_option_desc", |_| Some(Desc("CHECKSUM")));
+    after_integration(settings(columns))
 }
 
-/// Shown to who owns the database or may view any.
-fn recovery(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let rights = &source.env.status.rights;
-    let current = source.env.status.database.id();
-    let all = source.env.shared.storage.databases();
-    Ok(all
-        .iter()
-        .map(|database| database.info())
-        .filter(|info| rights.sysadmin || (rights.is_owner() && info.id == current))
-        .map(|info| {
-            vec![
-                Value::Int(info.id),
-                Value::Guid(info.database_guid),
-                Value::Guid(info.family_guid),
-                Value::Null,
-                Value::Guid(info.recovery_fork_guid),
-                Value::Guid(info.recovery_fork_guid),
-                Value::Null,
-            ]
-        })
-        .collect())
+fn settings(columns: Columns<DatabaseInfo>) -> Columns<DatabaseInfo> {
+    columns
+        .add("is_auto_create_stats_on", on_null)
+        .add("is_auto_create_stats_incremental_on", off_null)
+        .add("is_auto_update_stats_on", on_null)
+        .add_each(
+            &[
+                "is_auto_update_stats_async_on",
+                "is_ansi_null_default_on",
+                "is_ansi_nulls_on",
+                "is_ansi_padding_on",
+                "is_ansi_warnings_on",
+                "is_arithabort_on",
+                "is_concat_null_yields_null_on",
+                "is_numeric_roundabort_on",
+                "is_quoted_identifier_on",
+                "is_recursive_triggers_on",
+                "is_cursor_close_on_commit_on",
+                "is_local_cursor_default",
+                "is_fulltext_enabled",
+                "is_trustworthy_on",
+                "is_db_chaining_on",
+                "is_parameterization_forced",
+            ],
+            off_null,
+        )
+        .add("is_master_key_encrypted_by_server", off)
+        .add("is_query_store_on", off_null)
+        .add_each(
+            &[
+                "is_published",
+                "is_subscribed",
+                "is_merge_published",
+                "is_distributor",
+                "is_sync_with_backup",
+            ],
+            off,
+        )
+        .add("service_broker_guid", |d| d.database_guid)
+        .add("is_broker_enabled", off)
+        .add("log_reuse_wait", |_| Some(0_u8))
+        .add("log_reuse_wait_desc", |_| Some(Desc("NOTHING")))
+        .add("is_date_correlation_on", off)
+        .add("is_cdc_enabled", |d| d.cdc_enabled)
+        .add("is_encrypted", off_null)
+        .add("is_honor_broker_priority_on", off_null)
 }
 
-/// Error 300.
-fn denied(permission: &str, scope: &str) -> SqlError {
-    SqlError::new(
-        300,
-        14,
-        1,
-        format!("{permission} permission was denied on object '{scope}', database 'master'."),
-    )
+/// The columns that came with and after SQL Server 2012.
+fn after_integration(columns: Columns<DatabaseInfo>) -> Columns<DatabaseInfo> {
+    columns
+        .add_each(&["replica_id", "group_database_id"], null::<_, [u8; 16]>)
+        .add("resource_pool_id", null::<_, i32>)
+        .add("default_language_lcid", null::<_, i16>)
+        .add("default_language_name", null::<_, Name>)
+        .add("default_fulltext_language_lcid", null::<_, i32>)
+        .add("default_fulltext_language_name", null::<_, Name>)
+        .add_each(&["is_nested_triggers_on", "is_transform_noise_words_on"], null::<_, bool>)
+        .add("two_digit_year_cutoff", null::<_, i16>)
+        .add("containment", |_| Some(0_u8))
+        .add("containment_desc", |_| Some(Desc("NONE")))
+        .add("target_recovery_time_in_seconds", |_| Some(60))
+        .add("delayed_durability", |_| Some(0))
+        .add("delayed_durability_desc", |_| Some(Desc("DISABLED")))
+        .add_each(
+            &[
+                "is_memory_optimized_elevate_to_snapshot_on",
+                "is_federation_member",
+                "is_remote_data_archive_enabled",
+                "is_mixed_page_allocation_on",
+                "is_temporal_history_retention_enabled",
+            ],
+            off_null,
+        )
+        .add("catalog_collation_type", |_| Some(0))
+        .add("catalog_collation_type_desc", |_| Some(Desc("DATABASE_DEFAULT")))
+        .add("physical_database_name", |d| Some(NVar::<128>(d.name.clone())))
+        .add_each(
+            &[
+                "is_result_set_caching_on",
+                "is_accelerated_database_recovery_on",
+                "is_tempdb_spill_to_remote_store",
+                "is_stale_page_detection_on",
+                "is_memory_optimized_enabled",
+                "is_data_retention_enabled",
+                "is_ledger_on",
+                "is_change_feed_enabled",
+            ],
+            off_null,
+        )
 }
 
-fn services(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    if !source.rights.has_server_permission("VIEW SERVER STATE") {
-        return Err(denied("VIEW SERVER STATE", "server"));
-    }
-    let service = |name: &str, running: bool| {
-        vec![
-            text(name),
-            Value::Int(2),
-            text("Automatic"),
-            Value::Int(if running { 4 } else { 1 }),
-            text(if running { "Running" } else { "Stopped" }),
-        ]
-    };
-    Ok(vec![
-        service("SQL Server (MSSQLSERVER)", true),
-        service("SQL Server Agent (MSSQLSERVER)", source.env.shared.storage.cdc.agent_runs()),
-    ])
+fn recovery_status() -> Columns<DatabaseInfo> {
+    Columns::new()
+        .add("database_id", |d: &DatabaseInfo| d.id)
+        .add("database_guid", |d| Some(d.database_guid))
+        .add("family_guid", |d| Some(d.family_guid))
+        .add("last_log_backup_lsn", null::<_, crate::storage::Lsn>)
+        .add("recovery_fork_guid", |d| Some(d.recovery_fork_guid))
+        .add("first_recovery_fork_guid", null::<_, [u8; 16]>)
+        .add("fork_point_lsn", null::<_, crate::storage::Lsn>)
 }
 
-fn transactions(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let rights = &source.rights;
-    let allowed = rights.has_server_permission("VIEW SERVER STATE")
-        || rights.has_database_permission("VIEW DATABASE STATE")
-        || rights.has_database_permission("VIEW DATABASE PERFORMANCE STATE");
-    if !allowed {
-        return Err(denied("VIEW DATABASE STATE", &source.database.name()));
-    }
-    let lsn = |lsn: Option<crate::storage::Lsn>| lsn.map_or(Value::Null, |lsn| lsn.to_numeric());
-    Ok(source
-        .database
-        .transactions()
-        .into_iter()
-        .map(|info| {
-            vec![
-                Value::BigInt(i64::try_from(info.id).unwrap_or(i64::MAX)),
-                Value::Int(source.database.id()),
-                info.begin_lsn.map_or(Value::Null, |_| date(info.begin_time)),
-                Value::BigInt(i64::try_from(info.log_records).unwrap_or(i64::MAX)),
-                lsn(info.begin_lsn),
-                lsn(info.last_lsn),
-                lsn(info.savepoint_lsn),
-            ]
-        })
-        .collect())
+fn all_schemas(catalog: &Catalog<'_>) -> Result<Vec<(i32, String)>, SqlError> {
+    Ok(catalog.txn.schemas())
 }
 
-fn current_transaction(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let Some(info) = source.env.with_txn(|txn| txn.info()) else {
-        return Ok(Vec::new());
-    };
-    Ok(vec![vec![Value::BigInt(i64::try_from(info.id).unwrap_or(i64::MAX)), bit(info.snapshot)]])
-}
-
-fn principals(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let security = DatabaseSecurity::load(&source.database)?;
-    let mut rows = vec![
-        principal("public", 0, "R", "DATABASE_ROLE", None),
-        principal("dbo", 1, "S", "SQL_USER", Some("dbo")),
-        principal("guest", 2, "S", "SQL_USER", Some("guest")),
-    ];
-    let mut id = 5;
-    for user in &security.users {
-        rows.push(principal(&user.name, id, "S", "SQL_USER", Some("dbo")));
-        id += 1;
-    }
-    for role in &security.roles {
-        rows.push(principal(&role.name, id, "R", "DATABASE_ROLE", None));
-        id += 1;
-    }
-    Ok(rows)
-}
-
-fn principal(
-    name: &str,
-    id: i32,
-    kind: &str,
-    description: &str,
-    schema: Option<&str>,
-) -> Vec<Value> {
-    vec![text(name), Value::Int(id), Value::ansi(kind), text(description), optional(schema)]
-}
-
-fn logins(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let mut rows = vec![principal("sa", 1, "S", "SQL_LOGIN", Some("master"))];
-    for (id, login) in (256..).zip(load_logins(&source.env.shared.storage)?) {
-        let database = login.database.as_deref().unwrap_or("master");
-        if source.rights.sysadmin || super::same_name(&login.name, &source.rights.login) {
-            rows.push(principal(&login.name, id, "S", "SQL_LOGIN", Some(database)));
-        }
-    }
-    Ok(rows)
+fn schemas() -> Columns<(i32, String)> {
+    Columns::new()
+        .add("name", |(_, name): &(i32, String)| Name(name.clone()))
+        .add("schema_id", |(id, _)| *id)
+        // The system's schemas belong to the users of the same numbers, all others to dbo.
+        .add("principal_id", |(id, _)| Some(if *id <= 4 { *id } else { 1 }))
 }

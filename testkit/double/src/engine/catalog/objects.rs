@@ -1,619 +1,260 @@
-//! Tables, columns, indexes, constraints.
+//! `sys.objects` and the views that add to it: tables, and the (always empty) views.
 
-use super::{Definition, NAME, Rows, Source, bit, date, optional, text, types};
-use crate::engine::collation;
-use crate::storage::{ColumnDef, IndexDef, IndexKind, ReferentialAction, TableDef};
-use crate::{SqlError, SqlType, Value};
+use std::sync::Arc;
 
-const LONG: SqlType = SqlType::NVarChar(Some(60));
-const TEXT: SqlType = SqlType::NVarChar(None);
+use super::definition::{
+    At, Code, Columns, Definition, Desc, Name, Text, ViewOf, null, off, off_null, on_null,
+};
+use super::source::Catalog;
+use super::{Table, default_constraint_id, system_object_id};
+use crate::SqlError;
+use crate::storage::{IndexKind, Micros, ObjectId};
 
-/// The views of this module.
-pub(super) const VIEWS: &[Definition] = &[
-    Definition {
-        schema: "sys",
-        name: "schemas",
-        columns: &[("name", NAME), ("schema_id", SqlType::Int), ("principal_id", SqlType::Int)],
-        rows: schemas,
-    },
-    Definition { schema: "sys", name: "objects", columns: OBJECT, rows: objects },
-    Definition { schema: "sys", name: "all_objects", columns: OBJECT, rows: objects },
-    Definition {
-        schema: "sys",
-        name: "tables",
-        columns: &[
-            ("name", NAME),
-            ("object_id", SqlType::Int),
-            ("schema_id", SqlType::Int),
-            ("parent_object_id", SqlType::Int),
-            ("type", SqlType::Char(2)),
-            ("type_desc", LONG),
-            ("create_date", SqlType::DateTime),
-            ("modify_date", SqlType::DateTime),
-            ("is_ms_shipped", SqlType::Bit),
-            ("is_tracked_by_cdc", SqlType::Bit),
-            ("temporal_type", SqlType::TinyInt),
-            ("is_memory_optimized", SqlType::Bit),
-            ("is_external", SqlType::Bit),
-        ],
-        rows: tables,
-    },
-    Definition { schema: "sys", name: "columns", columns: COLUMN, rows: columns },
-    Definition { schema: "sys", name: "all_columns", columns: COLUMN, rows: columns },
-    Definition {
-        schema: "sys",
-        name: "types",
-        columns: &[
-            ("name", NAME),
-            ("system_type_id", SqlType::TinyInt),
-            ("user_type_id", SqlType::Int),
-            ("schema_id", SqlType::Int),
-            ("max_length", SqlType::SmallInt),
-            ("precision", SqlType::TinyInt),
-            ("scale", SqlType::TinyInt),
-            ("collation_name", NAME),
-            ("is_nullable", SqlType::Bit),
-            ("is_user_defined", SqlType::Bit),
-            ("is_assembly_type", SqlType::Bit),
-            ("is_table_type", SqlType::Bit),
-        ],
-        rows: type_rows,
-    },
-    Definition {
-        schema: "sys",
-        name: "indexes",
-        columns: &[
-            ("object_id", SqlType::Int),
-            ("name", NAME),
-            ("index_id", SqlType::Int),
-            ("type", SqlType::TinyInt),
-            ("type_desc", LONG),
-            ("is_unique", SqlType::Bit),
-            ("is_primary_key", SqlType::Bit),
-            ("is_unique_constraint", SqlType::Bit),
-            ("is_disabled", SqlType::Bit),
-            ("is_hypothetical", SqlType::Bit),
-            ("has_filter", SqlType::Bit),
-            ("filter_definition", TEXT),
-            ("ignore_dup_key", SqlType::Bit),
-        ],
-        rows: indexes,
-    },
-    Definition {
-        schema: "sys",
-        name: "index_columns",
-        columns: &[
-            ("object_id", SqlType::Int),
-            ("index_id", SqlType::Int),
-            ("index_column_id", SqlType::Int),
-            ("column_id", SqlType::Int),
-            ("key_ordinal", SqlType::TinyInt),
-            ("partition_ordinal", SqlType::TinyInt),
-            ("is_descending_key", SqlType::Bit),
-            ("is_included_column", SqlType::Bit),
-        ],
-        rows: index_columns,
-    },
-    Definition {
-        schema: "sys",
-        name: "key_constraints",
-        columns: &[
-            ("name", NAME),
-            ("object_id", SqlType::Int),
-            ("schema_id", SqlType::Int),
-            ("parent_object_id", SqlType::Int),
-            ("type", SqlType::Char(2)),
-            ("type_desc", LONG),
-            ("unique_index_id", SqlType::Int),
-        ],
-        rows: key_constraints,
-    },
-    Definition {
-        schema: "sys",
-        name: "identity_columns",
-        columns: &[
-            ("object_id", SqlType::Int),
-            ("name", NAME),
-            ("column_id", SqlType::Int),
-            ("seed_value", SqlType::BigInt),
-            ("increment_value", SqlType::BigInt),
-            ("last_value", SqlType::BigInt),
-        ],
-        rows: identity_columns,
-    },
-    Definition {
-        schema: "sys",
-        name: "default_constraints",
-        columns: &[
-            ("name", NAME),
-            ("object_id", SqlType::Int),
-            ("schema_id", SqlType::Int),
-            ("parent_object_id", SqlType::Int),
-            ("type", SqlType::Char(2)),
-            ("parent_column_id", SqlType::Int),
-            ("definition", TEXT),
-        ],
-        rows: default_constraints,
-    },
-    Definition {
-        schema: "sys",
-        name: "check_constraints",
-        columns: &[
-            ("name", NAME),
-            ("object_id", SqlType::Int),
-            ("schema_id", SqlType::Int),
-            ("parent_object_id", SqlType::Int),
-            ("type", SqlType::Char(2)),
-            ("is_disabled", SqlType::Bit),
-            ("parent_column_id", SqlType::Int),
-            ("definition", TEXT),
-        ],
-        rows: check_constraints,
-    },
-    Definition {
-        schema: "sys",
-        name: "computed_columns",
-        columns: &[
-            ("object_id", SqlType::Int),
-            ("name", NAME),
-            ("column_id", SqlType::Int),
-            ("system_type_id", SqlType::TinyInt),
-            ("user_type_id", SqlType::Int),
-            ("definition", TEXT),
-            ("is_persisted", SqlType::Bit),
-        ],
-        rows: computed_columns,
-    },
-    Definition {
-        schema: "sys",
-        name: "foreign_keys",
-        columns: &[
-            ("name", NAME),
-            ("object_id", SqlType::Int),
-            ("schema_id", SqlType::Int),
-            ("parent_object_id", SqlType::Int),
-            ("type", SqlType::Char(2)),
-            ("referenced_object_id", SqlType::Int),
-            ("key_index_id", SqlType::Int),
-            ("is_disabled", SqlType::Bit),
-            ("delete_referential_action", SqlType::TinyInt),
-            ("update_referential_action", SqlType::TinyInt),
-        ],
-        rows: foreign_keys,
-    },
-    Definition {
-        schema: "sys",
-        name: "foreign_key_columns",
-        columns: &[
-            ("constraint_object_id", SqlType::Int),
-            ("constraint_column_id", SqlType::Int),
-            ("parent_object_id", SqlType::Int),
-            ("parent_column_id", SqlType::Int),
-            ("referenced_object_id", SqlType::Int),
-            ("referenced_column_id", SqlType::Int),
-        ],
-        rows: foreign_key_columns,
-    },
-    Definition {
-        schema: "sys",
-        name: "partitions",
-        columns: &[
-            ("partition_id", SqlType::BigInt),
-            ("object_id", SqlType::Int),
-            ("index_id", SqlType::Int),
-            ("partition_number", SqlType::Int),
-            ("rows", SqlType::BigInt),
-        ],
-        rows: partitions,
-    },
+pub(super) const VIEWS: &[&dyn Definition] = &[
+    &ViewOf::sys("objects", object_columns, user_objects),
+    &ViewOf::sys("all_objects", object_columns, all_objects),
+    &ViewOf::sys("tables", table_columns, tables),
+    &ViewOf::sys("views", view_columns, views),
 ];
 
-const OBJECT: &[(&str, SqlType)] = &[
-    ("name", NAME),
-    ("object_id", SqlType::Int),
-    ("schema_id", SqlType::Int),
-    ("parent_object_id", SqlType::Int),
-    ("type", SqlType::Char(2)),
-    ("type_desc", LONG),
-    ("create_date", SqlType::DateTime),
-    ("modify_date", SqlType::DateTime),
-    ("is_ms_shipped", SqlType::Bit),
-];
+/// `schema_id` of `sys`.
+const SYS: i32 = 4;
 
-const COLUMN: &[(&str, SqlType)] = &[
-    ("object_id", SqlType::Int),
-    ("name", NAME),
-    ("column_id", SqlType::Int),
-    ("system_type_id", SqlType::TinyInt),
-    ("user_type_id", SqlType::Int),
-    ("max_length", SqlType::SmallInt),
-    ("precision", SqlType::TinyInt),
-    ("scale", SqlType::TinyInt),
-    ("collation_name", NAME),
-    ("is_nullable", SqlType::Bit),
-    ("is_ansi_padded", SqlType::Bit),
-    ("is_rowguidcol", SqlType::Bit),
-    ("is_identity", SqlType::Bit),
-    ("is_computed", SqlType::Bit),
-    ("is_filestream", SqlType::Bit),
-    ("default_object_id", SqlType::Int),
-    ("is_sparse", SqlType::Bit),
-    ("is_column_set", SqlType::Bit),
-    ("generated_always_type", SqlType::TinyInt),
-    ("is_hidden", SqlType::Bit),
-    ("is_masked", SqlType::Bit),
-    ("encryption_type", SqlType::Int),
-];
+/// Kinds of objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Table,
+    View,
+    PrimaryKey,
+    Unique,
+    ForeignKey,
+    Check,
+    Default,
+}
 
-fn schemas(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    Ok(source
-        .schemas
+impl Kind {
+    fn code(self) -> &'static str {
+        match self {
+            Kind::Table => "U",
+            Kind::View => "V",
+            Kind::PrimaryKey => "PK",
+            Kind::Unique => "UQ",
+            Kind::ForeignKey => "F",
+            Kind::Check => "C",
+            Kind::Default => "D",
+        }
+    }
+
+    fn description(self) -> &'static str {
+        match self {
+            Kind::Table => "USER_TABLE",
+            Kind::View => "VIEW",
+            Kind::PrimaryKey => "PRIMARY_KEY_CONSTRAINT",
+            Kind::Unique => "UNIQUE_CONSTRAINT",
+            Kind::ForeignKey => "FOREIGN_KEY_CONSTRAINT",
+            Kind::Check => "CHECK_CONSTRAINT",
+            Kind::Default => "DEFAULT_CONSTRAINT",
+        }
+    }
+}
+
+/// A row of `sys.objects`.
+#[derive(Clone)]
+pub(super) struct Object {
+    pub id: ObjectId,
+    pub name: String,
+    pub kind: Kind,
+    pub schema_id: i32,
+    pub parent: ObjectId,
+    pub created: Micros,
+    pub modified: Micros,
+    pub ms_shipped: bool,
+}
+
+impl Object {
+    pub fn of_table(catalog: &Catalog<'_>, table: &Table) -> Object {
+        Object {
+            id: table.id,
+            name: table.name.clone(),
+            kind: Kind::Table,
+            schema_id: catalog.schema_id(&table.schema),
+            parent: 0,
+            created: table.create_date,
+            modified: table.modify_date,
+            ms_shipped: table.ms_shipped,
+        }
+    }
+
+    /// A constraint of a table.
+    pub fn within(
+        catalog: &Catalog<'_>,
+        table: &Table,
+        kind: Kind,
+        id: ObjectId,
+        name: &str,
+    ) -> Object {
+        Object {
+            id,
+            name: name.to_owned(),
+            kind,
+            parent: table.id,
+            ..Object::of_table(catalog, table)
+        }
+    }
+}
+
+/// A table and everything of it that has an `object_id` of its own.
+fn with_constraints(catalog: &Catalog<'_>, table: &Table) -> Vec<Object> {
+    let within = |kind, id, name: &str| Object::within(catalog, table, kind, id, name);
+    let keys = table.indexes.iter().filter_map(|index| {
+        let kind = match index.kind {
+            IndexKind::PrimaryKey => Kind::PrimaryKey,
+            IndexKind::UniqueConstraint => Kind::Unique,
+            IndexKind::Index => return None,
+        };
+        Some(within(kind, index.constraint_id, &index.name))
+    });
+    let checks = table.checks.iter().map(|check| within(Kind::Check, check.id, &check.name));
+    let foreign = table.foreign_keys.iter().map(|key| within(Kind::ForeignKey, key.id, &key.name));
+    let defaults = table.columns.iter().filter_map(|column| {
+        let default = column.default.as_ref()?;
+        Some(within(Kind::Default, default_constraint_id(table.id, column.id), &default.name))
+    });
+    [Object::of_table(catalog, table)]
+        .into_iter()
+        .chain(keys)
+        .chain(checks)
+        .chain(foreign)
+        .chain(defaults)
+        .collect()
+}
+
+fn user_objects(catalog: &Catalog<'_>) -> Result<Vec<Object>, SqlError> {
+    Ok(catalog.of_tables(|table| with_constraints(catalog, table)))
+}
+
+/// The catalogue views of schema `sys`, which everybody sees.
+fn all_objects(catalog: &Catalog<'_>) -> Result<Vec<Object>, SqlError> {
+    let created = catalog.storage.database("master").map_or(0, |master| master.info().create_date);
+    let system = super::all().filter(|view| view.schema() == "sys").map(|view| Object {
+        id: system_object_id(view.name()),
+        name: view.name().to_owned(),
+        kind: Kind::View,
+        schema_id: SYS,
+        parent: 0,
+        created,
+        modified: created,
+        ms_shipped: true,
+    });
+    Ok(user_objects(catalog)?.into_iter().chain(system).collect())
+}
+
+/// The columns that every view of objects begins with.
+pub(super) fn object_columns() -> Columns<Object> {
+    Columns::new()
+        .add("name", |o: &Object| Name(o.name.clone()))
+        .add("object_id", |o| o.id)
+        .add("principal_id", null::<_, i32>)
+        .add("schema_id", |o| o.schema_id)
+        .add("parent_object_id", |o| o.parent)
+        .add("type", |o| Some(Code::<2>(o.kind.code())))
+        .add("type_desc", |o| Some(Desc(o.kind.description())))
+        .add("create_date", |o| At(o.created))
+        .add("modify_date", |o| At(o.modified))
+        .add("is_ms_shipped", |o| o.ms_shipped)
+        .add("is_published", off)
+        .add("is_schema_published", off)
+}
+
+struct TableObject {
+    object: Object,
+    table: Table,
+}
+
+fn tables(catalog: &Catalog<'_>) -> Result<Vec<TableObject>, SqlError> {
+    let tables = catalog.tables();
+    Ok(tables
         .iter()
-        .map(|(id, name)| vec![text(name), Value::Int(*id), Value::Int(1)])
-        .collect())
-}
-
-/// `object_id` of a DEFAULT, which storage does not number: from its table's and column's.
-fn default_id(table: &TableDef, column: &ColumnDef) -> i32 {
-    match column.default {
-        Some(_) => super::system_object_id(&format!("default {} {}", table.id, column.id))
-            .unsigned_abs() as i32,
-        None => 0,
-    }
-}
-
-fn object(
-    source: &Source<'_, '_>,
-    table: &TableDef,
-    name: &str,
-    id: i32,
-    kind: (&str, &str),
-) -> Vec<Value> {
-    let parent = if id == table.id { 0 } else { table.id };
-    vec![
-        text(name),
-        Value::Int(id),
-        Value::Int(source.schema_id(&table.schema)),
-        Value::Int(parent),
-        Value::ansi(&format!("{:<2}", kind.0)),
-        text(kind.1),
-        date(table.create_date),
-        date(table.modify_date),
-        bit(table.ms_shipped),
-    ]
-}
-
-fn objects(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let mut rows = Vec::new();
-    for table in &source.tables {
-        rows.push(object(source, table, &table.name, table.id, ("U", "USER_TABLE")));
-        for index in constraint_indexes(table) {
-            rows.push(object(source, table, &index.name, index.constraint_id, key_kind(index)));
-        }
-        for check in &table.checks {
-            rows.push(object(source, table, &check.name, check.id, ("C", "CHECK_CONSTRAINT")));
-        }
-        for foreign in &table.foreign_keys {
-            rows.push(object(
-                source,
-                table,
-                &foreign.name,
-                foreign.id,
-                ("F", "FOREIGN_KEY_CONSTRAINT"),
-            ));
-        }
-        for column in &table.columns {
-            if let Some(default) = &column.default {
-                let id = default_id(table, column);
-                rows.push(object(source, table, &default.name, id, ("D", "DEFAULT_CONSTRAINT")));
-            }
-        }
-    }
-    Ok(rows)
-}
-
-fn constraint_indexes(table: &TableDef) -> impl Iterator<Item = &IndexDef> {
-    table.indexes.iter().filter(|index| index.kind != IndexKind::Index)
-}
-
-fn key_kind(index: &IndexDef) -> (&'static str, &'static str) {
-    match index.kind {
-        IndexKind::PrimaryKey => ("PK", "PRIMARY_KEY_CONSTRAINT"),
-        _ => ("UQ", "UNIQUE_CONSTRAINT"),
-    }
-}
-
-fn tables(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    Ok(source
-        .tables
-        .iter()
-        .map(|table| {
-            let mut row = object(source, table, &table.name, table.id, ("U", "USER_TABLE"));
-            row.extend([bit(table.tracked_by_cdc()), Value::TinyInt(0), bit(false), bit(false)]);
-            row
+        .map(|table| TableObject {
+            object: Object::of_table(catalog, table),
+            table: Arc::clone(table),
         })
         .collect())
 }
 
-fn columns(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let mut rows = Vec::new();
-    for table in &source.tables {
-        for column in &table.columns {
-            let ty = &column.ty;
-            rows.push(vec![
-                Value::Int(table.id),
-                text(&column.name),
-                Value::Int(column.id),
-                Value::TinyInt(ty.system_type_id()),
-                Value::Int(i32::from(ty.system_type_id())),
-                Value::SmallInt(ty.max_length()),
-                Value::TinyInt(ty.precision()),
-                Value::TinyInt(ty.scale()),
-                optional(ty.is_text().then_some(collation::NAME)),
-                bit(column.nullable),
-                bit(ty.is_text() || matches!(ty, SqlType::Binary(_) | SqlType::VarBinary(_))),
-                bit(false),
-                bit(column.identity.is_some()),
-                bit(column.computed.is_some()),
-                bit(false),
-                Value::Int(default_id(table, column)),
-                bit(false),
-                bit(false),
-                Value::TinyInt(0),
-                bit(false),
-                bit(false),
-                Value::Null,
-            ]);
-        }
-    }
-    Ok(rows)
+fn table_columns() -> Columns<TableObject> {
+    Columns::new()
+        .extend(object_columns(), |t: &TableObject| &t.object)
+        .add("lob_data_space_id", |t| {
+            // The file group PRIMARY, where there is anything to put there.
+            i32::from(t.table.columns.iter().any(|column| column.ty.is_max()))
+        })
+        .add("filestream_data_space_id", null::<_, i32>)
+        .add("max_column_id_used", |t| t.table.next_column_id - 1)
+        .add("lock_on_bulk_load", off)
+        .add("uses_ansi_nulls", on_null)
+        .add_each(
+            &[
+                "is_replicated",
+                "has_replication_filter",
+                "is_merge_published",
+                "is_sync_tran_subscribed",
+            ],
+            off_null,
+        )
+        .add("has_unchecked_assembly_data", off)
+        .add("text_in_row_limit", |_| Some(0))
+        .add("large_value_types_out_of_row", off_null)
+        .add("is_tracked_by_cdc", |t| Some(t.table.tracked_by_cdc()))
+        .add("lock_escalation", |_| Some(0_u8))
+        .add("lock_escalation_desc", |_| Some(Desc("TABLE")))
+        .add_each(&["is_filetable", "is_memory_optimized"], off_null)
+        .add("durability", |_| Some(0_u8))
+        .add("durability_desc", |_| Some(Desc("SCHEMA_AND_DATA")))
+        .add("temporal_type", |_| Some(0_u8))
+        .add("temporal_type_desc", |_| Some(Desc("NON_TEMPORAL_TABLE")))
+        .add("history_table_id", null::<_, i32>)
+        .add("is_remote_data_archive_enabled", off_null)
+        .add("is_external", off)
+        .add_each(&["history_retention_period", "history_retention_period_unit"], null::<_, i32>)
+        .add("history_retention_period_unit_desc", null::<_, super::definition::NVar<10>>)
+        .add_each(&["is_node", "is_edge"], off_null)
+        .add_each(&["data_retention_period", "data_retention_period_unit"], |_| Some(-1))
+        .add("data_retention_period_unit_desc", |_| {
+            Some(super::definition::NVar::<10>("INFINITE".to_owned()))
+        })
+        .add("ledger_type", |_| Some(0_u8))
+        .add("ledger_type_desc", |_| Some(Desc("NON_LEDGER_TABLE")))
+        .add("ledger_view_id", null::<_, i32>)
+        .add("is_dropped_ledger_table", off_null)
 }
 
-fn type_rows(_: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let row = |name: &str, ty: &SqlType, user_type: i32, nullable: bool| {
-        vec![
-            text(name),
-            Value::TinyInt(ty.system_type_id()),
-            Value::Int(user_type),
-            Value::Int(4),
-            Value::SmallInt(ty.max_length()),
-            Value::TinyInt(ty.precision()),
-            Value::TinyInt(ty.scale()),
-            optional(ty.is_text().then_some(collation::NAME)),
-            bit(nullable),
-            bit(false),
-            bit(false),
-            bit(false),
-        ]
-    };
-    let mut rows: Rows = types()
-        .iter()
-        .map(|(ty, name)| row(name, ty, i32::from(ty.system_type_id()), true))
-        .collect();
-    rows.push(row("numeric", &SqlType::Decimal { precision: 38, scale: 38 }, 108, true));
-    rows.push(row("sysname", &SqlType::NVarChar(Some(128)), 256, false));
-    Ok(rows)
+/// The double has no CREATE VIEW.
+fn views(_: &Catalog<'_>) -> Result<Vec<Object>, SqlError> {
+    Ok(Vec::new())
 }
 
-fn indexes(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let mut rows = Vec::new();
-    for table in &source.tables {
-        let row = |name: Value, id: i32, kind: (u8, &str), index: Option<&IndexDef>| {
-            vec![
-                Value::Int(table.id),
-                name,
-                Value::Int(id),
-                Value::TinyInt(kind.0),
-                text(kind.1),
-                bit(index.is_some_and(|index| index.unique)),
-                bit(index.is_some_and(|index| index.kind == IndexKind::PrimaryKey)),
-                bit(index.is_some_and(|index| index.kind == IndexKind::UniqueConstraint)),
-                bit(false),
-                bit(false),
-                bit(false),
-                Value::Null,
-                bit(false),
-            ]
-        };
-        if table.clustered().is_none() {
-            rows.push(row(Value::Null, 0, (0, "HEAP"), None));
-        }
-        for index in &table.indexes {
-            let kind = if index.clustered { (1, "CLUSTERED") } else { (2, "NONCLUSTERED") };
-            rows.push(row(text(&index.name), index.id, kind, Some(index)));
-        }
-    }
-    Ok(rows)
+fn view_columns() -> Columns<Object> {
+    object_columns()
+        .add_each(
+            &[
+                "is_replicated",
+                "has_replication_filter",
+                "has_opaque_metadata",
+                "has_unchecked_assembly_data",
+                "with_check_option",
+                "is_date_correlation_view",
+            ],
+            off,
+        )
+        .add("is_tracked_by_cdc", off_null)
+        .add("has_snapshot", off_null)
+        .add("ledger_view_type", |_| Some(0_u8))
+        .add("ledger_view_type_desc", |_| Some(Desc("NON_LEDGER_VIEW")))
+        .add("is_dropped_ledger_view", off_null)
 }
 
-fn index_columns(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let small = |at: usize| u8::try_from(at).unwrap_or(u8::MAX);
-    let mut rows = Vec::new();
-    for table in &source.tables {
-        for index in &table.indexes {
-            let keys = index.keys.iter().map(|key| (key.column, key.descending, false));
-            let includes = index.includes.iter().map(|column| (*column, false, true));
-            for (at, (column, descending, included)) in keys.chain(includes).enumerate() {
-                rows.push(vec![
-                    Value::Int(table.id),
-                    Value::Int(index.id),
-                    Value::Int(i32::from(small(at + 1))),
-                    Value::Int(column),
-                    Value::TinyInt(if included { 0 } else { small(at + 1) }),
-                    Value::TinyInt(0),
-                    bit(descending),
-                    bit(included),
-                ]);
-            }
-        }
-    }
-    Ok(rows)
-}
-
-fn key_constraints(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let mut rows = Vec::new();
-    for table in &source.tables {
-        for index in constraint_indexes(table) {
-            let (kind, description) = key_kind(index);
-            rows.push(vec![
-                text(&index.name),
-                Value::Int(index.constraint_id),
-                Value::Int(source.schema_id(&table.schema)),
-                Value::Int(table.id),
-                Value::ansi(kind),
-                text(description),
-                Value::Int(index.id),
-            ]);
-        }
-    }
-    Ok(rows)
-}
-
-fn identity_columns(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let mut rows = Vec::new();
-    for table in &source.tables {
-        for column in &table.columns {
-            let Some(identity) = column.identity else {
-                continue;
-            };
-            let last = source.env.with_txn(|txn| txn.identity_current(table.id));
-            rows.push(vec![
-                Value::Int(table.id),
-                text(&column.name),
-                Value::Int(column.id),
-                Value::BigInt(identity.seed),
-                Value::BigInt(identity.increment),
-                last.map_or(Value::Null, Value::BigInt),
-            ]);
-        }
-    }
-    Ok(rows)
-}
-
-fn default_constraints(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let mut rows = Vec::new();
-    for table in &source.tables {
-        for column in &table.columns {
-            if let Some(default) = &column.default {
-                rows.push(vec![
-                    text(&default.name),
-                    Value::Int(default_id(table, column)),
-                    Value::Int(source.schema_id(&table.schema)),
-                    Value::Int(table.id),
-                    Value::ansi("D "),
-                    Value::Int(column.id),
-                    text(&default.definition),
-                ]);
-            }
-        }
-    }
-    Ok(rows)
-}
-
-fn check_constraints(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let mut rows = Vec::new();
-    for table in &source.tables {
-        for check in &table.checks {
-            rows.push(vec![
-                text(&check.name),
-                Value::Int(check.id),
-                Value::Int(source.schema_id(&table.schema)),
-                Value::Int(table.id),
-                Value::ansi("C "),
-                bit(check.disabled),
-                Value::Int(0),
-                text(&check.definition),
-            ]);
-        }
-    }
-    Ok(rows)
-}
-
-fn computed_columns(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let mut rows = Vec::new();
-    for table in &source.tables {
-        for column in &table.columns {
-            if let Some(computed) = &column.computed {
-                rows.push(vec![
-                    Value::Int(table.id),
-                    text(&column.name),
-                    Value::Int(column.id),
-                    Value::TinyInt(column.ty.system_type_id()),
-                    Value::Int(i32::from(column.ty.system_type_id())),
-                    text(&computed.definition),
-                    bit(computed.persisted),
-                ]);
-            }
-        }
-    }
-    Ok(rows)
-}
-
-fn action(action: ReferentialAction) -> Value {
-    Value::TinyInt(match action {
-        ReferentialAction::NoAction => 0,
-        ReferentialAction::Cascade => 1,
-        ReferentialAction::SetNull => 2,
-        ReferentialAction::SetDefault => 3,
-    })
-}
-
-fn foreign_keys(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let mut rows = Vec::new();
-    for table in &source.tables {
-        for foreign in &table.foreign_keys {
-            rows.push(vec![
-                text(&foreign.name),
-                Value::Int(foreign.id),
-                Value::Int(source.schema_id(&table.schema)),
-                Value::Int(table.id),
-                Value::ansi("F "),
-                Value::Int(foreign.referenced_table),
-                Value::Int(1),
-                bit(foreign.disabled),
-                action(foreign.on_delete),
-                action(foreign.on_update),
-            ]);
-        }
-    }
-    Ok(rows)
-}
-
-fn foreign_key_columns(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let mut rows = Vec::new();
-    for table in &source.tables {
-        for foreign in &table.foreign_keys {
-            let pairs = foreign.columns.iter().zip(&foreign.referenced_columns);
-            for (at, (own, referenced)) in (1..).zip(pairs) {
-                rows.push(vec![
-                    Value::Int(foreign.id),
-                    Value::Int(at),
-                    Value::Int(table.id),
-                    Value::Int(*own),
-                    Value::Int(foreign.referenced_table),
-                    Value::Int(*referenced),
-                ]);
-            }
-        }
-    }
-    Ok(rows)
-}
-
-/// One partition an index; `rows` is approximate, as documented.
-fn partitions(source: &Source<'_, '_>) -> Result<Rows, SqlError> {
-    let mut rows = Vec::new();
-    for table in &source.tables {
-        let count = source.database.table_size(table.id).map_or(0, |(rows, _)| rows);
-        let heap = table.clustered().is_none().then_some(0);
-        for index in heap.into_iter().chain(table.indexes.iter().map(|index| index.id)) {
-            rows.push(vec![
-                Value::BigInt((i64::from(table.id) << 16) + i64::from(index)),
-                Value::Int(table.id),
-                Value::Int(index),
-                Value::Int(1),
-                Value::BigInt(i64::try_from(count).unwrap_or(i64::MAX)),
-            ]);
-        }
-    }
-    Ok(rows)
+/// The text of an expression, for those who may see it.
+pub(super) fn definition_text(catalog: &Catalog<'_>, table: &Table, text: &str) -> Option<Text> {
+    catalog.sees_definitions(table).then(|| Text(text.to_owned()))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Table;
 use crate::SqlError;
 use crate::engine::security::Rights;
-use crate::storage::{Database, Storage, TableDef, Txn};
+use crate::storage::{Database, Storage, TableDef, Txn, TxnInfo};
 
 /// A database's catalogue in the eyes of one user, at one moment.
 pub(super) struct Catalog<'a> {
@@ -15,6 +15,8 @@ pub(super) struct Catalog<'a> {
     pub txn: &'a Txn,
     /// The reader's rights in this database.
     pub rights: &'a Rights,
+    /// The reader's own transaction, which is another one where this is another database.
+    pub current: Option<TxnInfo>,
 }
 
 /// Permissions that dynamic views ask for; SQL Server 2022 splits the STATE permissions in two,
@@ -31,8 +33,13 @@ pub(super) enum State {
 
 impl<'a> Catalog<'a> {
     /// The catalogue of a transaction's database.
-    pub fn new(storage: &'a Arc<Storage>, txn: &'a Txn, rights: &'a Rights) -> Catalog<'a> {
-        Catalog { storage, txn, rights }
+    pub fn new(
+        storage: &'a Arc<Storage>,
+        txn: &'a Txn,
+        rights: &'a Rights,
+        current: Option<TxnInfo>,
+    ) -> Catalog<'a> {
+        Catalog { storage, txn, rights, current }
     }
 
     /// The database.

@@ -21,7 +21,7 @@ fn every_value_is_of_its_column() {
     for view in all() {
         let txn = fixture.database.begin(IsolationLevel::ReadCommitted);
         let rights = owner();
-        let catalog = Catalog::new(&fixture.storage, &txn, &rights);
+        let catalog = Catalog::new(&fixture.storage, &txn, &rights, txn.info());
         let columns = view.columns();
         for (at, column) in columns.iter().enumerate() {
             let same = columns[..at].iter().find(|other| other.name == column.name);

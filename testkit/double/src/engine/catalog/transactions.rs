@@ -5,8 +5,10 @@ use super::source::{Catalog, State};
 use crate::SqlError;
 use crate::storage::{Lsn, TxnInfo};
 
-pub(super) const VIEWS: &[&dyn Definition] =
-    &[&ViewOf::sys("dm_tran_database_transactions", columns, transactions)];
+pub(super) const VIEWS: &[&dyn Definition] = &[
+    &ViewOf::sys("dm_tran_database_transactions", columns, transactions),
+    &ViewOf::sys("dm_tran_current_transaction", current_columns, current),
+];
 
 struct Transaction {
     database: i32,
@@ -32,7 +34,7 @@ fn state(transaction: &Transaction) -> i32 {
 
 fn columns() -> Columns<Transaction> {
     Columns::new()
-        .add("transaction_id", |t: &Transaction| i64::try_from(t.info.id).unwrap_or(i64::MAX))
+        .add("transaction_id", |t: &Transaction| id(&t.info))
         .add("database_id", |t| t.database)
         .add("database_transaction_begin_time", |t| t.info.begin_lsn.map(|_| At(t.info.begin_time)))
         .add("database_transaction_type", |_| 1)
@@ -65,5 +67,30 @@ fn columns() -> Columns<Transaction> {
                 "database_transaction_next_undo_lsn",
             ],
             null::<_, Lsn>,
+        )
+}
+
+fn id(info: &TxnInfo) -> i64 {
+    i64::try_from(info.id).unwrap_or(i64::MAX)
+}
+
+fn current(catalog: &Catalog<'_>) -> Result<Vec<TxnInfo>, SqlError> {
+    catalog.need(State::ServerPerformance)?;
+    Ok(catalog.current.clone().into_iter().collect())
+}
+
+/// The double's row versions have no sequence numbers that could be shown.
+fn current_columns() -> Columns<TxnInfo> {
+    Columns::new()
+        .add("transaction_id", id)
+        .add("transaction_sequence_num", null::<_, i64>)
+        .add("transaction_is_snapshot", |info| Some(info.snapshot))
+        .add_each(
+            &[
+                "first_snapshot_sequence_num",
+                "last_transaction_sequence_num",
+                "first_useful_sequence_num",
+            ],
+            null::<_, i64>,
         )
 }

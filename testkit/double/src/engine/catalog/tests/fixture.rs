@@ -111,7 +111,7 @@ impl Fixture {
     ) -> Result<Vec<Vec<(String, Value)>>, SqlError> {
         let view = find(view);
         let txn = self.database.begin(IsolationLevel::ReadCommitted);
-        let rows = view.rows(&Catalog::new(&self.storage, &txn, rights))?;
+        let rows = view.rows(&Catalog::new(&self.storage, &txn, rights, txn.info()))?;
         let names: Vec<String> = view.columns().into_iter().map(|column| column.name).collect();
         let named = |row: crate::storage::Row| {
             names.iter().cloned().zip(row.iter().cloned()).collect::<Vec<_>>()
