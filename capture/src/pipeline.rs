@@ -215,9 +215,13 @@ impl Service {
     }
 
     async fn inspect(&mut self, cursor: Position) -> Result<(), Failure> {
-        let notices = self.source.inspect(cursor).await?;
-        self.status.notices(notices);
-        Ok(())
+        match self.source.inspect(cursor).await {
+            Ok(notices) => {
+                self.status.notices(notices);
+                Ok(())
+            }
+            Err(failure) => Err(self.explain(cursor, failure).await),
+        }
     }
 
     /// What lies behind a failure of reading a window: a gap explains all others.
@@ -231,15 +235,16 @@ impl Service {
         self.explain(window.after, failure).await
     }
 
-    /// What lies behind a halt of the source, if a look at the catalogue tells.
+    /// What lies behind a halt of the source, if a look at the catalogue tells. (It may tell that
+    /// the table has another instance that can be read, and then there is no need to halt.)
     async fn explain(&mut self, cursor: Position, failure: Failure) -> Failure {
         let of_source = failure.code.starts_with("source.");
         if failure.disposition != Disposition::Halt || !of_source {
             return failure;
         }
         match self.source.inspect(cursor).await {
-            Err(behind) if behind.disposition == Disposition::Halt => behind,
-            _ => failure,
+            Err(behind) => behind,
+            Ok(_) => failure,
         }
     }
 }

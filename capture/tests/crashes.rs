@@ -10,7 +10,7 @@ use crate::records::{expect_script, run_through, script};
 use crate::scripted::{Scripted, insert, position};
 use crate::service::{Bed, Running, capture};
 
-const POINTS: [&str; 5] = [
+pub const POINTS: [&str; 5] = [
     fail_points::WINDOW_PLANNED,
     fail_points::FRAGMENT_APPENDED,
     fail_points::COMMIT_BEFORE,

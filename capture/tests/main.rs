@@ -3,7 +3,13 @@
 
 mod contents;
 mod scripted;
+mod server;
 mod service;
 
 mod crashes;
+mod halts;
+mod order;
+mod prerequisites;
 mod records;
+mod types;
+mod windows;

@@ -64,6 +64,15 @@ impl Running {
             fail,
             shutdown.clone(),
         );
+        Running::of(service, status, shutdown)
+    }
+
+    /// Runs `service`.
+    pub fn of(
+        service: impl Future<Output = Result<(), Failure>> + Send + 'static,
+        status: StatusReceiver<CaptureStatus>,
+        shutdown: Shutdown,
+    ) -> Self {
         Running { task: tokio::spawn(service), status, shutdown }
     }
 

@@ -45,14 +45,7 @@ impl Followed {
         max_value_bytes: u64,
     ) -> Result<Self, Failure> {
         if shape.captured.is_empty() || shape.change_table.is_empty() {
-            return Err(Failure::halt(
-                "source.instance",
-                format!(
-                    "the change table of instance {} ({}) cannot be seen",
-                    instance.name, instance.table
-                ),
-                "GRANT SELECT on it and on the source table's captured columns",
-            ));
+            return Err(invisible(&instance));
         }
         let sources = source_columns(&instance, &shape)?;
         let plans = plans(&instance, &shape, &sources)?;
@@ -77,6 +70,9 @@ impl Followed {
         if *now == self.shape {
             return Ok(());
         }
+        if now.captured.is_empty() || now.change_table.is_empty() {
+            return Err(invisible(&self.instance));
+        }
         let what = if now.source != self.shape.source {
             "its columns were altered"
         } else if now.keys != self.shape.keys {
@@ -95,8 +91,22 @@ impl Followed {
         if now == self.shape.change_table {
             return Ok(());
         }
+        if now.is_empty() {
+            return Err(invisible(&self.instance));
+        }
         Err(shape_changed(&self.instance, "the columns of its change table were altered"))
     }
+}
+
+fn invisible(instance: &Instance) -> Failure {
+    Failure::halt(
+        "source.instance",
+        format!(
+            "the change table of instance {} ({}) cannot be seen",
+            instance.name, instance.table
+        ),
+        "GRANT SELECT on it and on the source table's captured columns",
+    )
 }
 
 fn shape_changed(instance: &Instance, what: &str) -> Failure {

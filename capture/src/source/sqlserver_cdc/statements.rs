@@ -48,7 +48,7 @@ pub fn captured_columns(instance: &str) -> String {
 pub fn columns(objects: impl Iterator<Item = i32>) -> String {
     format!(
         "SELECT c.object_id, c.name, c.column_id, c.system_type_id, c.user_type_id, c.max_length, \
-         c.precision, c.scale, c.collation_name, c.is_nullable, c.is_identity, c.is_computed \
+         c.[precision], c.scale, c.collation_name, c.is_nullable, c.is_identity, c.is_computed \
          FROM sys.columns AS c WHERE c.object_id IN ({}) ORDER BY c.object_id, c.column_id",
         list(objects)
     )
