@@ -73,10 +73,13 @@ impl Pending {
             && self.next_index == fragment.index
             && self.changes_before <= fragment.changes_before;
         if !in_order {
-            return Err(disorder(offset, format!(
-                "expected fragment {} of transaction {}, found fragment {} of {}",
-                self.next_index, self.position, fragment.index, header.position
-            )));
+            return Err(disorder(
+                offset,
+                format!(
+                    "expected fragment {} of transaction {}, found fragment {} of {}",
+                    self.next_index, self.position, fragment.index, header.position
+                ),
+            ));
         }
         self.next_index += 1;
         self.changes_before = fragment.changes_before;
@@ -123,10 +126,13 @@ impl Assembler {
             return Err(another_log(offset, self.log_id, header.log_id));
         }
         if header.epoch < self.epoch {
-            return Err(disorder(offset, format!(
-                "epoch {} follows epoch {}: a fenced writer's record",
-                header.epoch, self.epoch
-            )));
+            return Err(disorder(
+                offset,
+                format!(
+                    "epoch {} follows epoch {}: a fenced writer's record",
+                    header.epoch, self.epoch
+                ),
+            ));
         }
         let voided = header.epoch > self.epoch && self.pending.take().is_some();
         self.epoch = header.epoch;
@@ -186,10 +192,13 @@ impl Assembler {
             }
             return Ok(Action::Skip);
         } else {
-            return Err(disorder(offset, format!(
-                "fragment {} of transaction {} without the ones before it",
-                fragment.index, header.position
-            )));
+            return Err(disorder(
+                offset,
+                format!(
+                    "fragment {} of transaction {} without the ones before it",
+                    fragment.index, header.position
+                ),
+            ));
         };
         if !fragment.last {
             return Ok(Action::Keep);
@@ -228,10 +237,10 @@ impl Assembler {
     fn check_nothing_pending(&self, offset: u64, header: &Header) -> Result<(), Failure> {
         match &self.pending {
             None => Ok(()),
-            Some(pending) => Err(disorder(offset, format!(
-                "progress to {} inside transaction {}",
-                header.position, pending.position
-            ))),
+            Some(pending) => Err(disorder(
+                offset,
+                format!("progress to {} inside transaction {}", header.position, pending.position),
+            )),
         }
     }
 

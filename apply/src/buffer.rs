@@ -310,6 +310,11 @@ impl Buffer {
         Ok(())
     }
 
+    /// More may come.
+    pub(crate) fn open(&self) {
+        self.lock().closed = false;
+    }
+
     /// Nothing more will come.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
@@ -348,7 +353,9 @@ impl Buffer {
     /// Whether a unit waits.
     pub(crate) fn is_drained(&self) -> bool {
         let inner = self.lock();
-        inner.disk.next.is_none() && inner.disk.read.is_empty() && inner.handed == inner.memory.len()
+        inner.disk.next.is_none()
+            && inner.disk.read.is_empty()
+            && inner.handed == inner.memory.len()
     }
 
     /// Whether everything there will ever be has been given out.
@@ -490,7 +497,7 @@ impl Buffer {
         inner.end = base;
         inner.disk = Disk::default();
         inner.memory.clear();
-        (inner.handed, inner.memory_bytes, inner.closed) = (0, 0, false);
+        (inner.handed, inner.memory_bytes) = (0, 0);
         inner.pending = Pending::default();
         drop(inner);
         self.save_base()

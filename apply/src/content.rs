@@ -129,4 +129,3 @@ pub(crate) fn damaged(position: Position, what: &str) -> Failure {
         "delete the spool; if it stays so, the log is damaged: restore it",
     )
 }
-

@@ -147,11 +147,7 @@ impl Feed {
 
 /// Puts the reader where reading goes on. The position is the truth: an offset that the log no longer
 /// has is no loss if the next record continues from our position, which the assembler checks.
-async fn seek(
-    reader: &mut dyn Reader,
-    from: Option<&Mark>,
-    start: Start,
-) -> Result<u64, Failure> {
+async fn seek(reader: &mut dyn Reader, from: Option<&Mark>, start: Start) -> Result<u64, Failure> {
     let Some(mark) = from else { return reader.seek(start.seek()).await };
     let bounds = reader.bounds().await?;
     if mark.next_offset > bounds.end {

@@ -45,12 +45,39 @@ pub(crate) struct Pipeline {
     shutdown: Shutdown,
 }
 
-/// The feed's task; ends with it.
-struct Feeding(JoinHandle<Failure>);
+/// The feed's task; ends when this is dropped.
+struct Feeding(Option<JoinHandle<Failure>>);
+
+impl Feeding {
+    /// Waits for its end, once; for ever after that.
+    async fn ended(&mut self) -> Failure {
+        let Some(task) = &mut self.0 else { return std::future::pending().await };
+        let failure = task.await;
+        self.0 = None;
+        failure.unwrap_or_else(|error| {
+            let what = format!("reading the log ended: {error}");
+            Failure::halt("apply.internal", what, "report this")
+        })
+    }
+
+    fn is_running(&self) -> bool {
+        self.0.as_ref().is_some_and(|task| !task.is_finished())
+    }
+
+    /// Ends it, and waits until its hold on buffer and spool is gone.
+    async fn stop(mut self) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+}
 
 impl Drop for Feeding {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
     }
 }
 
@@ -69,8 +96,7 @@ impl Pipeline {
         };
         let target = Target::new(config, &settings.pipeline)?;
         let (spool, contents) = open_spool(&config.spool).await?;
-        let limits =
-            Limits { memory: config.memory.as_u64(), disk: config.spool_budget.as_u64() };
+        let limits = Limits { memory: config.memory.as_u64(), disk: config.spool_budget.as_u64() };
         let context = Context {
             log,
             buffer: Arc::new(Buffer::new(spool, contents, limits, fail.clone())),
@@ -92,10 +118,8 @@ impl Pipeline {
 
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
         let result = self.follow().await;
-        if let Some(mut feed) = self.feed.take() {
-            // Its hold on the spool has to be gone before anyone opens that again.
-            feed.0.abort();
-            let _ = (&mut feed.0).await;
+        if let Some(feed) = self.feed.take() {
+            feed.stop().await;
         }
         if result.is_ok() {
             self.context.buffer.save_base()?;
@@ -148,10 +172,9 @@ impl Pipeline {
     async fn wait(&mut self, backoff: &mut Backoff) -> Result<bool, Failure> {
         let waiting = backoff.wait(&self.shutdown);
         match &mut self.feed {
-            Some(feed) if !feed.0.is_finished() => tokio::select! {
+            Some(feed) => tokio::select! {
                 go_on = waiting => Ok(go_on),
-                ended = &mut feed.0 => {
-                    let failure = ended.unwrap_or_else(broken);
+                failure = feed.ended() => {
                     if failure.code == CRASH {
                         return Err(failure);
                     }
@@ -167,6 +190,7 @@ impl Pipeline {
     }
 
     fn start_feed(&mut self) {
+        self.context.buffer.open();
         let feed = Feed {
             log: Arc::clone(&self.context.log),
             buffer: Arc::clone(&self.context.buffer),
@@ -177,7 +201,7 @@ impl Pipeline {
             fail: self.context.fail.clone(),
             shutdown: self.shutdown.clone(),
         };
-        self.feed = Some(Feeding(tokio::spawn(feed.run())));
+        self.feed = Some(Feeding(Some(tokio::spawn(feed.run()))));
     }
 
     /// Makes buffer and feed go on from the target's checkpoint.
@@ -195,13 +219,12 @@ impl Pipeline {
                 checkpoint = ?checkpoint.map(|mark| mark.position),
                 "the buffer does not cover the target's checkpoint: reading the log from there"
             );
-            if let Some(mut feed) = self.feed.take() {
-                feed.0.abort();
-                let _ = (&mut feed.0).await;
+            if let Some(feed) = self.feed.take() {
+                feed.stop().await;
             }
             self.context.buffer.reset(checkpoint.copied())?;
         }
-        if self.feed.as_ref().is_none_or(|feed| feed.0.is_finished()) {
+        if !self.feed.as_ref().is_some_and(Feeding::is_running) {
             self.start_feed();
         }
         Ok(())
@@ -216,13 +239,13 @@ impl Pipeline {
         let buffer = Arc::clone(&self.context.buffer);
         let mut log_ended = None;
         let ended = {
-            let feed = &mut self.feed.as_mut().expect("align starts the feed").0;
-            let mut writing = std::pin::pin!(Writer::new(&mut self.context, session).run(&shutdown));
+            let feed = self.feed.as_mut().expect("align starts the feed");
+            let mut writing =
+                std::pin::pin!(Writer::new(&mut self.context, session).run(&shutdown));
             loop {
                 tokio::select! {
                     ended = &mut writing => break ended,
-                    failure = &mut *feed, if log_ended.is_none() => {
-                        let failure = failure.unwrap_or_else(broken);
+                    failure = feed.ended() => {
                         if failure.code == CRASH {
                             return Err(failure);
                         }
@@ -237,19 +260,13 @@ impl Pipeline {
             }
         };
         if log_ended.is_some() {
+            // The next connection reads on from the buffer's end, and comes to the same end.
             self.feed = None;
         }
         match (ended, log_ended) {
             (Ok(Ended::Finished), Some(failure)) if !shutdown.is_cancelled() => Err(failure),
             (Ok(_), _) => Ok(true),
-            (Err(stopped), log_ended) => {
-                self.decide(stopped)?;
-                // The log's end is as it was: nothing more comes, what is there is still written.
-                if let Some(failure) = log_ended {
-                    self.feed = Some(Feeding(tokio::spawn(async move { failure })));
-                }
-                Ok(false)
-            }
+            (Err(stopped), _) => self.decide(stopped).map(|()| false),
         }
     }
 
@@ -263,19 +280,14 @@ impl Pipeline {
             }
             Stopped::Failure(failure) => Err(failure),
             Stopped::Refused { unit, first_offset, refusal } => {
-                self.refused(&unit, first_offset, refusal)
+                self.refused(&unit, first_offset, *refusal)
             }
         }
     }
 
     /// The target refuses a transaction. Under `exceptions` it is tried once more alone, one row to a
     /// statement, so that the offending change is known; if it fails again it is set aside.
-    fn refused(
-        &mut self,
-        unit: &Mark,
-        first_offset: u64,
-        refusal: Refusal,
-    ) -> Result<(), Failure> {
+    fn refused(&mut self, unit: &Mark, first_offset: u64, refusal: Refusal) -> Result<(), Failure> {
         let what = format!(
             "the target refuses transaction {} (offsets {first_offset} to {}): {refusal}",
             unit.position,
@@ -312,9 +324,4 @@ async fn open_spool(path: &Path) -> Result<(Spool, Option<Contents>), Failure> {
 async fn grace(shutdown: &Shutdown) {
     shutdown.cancelled().await;
     tokio::time::sleep(GRACE).await;
-}
-
-/// The feed's task ended without a result.
-fn broken(error: tokio::task::JoinError) -> Failure {
-    Failure::halt("apply.internal", format!("reading the log ended: {error}"), "report this")
 }

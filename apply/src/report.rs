@@ -71,7 +71,7 @@ impl Report {
     /// The same, but only every so many offsets: for the hot path.
     pub(crate) fn fetched_lazily(&self, offset: u64, levels: impl FnOnce() -> Levels) {
         const STEP: u64 = 256;
-        if offset % STEP == 0 {
+        if offset.is_multiple_of(STEP) {
             self.fetched(offset, levels(), false);
         }
     }
@@ -119,7 +119,12 @@ impl Progress {
     }
 
     /// A unit was committed.
-    pub(crate) fn committed(&mut self, mark: Mark, counts: &[(TableId, Counts)], transaction: bool) {
+    pub(crate) fn committed(
+        &mut self,
+        mark: Mark,
+        counts: &[(TableId, Counts)],
+        transaction: bool,
+    ) {
         self.mark = Some(mark);
         self.transactions += u64::from(transaction);
         for (id, counts) in counts {

@@ -98,7 +98,11 @@ impl Spool {
         let end = last.map_or(base, |unit| unit.mark);
         let end = if end.position > base.position { end } else { base };
         let mut batch = WriteBatch::default();
-        batch.delete_range_cf(self.records(), end.next_offset.to_be_bytes(), u64::MAX.to_be_bytes());
+        batch.delete_range_cf(
+            self.records(),
+            end.next_offset.to_be_bytes(),
+            u64::MAX.to_be_bytes(),
+        );
         self.write(batch)?;
         let (mut units, mut bytes) = (0, 0);
         for entry in self.db.iterator_cf(self.units(), IteratorMode::Start) {
@@ -114,11 +118,7 @@ impl Spool {
     ///
     /// # Errors
     /// `Halt` when the disk does not take them.
-    pub(crate) fn append(
-        &self,
-        records: &[(u64, Bytes)],
-        units: &[Unit],
-    ) -> Result<(), Failure> {
+    pub(crate) fn append(&self, records: &[(u64, Bytes)], units: &[Unit]) -> Result<(), Failure> {
         let mut batch = WriteBatch::default();
         for (offset, payload) in records {
             batch.put_cf(self.records(), offset.to_be_bytes(), payload);
@@ -199,13 +199,15 @@ impl Spool {
         let from = first_offset.to_be_bytes();
         let mut units = Vec::new();
         let mut bytes = 0;
-        for entry in self.db.iterator_cf(self.units(), IteratorMode::From(&from, Direction::Forward))
+        for entry in
+            self.db.iterator_cf(self.units(), IteratorMode::From(&from, Direction::Forward))
         {
             let (key, value) = self.read(entry)?;
             let mut unit =
                 decode_unit(&key, &value, log_id).ok_or_else(|| unreadable(&self.path))?;
             if matches!(unit.body, Body::Spooled) && unit.bytes <= WHOLE {
-                let records = self.records_in(unit.first_offset..unit.mark.next_offset, u64::MAX)?;
+                let records =
+                    self.records_in(unit.first_offset..unit.mark.next_offset, u64::MAX)?;
                 unit.body = Body::Memory(records.into_iter().map(|(_, payload)| payload).collect());
                 bytes += unit.weight();
             }
@@ -289,8 +291,7 @@ fn options() -> rocksdb::Options {
 }
 
 fn open(path: &Path) -> Result<DB, rocksdb::Error> {
-    let families =
-        [RECORDS, UNITS].map(|name| ColumnFamilyDescriptor::new(name, options()));
+    let families = [RECORDS, UNITS].map(|name| ColumnFamilyDescriptor::new(name, options()));
     DB::open_cf_descriptors(&options(), path, families)
 }
 

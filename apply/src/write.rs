@@ -56,7 +56,11 @@ pub(crate) enum Ended {
 pub(crate) enum Stopped {
     Failure(Failure),
     /// The target refuses this unit; the conflict policy decides.
-    Refused { unit: Mark, first_offset: u64, refusal: Refusal },
+    Refused {
+        unit: Mark,
+        first_offset: u64,
+        refusal: Box<Refusal>,
+    },
 }
 
 impl From<Failure> for Stopped {
@@ -224,7 +228,9 @@ impl<'a> Writer<'a> {
             Trouble::Refused(refusal) => {
                 let first = self.in_flight.front().map(|u| (u.mark, u.first_offset));
                 match first.or(current.map(|u| (u.mark, u.first_offset))) {
-                    Some((unit, first_offset)) => Stopped::Refused { unit, first_offset, refusal },
+                    Some((unit, first_offset)) => {
+                        Stopped::Refused { unit, first_offset, refusal: Box::new(refusal) }
+                    }
                     None => Stopped::Failure(Failure::halt(
                         "apply.protocol",
                         format!("the target refuses what was not sent: {refusal}"),

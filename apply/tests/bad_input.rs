@@ -45,7 +45,10 @@ async fn wider_types_and_other_keys_fit() {
     let a = bed.source.table(&accounts()).await;
     bed.source.commit(&[insert(a, account(1, "x", 1)), insert(a, account(2, "y", 2))]).await;
     bed.catch_up().await;
-    assert_eq!(bed.query("SELECT id, owner, balance FROM accounts WHERE id = 2").await, ["2|y|2.00"]);
+    assert_eq!(
+        bed.query("SELECT id, owner, balance FROM accounts WHERE id = 2").await,
+        ["2|y|2.00"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,9 +69,7 @@ async fn computed_columns_are_left_out() {
     let mut version = table("lines", 1, &[("id", INT), ("total", BIGINT), ("what", TEXT)]);
     version.columns[1].computed = true;
     let t = bed.source.table(&version).await;
-    let row = |id, what: &str| {
-        vec![int(id), lockstep_common::Value::Unavailable, text(what)]
-    };
+    let row = |id, what: &str| vec![int(id), lockstep_common::Value::Unavailable, text(what)];
     bed.source.commit(&[insert(t, row(1, "a")), insert(t, row(2, "b"))]).await;
     bed.source.commit(&[crate::source::update(t, row(1, "a"), row(1, "c"))]).await;
     bed.catch_up().await;

@@ -137,7 +137,8 @@ impl Database {
 
     /// Rows as text, columns between bars.
     pub async fn query(&self, sql: &str) -> Vec<String> {
-        let messages = self.client.simple_query(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
+        let messages =
+            self.client.simple_query(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
         messages
             .iter()
             .filter_map(|message| match message {
@@ -182,7 +183,11 @@ impl Apply {
     }
 
     /// Waits until the status is as wanted.
-    pub async fn until(&mut self, what: &str, wanted: impl Fn(&ApplyStatus) -> bool) -> ApplyStatus {
+    pub async fn until(
+        &mut self,
+        what: &str,
+        wanted: impl Fn(&ApplyStatus) -> bool,
+    ) -> ApplyStatus {
         let waiting = async { self.status.wait_for(|s| wanted(s)).await.ok().map(|s| s.clone()) };
         match tokio::time::timeout(DEADLINE, waiting).await {
             Ok(Some(status)) => return status,

@@ -79,7 +79,9 @@ async fn keys_change_one_by_one_and_in_sets() {
 async fn unavailable_columns_are_never_written() {
     let mut bed = Bed::new().await;
     let a = bed.source.table(&accounts()).await;
-    bed.source.commit(&[insert(a, account(1, "long text", 1)), insert(a, account(2, "b", 2))]).await;
+    bed.source
+        .commit(&[insert(a, account(1, "long text", 1)), insert(a, account(2, "b", 2))])
+        .await;
     let touched = |id, balance| vec![int(id), Value::Unavailable, int(balance)];
     bed.source
         .commit(&[
@@ -88,11 +90,12 @@ async fn unavailable_columns_are_never_written() {
             change(a, Operation::Update, Before::Key(vec![int(2)]), touched(3, 9)),
             insert(a, vec![int(4), Value::Unavailable, int(4)]),
             // Nothing but the key is known: the row has to be there.
-            change(a, Operation::Update, Before::None, vec![
-                int(1),
-                Value::Unavailable,
-                Value::Unavailable,
-            ]),
+            change(
+                a,
+                Operation::Update,
+                Before::None,
+                vec![int(1), Value::Unavailable, Value::Unavailable],
+            ),
         ])
         .await;
     bed.catch_up().await;
@@ -104,9 +107,8 @@ async fn tables_without_key_are_told_apart_by_whole_rows() {
     use lockstep_common::LogicalType::F64;
     let mut bed = Bed::new().await;
     let t = bed.source.table(&table("heap", 0, &[("n", INT), ("f", F64), ("s", TEXT)])).await;
-    let row = |n: Option<i64>, f: f64, s: &str| {
-        vec![n.map_or(Value::Null, int), Value::F64(f), text(s)]
-    };
+    let row =
+        |n: Option<i64>, f: f64, s: &str| vec![n.map_or(Value::Null, int), Value::F64(f), text(s)];
     bed.source
         .commit(&[
             insert(t, row(Some(1), 0.0, "same")),
@@ -168,7 +170,9 @@ async fn names_are_carried_by_rule_and_always_quoted() {
     let mut bed = Bed::new().await;
     let hostile = table("Weird \"Tab.le\"", 1, &[("Select", INT), ("a\"b é", TEXT)]);
     let t = bed.source.table(&hostile).await;
-    bed.source.commit(&[insert(t, vec![int(1), text("x")]), insert(t, vec![int(2), text("y")])]).await;
+    bed.source
+        .commit(&[insert(t, vec![int(1), text("x")]), insert(t, vec![int(2), text("y")])])
+        .await;
     bed.source.commit(&[update(t, vec![int(1), text("x")], vec![int(1), text("z")])]).await;
     let mut settings = bed.settings();
     settings.config.schemas.clear();

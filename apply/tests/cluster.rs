@@ -136,8 +136,7 @@ fn start(binaries: &Path, directory: &Path) -> Child {
 const NOBODY: u32 = 65534;
 
 fn is_root() -> bool {
-    std::fs::metadata("/proc/self")
-        .is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
 }
 
 /// A command that root runs as nobody: PostgreSQL refuses root.

@@ -18,9 +18,8 @@ async fn a_crash_of_the_target_loses_nothing() {
         let mut apply = bed.start_with(settings, FailPoints::default());
         let mut next = 0;
         for _ in 0..3 {
-            let transactions: Vec<_> = (next..next + 250)
-                .map(|i| vec![insert(a, account(i, "x", 1))])
-                .collect();
+            let transactions: Vec<_> =
+                (next..next + 250).map(|i| vec![insert(a, account(i, "x", 1))]).collect();
             next += 250;
             let n = bed.source.commit_all(&transactions).await;
             apply.reaches(n - 200).await;

@@ -134,8 +134,7 @@ async fn converge_upserts() {
     bed.catch_up_with(settings).await;
     let rows = bed.query(ROWS).await;
     assert_eq!(rows, ["1|new|1", "2|newer|3", "3|absent|3", "8|rekeyed|8", "11|both absent|11"]);
-    let noted =
-        bed.query("SELECT kind, source_table, change FROM lockstep.exceptions").await;
+    let noted = bed.query("SELECT kind, source_table, change FROM lockstep.exceptions").await;
     assert_eq!(noted, ["absent|dbo.accounts|7"]);
 }
 

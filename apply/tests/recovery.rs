@@ -71,7 +71,8 @@ async fn a_crash_at_any_fail_point_changes_nothing() {
         let mut settings = bed.settings();
         // So little that the spool is used too.
         settings.config.memory = ByteSize::kib(16);
-        let failure = bed.start_with(settings.clone(), FailPoints::armed(point, hits)).fails().await;
+        let failure =
+            bed.start_with(settings.clone(), FailPoints::armed(point, hits)).fails().await;
         assert_eq!(failure.code, "failpoint", "{point}: {failure}");
         bed.catch_up_with(settings).await;
         assert_eq!(bed.query(ROWS).await, model.expected(), "{point}");

@@ -10,9 +10,7 @@ use lockstep_common::entry::{EntryKey, SchemaEntry};
 use lockstep_common::record::{
     Before, Body, Boundary, Change, EpochStart, Operation, Part, Progress, Record,
 };
-use lockstep_common::{
-    Column, LogicalType, Position, TableId, TableName, TableVersion, Value,
-};
+use lockstep_common::{Column, LogicalType, Position, TableId, TableName, TableVersion, Value};
 use lockstep_log::{Entry, Log, Stream, Writer};
 use uuid::Uuid;
 

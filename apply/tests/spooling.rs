@@ -120,7 +120,10 @@ async fn a_target_restored_from_a_backup_goes_on_from_its_own_checkpoint() {
         .await
         .unwrap();
     let copied = async {
-        while admin.batch_execute(&format!("CREATE DATABASE {backup} TEMPLATE {name}")).await.is_err()
+        while admin
+            .batch_execute(&format!("CREATE DATABASE {backup} TEMPLATE {name}"))
+            .await
+            .is_err()
         {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
@@ -200,11 +203,8 @@ async fn long_values_are_put_together_again() {
             kind,
         })
     };
-    let row = vec![
-        int(1),
-        long(0, text.as_bytes(), LongKind::Text),
-        long(1, &bytes, LongKind::Bytes),
-    ];
+    let row =
+        vec![int(1), long(0, text.as_bytes(), LongKind::Text), long(1, &bytes, LongKind::Bytes)];
     let longs: [(u32, &[u8]); 2] = [(0, text.as_bytes()), (1, &bytes)];
     bed.source.commit_long(&longs, &[insert(t, row.clone())], 100_000).await;
     bed.catch_up().await;

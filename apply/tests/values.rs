@@ -110,7 +110,9 @@ async fn every_type_arrives_by_every_statement() {
     assert_eq!(found, [2, 3, 4, 5].map(shown));
     let empty = bed.query("SELECT id FROM types WHERE num_nulls(types.*) > 0 ORDER BY id").await;
     let nulls = bed
-        .query("SELECT id FROM types WHERE flag IS NULL AND zoned IS NULL AND raw IS NULL ORDER BY id")
+        .query(
+            "SELECT id FROM types WHERE flag IS NULL AND zoned IS NULL AND raw IS NULL ORDER BY id",
+        )
         .await;
     assert_eq!((nulls, empty.len()), (vec!["1".to_owned(), "6".to_owned()], 0));
 }
@@ -122,9 +124,7 @@ async fn whole_rows_of_every_type_identify() {
     let mut other = row(1);
     other[7] = Value::Null;
     bed.source.commit(&[insert(t, row(1)), insert(t, other.clone()), insert(t, row(2))]).await;
-    bed.source
-        .commit(&[crate::source::delete(t, other), update(t, row(1), row(7))])
-        .await;
+    bed.source.commit(&[crate::source::delete(t, other), update(t, row(1), row(7))]).await;
     bed.catch_up().await;
     let found = bed.query("SELECT * FROM heap ORDER BY id").await;
     assert_eq!(found, [2, 7].map(shown));

@@ -314,7 +314,10 @@ mod tests {
         let tight = PgType::Numeric(Some((5, 2)));
         assert_eq!(encoded(decimal(12_345, 3), tight), Err(EncodeError::Digits));
         assert!(encoded(decimal(12_340, 3), tight).is_ok());
-        assert_eq!(encoded(decimal(100_000, 2), tight), Err(EncodeError::Range("its numeric column")));
+        assert_eq!(
+            encoded(decimal(100_000, 2), tight),
+            Err(EncodeError::Range("its numeric column"))
+        );
         assert_eq!(encoded(Value::I64(40_000), PgType::Int2), Err(EncodeError::Range("smallint")));
         let varchar = PgType::Varchar(Some(2));
         assert_eq!(encoded(Value::String("ab ".into()), varchar), Err(EncodeError::Length));

@@ -314,7 +314,7 @@ impl Session {
 
     fn trouble(&self, latched: Latched) -> Trouble {
         match latched {
-            Latched::Server { error, note } => self.server_trouble(error, note),
+            Latched::Server { error, note } => self.server_trouble(&error, note),
             Latched::Lost(what) => Trouble::Failure(Failure::retry(
                 "apply.connection",
                 format!("lost the connection to the target: {what}"),
@@ -327,22 +327,25 @@ impl Session {
         }
     }
 
-    fn server_trouble(&self, error: ServerError, note: Option<Note>) -> Trouble {
+    fn server_trouble(&self, error: &ServerError, note: Option<Note>) -> Trouble {
         let checkpoint = note.as_ref().is_some_and(|note| note.table.is_none());
         match error.class() {
             Class::Conflict if checkpoint => {
                 // The chain is broken: a null epoch check, or no row at all.
                 Trouble::Failure(checkpoint::fenced(&self.chain.pipeline))
             }
-            Class::Conflict => Trouble::Refused(Refusal::by_server(&error, note)),
+            Class::Conflict => Trouble::Refused(Refusal::by_server(error, note)),
             Class::Retry => Trouble::Failure(Failure::retry(
                 "apply.target",
                 format!("the target gave up a transaction: {error}"),
             )),
             Class::Halt => Trouble::Failure(Failure::halt(
                 "apply.target",
-                format!("the target refuses a statement: {error}{}", set_aside::describe(note.as_ref())),
-                error::remedy(&error),
+                format!(
+                    "the target refuses a statement: {error}{}",
+                    set_aside::describe(note.as_ref())
+                ),
+                error::remedy(error),
             )),
         }
     }

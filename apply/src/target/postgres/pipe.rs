@@ -109,7 +109,8 @@ impl Pipe {
     }
 
     fn close_oldest(&mut self) {
-        let oldest = self.prepared.iter().min_by_key(|(_, p)| p.used).map(|(s, p)| (s.clone(), p.name));
+        let oldest =
+            self.prepared.iter().min_by_key(|(_, p)| p.used).map(|(s, p)| (s.clone(), p.name));
         if let Some((shape, name)) = oldest {
             self.prepared.remove(&shape);
             message(b'C', &mut self.out, |out| {

@@ -22,8 +22,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
-use lockstep_common::record::{Before, Change, Operation};
 use lockstep_common::Value;
+use lockstep_common::record::{Before, Change, Operation};
 
 use super::encode::{self, EncodeError, Rules};
 use super::pipe::{Note, Pipe};
@@ -155,8 +155,7 @@ impl Runs {
             }
             Operation::Update => self.update(relation, change, index, pipe),
             Operation::Delete => {
-                let kind =
-                    if relation.key.is_empty() { Kind::DeleteWhole } else { Kind::Delete };
+                let kind = if relation.key.is_empty() { Kind::DeleteWhole } else { Kind::Delete };
                 let check = if self.mode.converge { Check::Tolerant } else { Check::Exact };
                 self.push(kind, check, relation, change, index, pipe)
             }
@@ -187,7 +186,9 @@ impl Runs {
         let rekey = changes_key(relation, change);
         if self.mode.converge {
             return match (complete, rekey) {
-                (true, false) => self.push(Kind::Upsert, Check::Exact, relation, change, index, pipe),
+                (true, false) => {
+                    self.push(Kind::Upsert, Check::Exact, relation, change, index, pipe)
+                }
                 (true, true) => {
                     self.push(Kind::Delete, Check::Tolerant, relation, change, index, pipe)?;
                     self.push(Kind::Upsert, Check::Exact, relation, change, index, pipe)
@@ -366,7 +367,11 @@ impl Runs {
     ) -> Result<[Option<u64>; 2], ChangeError> {
         let by_old = matches!(kind, Kind::Update | Kind::Rekey | Kind::Delete);
         let by_new = matches!(kind, Kind::Rekey | Kind::Upsert);
-        let old = if by_old { Some(self.hash_key(relation, |p| key_value(relation, change, p))?) } else { None };
+        let old = if by_old {
+            Some(self.hash_key(relation, |p| key_value(relation, change, p))?)
+        } else {
+            None
+        };
         let new = if by_new {
             Some(self.hash_key(relation, |place| change.after.get(relation.key[place]))?)
         } else {

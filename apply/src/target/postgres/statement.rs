@@ -250,10 +250,9 @@ impl Text<'_> {
     fn counted(&mut self) {
         let check = match self.shape.check {
             Check::Tolerant => None,
-            Check::Exact if self.shape.many => Some(format!(
-                "lockstep.expect_rows(count(*), ${})",
-                self.fields.len() + 1
-            )),
+            Check::Exact if self.shape.many => {
+                Some(format!("lockstep.expect_rows(count(*), ${})", self.fields.len() + 1))
+            }
             Check::Exact => Some("lockstep.expect_rows(count(*), 1)".to_owned()),
             Check::Noted => {
                 let n = self.fields.len();

@@ -271,10 +271,10 @@ mod tests {
         assert!(PgType::Numeric(Some((12, 4))).holds(&decimal));
         assert!(!PgType::Numeric(Some((10, 2))).holds(&decimal));
         assert!(!PgType::Numeric(Some((10, 5))).holds(&decimal));
-        assert!(!PgType::Varchar(Some(9)).holds(&column(LogicalType::String {
-            max: Some(10),
-            fixed: false
-        })));
+        assert!(
+            !PgType::Varchar(Some(9))
+                .holds(&column(LogicalType::String { max: Some(10), fixed: false }))
+        );
         assert!(!PgType::Timestamp(0).holds(&column(LogicalType::Timestamp { digits: 3 })));
         assert!(!PgType::Int2.holds(&column(LogicalType::Int { bytes: 4 })));
     }

@@ -24,7 +24,7 @@ use super::socket::{Duplex, Socket};
 #[derive(Clone, Debug)]
 pub(super) enum Latched {
     /// The server refused the statement; its transaction is the first without a confirmation.
-    Server { error: ServerError, note: Option<Note> },
+    Server { error: Box<ServerError>, note: Option<Note> },
     /// The connection broke.
     Lost(String),
     /// The server answered something that makes no sense: a defect, here or there.
@@ -141,7 +141,9 @@ impl Receiver {
             }
             match self.read.read_buf(&mut self.input).await {
                 Ok(0) => {
-                    return self.state.latch(Latched::Lost("the server closed the connection".into()));
+                    return self
+                        .state
+                        .latch(Latched::Lost("the server closed the connection".into()));
                 }
                 Ok(_) => {}
                 Err(error) => return self.state.latch(Latched::Lost(error.to_string())),
@@ -172,7 +174,8 @@ impl Receiver {
         let Some(header) = backend::Header::parse(&self.input).map_err(garbled)? else {
             return Ok(Step::Wait);
         };
-        let length = usize::try_from(header.len()).expect("the header's length is not negative") + 1;
+        let length =
+            usize::try_from(header.len()).expect("the header's length is not negative") + 1;
         if self.input.len() < length {
             self.input.reserve(length - self.input.len());
             return Ok(Step::Wait);
@@ -232,7 +235,7 @@ impl Receiver {
             Some(Expected::Statement { note, .. }) => Some(note.clone()),
             _ => None,
         };
-        Ok(Latched::Server { error: ServerError::from_response(&body), note })
+        Ok(Latched::Server { error: Box::new(ServerError::from_response(&body)), note })
     }
 }
 
