@@ -1,3 +1,4 @@
 //! The scenarios, each over every log.
 
 mod basics;
+mod source;
