@@ -1,6 +1,7 @@
 //! The pipeline's topics: made when absent, checked when present.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lockstep_common::{Failure, config};
 use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
@@ -13,6 +14,10 @@ use crate::{SNAPSHOT_PARTITIONS, Stream};
 
 /// Fragments are half a megabyte, uncompressed, and one change more.
 const LEAST_MAX_MESSAGE_BYTES: u64 = 1_000_000;
+
+/// A new topic reaches the brokers a moment after it was made, and nothing tells when; this is the
+/// time between two looks.
+const SPREAD_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a topic must be.
 struct Shape {
@@ -137,6 +142,12 @@ pub(super) async fn ensure(client: &Client, config: &config::KafkaLog) -> Result
         ));
     }
     create(&admin, &absent, config.replication).await?;
+    let deadline = Instant::now() + PATIENCE;
+    for shape in &absent {
+        while partitions(&consumer, &shape.topic).await?.is_none() && Instant::now() < deadline {
+            tokio::time::sleep(SPREAD_PAUSE).await;
+        }
+    }
     Ok(!absent.is_empty())
 }
 
