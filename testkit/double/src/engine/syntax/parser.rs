@@ -129,7 +129,6 @@ const RESERVED: &[&str] = &[
     "PERCENT",
     "PIVOT",
     "PLAN",
-    "PRECISION",
     "PRIMARY",
     "PRINT",
     "PROC",
@@ -263,11 +262,12 @@ pub struct Parser<'a> {
     tokens: Vec<Token>,
     at: usize,
     depth: u32,
+    declared: Vec<String>,
 }
 
 impl<'a> Parser<'a> {
     fn new(text: &'a str) -> Parsed<Self> {
-        Ok(Parser { text, tokens: tokenize(text)?, at: 0, depth: 0 })
+        Ok(Parser { text, tokens: tokenize(text)?, at: 0, depth: 0, declared: Vec::new() })
     }
 
     /// Parses one statement with its span.
@@ -470,6 +470,27 @@ impl<'a> Parser<'a> {
             }
             _ => Err(self.unexpected()),
         }
+    }
+
+    /// Notes a variable of the batch.
+    ///
+    /// # Errors
+    /// 134 for a name declared before.
+    pub fn declare(&mut self, name: &str) -> Parsed<()> {
+        if self.declared.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            let mut error = SqlError::new(
+                134,
+                15,
+                2,
+                format!(
+                    "The variable name '{name}' has already been declared. Variable names must be unique within a query batch or stored procedure."
+                ),
+            );
+            error.line = self.token().line;
+            return Err(error);
+        }
+        self.declared.push(name.to_owned());
+        Ok(())
     }
 
     /// Takes a qualified name of up to three parts; an empty schema is the session's.
