@@ -2,6 +2,7 @@
 
 mod boundary;
 pub mod cdc;
+mod double;
 pub mod engine;
 mod error;
 pub mod product;
@@ -11,6 +12,7 @@ pub mod tds;
 mod value;
 
 pub use boundary::*;
+pub use double::{Config, Double};
 pub use error::SqlError;
 pub use sql_type::SqlType;
 pub use value::Value;
