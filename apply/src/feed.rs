@@ -54,9 +54,13 @@ impl Feed {
     }
 
     async fn follow(&self, backoff: &mut Backoff) -> Result<(), Failure> {
-        let mut reader = self.log.reader(Stream::Transactions).await?;
         self.buffer.void()?;
         let from = self.buffer.end();
+        let mut reader = self
+            .log
+            .reader(Stream::Transactions)
+            .await
+            .map_err(|failure| awaiting_capture(failure, from.is_none()))?;
         let offset = seek(reader.as_mut(), from.as_ref(), self.start).await?;
         tracing::info!(offset, position = ?from.map(|m| m.position), "reading the log");
         let mut assembler = Assembler::new(from.as_ref());
@@ -177,4 +181,14 @@ async fn seek(reader: &mut dyn Reader, from: Option<&Mark>, start: Start) -> Res
         ));
     }
     reader.seek(Seek::Earliest).await
+}
+
+/// A target without a checkpoint may be started before capture has made the log: that is to be waited
+/// for. With a checkpoint there was a log, and its absence stays what it is.
+fn awaiting_capture(failure: Failure, nothing_applied: bool) -> Failure {
+    if failure.code == "log.no_stream" && nothing_applied {
+        let what = "the log is not there yet: waiting for capture's first start";
+        return Failure::retry("log.no_stream", what).with_source(failure);
+    }
+    failure
 }
