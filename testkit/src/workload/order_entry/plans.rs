@@ -37,6 +37,11 @@ impl District {
         Key::of([self.warehouse, self.district, id])
     }
 
+    /// Condition that picks its own row.
+    fn itself(self) -> String {
+        format!("d_w_id = {} AND d_id = {}", self.warehouse, self.district)
+    }
+
     /// Condition on columns `<prefix>_w_id` and `<prefix>_d_id`.
     fn is(self, prefix: &str) -> String {
         format!("{prefix}_w_id = {} AND {prefix}_d_id = {}", self.warehouse, self.district)
@@ -247,7 +252,7 @@ async fn new_order(
 ) -> Result<End> {
     let home = customer.home;
     let (w, d) = (home.warehouse, home.district);
-    let at_home = home.is("d");
+    let at_home = home.itself();
     tx.run(&format!("UPDATE dbo.districts SET d_next_o_id = d_next_o_id + 1 WHERE {at_home}"))
         .await?;
     tx.touch(DISTRICTS, home.key());
@@ -298,7 +303,7 @@ async fn payment(
     tx.run(&format!(
         "UPDATE dbo.warehouses SET w_ytd = w_ytd + {amount} WHERE w_id = {w};\n\
          UPDATE dbo.districts SET d_ytd = d_ytd + {amount} WHERE {}",
-        home.is("d")
+        home.itself()
     ))
     .await?;
     tx.touch(WAREHOUSES, Key::of([w]));
@@ -370,7 +375,7 @@ async fn adjust_stock(
 /// Takes back the newest order that is still new, but never a district's newest: its number is what
 /// the district's counter is checked against.
 async fn cancellation(tx: &mut Transaction<'_>, home: District) -> Result<End> {
-    let next = format!("SELECT d_next_o_id FROM dbo.districts WHERE {}", home.is("d"));
+    let next = format!("SELECT d_next_o_id FROM dbo.districts WHERE {}", home.itself());
     let next = tx.integer(&next).await?.context("the district is there")?;
     let candidate = format!(
         "SELECT MAX(no_o_id) FROM dbo.new_orders WHERE {} AND no_o_id < {}",
