@@ -312,7 +312,7 @@ impl Scan<'_> {
         for (at, _, to) in &retyped {
             new.columns[*at].ty = to.clone();
         }
-        txn.alter_table(
+        txn.redefine(
             new,
             "",
             Some(&mut |row| {

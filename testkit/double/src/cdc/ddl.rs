@@ -8,42 +8,52 @@ use super::schema::Tables;
 use crate::SqlError;
 use crate::storage::{IndexKind, ObjectId, Rewrite, TableDef, Txn, invalid_object};
 
-/// DROP TABLE: a captured table's instances go with it, at once.
-///
-/// # Errors
-/// Those of [`Txn::drop_table`].
-pub fn drop_table(txn: &mut Txn, id: ObjectId) -> Result<(), SqlError> {
-    let def = txn.table_by_id(id)?.ok_or_else(|| invalid_object(&id.to_string()))?;
-    if def.tracked_by_cdc() {
-        let tables = Tables::open(txn)?;
-        let view = txn.statement_view()?;
-        for instance in tables.instances(&view)? {
-            if instance.source == id {
-                drop_instance(txn, &tables, &instance)?;
+impl Txn {
+    /// DROP TABLE. A captured table's instances go with it, at once.
+    ///
+    /// # Errors
+    /// 208; 3726 while a foreign key of another table refers to it.
+    pub fn drop_table(&mut self, id: ObjectId) -> Result<(), SqlError> {
+        let def = self.table_by_id(id)?.ok_or_else(|| invalid_object(&id.to_string()))?;
+        if def.tracked_by_cdc() {
+            let tables = Tables::open(self)?;
+            let view = self.statement_view()?;
+            for instance in tables.instances(&view)? {
+                if instance.source == id {
+                    drop_instance(self, &tables, &instance)?;
+                }
             }
         }
+        self.remove_table(id)
     }
-    txn.drop_table(id)
+
+    /// ALTER TABLE, column renames, CREATE INDEX, DROP INDEX: puts `new` (the old definition,
+    /// changed; new columns, indexes and constraints with id 0) in the place of the table. Where
+    /// columns are added, dropped or retyped, `rewrite` makes each stored row fit and answers
+    /// errors of its own (8115, 515 …). `command` is the statement's text; that of an ALTER TABLE
+    /// goes to `cdc.ddl_history` if the table is captured.
+    ///
+    /// # Errors
+    /// 208; 4928 for the rename of a captured column; 22979 and 22983 if an index that an
+    /// instance uses would change; 1505 if a new unique index meets duplicates; 2705; what
+    /// `rewrite` answers.
+    pub fn alter_table(
+        &mut self,
+        new: TableDef,
+        command: &str,
+        rewrite: Option<Rewrite<'_>>,
+    ) -> Result<Arc<TableDef>, SqlError> {
+        let old = self.table_by_id(new.id)?.ok_or_else(|| invalid_object(&new.full_name()))?;
+        if old.tracked_by_cdc() {
+            check_alter(self, &old, &new)?;
+        }
+        self.redefine(new, if is_alter(command) { command } else { "" }, rewrite)
+    }
 }
 
-/// ALTER TABLE, CREATE INDEX, DROP INDEX and column renames on a table that may be captured:
-/// refuses what CDC refuses, then [`Txn::alter_table`]. A change of indexes, checks or foreign
-/// keys alone is handed over without text by the caller, because only ALTER TABLE is recorded.
-///
-/// # Errors
-/// 4928 for the rename of a captured column; 22979 and 22983 if an index that an instance uses
-/// would change; those of [`Txn::alter_table`].
-pub fn alter_table(
-    txn: &mut Txn,
-    new: TableDef,
-    command: &str,
-    rewrite: Option<Rewrite<'_>>,
-) -> Result<Arc<TableDef>, SqlError> {
-    let old = txn.table_by_id(new.id)?.ok_or_else(|| invalid_object(&new.full_name()))?;
-    if old.tracked_by_cdc() {
-        check_alter(txn, &old, &new)?;
-    }
-    txn.alter_table(new, command, rewrite)
+fn is_alter(command: &str) -> bool {
+    let mut words = command.split_whitespace();
+    ["alter", "table"].iter().all(|word| words.next().is_some_and(|found| same_name(found, word)))
 }
 
 fn check_alter(txn: &mut Txn, old: &TableDef, new: &TableDef) -> Result<(), SqlError> {

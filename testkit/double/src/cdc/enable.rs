@@ -95,7 +95,7 @@ fn drop_everything(txn: &mut Txn) -> Result<(), SqlError> {
             txn.set_captures(table.id, Vec::new())?;
         }
         if same_name(&table.schema, "cdc") {
-            txn.drop_table(table.id)?;
+            txn.remove_table(table.id)?;
         }
     }
     txn.drop_schema("cdc")?;
@@ -472,5 +472,5 @@ pub(super) fn drop_instance(
             txn.delete(table.id, row)?;
         }
     }
-    txn.drop_table(instance.change_table)
+    txn.remove_table(instance.change_table)
 }

@@ -64,6 +64,10 @@ impl Server {
         self.captures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn new(agent_stopped: bool) -> Server {
+        Server { agent_stopped: AtomicBool::new(agent_stopped), ..Server::default() }
+    }
+
     /// Starts the capture jobs of all databases, as the Agent does when it starts.
     pub(crate) fn start(storage: &Arc<Storage>) {
         for database in storage.databases() {

@@ -2,8 +2,8 @@
 //!
 //! The executor finds everything here by name ([`procedure`], [`scalar_function`],
 //! [`table_function`]); the `cdc` schema's tables are ordinary tables of
-//! [`storage`](crate::storage). DDL on tables that may be captured goes through
-//! [`alter_table`] and [`drop_table`].
+//! [`storage`](crate::storage), and what CDC does about DDL is within [`Txn::alter_table`] and
+//! [`Txn::drop_table`].
 //!
 //! Where the documents are silent or disagree, this does what is hardest for a reader, and the
 //! place that does it says so; [`Modes`] has the switches for the other choice.
@@ -26,7 +26,6 @@ mod tvf;
 use std::sync::Arc;
 
 pub use capture::ScanOutcome;
-pub use ddl::{alter_table, drop_table};
 pub(crate) use enable::drop_database_cdc;
 pub use job_rows::{JobKind, JobRow};
 pub use jobs::{CaptureJob, ScanSession, scan_sessions};

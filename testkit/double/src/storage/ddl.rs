@@ -133,12 +133,11 @@ impl Txn {
         }
     }
 
-    /// DROP TABLE, for storage alone: [`cdc::drop_table`](crate::cdc::drop_table) is the
-    /// statement.
+    /// What [`drop_table`](Txn::drop_table) comes to once the capture instances are gone.
     ///
     /// # Errors
     /// 208; 3726 while a foreign key of another table refers to it.
-    pub fn drop_table(&mut self, id: ObjectId) -> Result<(), SqlError> {
+    pub(crate) fn remove_table(&mut self, id: ObjectId) -> Result<(), SqlError> {
         self.lock_table(id, TableLock::SchemaModification)?;
         let (me, now) = (self.id(), self.now());
         let mut state = self.database.lock();
@@ -163,16 +162,12 @@ impl Txn {
         Ok(())
     }
 
-    /// ALTER TABLE, CREATE INDEX, DROP INDEX: puts `new` (the old definition, changed; new
-    /// columns, indexes and constraints with id 0) in the place of the table. Where columns are
-    /// added, dropped or retyped, `rewrite` makes each stored row fit and answers errors of its
-    /// own (8115, 515 …). `command` is the statement's text, for `cdc.ddl_history`; with an empty
-    /// one nothing goes there. What CDC refuses is checked by
-    /// [`cdc::alter_table`](crate::cdc::alter_table), which is the statement.
+    /// What [`alter_table`](Txn::alter_table) comes to once CDC has nothing against it. Without a
+    /// `command` nothing is recorded in `cdc.ddl_history`.
     ///
     /// # Errors
     /// 208; 1505 if a new unique index meets duplicates; 2705; what `rewrite` answers.
-    pub fn alter_table(
+    pub(crate) fn redefine(
         &mut self,
         mut new: TableDef,
         command: &str,
@@ -223,7 +218,7 @@ impl Txn {
             ));
         }
         let new = TableDef { name: name.to_owned(), ..(*old).clone() };
-        self.alter_table(new, "", None).map(drop)
+        self.redefine(new, "", None).map(drop)
     }
 
     /// Sets which change tables record a table's changes from the end of this transaction on.
@@ -235,7 +230,7 @@ impl Txn {
         self.lock_table(id, TableLock::SchemaModification)?;
         let old = self.database.peek_table(id).ok_or_else(|| invalid_object(&id.to_string()))?;
         let new = TableDef { captures, ..(*old).clone() };
-        self.alter_table(new, "", None).map(drop)
+        self.redefine(new, "", None).map(drop)
     }
 
     /// TRUNCATE TABLE. Identity starts again at its seed.

@@ -24,6 +24,8 @@ pub struct StorageOptions {
     pub data: Option<PathBuf>,
     /// Bytes of log after which a database is checkpointed; `None` is 64 MiB.
     pub checkpoint_bytes: Option<u64>,
+    /// Open with the Agent stopped: no capture job starts by itself.
+    pub agent_stopped: bool,
 }
 
 /// How long RESTORE waits for transactions that are just ending.
@@ -52,6 +54,7 @@ impl Storage {
     /// # Errors
     /// What the directory's files cannot be read or written for.
     pub fn open(options: StorageOptions) -> anyhow::Result<Arc<Storage>> {
+        let cdc = crate::cdc::Server::new(options.agent_stopped);
         let storage = Arc::new(Storage {
             options,
             shared: Arc::new(Shared {
@@ -62,7 +65,7 @@ impl Storage {
             databases: RwLock::default(),
             backups: Mutex::default(),
             faults: Faults::default(),
-            cdc: crate::cdc::Server::default(),
+            cdc,
         });
         storage.open_databases()?;
         let kept = storage.database("master").and_then(|master| master.setting(TEXT_REPL_SIZE));

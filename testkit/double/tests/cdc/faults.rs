@@ -103,8 +103,7 @@ fn ddl_history_may_lag() {
     server.fault("ddl_history_lag", "2");
     server.commit(|txn| {
         let def = (*txn.table_by_id(table).expect("no wait").expect("it is there")).clone();
-        mssql_double::cdc::alter_table(txn, def, "ALTER TABLE t ...", None)
-            .expect("nothing changes");
+        txn.alter_table(def, "ALTER TABLE t ...", None).expect("nothing changes");
     });
     for expected in [0, 0, 1] {
         server.scan();

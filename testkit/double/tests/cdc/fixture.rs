@@ -82,7 +82,8 @@ impl Server {
     }
 
     pub fn open(options: StorageOptions) -> Server {
-        let storage = Storage::open(options).expect("it opens");
+        let storage =
+            Storage::open(StorageOptions { agent_stopped: true, ..options }).expect("it opens");
         let database = match storage.database("d") {
             Some(database) => database,
             None => storage.create_database("d").expect("a new name"),
@@ -90,9 +91,7 @@ impl Server {
         storage.clock().freeze();
         let job = CaptureJob::of(&storage, &database);
         let rights = Rights { owner: true, ..Rights::default() };
-        let server = Server { storage, database, job, rights };
-        server.fault("agent", "off");
-        server
+        Server { storage, database, job, rights }
     }
 
     /// The same with CDC on.

@@ -1,6 +1,5 @@
 //! Enabling, disabling, metadata, DDL, rights.
 
-use mssql_double::cdc;
 use mssql_double::storage::*;
 use mssql_double::{SqlType, Value};
 
@@ -169,7 +168,7 @@ fn dropping_the_table_drops_its_instances() {
     server.enable("t", None).expect("it is enabled");
     server.scan();
     server.commit(|txn| txn.insert(table, t(1, 1, "")).expect("a new key"));
-    server.commit(|txn| cdc::drop_table(txn, table).expect("it is dropped"));
+    server.commit(|txn| txn.drop_table(table).expect("it is dropped"));
     server.scan();
     assert!(server.rows("change_tables").is_empty());
     assert_eq!(
@@ -311,8 +310,7 @@ fn widen(
     let mut def = (*txn.table_by_id(table)?.expect("it is there")).clone();
     change(&mut def);
     let (old, wanted) = (txn.table_by_id(table)?.expect("it is there"), def.clone());
-    cdc::alter_table(
-        txn,
+    txn.alter_table(
         def,
         "ALTER TABLE t ...",
         Some(&mut |row| {
@@ -375,7 +373,7 @@ fn a_new_type_reaches_the_change_tables_with_capture() {
         let mut widen = |row: &Row| -> Result<Row, mssql_double::SqlError> {
             Ok([row[0].clone(), Value::BigInt(int(&row[1])), row[2].clone()].into())
         };
-        cdc::alter_table(txn, def, "ALTER TABLE t ALTER COLUMN v bigint", Some(&mut widen))
+        txn.alter_table(def, "ALTER TABLE t ALTER COLUMN v bigint", Some(&mut widen))
             .expect("it is widened");
     });
     let type_of_v = |instance: &str| {

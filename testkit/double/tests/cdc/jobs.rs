@@ -89,7 +89,7 @@ fn what_is_committed_but_not_captured_survives_a_restart() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for checkpoint_bytes in [None, Some(1)] {
         let data = folder.path().join(format!("{checkpoint_bytes:?}"));
-        let options = StorageOptions { data: Some(data), checkpoint_bytes };
+        let options = StorageOptions { data: Some(data), checkpoint_bytes, ..Default::default() };
         let first;
         {
             let server = Server::open(options.clone());

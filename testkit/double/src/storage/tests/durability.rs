@@ -10,7 +10,8 @@ use super::super::wal::Wal;
 use super::*;
 
 fn open(folder: &Path, checkpoint_bytes: Option<u64>) -> Arc<Storage> {
-    let options = StorageOptions { data: Some(folder.to_owned()), checkpoint_bytes };
+    let options =
+        StorageOptions { data: Some(folder.to_owned()), checkpoint_bytes, ..Default::default() };
     Storage::open(options).expect("the folder opens")
 }
 
@@ -175,7 +176,8 @@ fn ddl_and_settings_survive() {
 fn restore_rewinds_rows_and_lsns() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for data in [None, Some(folder.path().to_owned())] {
-        let options = StorageOptions { data: data.clone(), checkpoint_bytes: None };
+        let options =
+            StorageOptions { data: data.clone(), checkpoint_bytes: None, ..Default::default() };
         let storage = Storage::open(options.clone()).expect("it opens");
         let database = storage.create_database("d").expect("a new name");
         let table = pairs(&database);

@@ -166,8 +166,11 @@ fn explicit_row_locks_exclude_each_other() {
 fn transfers_never_lose_money() {
     const ACCOUNTS: i32 = 6;
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let options =
-        StorageOptions { data: Some(folder.path().to_owned()), checkpoint_bytes: Some(4096) };
+    let options = StorageOptions {
+        data: Some(folder.path().to_owned()),
+        checkpoint_bytes: Some(4096),
+        ..Default::default()
+    };
     let storage = Storage::open(options.clone()).expect("an empty folder");
     let database = storage.create_database("d").expect("a new name");
     let table = pairs(&database);
