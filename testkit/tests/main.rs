@@ -26,5 +26,6 @@ macro_rules! over_each_log {
 }
 pub(crate) use over_each_log;
 
+mod bad_input;
 mod chaos;
 mod scenarios;

@@ -356,9 +356,27 @@ impl Pipeline {
             capture: self.capture_config.clone(),
             apply,
         };
-        let path = self.dir.path().join("lockstep.toml");
+        let path = self.config_path();
         std::fs::write(&path, toml::to_string(&config)?)?;
         Ok(path)
+    }
+
+    /// Where [`Pipeline::write_config`] puts it.
+    pub fn config_path(&self) -> std::path::PathBuf {
+        self.dir.path().join("lockstep.toml")
+    }
+
+    /// Runs `sql` in a transaction on the target `name` that stays open while what is returned is
+    /// held.
+    ///
+    /// # Errors
+    /// When there is no such target or the server refuses.
+    pub async fn hold_target(&self, name: &str, sql: &str) -> Result<tokio_postgres::Client> {
+        let (client, connection) =
+            tokio_postgres::connect(&self.target_url(name)?, tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        client.batch_execute(&format!("BEGIN; {sql}")).await?;
+        Ok(client)
     }
 
     /// Waits until the source's change tables hold all that was committed; returns its last
