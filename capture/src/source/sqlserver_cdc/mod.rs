@@ -284,6 +284,10 @@ impl Source for SqlServer {
         let mut commits = self.commits(&mut lease, cursor).await?;
         let mut changed = Vec::new();
         if let Some(last) = commits.closed.last() {
+            // Enabling a table leaves a row without a transaction: its first change may be in here.
+            if commits.closed.iter().any(MappingRow::is_dummy) {
+                settle::nothing_new(self, &mut lease, last.lsn).await?;
+            }
             let instances = self.instances();
             changed = catalog::changed(&mut lease, &instances, cursor, last.lsn).await?;
             // Of all instances: a column added to a table without changes would go unnoticed.

@@ -280,15 +280,7 @@ pub async fn inspect(
     for followed in &source.followed {
         still_there(followed, &now, cursor)?;
     }
-    let fresh = |i: &&Instance| {
-        i.start_lsn.is_some() && !source.followed.iter().any(|f| f.instance.table_id == i.table_id)
-    };
-    if let Some(instance) = now.iter().find(fresh) {
-        return Err(Failure::retry(
-            "source.new_instance",
-            format!("table {} has a capture instance now", instance.table),
-        ));
-    }
+    no_newcomer(source, &now, Lsn::MAX)?;
     let instances = source.instances();
     let shapes = catalog::shapes(lease, &instances).await?;
     let ddl = catalog::ddl(lease, source.ddl_access, &instances, cursor).await?.into_iter().next();
@@ -299,6 +291,32 @@ pub async fn inspect(
         }
     }
     Ok(Inspection { notices: notices(source, lease).await?, ddl })
+}
+
+/// Looks for a table whose instance begins at or before `through` and that is not followed yet. A
+/// new start follows it, with everything after the cursor.
+///
+/// # Errors
+/// `Retry` when there is one.
+pub async fn nothing_new(
+    source: &SqlServer,
+    lease: &mut Lease,
+    through: Lsn,
+) -> Result<(), Failure> {
+    let now = selected(source, catalog::instances(lease).await?)?;
+    no_newcomer(source, &now, through)
+}
+
+fn no_newcomer(source: &SqlServer, now: &[Instance], through: Lsn) -> Result<(), Failure> {
+    let followed = |i: &Instance| source.followed.iter().any(|f| f.instance.table_id == i.table_id);
+    let new = |i: &&Instance| i.start_lsn.is_some_and(|start| start <= through) && !followed(i);
+    match now.iter().find(new) {
+        None => Ok(()),
+        Some(instance) => Err(Failure::retry(
+            "source.new_instance",
+            format!("table {} has a capture instance now", instance.table),
+        )),
+    }
 }
 
 fn still_there(followed: &Followed, now: &[Instance], cursor: Lsn) -> Result<(), Failure> {
