@@ -54,8 +54,10 @@ pub struct Executor<'a> {
     pub(super) sink: Outlet<'a>,
     pub(super) variables: Variables,
     pub(super) values: RefCell<Vec<Value>>,
-    /// Depth of TRY blocks around the statement that runs.
+    /// Depth of TRY blocks around the statement that runs, in this batch.
     tries: u32,
+    /// Whether a TRY block of a batch around this one is waiting.
+    tried_outside: bool,
     /// Depth of EXEC.
     pub(super) nesting: u32,
 }
@@ -70,6 +72,7 @@ impl<'a> Executor<'a> {
             variables: Variables::default(),
             values: RefCell::default(),
             tries: 0,
+            tried_outside: false,
             nesting: 0,
         }
     }
@@ -297,7 +300,12 @@ impl<'a> Executor<'a> {
         if self.session.status.xact_abort && !raised && !compile {
             reach = Reach::Transaction;
         }
-        if self.tries > 0 && !compile && error.class < 20 {
+        // TRY does not catch what is wrong with the text of its own batch.
+        let caught = match compile {
+            true => self.tries == 0 && self.tried_outside,
+            false => self.tries > 0 || self.tried_outside,
+        };
+        if caught && error.class < 20 {
             if reach == Reach::Transaction && self.session.open.is_some() {
                 self.session.status.doomed = true;
             }
@@ -402,7 +410,11 @@ impl<'a> Executor<'a> {
             StatementKind::ExecuteText(text) => self.execute_text(text),
             StatementKind::ExecuteAs { login, name } => self.execute_as(*login, name),
             StatementKind::Revert => self.revert(),
-            StatementKind::Checkpoint => self.done(),
+            StatementKind::Nothing => self.done(),
+            StatementKind::Backup { database, file } => self.backup(database, file),
+            StatementKind::Restore { database, file, keep_cdc, replace } => {
+                self.restore(database, file, *keep_cdc, *replace)
+            }
             StatementKind::Block(_)
             | StatementKind::If { .. }
             | StatementKind::While { .. }
@@ -554,7 +566,8 @@ impl<'a> Executor<'a> {
             sink,
             variables: Variables::default(),
             values: RefCell::default(),
-            tries: self.tries,
+            tries: 0,
+            tried_outside: self.tries > 0 || self.tried_outside,
             nesting: self.nesting + 1,
         };
         inner.take_params(&params)?;

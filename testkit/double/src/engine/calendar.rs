@@ -384,7 +384,7 @@ pub fn format_date(days: i64) -> String {
 pub fn format_half_day(time: u64, fraction: Option<u8>) -> String {
     let seconds = time / SECOND;
     let hour = seconds / 3600;
-    let shown = if hour % 12 == 0 { 12 } else { hour % 12 };
+    let shown = if hour.is_multiple_of(12) { 12 } else { hour % 12 };
     let mark = if hour < 12 { "AM" } else { "PM" };
     let minute = seconds / 60 % 60;
     match fraction {

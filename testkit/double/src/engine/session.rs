@@ -31,6 +31,8 @@ pub struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) status: Status,
     pub(super) open: Option<Open>,
+    /// Database of the login.
+    home: Arc<Database>,
     /// Users to return to by REVERT.
     pub(super) impersonated: Vec<Arc<Rights>>,
     security_epoch: u64,
@@ -116,7 +118,8 @@ impl Session {
         Session {
             security_epoch: shared.security_epoch(),
             shared,
-            status: initial_status(spid, login, database, rights),
+            status: initial_status(spid, login, Arc::clone(&database), rights),
+            home: database,
             open: None,
             impersonated: Vec::new(),
             waiting: Canceller::default(),
@@ -138,24 +141,22 @@ impl Session {
         self.waiting.clone()
     }
 
-    /// Makes the session as it was after login (the database stays, as on SQL Server it is the
-    /// client that names another one), but for the open transaction where that is kept. The
-    /// isolation level stays, too: it leaks over a reset there.
+    /// Makes the session as it was after login, but for the open transaction where that is kept
+    /// (with its database), and for the isolation level: that leaks over a reset on SQL Server.
     pub fn reset(&mut self, keep_transaction: bool) {
         let open = self.open.take().filter(|_| keep_transaction);
-        let isolation = self.status.isolation;
-        let transactions = if open.is_some() { self.status.transactions } else { 0 };
-        let rights =
-            self.impersonated.drain(..).next().unwrap_or_else(|| Arc::clone(&self.status.rights));
-        self.status = initial_status(
-            self.status.spid,
-            self.status.login.clone(),
-            Arc::clone(&self.status.database),
-            rights,
-        );
-        self.status.isolation = isolation;
-        self.status.transactions = transactions;
+        let before = self.status.clone();
+        let rights = self.impersonated.drain(..).next().unwrap_or(before.rights);
+        let database = if open.is_some() { before.database } else { Arc::clone(&self.home) };
+        self.status = initial_status(before.spid, before.login, database, rights);
+        self.status.isolation = before.isolation;
+        if open.is_some() {
+            self.status.transactions = before.transactions;
+            self.status.doomed = before.doomed;
+        }
         self.open = open;
+        // Rights are those of a database: they are found again with the next request.
+        self.security_epoch = u64::MAX;
     }
 
     /// Runs a request. What fails in it is told to the sink.
@@ -167,7 +168,7 @@ impl Session {
         request: Request,
         sink: &mut dyn ResultSink,
     ) -> Result<(), Cancelled> {
-        if let Err(error) = self.refresh_rights() {
+        if let Err(error) = self.refresh_database().and_then(|()| self.refresh_rights()) {
             return sink.message(&error);
         }
         match request {
@@ -208,6 +209,19 @@ impl Session {
         Executor::new(self, &batch, sink).procedure_request(name, params)
     }
 
+    /// Finds the current database again: a RESTORE puts another one in its place.
+    fn refresh_database(&mut self) -> Result<(), SqlError> {
+        if self.open.is_some() {
+            return Ok(());
+        }
+        let name = self.status.database.name();
+        match self.shared.storage.database(&name) {
+            Some(database) => self.status.database = database,
+            None => return Err(no_database(&name)),
+        }
+        Ok(())
+    }
+
     /// Takes up changes that others made to principals and permissions.
     fn refresh_rights(&mut self) -> Result<(), SqlError> {
         let epoch = self.shared.security_epoch();
@@ -231,14 +245,7 @@ impl Session {
     /// # Errors
     /// 911, 916.
     pub(super) fn use_database(&mut self, name: &str) -> Result<EnvChange, SqlError> {
-        let database = self.shared.storage.database(name).ok_or_else(|| {
-            SqlError::new(
-                911,
-                16,
-                1,
-                format!("Database '{name}' does not exist. Make sure that the name is entered correctly."),
-            )
-        })?;
+        let database = self.shared.storage.database(name).ok_or_else(|| no_database(name))?;
         if self.open.is_some() && database.id() != self.status.database.id() {
             // A transaction lives in one database here.
             return Err(super::bind::unsupported("USE in a transaction"));
@@ -419,6 +426,16 @@ impl Session {
         }
         Ok(Ok(()))
     }
+}
+
+/// Error 911.
+fn no_database(name: &str) -> SqlError {
+    SqlError::new(
+        911,
+        16,
+        1,
+        format!("Database '{name}' does not exist. Make sure that the name is entered correctly."),
+    )
 }
 
 /// Error 3930.

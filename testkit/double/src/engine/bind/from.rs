@@ -495,10 +495,6 @@ impl Binder<'_, '_> {
             _ => None,
         };
         let database = elsewhere.as_ref().unwrap_or(current);
-        let rights = match &elsewhere {
-            Some(database) => self.env.shared.rights_in(&self.env.status.rights, database)?,
-            None => Arc::clone(&self.env.status.rights),
-        };
         let table = match &elsewhere {
             Some(database) => {
                 let mut txn = database.begin(IsolationLevel::ReadCommitted);
@@ -507,9 +503,26 @@ impl Binder<'_, '_> {
             None => self.env.with_txn(|txn| txn.table(schema, &name.name))?,
         };
         let table = table.ok_or_else(|| invalid_object(name))?;
-        rights.check_object(permission, &database.name(), &table)?;
         self.env.shared.storage.touch(&database.name(), &table.full_name())?;
-        Ok(Target { table, elsewhere })
+        let target = Target { table, elsewhere };
+        self.check(&target, permission)?;
+        Ok(target)
+    }
+
+    /// Error 229 unless the user may do this with a table.
+    ///
+    /// # Errors
+    /// 229, 916.
+    pub fn check(&self, target: &Target, permission: Permission) -> Bound<()> {
+        let own = &self.env.status.rights;
+        match &target.elsewhere {
+            Some(database) => self.env.shared.rights_in(own, database)?.check_object(
+                permission,
+                &database.name(),
+                &target.table,
+            ),
+            None => own.check_object(permission, &self.env.status.database.name(), &target.table),
+        }
     }
 
     /// Takes the locks that hints and isolation ask for at once; answers how rows are read.
@@ -527,7 +540,9 @@ impl Binder<'_, '_> {
             || hints.repeatable_read
             || matches!(isolation, IsolationLevel::RepeatableRead | IsolationLevel::Serializable);
         let table = target.table.id;
-        if hints.table_exclusive || (hints.table_lock && hints.exclusive_lock) {
+        // Two holders of ranges that both mean to write would only deadlock over a shared lock.
+        let to_write = holds && (hints.update_lock || hints.exclusive_lock);
+        if hints.table_exclusive || (hints.table_lock && hints.exclusive_lock) || to_write {
             self.env.with_txn(|txn| txn.lock_table(table, TableLock::Exclusive))?;
         } else if (holds || hints.table_lock) && !snapshot {
             self.env.with_txn(|txn| txn.lock_table(table, TableLock::Shared))?;

@@ -133,20 +133,19 @@ impl<'a> Scope<'a> {
         let mut scope = self;
         let mut depth = 0;
         loop {
-            if scope.transparent.get() || depth == 0 {
-                if let Some((slot, ordinal, column)) = scope.find(parts)? {
-                    // The rows of a grouped query are gone where its groups are looked at.
-                    if depth > 0 && scope.grouping.borrow().is_some() {
-                        return Err(unsupported("correlated subquery in a grouped query"));
-                    }
-                    let typed = Typed {
-                        node: Node::Column(Place { depth, source: slot, ordinal }),
-                        ty: column.ty.clone(),
-                        nullable: column.nullable,
-                    };
-                    self.note_outer(depth, slot, ordinal);
-                    return Ok(typed);
+            let visible = scope.transparent.get() || depth == 0;
+            if visible && let Some((slot, ordinal, column)) = scope.find(parts)? {
+                // The rows of a grouped query are gone where its groups are looked at.
+                if depth > 0 && scope.grouping.borrow().is_some() {
+                    return Err(unsupported("correlated subquery in a grouped query"));
                 }
+                let typed = Typed {
+                    node: Node::Column(Place { depth, source: slot, ordinal }),
+                    ty: column.ty.clone(),
+                    nullable: column.nullable,
+                };
+                self.note_outer(depth, slot, ordinal);
+                return Ok(typed);
             }
             match scope.parent {
                 Some(parent) => scope = parent,

@@ -105,7 +105,8 @@ impl Binder<'_, '_> {
         if !convert::explicit_allowed(&from, &conversion.ty) {
             return Err(convert::not_allowed(&from, &conversion.ty));
         }
-        if from == conversion.ty && style.is_none() {
+        // A literal keeps its conversion: only a bare one counts as having the digits written.
+        if from == conversion.ty && style.is_none() && value.as_constant().is_none() {
             return Ok(value);
         }
         Ok(Typed {

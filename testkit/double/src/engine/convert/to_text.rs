@@ -221,7 +221,7 @@ impl Parts {
         let iso = || calendar::format_date(self.days);
         let none = String::new;
         // ISO 8601 leaves out the fraction of a whole second of the old types.
-        let iso_time = || match self.legacy && self.time % calendar::SECOND == 0 {
+        let iso_time = || match self.legacy && self.time.is_multiple_of(calendar::SECOND) {
             true => seconds(),
             false => full(),
         };

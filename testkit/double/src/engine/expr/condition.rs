@@ -15,8 +15,6 @@ type Truth = Result<Option<bool>, SqlError>;
 /// A bound condition.
 #[derive(Clone)]
 pub enum Condition {
-    /// Always the same.
-    Constant(bool),
     /// A comparison of two operands of one type.
     Compare(CompareOp, Node, Node),
     /// AND
@@ -59,7 +57,6 @@ impl Condition {
     /// Those of its expressions.
     pub fn eval(&self, frame: &Frame<'_>, env: &Env<'_>) -> Truth {
         match self {
-            Condition::Constant(value) => Ok(Some(*value)),
             Condition::Compare(op, left, right) => {
                 let left = left.eval(frame, env)?;
                 let right = right.eval(frame, env)?;
@@ -114,7 +111,6 @@ impl Condition {
     /// Visits every value expression in it.
     pub fn visit(&self, see: &mut dyn FnMut(&Node)) {
         match self {
-            Condition::Constant(_) => {}
             Condition::Compare(_, left, right) => {
                 left.visit(see);
                 right.visit(see);
@@ -173,7 +169,6 @@ impl Condition {
     pub fn same(&self, other: &Condition) -> bool {
         use Condition::*;
         match (self, other) {
-            (Constant(l), Constant(r)) => l == r,
             (Compare(lo, ll, lr), Compare(ro, rl, rr)) => lo == ro && ll.same(rl) && lr.same(rr),
             (And(ll, lr), And(rl, rr)) | (Or(ll, lr), Or(rl, rr)) => ll.same(rl) && lr.same(rr),
             (Not(l), Not(r)) => l.same(r),

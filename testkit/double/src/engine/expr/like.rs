@@ -129,13 +129,12 @@ fn run(items: &[Item], text: &[u16]) -> bool {
                 item += 1;
                 continue;
             }
-            Some(single) => {
-                if text.get(at).is_some_and(|unit| accepts(single, *unit)) {
-                    item += 1;
-                    at += 1;
-                    continue;
-                }
+            Some(single) if text.get(at).is_some_and(|unit| accepts(single, *unit)) => {
+                item += 1;
+                at += 1;
+                continue;
             }
+            Some(_) => {}
             None if at == text.len() => return true,
             None => {}
         }

@@ -129,7 +129,11 @@ pub fn with_part(
     }
     if name == "DATEADD" {
         let number = arguments.int()?;
-        let date = date(&mut arguments)?;
+        let date = arguments.any()?;
+        let date = match date.type_or_int().family() {
+            Family::Temporal => date,
+            _ => types::implicit(date, &SqlType::DateTime)?,
+        };
         let ty = date.type_or_int();
         let scale = Node::Constant(Value::Int(i32::from(ty.scale())));
         return super::call(date_add, vec![tag, number, date.node, scale], ty);

@@ -82,7 +82,8 @@ pub fn bind(name: &str, arguments: &mut Arguments) -> Bound<Option<Typed>> {
             let ty = sized(unicode, max);
             let wide = if unicode { SqlType::NVarChar(None) } else { SqlType::VarChar(None) };
             let arguments = [value, from, to].map(|v| v.converted(&wide).node).to_vec();
-            call(replace, arguments, ty)
+            let result = Typed::call(replace, arguments, wide);
+            types::implicit(result, &ty).map(Some)
         }
         "REPLICATE" => {
             arguments.arity(2, 2)?;
@@ -112,11 +113,10 @@ pub fn bind(name: &str, arguments: &mut Arguments) -> Bound<Option<Typed>> {
             let unicode = value.type_or_int().is_unicode() || insert.type_or_int().is_unicode();
             let max = value.type_or_int().is_max() || insert.type_or_int().is_max();
             let wide = if unicode { SqlType::NVarChar(None) } else { SqlType::VarChar(None) };
-            call(
-                stuff,
-                vec![value.converted(&wide).node, start, length, insert.converted(&wide).node],
-                sized(unicode, max),
-            )
+            let parts =
+                vec![value.converted(&wide).node, start, length, insert.converted(&wide).node];
+            let result = Typed::call(stuff, parts, wide);
+            types::implicit(result, &sized(unicode, max)).map(Some)
         }
         "CHARINDEX" => {
             arguments.arity(2, 3)?;

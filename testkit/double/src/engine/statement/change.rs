@@ -43,30 +43,27 @@ struct Rows {
     limit: Option<u64>,
 }
 
-/// The table that a target name means among the sources of FROM.
-fn target_ref<'q>(target: &ObjectName, tables: &'q [TableRef]) -> Option<&'q TableRef> {
-    fn search<'q>(
-        target: &ObjectName,
-        table: &'q TableRef,
-        by_alias: bool,
-    ) -> Option<&'q TableRef> {
+/// The exposed name of the source of FROM that a target name means: an alias, or a table.
+fn target_ref(target: &ObjectName, tables: &[TableRef]) -> Option<String> {
+    fn search(target: &ObjectName, table: &TableRef, by_alias: bool) -> Option<String> {
         match table {
             TableRef::Join { left, right, .. } => {
                 search(target, left, by_alias).or_else(|| search(target, right, by_alias))
             }
             TableRef::Named { name, alias, .. } => {
-                let found = match (by_alias, alias) {
-                    (true, Some(alias)) => {
-                        target.schema.is_none() && same_name(alias, &target.name)
-                    }
-                    (true, None) | (false, _) => {
-                        let schema =
-                            |name: &ObjectName| name.schema.clone().unwrap_or_else(|| "dbo".into());
-                        same_name(&name.name, &target.name)
-                            && same_name(&schema(name), &schema(target))
-                    }
+                let exposed = alias.as_ref().unwrap_or(&name.name);
+                let schema = |name: &ObjectName| {
+                    name.schema.clone().unwrap_or_else(|| "dbo".to_owned()).to_lowercase()
                 };
-                found.then_some(table)
+                let found = match by_alias {
+                    true => {
+                        alias.is_some()
+                            && target.schema.is_none()
+                            && same_name(exposed, &target.name)
+                    }
+                    false => same_name(&name.name, &target.name) && schema(name) == schema(target),
+                };
+                found.then(|| exposed.clone())
             }
             _ => None,
         }
@@ -76,28 +73,29 @@ fn target_ref<'q>(target: &ObjectName, tables: &'q [TableRef]) -> Option<&'q Tab
         .find_map(|by_alias| tables.iter().find_map(|table| search(target, table, by_alias)))
 }
 
+/// The stored table in a slot.
+fn target_of(tree: &Tree, wanted: usize) -> Option<Target> {
+    match tree {
+        Tree::Leaf(Leaf::Table { slot, target, .. }, _) if *slot == wanted => Some(target.clone()),
+        Tree::Leaf(..) => None,
+        Tree::Join { left, right, .. } => {
+            target_of(left, wanted).or_else(|| target_of(right, wanted))
+        }
+    }
+}
+
 impl Binder<'_, '_> {
     /// Binds what is to be changed; sources go into `scope`.
     fn rows_to_change(&self, parts: &Parts<'_>, scope: &mut Scope<'_>) -> Bound<Rows> {
         let named = target_ref(parts.target, parts.from);
-        let (name, alias) = match named {
-            Some(TableRef::Named { name, alias, .. }) => (name, alias.as_deref()),
-            _ => (parts.target, None),
-        };
-        let reads = parts.filter.is_some() || !parts.from.is_empty();
-        let target = self.resolve(name, parts.permission)?;
-        if reads {
-            self.resolve(name, Permission::Select)?;
-        }
-        if target.elsewhere.is_some() {
-            return Err(unsupported("a change in another database"));
-        }
-        self.lock_target(&target, parts.hints)?;
-        let table = Arc::clone(&target.table);
-        let lock = Lock::Rows(RowLock::Update);
-        let (mut tree, slot) = match named {
+        let (mut tree, target, slot) = match named {
             None => {
-                let own = self.push_table(target, None, lock, true, scope);
+                let target = self.resolve(parts.target, parts.permission)?;
+                if parts.filter.is_some() || !parts.from.is_empty() {
+                    self.check(&target, Permission::Select)?;
+                }
+                let lock = Lock::Rows(RowLock::Update);
+                let own = self.push_table(target.clone(), None, lock, true, scope);
                 let tree = match self.from(parts.from, scope)? {
                     Some(others) => Tree::Join {
                         kind: JoinKind::Cross,
@@ -107,20 +105,33 @@ impl Binder<'_, '_> {
                     },
                     None => own,
                 };
-                (tree, 0)
+                (tree, target, 0)
             }
-            Some(_) => {
+            Some(exposed) => {
                 let tree = self.from(parts.from, scope)?.ok_or_else(|| unsupported("FROM"))?;
-                let exposed = alias.unwrap_or(&table.name);
                 let slot = scope
                     .sources
                     .iter()
-                    .find(|source| same_name(&source.name, exposed))
+                    .find(|source| same_name(&source.name, &exposed))
                     .map(|source| source.slot)
                     .ok_or_else(|| unsupported("FROM"))?;
-                (tree, slot)
+                let target = target_of(&tree, slot).ok_or_else(|| {
+                    SqlError::new(
+                        4421,
+                        16,
+                        1,
+                        format!("'{exposed}' is not updatable because it is not a table."),
+                    )
+                })?;
+                self.check(&target, parts.permission)?;
+                (tree, target, slot)
             }
         };
+        if target.elsewhere.is_some() {
+            return Err(unsupported("a change in another database"));
+        }
+        self.lock_target(&target, parts.hints)?;
+        let table = Arc::clone(&target.table);
         mark_target(&mut tree, slot);
         let conditions = match parts.filter {
             Some(filter) => self.condition(filter, scope)?.conjuncts(),

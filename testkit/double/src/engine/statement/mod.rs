@@ -1,5 +1,6 @@
 //! Statements that read, change, define or administer.
 
+mod backup;
 mod change;
 mod ddl;
 mod insert;

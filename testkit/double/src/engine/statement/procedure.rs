@@ -80,6 +80,7 @@ impl Executor<'_> {
         match bare.as_str() {
             "sp_executesql" => return self.execute_sql(params),
             "sp_rename" => return self.rename(&params),
+            "sp_configure" => return self.configure(&params),
             "sp_addrolemember" | "sp_droprolemember" => {
                 return self.role_member(&params, bare == "sp_addrolemember");
             }
@@ -289,6 +290,41 @@ impl Executor<'_> {
             };
             Ok(env.with_txn(|txn| txn.rename_table(table.id, &new))?)
         })?;
+        Ok(Called { status: 0, outputs: Vec::new() })
+    }
+
+    /// `sp_configure 'option', value`: of the options only `max text repl size` means something
+    /// here; the gate to the advanced ones is always open.
+    fn configure(&mut self, params: &[Param]) -> Result<Called, Fault> {
+        let rights = &self.session.status.rights;
+        if !rights.sysadmin {
+            return Err(SqlError::new(
+                15247,
+                16,
+                1,
+                "User does not have permission to perform this action.",
+            )
+            .into());
+        }
+        let name = params.first().and_then(|param| param.value.to_text()).unwrap_or_default();
+        let value = params.get(1).and_then(|param| param.value.as_i64());
+        match (name.to_ascii_lowercase().as_str(), value) {
+            ("show advanced options", Some(_)) => {}
+            ("max text repl size" | "max text repl size (b)", Some(bytes))
+                if (-1..=i64::from(i32::MAX)).contains(&bytes) =>
+            {
+                self.session.shared.storage.set_max_text_repl_size(bytes)?;
+            }
+            _ => {
+                return Err(SqlError::new(
+                    15123,
+                    16,
+                    1,
+                    format!("The configuration option '{name}' does not exist, or it may be an advanced option."),
+                )
+                .into());
+            }
+        }
         Ok(Called { status: 0, outputs: Vec::new() })
     }
 

@@ -146,8 +146,26 @@ pub enum StatementKind {
     },
     /// `REVERT`
     Revert,
-    /// `CHECKPOINT`, which this server needs not do.
-    Checkpoint,
+    /// `CHECKPOINT` and `RECONFIGURE`, which this server needs not do.
+    Nothing,
+    /// `BACKUP DATABASE x TO DISK = '…'`
+    Backup {
+        /// Database.
+        database: String,
+        /// File.
+        file: Expr,
+    },
+    /// `RESTORE DATABASE x FROM DISK = '…'`
+    Restore {
+        /// Database.
+        database: String,
+        /// File.
+        file: Expr,
+        /// KEEP_CDC.
+        keep_cdc: bool,
+        /// REPLACE.
+        replace: bool,
+    },
 }
 
 /// One variable of a DECLARE.
@@ -730,7 +748,7 @@ pub enum DatabaseOption {
     AllowSnapshot(bool),
     /// `READ_COMMITTED_SNAPSHOT ON`; OFF is refused when executed.
     ReadCommittedSnapshot(bool),
-    /// `RECOVERY …` and others without effect here.
+    /// `RECOVERY …`, `MULTI_USER` and others without effect here.
     Accepted,
 }
 

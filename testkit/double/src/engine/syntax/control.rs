@@ -75,7 +75,13 @@ impl Parser<'_> {
             }
             "EXEC" | "EXECUTE" => self.execute(),
             "REVERT" => Ok(StatementKind::Revert),
-            "CHECKPOINT" => Ok(StatementKind::Checkpoint),
+            "CHECKPOINT" => Ok(StatementKind::Nothing),
+            "RECONFIGURE" => {
+                self.accept_words(&["WITH", "OVERRIDE"]);
+                Ok(StatementKind::Nothing)
+            }
+            "BACKUP" => self.backup(),
+            "RESTORE" => self.restore(),
             "GRANT" => self.permission(PermissionAction::Grant),
             "DENY" => self.permission(PermissionAction::Deny),
             "REVOKE" => self.permission(PermissionAction::Revoke),
@@ -105,6 +111,7 @@ impl Parser<'_> {
     /// One variable of a DECLARE.
     pub fn declaration(&mut self) -> Parsed<Declaration> {
         let name = self.variable()?;
+        self.declare(&name)?;
         self.accept_word("AS");
         let (ty, _) = self.declared_type()?;
         let value = match self.accept("=") {

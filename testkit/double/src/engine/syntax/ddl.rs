@@ -366,7 +366,7 @@ impl Parser<'_> {
         let start = self.token().start;
         let value = parse(self)?;
         let text = self.text[start..self.previous_end()].trim();
-        let wrapped = matches!(wrapped_by_one_pair(text), true);
+        let wrapped = wrapped_by_one_pair(text);
         let text = match wrapped {
             true => text.to_owned(),
             false => format!("({text})"),
@@ -544,6 +544,8 @@ impl Parser<'_> {
             DatabaseOption::AllowSnapshot(self.on_or_off()?)
         } else if self.accept_word("READ_COMMITTED_SNAPSHOT") {
             DatabaseOption::ReadCommittedSnapshot(self.on_or_off()?)
+        } else if self.accept_word("MULTI_USER") {
+            DatabaseOption::Accepted
         } else if self.accept_word("RECOVERY") {
             if !(self.accept_word("SIMPLE") || self.accept_word("FULL")) {
                 return Err(self.unexpected());

@@ -7,6 +7,7 @@
 //! statements without separators, operator precedence, `SELECT @v = …`, hints, `EXEC`.
 
 pub mod ast;
+mod backup;
 mod control;
 mod ddl;
 mod dml;

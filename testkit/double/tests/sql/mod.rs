@@ -1,0 +1,6 @@
+//! T-SQL through sessions.
+
+mod expressions;
+mod fixture;
+mod queries;
+mod writes;
