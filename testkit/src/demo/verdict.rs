@@ -65,6 +65,14 @@ impl fmt::Display for Verdict {
              conditions; {} times the target was away",
             seen.snapshots, seen.positions, self.conditions, seen.unreachable
         )?;
+        if seen.taken_back > 0 {
+            writeln!(
+                f,
+                "replayed    {} times PostgreSQL's crash took unflushed commits back, data and \
+                 checkpoint together",
+                seen.taken_back
+            )?;
+        }
         for disruption in &self.disruptions {
             writeln!(f, "disrupted   {disruption}")?;
         }

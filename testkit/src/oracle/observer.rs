@@ -4,6 +4,10 @@
 //! right when the tables hold exactly the source's state at the checkpoint's position, the position
 //! is not below one seen before, every transaction is counted exactly once, and the workload's own
 //! conditions hold.
+//!
+//! One step back is allowed: a crash of the server takes back the commits it had not flushed, data
+//! and checkpoint together. So after the server has been started anew, a lower position is judged
+//! like any other, and counted.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,10 +17,11 @@ use lockstep_common::Shutdown;
 use tokio::sync::watch;
 
 use crate::history::{History, Lsn, Model, TableState, grouped};
-use crate::oracle::compare::compare;
+use crate::oracle::compare::{Difference, compare};
 use crate::oracle::target::{Snapshot, Target};
 use crate::render;
-use crate::source::Source;
+use crate::shape::Table;
+use crate::source::{Connection, Source};
 use crate::workload::order_entry::conditions::Condition;
 
 /// Findings kept; after a first torn state more of them say little.
@@ -55,6 +60,9 @@ pub struct Observations {
     pub positions: u64,
     /// Times the target could not be read.
     pub unreachable: u64,
+    /// Times that a new start of the target's server showed it further back: its crash had taken
+    /// unflushed commits with it.
+    pub taken_back: u64,
     /// Position of the newest snapshot.
     pub position: Lsn,
     /// Transactions the target showed in the newest snapshot.
@@ -69,6 +77,7 @@ pub struct Observer {
     options: ObserverOptions,
     model: Model,
     seen: Observations,
+    server_start: String,
     shown: watch::Sender<Observations>,
 }
 
@@ -76,7 +85,13 @@ impl Observer {
     /// An observer that has seen nothing yet.
     pub fn new(options: ObserverOptions) -> Self {
         let model = Model::new(Arc::clone(&options.history));
-        Observer { options, model, seen: Observations::default(), shown: watch::Sender::default() }
+        Observer {
+            options,
+            model,
+            seen: Observations::default(),
+            server_start: String::new(),
+            shown: watch::Sender::default(),
+        }
     }
 
     /// What it has seen so far.
@@ -113,10 +128,16 @@ impl Observer {
     pub async fn observe(&mut self) -> Result<()> {
         let snapshot = self.options.target.snapshot().await?;
         let Some(position) = snapshot.position() else { return Ok(()) };
+        let new_life = self.server_start != snapshot.server_start();
+        snapshot.server_start().clone_into(&mut self.server_start);
         if position < self.seen.position {
-            let what = format!("the position went back from {}", self.seen.position);
-            self.find(position, what);
-            return Ok(());
+            if !new_life {
+                let what = format!("the position went back from {}", self.seen.position);
+                self.find(position, what);
+                return Ok(());
+            }
+            self.seen.taken_back += 1;
+            self.model = Model::new(Arc::clone(&self.options.history));
         }
         self.learn(position).await?;
         self.model.advance(position);
@@ -145,13 +166,7 @@ impl Observer {
         let history = Arc::clone(&self.options.history);
         let mut rows = 0;
         for (i, table) in history.tables().iter().enumerate() {
-            let read: Result<Vec<_>> = source
-                .rows(&table.select_sql())
-                .await?
-                .iter()
-                .map(|row| render::source_row(table, row))
-                .collect();
-            let in_source = grouped(table, read?);
+            let in_source = source_rows(&mut source, table).await?;
             let in_target = snapshot.table(table).await?;
             if let Some(difference) = compare(table, &in_source, &in_target) {
                 self.find(position, format!("the target differs from the source: {difference}"));
@@ -162,6 +177,18 @@ impl Observer {
             rows += count(&in_target);
         }
         Ok(rows)
+    }
+
+    /// Compares one table of source and target as they are now.
+    ///
+    /// # Errors
+    /// When a server cannot be read.
+    pub async fn compare_one(&mut self, index: usize) -> Result<Option<Difference>> {
+        let snapshot = self.options.target.snapshot().await?;
+        let mut source = self.options.source.connect().await?;
+        let table = &self.options.history.tables()[index];
+        let in_source = source_rows(&mut source, table).await?;
+        Ok(compare(table, &in_source, &snapshot.table(table).await?))
     }
 
     /// Reads the ledger until it covers `position`: at once, since what the target shows has been
@@ -218,6 +245,12 @@ impl Observer {
             self.seen.findings.push(Finding { position, what });
         }
     }
+}
+
+async fn source_rows(source: &mut Connection, table: &Table) -> Result<TableState> {
+    let rows = source.rows(&table.select_sql()).await?;
+    let rows: Result<Vec<_>> = rows.iter().map(|row| render::source_row(table, row)).collect();
+    Ok(grouped(table, rows?))
 }
 
 /// Every session's counter, its rows in the ledger and nothing else, without a look at the model.

@@ -42,8 +42,9 @@ impl Target {
                  BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             )
             .await?;
-        let mut snapshot = Snapshot { client, position: None };
+        let mut snapshot = Snapshot { client, position: None, server_start: String::new() };
         snapshot.position = snapshot.checkpoint(&self.pipeline).await?;
+        snapshot.server_start = snapshot.text("SELECT pg_postmaster_start_time()").await?;
         Ok(snapshot)
     }
 
@@ -63,12 +64,18 @@ impl Target {
 pub struct Snapshot {
     client: Client,
     position: Option<Lsn>,
+    server_start: String,
 }
 
 impl Snapshot {
     /// The checkpoint's position; none before the pipeline has one.
     pub fn position(&self) -> Option<Lsn> {
         self.position
+    }
+
+    /// When the server was started: tells one life of it from the next.
+    pub fn server_start(&self) -> &str {
+        &self.server_start
     }
 
     /// All rows of `table`; none where the table does not exist yet.
@@ -93,9 +100,7 @@ impl Snapshot {
     /// # Errors
     /// When the target goes away.
     pub async fn holds(&self, condition: &Condition) -> Result<bool> {
-        let rows = self.rows(condition.sql).await?;
-        let violations = rows.first().and_then(|row| row.get(0));
-        Ok(violations.context("a condition gives a count")? == "0")
+        Ok(self.text(condition.sql).await? == "0")
     }
 
     /// Whether a table exists.
@@ -103,8 +108,7 @@ impl Snapshot {
     /// # Errors
     /// When the target goes away.
     pub async fn exists(&self, name: &str) -> Result<bool> {
-        let rows = self.rows(&format!("SELECT to_regclass('{name}') IS NOT NULL")).await?;
-        Ok(rows.first().and_then(|row| row.get(0)) == Some("t"))
+        Ok(self.text(&format!("SELECT to_regclass('{name}') IS NOT NULL")).await? == "t")
     }
 
     async fn checkpoint(&self, pipeline: &str) -> Result<Option<Lsn>> {
@@ -118,6 +122,13 @@ impl Snapshot {
             [row] => row.get(0).map(Lsn::of_position).transpose(),
             rows => bail!("{} checkpoints of one pipeline", rows.len()),
         }
+    }
+
+    /// The one value that a query gives.
+    async fn text(&self, sql: &str) -> Result<String> {
+        let rows = self.rows(sql).await?;
+        let value = rows.first().and_then(|row| row.get(0));
+        Ok(value.with_context(|| format!("no value from {sql}"))?.to_owned())
     }
 
     /// Rows in PostgreSQL's own text.

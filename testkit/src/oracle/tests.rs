@@ -149,6 +149,30 @@ async fn a_lost_transaction_and_a_way_back_are_seen() {
     assert!(findings.iter().any(|f| f.starts_with("the position went back")), "{findings:?}");
 }
 
+#[tokio::test]
+async fn a_crash_of_the_server_may_take_data_and_checkpoint_back_together() {
+    let mut bench = Bench::new();
+    for n in 1..3 {
+        bench.history_goes_on(n, &n.to_string());
+        bench.target_follows(n, &n.to_string());
+        assert!(bench.findings().await.is_empty());
+    }
+    bench.target("UPDATE dbo.t SET v = 1; DELETE FROM dbo.ledger WHERE l_n = 2");
+    bench.target("UPDATE dbo.sessions SET s_count = 1");
+    bench.target_is_at(1);
+    bench.postgres.restart(lockstep_servers::Stop::Kill).unwrap();
+    assert_eq!(bench.findings().await, Vec::<String>::new());
+    assert_eq!(bench.observer.observations().taken_back, 1);
+
+    // The checkpoint alone must not go back, new start or not.
+    bench.target_follows(2, "2");
+    assert!(bench.findings().await.is_empty());
+    bench.target_is_at(1);
+    bench.postgres.restart(lockstep_servers::Stop::Kill).unwrap();
+    let findings = bench.findings().await;
+    assert!(findings.iter().any(|f| f.starts_with("torn state")), "{findings:?}");
+}
+
 /// The same value on both sides has one canonical text.
 #[tokio::test]
 async fn both_sides_render_alike() {
