@@ -5,7 +5,6 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -42,7 +41,8 @@ pub fn init(service: &str, format: LogFormat) {
 
 /// The filter to use, and what is wrong with the one given.
 fn filter(given: Option<&str>) -> (EnvFilter, Option<String>) {
-    let info = || EnvFilter::default().add_directive(LevelFilter::INFO.into());
+    // The TDS client warns at each connection of what the configuration asked for.
+    let info = || EnvFilter::new("info,tiberius=error");
     match given {
         None | Some("") => (info(), None),
         Some(text) => match text.parse() {

@@ -90,13 +90,13 @@ async fn a_wrong_password_halts_and_is_not_printed() {
 async fn check_prints_every_failure_with_its_fix() {
     let pipeline = pipeline().await.unwrap();
     let all_well = program(&pipeline, "lockstep", |text| text).unwrap().arg("check");
-    ends(&all_well, exit::OK, &["ok   source: login", "ok   apply.target: login"]).unwrap();
+    ends(&all_well, exit::OK, &["ok   source: login", "ok   apply.target: connection"]).unwrap();
 
     let port = format!("port = {}", pipeline.source().port);
     let closed = format!("port = {}", lockstep_servers::free_port());
     let host = closed.replace("port = ", "127.0.0.1:");
     let moved = program(&pipeline, "lockstep", |text| text.replace(&port, &closed)).unwrap();
-    let says = ["FAIL source", host.as_str(), "fix:", "ok   apply.target: login"];
+    let says = ["FAIL source", host.as_str(), "fix:", "ok   apply.target: connection"];
     ends(&moved.arg("check"), exit::CHECK, &says).unwrap();
 }
 
@@ -171,7 +171,7 @@ async fn an_unfit_target_table_is_named_with_all_that_is_wrong() {
 /// says by the same failed write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_under_the_spool_halts_and_nothing_is_lost() {
-    let mut pipeline = filled(60, 60_000).await.unwrap();
+    let mut pipeline = filled(120, 30_000).await.unwrap();
     let target = pipeline.target("target").unwrap();
     // The target makes no way: another session holds the table that apply has to write.
     target
