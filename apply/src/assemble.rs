@@ -161,8 +161,8 @@ impl Assembler {
         if self.is_done(header) {
             return Ok(Action::Skip);
         }
-        self.check_gap(offset, header)?;
         self.check_nothing_pending(offset, header)?;
+        self.check_gap(offset, header)?;
         Ok(Action::Progress(self.complete(offset, offset, header)))
     }
 

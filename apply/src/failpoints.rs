@@ -6,7 +6,8 @@ pub const FETCHED: &str = "apply.fetched";
 pub const SPOOL_WRITTEN: &str = "apply.spool.written";
 /// This connection's epoch is committed in the target; nothing was applied under it yet.
 pub const EPOCH_TAKEN: &str = "apply.epoch.taken";
-/// A transaction's statements are on the wire, its checkpoint and commit are not.
+/// A transaction's statements are written, its checkpoint and commit are not. In-process the
+/// statements are on the wire by then; a process that is killed may not have sent the last of them.
 pub const STATEMENTS_SENT: &str = "apply.statements.sent";
 /// A transaction's commit is on the wire, its reply has not been read.
 pub const COMMIT_SENT: &str = "apply.commit.sent";

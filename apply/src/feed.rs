@@ -40,20 +40,22 @@ impl Feed {
     /// Reads until something stops it for good; that it gives.
     pub(crate) async fn run(self) -> Failure {
         let mut backoff = Backoff::default();
+        let mut away = false;
         loop {
-            let Err(failure) = self.follow(&mut backoff).await else { continue };
+            let Err(failure) = self.follow(&mut backoff, &mut away).await else { continue };
             if failure.disposition != Disposition::Retry {
                 return failure;
             }
             tracing::warn!(error = %failure, "cannot read the log");
             self.report.failed(TaskState::Retrying, &failure);
+            away = true;
             if !backoff.wait(&self.shutdown).await {
                 return failure;
             }
         }
     }
 
-    async fn follow(&self, backoff: &mut Backoff) -> Result<(), Failure> {
+    async fn follow(&self, backoff: &mut Backoff, away: &mut bool) -> Result<(), Failure> {
         self.buffer.void()?;
         let from = self.buffer.end();
         let mut reader = self
@@ -69,6 +71,9 @@ impl Feed {
         loop {
             let batch = reader.read().await?;
             backoff.reset();
+            if std::mem::take(away) {
+                self.report.recovered();
+            }
             match batch {
                 Batch::Items(items) => {
                     self.fail.hit(failpoints::FETCHED)?;

@@ -73,6 +73,22 @@ pub async fn run(
     result
 }
 
+/// Every prerequisite of this apply, each with its fix when it is not met. Changes nothing.
+pub async fn check(settings: &ApplySettings) -> Vec<CheckResult> {
+    let config = &settings.config;
+    let mut results = vec![spool::check(&config.spool)];
+    if let Err(failure) = start::Start::parse(config.start.as_deref()) {
+        results.push(CheckResult::fail("start point", failure.message, failure.remedy));
+    }
+    match Target::new(config, &settings.pipeline) {
+        Ok(target) => results.extend(target.check(&settings.pipeline).await),
+        Err(failure) => {
+            results.push(CheckResult::fail("configuration", failure.message, failure.remedy));
+        }
+    }
+    results
+}
+
 /// Removes the pipeline's checkpoint from the target, so that another start point can be chosen, and
 /// fences an apply that still runs. Gives the position the target had reached. The tables stay as
 /// they are: whoever resets decides what is in them.
@@ -81,12 +97,4 @@ pub async fn run(
 /// `Retry` when the target is away, `Halt` when it refuses.
 pub async fn reset(settings: &ApplySettings) -> Result<Option<String>, Failure> {
     Target::new(&settings.config, &settings.pipeline)?.reset(&settings.pipeline).await
-}
-
-/// Examines every prerequisite of the target and reports all of them; changes nothing.
-pub async fn check(settings: &ApplySettings) -> Vec<CheckResult> {
-    match Target::new(&settings.config, &settings.pipeline) {
-        Ok(target) => target.check(&settings.pipeline).await,
-        Err(failure) => vec![CheckResult::fail("settings", failure.message, failure.remedy)],
-    }
 }

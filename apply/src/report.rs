@@ -36,6 +36,14 @@ impl Report {
         });
     }
 
+    /// The log answers again. A target that is away as well says so with its next attempt.
+    pub(crate) fn recovered(&self) {
+        self.0.send_modify(|status| {
+            status.state = TaskState::Running;
+            status.last_error = None;
+        });
+    }
+
     pub(crate) fn notice(&self, notice: &str) {
         tracing::warn!("{notice}");
         self.0.send_modify(|status| {

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lockstep_common::check::CheckResult;
 use lockstep_common::{Failure, Position};
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Direction, IteratorMode, WriteBatch};
 use uuid::Uuid;
@@ -276,6 +277,27 @@ impl Spool {
     fn units(&self) -> &ColumnFamily {
         self.db.cf_handle(UNITS).expect("opened with this family")
     }
+}
+
+/// Whether a spool can be in `path`. Makes nothing but the directory, which apply would.
+pub(crate) fn check(path: &Path) -> CheckResult {
+    let name = format!("spool {}", path.display());
+    let probe = std::fs::create_dir_all(path).and_then(|()| tempfile_in(path));
+    match probe {
+        Ok(()) => CheckResult::pass(name, "can be written"),
+        Err(error) => CheckResult::fail(
+            name,
+            format!("cannot be written: {error}"),
+            "let `spool` name a directory that apply may write, with room for `spool_budget`",
+        ),
+    }
+}
+
+/// Writes a file there and takes it away again.
+fn tempfile_in(path: &Path) -> std::io::Result<()> {
+    let file = path.join(format!("check-{}", Uuid::new_v4()));
+    std::fs::write(&file, b"lockstep")?;
+    std::fs::remove_file(file)
 }
 
 fn options() -> rocksdb::Options {

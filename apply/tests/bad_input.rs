@@ -5,6 +5,7 @@ use lockstep_common::config::{Secret, TargetTls};
 use lockstep_common::status::TaskState;
 
 use crate::bed::Bed;
+use crate::cluster::{self, Cluster, Kind};
 use crate::source::{BIGINT, INT, TEXT, account, accounts, insert, int, table, text};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,4 +136,97 @@ async fn a_wrong_start_is_named() {
     settings.config.start = Some("yesterday".into());
     let failure = bed.start_with(settings, FailPoints::default()).halts().await;
     assert!(failure.message.contains("yesterday"), "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_is_used_and_verified_as_configured() {
+    let cluster = tokio::task::block_in_place(|| Cluster::new(Kind::Encrypted));
+    let mut bed = Bed::on(&cluster).await;
+    let a = bed.source.table(&accounts()).await;
+    let authority = Some(cluster.directory.join("ca.pem"));
+    let accepted = [
+        (TargetTls::Disable, None, "f"),
+        (TargetTls::Prefer, None, "t"),
+        (TargetTls::Require, None, "t"),
+        (TargetTls::VerifyFull, authority.clone(), "t"),
+    ];
+    for (i, (tls, ca_file, encrypted)) in accepted.into_iter().enumerate() {
+        bed.source.commit(&[insert(a, account(i as i64, "x", 1))]).await;
+        let mut settings = bed.settings();
+        settings.config.host = "localhost".into();
+        (settings.config.tls, settings.config.ca_file) = (tls, ca_file);
+        let mut apply = bed.start_with(settings, FailPoints::default());
+        apply.reaches(bed.source.at).await;
+        let found = bed
+            .query(
+                "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                 WHERE application_name LIKE 'lockstep-apply/%'",
+            )
+            .await;
+        assert_eq!(found, [encrypted], "{tls:?}");
+        apply.stop().await;
+    }
+    // Nobody vouches for the certificate; or it is another host's.
+    for (host, ca_file) in [("localhost", None), ("127.0.0.1", authority)] {
+        let mut settings = bed.settings();
+        settings.config.host = host.into();
+        (settings.config.tls, settings.config.ca_file) = (TargetTls::VerifyFull, ca_file);
+        let failure = bed.start_with(settings, FailPoints::default()).halts().await;
+        assert!(failure.message.contains("TLS"), "{failure}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_directory_is_a_host_too() {
+    let mut bed = Bed::new().await;
+    let a = bed.source.table(&accounts()).await;
+    bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
+    let mut settings = bed.settings();
+    settings.config.host = cluster::shared().directory.display().to_string();
+    bed.catch_up_with(settings).await;
+    assert_eq!(bed.query("SELECT id FROM accounts").await, ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_says_what_is_there_and_what_is_missing() {
+    use lockstep_common::check::Verdict;
+    let mut bed = Bed::new().await;
+    let results = lockstep_apply::check(&bed.settings()).await;
+    assert!(results.iter().all(|r| r.verdict == Verdict::Pass), "{results:#?}");
+    assert!(bed.query("SELECT 1 FROM pg_namespace WHERE nspname = 'lockstep'").await.is_empty());
+    bed.source.progress().await;
+    bed.catch_up().await;
+    let role = format!("checked_{}", bed.database.name);
+    bed.query(&format!("CREATE ROLE {role} LOGIN")).await;
+    let mut settings = bed.settings();
+    settings.config.user = role;
+    settings.config.start = Some("tomorrow".into());
+    let results = lockstep_apply::check(&settings).await;
+    let of = |verdict| {
+        let named = results.iter().filter(move |r| r.verdict == verdict);
+        named.map(|r| r.name.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(Verdict::Fail), ["start point", "schema lockstep", "checkpoint"], "{results:#?}");
+    assert_eq!(of(Verdict::Warn), ["triggers and foreign keys"], "{results:#?}");
+    assert!(results.iter().all(|r| (r.verdict == Verdict::Pass) == r.fix.is_empty()));
+    settings.config.port = 1;
+    let results = lockstep_apply::check(&settings).await;
+    assert!(results.iter().any(|r| r.detail.contains("127.0.0.1:1")), "{results:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_with_rights_on_prepared_schemas_only_is_enough() {
+    let mut bed = Bed::new().await;
+    let role = format!("least_{}", bed.database.name);
+    bed.query(&format!(
+        "CREATE ROLE {role} LOGIN; CREATE SCHEMA lockstep; \
+         GRANT USAGE, CREATE ON SCHEMA lockstep, public TO {role}"
+    ))
+    .await;
+    let a = bed.source.table(&accounts()).await;
+    bed.source.commit(&[insert(a, account(1, "x", 1)), insert(a, account(2, "x", 1))]).await;
+    let mut settings = bed.settings();
+    settings.config.user = role;
+    bed.catch_up_with(settings).await;
+    assert_eq!(bed.query("SELECT count(*) FROM accounts").await, ["2"]);
 }

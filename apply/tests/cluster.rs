@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 pub struct Cluster {
     pub port: u16,
-    directory: PathBuf,
+    pub directory: PathBuf,
     binaries: PathBuf,
     watchdog: Child,
 }
@@ -20,12 +20,22 @@ pub struct Cluster {
 /// The cluster that all tests share.
 pub fn shared() -> &'static Cluster {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
-    SHARED.get_or_init(|| Cluster::new(false))
+    SHARED.get_or_init(|| Cluster::new(Kind::Quick))
+}
+
+/// What a cluster is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// No fsync.
+    Quick,
+    /// A crash of the server is part of the test.
+    Durable,
+    /// Offers TLS, with the certificate in `ca.pem`.
+    Encrypted,
 }
 
 impl Cluster {
-    /// Starts one; with `fsync` only where a crash of the server is part of the test.
-    pub fn new(fsync: bool) -> Self {
+    pub fn new(kind: Kind) -> Self {
         let binaries = find_binaries();
         let directory = tempfile::Builder::new()
             .prefix("lockstep-pg")
@@ -45,7 +55,7 @@ impl Cluster {
             .expect("initdb runs");
         assert!(initdb.success());
         let port = free_port();
-        configure(&data, &directory, port, fsync);
+        configure(&data, &directory, port, kind);
         let watchdog = start(&binaries, &directory);
         let cluster = Cluster { port, directory, binaries, watchdog };
         cluster.await_ready();
@@ -96,10 +106,14 @@ impl Drop for Cluster {
     }
 }
 
-fn configure(data: &Path, directory: &Path, port: u16, fsync: bool) {
+fn configure(data: &Path, directory: &Path, port: u16, kind: Kind) {
     let mut file =
         std::fs::OpenOptions::new().append(true).open(data.join("postgresql.conf")).unwrap();
-    let fsync = if fsync { "on" } else { "off" };
+    let fsync = if kind == Kind::Durable { "on" } else { "off" };
+    if kind == Kind::Encrypted {
+        certify(data, directory);
+        writeln!(file, "\nssl = on").unwrap();
+    }
     write!(
         file,
         "\nlisten_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\n\
@@ -112,6 +126,42 @@ fn configure(data: &Path, directory: &Path, port: u16, fsync: bool) {
                   host all hashed 127.0.0.1/32 md5\nhost all all 127.0.0.1/32 trust\n\
                   local all all trust\n";
     std::fs::write(data.join("pg_hba.conf"), access).unwrap();
+}
+
+/// A certificate for `localhost` that signs itself.
+fn certify(data: &Path, directory: &Path) {
+    use openssl::asn1::Asn1Time;
+    use openssl::hash::MessageDigest;
+    use openssl::pkey::PKey;
+    use openssl::rsa::Rsa;
+    use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+    use openssl::x509::{X509, X509NameBuilder};
+    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let mut name = X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("CN", "localhost").unwrap();
+    let name = name.build();
+    let mut certificate = X509::builder().unwrap();
+    certificate.set_version(2).unwrap();
+    certificate.set_subject_name(&name).unwrap();
+    certificate.set_issuer_name(&name).unwrap();
+    certificate.set_pubkey(&key).unwrap();
+    certificate.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    certificate.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+    let authority = BasicConstraints::new().critical().ca().build().unwrap();
+    certificate.append_extension(authority).unwrap();
+    let context = certificate.x509v3_context(None, None);
+    let names = SubjectAlternativeName::new().dns("localhost").build(&context).unwrap();
+    certificate.append_extension(names).unwrap();
+    certificate.sign(&key, MessageDigest::sha256()).unwrap();
+    let pem = certificate.build().to_pem().unwrap();
+    std::fs::write(directory.join("ca.pem"), &pem).unwrap();
+    std::fs::write(data.join("server.crt"), &pem).unwrap();
+    let private = data.join("server.key");
+    std::fs::write(&private, key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600)).unwrap();
+    if is_root() {
+        std::os::unix::fs::chown(&private, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
 }
 
 /// The server under a shell that ends it when this process is gone.

@@ -4,13 +4,13 @@ use lockstep_common::FailPoints;
 use lockstep_common::config::Durability;
 
 use crate::bed::Bed;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Kind};
 use crate::source::{account, accounts, insert};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_of_the_target_loses_nothing() {
     for durability in [Durability::Group, Durability::Strict] {
-        let mut cluster = tokio::task::block_in_place(|| Cluster::new(true));
+        let mut cluster = tokio::task::block_in_place(|| Cluster::new(Kind::Durable));
         let mut bed = Bed::on(&cluster).await;
         let a = bed.source.table(&accounts()).await;
         let mut settings = bed.settings();
@@ -40,7 +40,7 @@ async fn a_crash_of_the_target_loses_nothing() {
 /// What was confirmed as flushed survives, whatever else does not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_apply_has_everything_flushed() {
-    let mut cluster = tokio::task::block_in_place(|| Cluster::new(true));
+    let mut cluster = tokio::task::block_in_place(|| Cluster::new(Kind::Durable));
     let mut bed = Bed::on(&cluster).await;
     let a = bed.source.table(&accounts()).await;
     let mut apply = bed.start();

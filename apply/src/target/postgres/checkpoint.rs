@@ -29,8 +29,8 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::error;
+use super::parameter::{put_int8, put_text};
 use super::pipe::{Note, Pipe};
-use super::run::{put_int8, put_text};
 use super::statement::{Kind, Shape, Sql};
 use crate::unit::Mark;
 

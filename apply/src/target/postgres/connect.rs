@@ -86,7 +86,8 @@ impl Login {
         builder.build().map_err(|error| format!("TLS: {error}"))
     }
 
-    fn place(&self) -> String {
+    /// Host and port.
+    pub(super) fn place(&self) -> String {
         match &self.address {
             Address::Tcp(host) | Address::Unix(host) => format!("{host}:{}", self.port),
         }

@@ -10,6 +10,8 @@ mod checkpoint;
 mod connect;
 mod encode;
 mod error;
+mod image;
+mod parameter;
 mod pipe;
 mod prerequisites;
 mod relation;

@@ -1,112 +1,166 @@
-//! What `lockstep check` asks of a target. Reads only.
+//! What a target must have before apply can run on it, each with its fix. Changes nothing.
 
 use lockstep_common::Failure;
 use lockstep_common::check::CheckResult;
 use tokio_postgres::Client;
 
-use super::Target;
+use super::{Target, socket};
 
-/// Whether this role may do what apply does here.
-const RIGHTS: &str = "SELECT pg_catalog.current_setting('server_version'), \
-    pg_catalog.current_setting('server_encoding'), \
-    pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'), \
-    pg_catalog.to_regclass('lockstep.checkpoint') IS NOT NULL, \
-    (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)";
+/// `server_version_num` of the oldest PostgreSQL whose settings apply relies on.
+const OLDEST: i32 = 130_000;
 
 impl Target {
-    /// Examines every prerequisite and reports all of them.
+    /// Every prerequisite of this target, failures and passes.
     pub(crate) async fn check(&self, pipeline: &str) -> Vec<CheckResult> {
+        let mut results = Vec::new();
         let client = match self.login.cold().await {
             Ok(client) => client,
-            Err(failure) => {
-                let fix = if failure.remedy.is_empty() {
-                    "start the server, or correct host and port".to_owned()
-                } else {
-                    failure.remedy.clone()
-                };
-                return vec![CheckResult::fail("login", described(&failure), fix)];
-            }
+            Err(failure) => return vec![refused("connection", &failure)],
         };
-        let mut results = vec![CheckResult::pass("login", "accepted")];
-        if let Err(error) = self.examine(&client, pipeline, &mut results).await {
-            let fix = "see the server's log";
-            results.push(CheckResult::fail("questions to the server", error.to_string(), fix));
-        }
+        results.push(CheckResult::pass("connection", self.login.place()));
+        results.extend(server(&client).await);
+        results.extend(schema(&client, pipeline).await);
+        results.push(self.check_stream().await);
         results
     }
 
-    async fn examine(
-        &self,
-        client: &Client,
-        pipeline: &str,
-        results: &mut Vec<CheckResult>,
-    ) -> Result<(), tokio_postgres::Error> {
-        let row = client.query_one(RIGHTS, &[]).await?;
-        let (version, encoding): (&str, &str) = (row.get(0), row.get(1));
-        results.push(CheckResult::pass("server", format!("PostgreSQL {version}")));
-        results.push(match encoding {
-            "UTF8" => CheckResult::pass("encoding", "UTF8"),
-            other => CheckResult::fail(
-                "encoding",
-                format!("the database's encoding is {other}"),
-                "use a database with ENCODING 'UTF8': no other can hold every text of the source",
+    /// The second connection, and the right to keep triggers from firing.
+    async fn check_stream(&self) -> CheckResult {
+        let name = "triggers and foreign keys";
+        let mut socket = match self.login.hot().await {
+            Ok(socket) => socket,
+            Err(failure) => return refused("stream connection", &failure),
+        };
+        let sql = "SET session_replication_role = replica";
+        match socket::simple_query(&mut socket, sql).await {
+            Ok(Ok(())) => CheckResult::pass(name, "do not fire for what apply writes"),
+            Ok(Err(_)) => CheckResult::warn(
+                name,
+                "fire for what apply writes",
+                "GRANT SET ON PARAMETER session_replication_role (PostgreSQL 15), or a superuser, \
+                 or see that none of them changes or refuses replicated rows",
             ),
-        });
-        let (may_create, installed): (bool, bool) = (row.get(2), row.get(3));
-        results.push(if may_create || installed {
-            let detail = if installed { "present" } else { "apply will make it" };
-            CheckResult::pass("schema lockstep", detail)
+            Err(error) => {
+                CheckResult::fail(name, error.to_string(), "see that the server stays reachable")
+            }
+        }
+    }
+}
+
+fn refused(name: &str, failure: &Failure) -> CheckResult {
+    let fix = match failure.remedy.as_str() {
+        "" => "start the server, or correct `host` and `port` of this apply",
+        remedy => remedy,
+    };
+    CheckResult::fail(name, failure.message.clone(), fix)
+}
+
+/// The server: version, encoding, writable.
+async fn server(client: &Client) -> Vec<CheckResult> {
+    let row = client
+        .query_one(
+            "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
+             pg_is_in_recovery(), current_setting('server_encoding')",
+            &[],
+        )
+        .await;
+    let row = match row {
+        Ok(row) => row,
+        Err(error) => return vec![unreadable("server", &error)],
+    };
+    let version: String = row.get(1);
+    let encoding: String = row.get(3);
+    vec![
+        if row.get::<_, i32>(0) >= OLDEST {
+            CheckResult::pass("server version", version)
+        } else {
+            CheckResult::fail("server version", version, "use PostgreSQL 13 or newer")
+        },
+        if row.get(2) {
+            CheckResult::fail("server", "is a standby", "let `host` name the primary")
+        } else {
+            CheckResult::pass("server", "accepts writes")
+        },
+        if encoding == "UTF8" {
+            CheckResult::pass("encoding", encoding)
+        } else {
+            CheckResult::fail(
+                "encoding",
+                encoding,
+                "create the database with ENCODING 'UTF8': another one cannot hold all texts",
+            )
+        },
+    ]
+}
+
+/// The `lockstep` schema, or the right to make it.
+async fn schema(client: &Client, pipeline: &str) -> Vec<CheckResult> {
+    let row = client
+        .query_one(
+            "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE n.nspname = 'lockstep' AND c.relname = 'checkpoint'), \
+             has_database_privilege(current_database(), 'CREATE') OR EXISTS (SELECT FROM \
+                 pg_namespace WHERE nspname = 'lockstep' AND has_schema_privilege(oid, 'CREATE'))",
+            &[],
+        )
+        .await;
+    let (exists, may_create): (bool, bool) = match row {
+        Ok(row) => (row.get(0), row.get(1)),
+        Err(error) => return vec![unreadable("schema lockstep", &error)],
+    };
+    if !exists {
+        return vec![if may_create {
+            CheckResult::pass("schema lockstep", "will be created")
         } else {
             CheckResult::fail(
                 "schema lockstep",
-                "it is missing and this role may not create schemas",
-                "GRANT CREATE ON DATABASE to the role",
+                "does not exist and the role may not create it",
+                "GRANT CREATE ON DATABASE to the role, or make the schema and grant it CREATE there",
             )
-        });
-        let superuser: bool = row.get(4);
-        results.push(if superuser || may_set_replication_role(client).await? {
-            CheckResult::pass("session_replication_role", "may be set: triggers stay silent")
-        } else {
-            CheckResult::warn(
-                "session_replication_role",
-                "this role may not set it: the target's triggers and foreign keys fire",
-                "PostgreSQL 15: GRANT SET ON PARAMETER session_replication_role TO the role",
-            )
-        });
-        if installed {
-            results.push(checkpoint(client, pipeline).await?);
-        }
-        Ok(())
+        }];
+    }
+    vec![rights(client).await, checkpoint(client, pipeline).await]
+}
+
+async fn rights(client: &Client) -> CheckResult {
+    let name = "schema lockstep";
+    let row = client
+        .query_one(
+            "SELECT array_agg(c.relname || ': ' || r) \
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, \
+             unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS r \
+             WHERE n.nspname = 'lockstep' AND c.relkind = 'r' \
+             AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, r))",
+            &[],
+        )
+        .await;
+    match row.map(|row| row.get::<_, Option<Vec<String>>>(0)) {
+        Ok(None) => CheckResult::pass(name, "can be written"),
+        Ok(Some(missing)) => CheckResult::fail(
+            name,
+            format!("the role lacks {}", missing.join(", ")),
+            "grant the role USAGE on the schema and SELECT, INSERT, UPDATE on its tables",
+        ),
+        Err(error) => unreadable(name, &error),
     }
 }
 
-/// `has_parameter_privilege` came with PostgreSQL 15; before, only a superuser may.
-async fn may_set_replication_role(client: &Client) -> Result<bool, tokio_postgres::Error> {
-    let known = "SELECT pg_catalog.to_regprocedure(\
-                 'pg_catalog.has_parameter_privilege(text,text)') IS NOT NULL";
-    if !client.query_one(known, &[]).await?.get::<_, bool>(0) {
-        return Ok(false);
+async fn checkpoint(client: &Client, pipeline: &str) -> CheckResult {
+    let name = "checkpoint";
+    let row = client
+        .query_opt(
+            "SELECT position, apply FROM lockstep.checkpoint WHERE pipeline = $1",
+            &[&pipeline],
+        )
+        .await;
+    let position = row.map(|row| row.and_then(|row| row.get::<_, Option<String>>(0)));
+    match position {
+        Ok(Some(position)) => CheckResult::pass(name, format!("goes on after {position}")),
+        Ok(None) => CheckResult::pass(name, "none: `start` decides"),
+        Err(error) => unreadable(name, &error),
     }
-    let asked = "SELECT pg_catalog.has_parameter_privilege('session_replication_role', 'SET')";
-    Ok(client.query_one(asked, &[]).await?.get(0))
 }
 
-async fn checkpoint(client: &Client, pipeline: &str) -> Result<CheckResult, tokio_postgres::Error> {
-    let asked = "SELECT position::text FROM lockstep.checkpoint WHERE pipeline = $1";
-    let row = client.query_opt(asked, &[&pipeline]).await?;
-    let position = row.and_then(|row| row.get::<_, Option<String>>(0));
-    Ok(CheckResult::pass(
-        "checkpoint",
-        match position {
-            Some(position) => format!("at {position}: apply goes on from there"),
-            None => "none: apply begins at its configured start".to_owned(),
-        },
-    ))
-}
-
-fn described(failure: &Failure) -> String {
-    match &failure.source {
-        Some(source) => format!("{}: {source}", failure.message),
-        None => failure.message.clone(),
-    }
+fn unreadable(name: &str, error: &tokio_postgres::Error) -> CheckResult {
+    CheckResult::fail(name, super::error::chain(error), "see that the role may read the catalogue")
 }

@@ -26,6 +26,10 @@ use lockstep_common::Value;
 use lockstep_common::record::{Before, Change, Operation};
 
 use super::encode::{self, EncodeError, Rules};
+use super::image::{
+    changes_key, check_lengths, each_available, is_complete, key_value, touches_contested,
+};
+use super::parameter::{put_array, put_int8, put_text};
 use super::pipe::{Note, Pipe};
 use super::relation::Relation;
 use super::statement::{self, Check, Field, Kind, Mask, Shape};
@@ -591,94 +595,4 @@ fn put(
     let target = relation.column(column);
     encode::field(value, target.ty, rules, out)
         .map_err(|error| ChangeError::Value { column: target.name.clone(), error })
-}
-
-/// A one-dimensional array of elements that are encoded already.
-fn put_array(element: u32, count: u64, elements: &[u8], out: &mut BytesMut) {
-    const HEADER: usize = 20;
-    out.put_u32(u32::try_from(HEADER + elements.len()).unwrap_or(u32::MAX));
-    out.put_u32(1);
-    // "May hold nulls": the server looks for itself.
-    out.put_u32(1);
-    out.put_u32(element);
-    out.put_u32(u32::try_from(count).expect("a run has few rows"));
-    out.put_u32(1);
-    out.put_slice(elements);
-}
-
-/// An int8 parameter.
-pub(super) fn put_int8(value: u64, out: &mut BytesMut) {
-    out.put_u32(8);
-    out.put_u64(value);
-}
-
-/// A text parameter.
-pub(super) fn put_text(value: &str, out: &mut BytesMut) {
-    out.put_u32(u32::try_from(value.len()).expect("names and positions are short"));
-    out.put_slice(value.as_bytes());
-}
-
-fn check_lengths(relation: &Relation, change: &Change<'_>) -> Result<(), ChangeError> {
-    let columns = relation.columns.len();
-    let after = match change.operation {
-        Operation::Insert | Operation::Update => change.after.len() == columns,
-        Operation::Delete | Operation::Truncate => true,
-    };
-    let before = match &change.before {
-        Before::None => change.operation != Operation::Delete,
-        Before::Key(key) => key.len() == relation.key.len(),
-        Before::Full(row) => row.len() == columns,
-    };
-    if after && before {
-        Ok(())
-    } else {
-        Err(ChangeError::Corrupt("a row does not have its table version's columns"))
-    }
-}
-
-/// The value that identifies the row, at `place` of the key.
-fn key_value<'c>(
-    relation: &Relation,
-    change: &'c Change<'_>,
-    place: usize,
-) -> Option<&'c Value<'c>> {
-    match &change.before {
-        Before::None => change.after.get(relation.key[place]),
-        Before::Key(key) => key.get(place),
-        Before::Full(row) => row.get(relation.key[place]),
-    }
-}
-
-fn changes_key(relation: &Relation, change: &Change<'_>) -> bool {
-    relation.key.iter().enumerate().any(|(place, column)| {
-        change.after.get(*column).is_some_and(|new| {
-            !new.is_unavailable() && key_value(relation, change, place) != Some(new)
-        })
-    })
-}
-
-/// Whether the row gives every column the target has.
-fn is_complete(relation: &Relation, row: &[Value<'_>]) -> bool {
-    row.iter().zip(&relation.columns).all(|(v, column)| column.is_none() || !v.is_unavailable())
-}
-
-/// Whether an update may move a value that another unique constraint watches.
-fn touches_contested(relation: &Relation, change: &Change<'_>) -> bool {
-    relation.columns.iter().enumerate().any(|(i, column)| {
-        column.as_ref().is_some_and(|c| c.contested)
-            && (change.changed.is_empty()
-                || change.changed.get(i / 8).is_some_and(|byte| byte >> (i % 8) & 1 == 1))
-    })
-}
-
-fn each_available<'v>(
-    relation: &Relation,
-    row: &'v [Value<'v>],
-    mut take: impl FnMut(usize, &'v Value<'v>),
-) {
-    for (column, value) in row.iter().enumerate() {
-        if relation.columns[column].is_some() && !value.is_unavailable() {
-            take(column, value);
-        }
-    }
 }

@@ -1,6 +1,11 @@
 -- What Lockstep keeps in a target. Everything here is written by apply; people may read it.
 
-CREATE SCHEMA IF NOT EXISTS lockstep;
+-- "If not exists" asks for the right to create one even where it exists.
+DO $$ BEGIN
+    IF to_regnamespace('lockstep') IS NULL THEN
+        CREATE SCHEMA lockstep;
+    END IF;
+END $$;
 
 -- One row per pipeline, written by the transaction that it describes. Few rows per page, so that
 -- its updates stay on their page.

@@ -7,8 +7,8 @@ use lockstep_common::record::Operation;
 
 use super::encode::EncodeError;
 use super::error::{self, ServerError};
+use super::parameter::{put_int8, put_text};
 use super::pipe::{Note, Pipe};
-use super::run::{put_int8, put_text};
 use super::statement::{Kind, Shape, Sql};
 use crate::unit::Mark;
 

@@ -1,0 +1,78 @@
+//! What a change's images say of its row, held against the target table.
+
+use lockstep_common::Value;
+use lockstep_common::record::{Before, Change, Operation};
+
+use super::relation::Relation;
+use super::run::ChangeError;
+
+/// Checks that the images have the columns of their table version.
+///
+/// # Errors
+/// `Corrupt` when they do not.
+pub(super) fn check_lengths(relation: &Relation, change: &Change<'_>) -> Result<(), ChangeError> {
+    let columns = relation.columns.len();
+    let after = match change.operation {
+        Operation::Insert | Operation::Update => change.after.len() == columns,
+        Operation::Delete | Operation::Truncate => true,
+    };
+    let before = match &change.before {
+        Before::None => change.operation != Operation::Delete,
+        Before::Key(key) => key.len() == relation.key.len(),
+        Before::Full(row) => row.len() == columns,
+    };
+    if after && before {
+        Ok(())
+    } else {
+        Err(ChangeError::Corrupt("a row does not have its table version's columns"))
+    }
+}
+
+/// The value that identifies the row, at `place` of the key.
+pub(super) fn key_value<'c>(
+    relation: &Relation,
+    change: &'c Change<'_>,
+    place: usize,
+) -> Option<&'c Value<'c>> {
+    match &change.before {
+        Before::None => change.after.get(relation.key[place]),
+        Before::Key(key) => key.get(place),
+        Before::Full(row) => row.get(relation.key[place]),
+    }
+}
+
+/// Whether an update gives its row another key.
+pub(super) fn changes_key(relation: &Relation, change: &Change<'_>) -> bool {
+    relation.key.iter().enumerate().any(|(place, column)| {
+        change.after.get(*column).is_some_and(|new| {
+            !new.is_unavailable() && key_value(relation, change, place) != Some(new)
+        })
+    })
+}
+
+/// Whether the row gives every column the target has.
+pub(super) fn is_complete(relation: &Relation, row: &[Value<'_>]) -> bool {
+    row.iter().zip(&relation.columns).all(|(v, column)| column.is_none() || !v.is_unavailable())
+}
+
+/// Whether an update may move a value that another unique constraint watches.
+pub(super) fn touches_contested(relation: &Relation, change: &Change<'_>) -> bool {
+    relation.columns.iter().enumerate().any(|(i, column)| {
+        column.as_ref().is_some_and(|c| c.contested)
+            && (change.changed.is_empty()
+                || change.changed.get(i / 8).is_some_and(|byte| byte >> (i % 8) & 1 == 1))
+    })
+}
+
+/// Calls `take` with every column that the row gives and the target has.
+pub(super) fn each_available<'v>(
+    relation: &Relation,
+    row: &'v [Value<'v>],
+    mut take: impl FnMut(usize, &'v Value<'v>),
+) {
+    for (column, value) in row.iter().enumerate() {
+        if relation.columns[column].is_some() && !value.is_unavailable() {
+            take(column, value);
+        }
+    }
+}
