@@ -127,12 +127,12 @@ impl Scan<'_> {
     fn publish(&mut self, txn: &mut Txn, logged: &LoggedTxn) -> Result<(), SqlError> {
         self.outcome.transactions += 1;
         let mut command_id = 0;
-        let mut enabled = false;
+        let mut enabled = None;
         let last = logged.records.len().saturating_sub(1);
         for (at, record) in logged.records.iter().enumerate() {
             if let Change::Ddl { command, after, time } = &record.change {
-                enabled |=
-                    self.follow_ddl(txn, logged, record, (command, after.as_ref(), *time))?;
+                let ddl = (command.as_str(), after.as_ref(), *time);
+                enabled = enabled.or(self.follow_ddl(txn, logged, record, ddl)?);
                 continue;
             }
             let seqval = match self.modes.seqval_backwards {
@@ -146,9 +146,10 @@ impl Scan<'_> {
             }
         }
         if command_id > 0 {
-            self.map(txn, logged.commit_lsn, Some(logged))?;
-        } else if enabled {
-            self.map(txn, logged.commit_lsn, None)?;
+            self.map(txn, logged.commit_lsn, mapped(logged))?;
+        } else if let Some(created) = enabled {
+            // As `cdc.sp_ins_instance_enabling_lsn_time_mapping` writes it: the instance's own date.
+            self.map(txn, logged.commit_lsn, without_transaction(logged.commit_lsn, created))?;
         }
         Ok(())
     }
@@ -192,18 +193,8 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// The mapping row of a commit; `None` is the row of an enabling.
-    fn map(&mut self, txn: &mut Txn, lsn: Lsn, logged: Option<&LoggedTxn>) -> Result<(), SqlError> {
-        let row: Row = match logged {
-            Some(logged) => Arc::new([
-                lsn.to_value(),
-                datetime(logged.begin_time),
-                datetime(logged.end_time),
-                Value::binary(&transaction_id(logged.id)),
-                logged.begin_lsn.to_value(),
-            ]),
-            None => dummy_row(lsn, self.now),
-        };
+    /// Writes the mapping row of `lsn`, in the place of a dummy's where one has it.
+    fn map(&mut self, txn: &mut Txn, lsn: Lsn, row: Row) -> Result<(), SqlError> {
         let table = self.tables.lsn_time_mapping.id;
         match self.tables.mapping(&self.view, lsn)? {
             None => txn.insert(table, row).map(drop),
@@ -213,24 +204,25 @@ impl Scan<'_> {
     }
 
     fn write_dummy(&mut self, txn: &mut Txn, lsn: Lsn) -> Result<(), SqlError> {
-        txn.insert(self.tables.lsn_time_mapping.id, dummy_row(lsn, self.now))?;
+        let row = without_transaction(lsn, datetime(self.now));
+        txn.insert(self.tables.lsn_time_mapping.id, row)?;
         self.outcome.dummy = true;
         Ok(())
     }
 
     /// Follows a DDL record: an enabling gives its instance a start, anything else goes to
     /// `ddl_history` and, where a captured column has another type, into the change tables.
-    /// Whether it was an enabling.
+    /// The date of an instance that it enabled.
     fn follow_ddl(
         &mut self,
         txn: &mut Txn,
         logged: &LoggedTxn,
         record: &LogRecord,
         (command, after, time): (&str, Option<&Arc<TableDef>>, i64),
-    ) -> Result<bool, SqlError> {
+    ) -> Result<Option<Value>, SqlError> {
         let Some(after) = after else {
             // A dropped table took its instances with it.
-            return Ok(false);
+            return Ok(None);
         };
         if command.is_empty() {
             return self.start_instances(txn, logged.commit_lsn, &record.table, after);
@@ -255,7 +247,7 @@ impl Scan<'_> {
                 txn.insert(self.tables.ddl_history.id, row)?;
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     fn start_instances(
@@ -264,8 +256,8 @@ impl Scan<'_> {
         commit: Lsn,
         before: &TableDef,
         after: &TableDef,
-    ) -> Result<bool, SqlError> {
-        let mut started = false;
+    ) -> Result<Option<Value>, SqlError> {
+        let mut started = None;
         for change_table in after.captures.iter().filter(|id| !before.captures.contains(id)) {
             let Some(instance) = self.instances.get_mut(change_table) else {
                 continue;
@@ -279,7 +271,7 @@ impl Scan<'_> {
             instance.start_lsn = Some(commit);
             let changed = vec![(instance.row_id, instance.row.clone())];
             txn.update(self.tables.change_tables.id, changed, &[change_tables::START_LSN])?;
-            started = true;
+            started = Some(instance.row[change_tables::CREATE_DATE].clone());
         }
         Ok(started)
     }
@@ -424,7 +416,18 @@ fn transaction_id(id: u64) -> [u8; 6] {
     bytes
 }
 
-fn dummy_row(lsn: Lsn, now: i64) -> Row {
-    let now = datetime(now);
-    Arc::new([lsn.to_value(), now.clone(), now, Value::binary(&[0]), Lsn::ZERO.to_value()])
+/// The mapping row of a transaction.
+fn mapped(logged: &LoggedTxn) -> Row {
+    Arc::new([
+        logged.commit_lsn.to_value(),
+        datetime(logged.begin_time),
+        datetime(logged.end_time),
+        Value::binary(&transaction_id(logged.id)),
+        logged.begin_lsn.to_value(),
+    ])
+}
+
+/// A mapping row that stands for no transaction: a dummy's, or an enabling's.
+fn without_transaction(lsn: Lsn, time: Value) -> Row {
+    Arc::new([lsn.to_value(), time.clone(), time, Value::binary(&[0]), Lsn::ZERO.to_value()])
 }
