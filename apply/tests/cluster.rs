@@ -172,11 +172,14 @@ fn start(binaries: &Path, directory: &Path) -> Child {
         cat > /dev/null
         # A server that has just begun may miss a signal.
         while kill -INT $server 2> /dev/null; do sleep 0.05; done
+        # Left behind by a process that has ended.
+        [ -d "/proc/$3" ] || rm -rf "$2"
     "#;
     unprivileged("sh")
         .args(["-c", script, "sh"])
         .arg(binaries)
         .arg(directory)
+        .arg(std::process::id().to_string())
         .stdin(Stdio::piped())
         .process_group(0)
         .spawn()
