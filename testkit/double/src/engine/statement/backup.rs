@@ -18,7 +18,7 @@ impl Executor<'_> {
             .into());
         }
         let rights = &self.session.status.rights;
-        if !rights.sysadmin && !(statement == "BACKUP DATABASE" && rights.is_owner()) {
+        if !(rights.sysadmin || statement == "BACKUP DATABASE" && rights.is_owner()) {
             return Err(SqlError::new(
                 262,
                 14,
