@@ -2,7 +2,7 @@
 
 mod catalog;
 mod cdc;
-mod sql;
 mod program;
+mod sql;
 mod support;
 mod wire;
