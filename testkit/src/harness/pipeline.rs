@@ -1,5 +1,7 @@
 //! One pipeline under test.
 
+mod change;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -156,6 +158,8 @@ pub struct Pipeline {
 struct TargetDatabase {
     postgres: Arc<Postgres>,
     database: String,
+    /// The apply's settings, once a test has changed them.
+    settings: Option<Apply>,
 }
 
 impl Pipeline {
@@ -222,7 +226,16 @@ impl Pipeline {
         if let Some(log) = &self.log {
             return Ok(Arc::clone(log));
         }
-        let log = lockstep_log::open(&self.log_config, &self.name).await?;
+        let deadline = Instant::now() + DEADLINE;
+        let log = loop {
+            match lockstep_log::open(&self.log_config, &self.name).await {
+                // What a crashed service had running on blocking threads holds it a moment longer.
+                Err(failure) if failure.code == "log.locked" && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                opened => break opened?,
+            }
+        };
         self.log = Some(Arc::clone(&log));
         Ok(log)
     }
@@ -283,7 +296,7 @@ impl Pipeline {
     pub fn add_target(&mut self, name: &str, postgres: Arc<Postgres>) -> Result<()> {
         let database = format!("{}_{name}", self.name);
         postgres.create_database(&database)?;
-        self.targets.insert(name.to_owned(), TargetDatabase { postgres, database });
+        self.targets.insert(name.to_owned(), TargetDatabase { postgres, database, settings: None });
         self.observers.insert(name.to_owned(), self.new_observer(name)?);
         Ok(())
     }
@@ -481,7 +494,10 @@ impl Pipeline {
     }
 
     fn apply_config(&self, name: &str) -> Result<Apply> {
-        let TargetDatabase { postgres, database } = self.target_database(name)?;
+        let TargetDatabase { postgres, database, settings } = self.target_database(name)?;
+        if let Some(settings) = settings {
+            return Ok(settings.clone());
+        }
         let section = toml::toml! {
             host = "127.0.0.1"
             database = ""
