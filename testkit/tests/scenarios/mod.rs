@@ -1,4 +1,13 @@
 //! The scenarios, each over every log.
 
 mod basics;
+mod crashes;
+mod lost_log;
+mod lost_source;
+mod outages;
+mod refused;
+mod replay;
+mod rivals;
 mod source;
+mod support;
+mod tables;
