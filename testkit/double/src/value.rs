@@ -132,10 +132,20 @@ impl Value {
         })
     }
 
+    /// An exact number as unscaled value and scale.
+    pub fn exact(&self) -> Option<(i128, u8)> {
+        match self {
+            Value::Decimal { unscaled, scale } => Some((*unscaled, *scale)),
+            Value::Money(v) => Some((i128::from(*v), 4)),
+            Value::SmallMoney(v) => Some((i128::from(*v), 4)),
+            other => other.as_i64().map(|v| (i128::from(v), 0)),
+        }
+    }
+
     /// Total order over values of one type: NULL first, strings under the collation, binaries as
-    /// if padded with zeros, `uniqueidentifier` in SQL Server's own byte order. Integers of
-    /// different widths, decimals of different scales and both string kinds compare with each
-    /// other; anything else of two different types orders by type, which no plan relies on.
+    /// if padded with zeros, `uniqueidentifier` in SQL Server's own byte order. All exact numbers
+    /// and both string kinds compare with each other; anything else of two different types orders
+    /// by type, which no plan relies on.
     pub fn compare(&self, other: &Value) -> Ordering {
         use Value::*;
         match (self, other) {
@@ -175,8 +185,8 @@ impl Value {
                 DateTimeOffset { days: rd, time: rt, .. },
             ) => (ld, lt).cmp(&(rd, rt)),
             (Guid(l), Guid(r)) => GUID_ORDER.map(|i| l[i]).cmp(&GUID_ORDER.map(|i| r[i])),
-            _ => match (self.as_i64(), other.as_i64()) {
-                (Some(l), Some(r)) => l.cmp(&r),
+            _ => match (self.exact(), other.exact()) {
+                (Some((l, ls)), Some((r, rs))) => compare_decimal(l, ls, r, rs),
                 _ => self.rank().cmp(&other.rank()),
             },
         }
@@ -187,20 +197,22 @@ impl Value {
         use Value::*;
         match self {
             Null => state.write_u8(0),
-            Bit(_) | TinyInt(_) | SmallInt(_) | Int(_) | BigInt(_) => {
-                state.write_i64(self.as_i64().unwrap_or_default());
-            }
-            Decimal { unscaled, scale } => {
-                let (mut unscaled, mut scale) = (*unscaled, *scale);
+            Bit(_)
+            | TinyInt(_)
+            | SmallInt(_)
+            | Int(_)
+            | BigInt(_)
+            | Decimal { .. }
+            | Money(_)
+            | SmallMoney(_) => {
+                let (mut unscaled, mut scale) = self.exact().unwrap_or_default();
                 while scale > 0 && unscaled % 10 == 0 {
                     unscaled /= 10;
                     scale -= 1;
                 }
                 state.write_i128(unscaled);
-                state.write_u8(if unscaled == 0 { 0 } else { scale });
+                state.write_u8(scale);
             }
-            Money(v) => state.write_i64(*v),
-            SmallMoney(v) => state.write_i32(*v),
             Float(v) => state.write_u64((v + 0.0).to_bits()),
             Real(v) => state.write_u32((v + 0.0).to_bits()),
             String(bytes) => {
@@ -294,6 +306,21 @@ mod tests {
         assert_eq!(decimal(150, 2).compare(&decimal(15, 1)), Ordering::Equal);
         assert_eq!(decimal(i128::MAX / 2, 0).compare(&decimal(1, 38)), Ordering::Greater);
         assert_eq!(decimal(1, 38).compare(&decimal(-(i128::MAX / 2), 0)), Ordering::Greater);
+    }
+
+    #[test]
+    fn exact_numbers_of_all_types_compare() {
+        let hash = |value: &Value| {
+            let mut state = std::hash::DefaultHasher::new();
+            value.hash_into(&mut state);
+            state.finish()
+        };
+        let same = [Value::Int(15), Value::TinyInt(15), decimal(1500, 2), Value::Money(150_000)];
+        for (left, right) in same.iter().zip(same.iter().rev()) {
+            assert_eq!(left.compare(right), Ordering::Equal);
+            assert_eq!(hash(left), hash(right));
+        }
+        assert_eq!(Value::Int(1).compare(&decimal(i128::MAX / 2, 38)), Ordering::Greater);
     }
 
     #[test]

@@ -1,19 +1,15 @@
 //! Runs a batch: control flow, variables, errors, and the transaction around each statement.
 
 use std::cell::RefCell;
-use std::time::{Duration, Instant};
 
 use super::bind::{Binder, Variables, types};
 use super::env::{Env, Outlet, Results};
 use super::expr::{Frame, Typed};
 use super::fault::{Fault, Reach, of_binding, reach};
 use super::session::Session;
-use super::syntax::ast::{Batch, Declaration, Expr, SetOption, Statement, StatementKind};
-use crate::sql_type::Family;
+use super::syntax::ast::{Batch, Declaration, Expr, Statement, StatementKind};
 use crate::{Cancelled, EnvChange, Param, ResultSink, SqlError, SqlType, Value};
 
-/// Longest step of a wait without a look at the client.
-const WAIT_STEP: Duration = Duration::from_millis(20);
 /// Nesting of EXEC, as SQL Server limits it.
 const MAX_NESTING: u32 = 32;
 
@@ -228,18 +224,32 @@ impl<'a> Executor<'a> {
         }
         match self.simple(statement) {
             Ok(flow) => {
-                let resets = !matches!(
-                    statement.kind,
-                    StatementKind::RaiseError { .. }
-                        | StatementKind::Execute(_)
-                        | StatementKind::ExecuteText(_)
-                );
-                if resets {
-                    self.session.status.error = 0;
-                }
+                self.settle(&statement.kind);
                 Ok(flow)
             }
             Err(fault) => self.fail(fault, statement.line).map(|()| Flow::Next),
+        }
+    }
+
+    /// What `@@ERROR` and `@@ROWCOUNT` are after a statement that succeeded.
+    fn settle(&mut self, kind: &StatementKind) {
+        let status = &mut self.session.status;
+        match kind {
+            // These have set both themselves, or leave them to the statements they ran.
+            StatementKind::Execute(_) | StatementKind::ExecuteText(_) => {}
+            StatementKind::Select(_)
+            | StatementKind::Insert(_)
+            | StatementKind::Update(_)
+            | StatementKind::Delete(_) => status.error = 0,
+            StatementKind::Declare(all) if all.iter().all(|one| one.value.is_none()) => {}
+            StatementKind::Assign { .. } | StatementKind::Declare(_) => {
+                status.error = 0;
+                status.row_count = 1;
+            }
+            _ => {
+                status.error = 0;
+                status.row_count = 0;
+            }
         }
     }
 
@@ -252,7 +262,10 @@ impl<'a> Executor<'a> {
             Ok(condition.holds(&Frame::empty(), env)?)
         });
         match result {
-            Ok(truth) => Ok(Some(truth)),
+            Ok(truth) => {
+                self.session.status.row_count = 0;
+                Ok(Some(truth))
+            }
             Err(fault) => self.fail(fault, line).map(|()| None),
         }
     }
@@ -473,69 +486,9 @@ impl<'a> Executor<'a> {
         })
     }
 
-    fn integer(&mut self, value: &Expr) -> Result<Option<i32>, Fault> {
+    pub(super) fn integer(&mut self, value: &Expr) -> Result<Option<i32>, Fault> {
         let value = self.evaluate_as(value, &SqlType::Int)?;
         Ok(value.as_i64().and_then(|value| i32::try_from(value).ok()))
-    }
-
-    fn set_option(&mut self, option: &SetOption) -> Result<Flow, Fault> {
-        match option {
-            SetOption::Isolation(level) => {
-                if let Some(open) = &mut self.session.open {
-                    open.txn.set_isolation(*level)?;
-                }
-                self.session.status.isolation = *level;
-            }
-            SetOption::NoCount(on) => self.session.status.no_count = *on,
-            SetOption::XactAbort(on) => self.session.status.xact_abort = *on,
-            SetOption::LockTimeout(value) => {
-                self.session.status.lock_timeout = self.integer(value)?.unwrap_or(-1).max(-1);
-            }
-            SetOption::TextSize(value) => {
-                let size = self.integer(value)?.unwrap_or(0);
-                self.session.status.text_size = if size <= 0 { i32::MAX } else { size };
-            }
-            SetOption::DeadlockPriority(priority) => {
-                self.session.status.deadlock_priority = *priority;
-            }
-            SetOption::IdentityInsert(table, on) => self.identity_insert(table, *on)?,
-            SetOption::Accepted => {}
-        }
-        self.done()
-    }
-
-    fn wait(&mut self, delay: &Expr) -> Result<Flow, Fault> {
-        let (value, ty) = self.evaluate(delay)?;
-        let from = ty.unwrap_or(SqlType::VarChar(Some(1)));
-        let time = match from.family() {
-            Family::Text => super::convert::convert(&value, &from, &SqlType::Time(3), None)
-                .map_err(|_| {
-                    SqlError::new(
-                        148,
-                        15,
-                        1,
-                        format!(
-                            "Incorrect time syntax in time string '{}' used with WAITFOR.",
-                            value.to_text().unwrap_or_default()
-                        ),
-                    )
-                })?,
-            _ => super::convert::convert(&value, &from, &SqlType::Time(3), None)?,
-        };
-        let Value::Time(units) = time else {
-            return self.done();
-        };
-        let deadline = Instant::now() + Duration::from_micros(units / 10);
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return self.done();
-            }
-            if self.sink.is_cancelled() {
-                return Err(Fault::Cancelled);
-            }
-            std::thread::sleep(left.min(WAIT_STEP));
-        }
     }
 
     fn execute_text(&mut self, text: &Expr) -> Result<Flow, Fault> {
@@ -642,124 +595,6 @@ impl<'a> Executor<'a> {
         }
         Ok(value)
     }
-
-    /// THROW: the error it raises.
-    fn throw(&mut self, values: Option<&(Expr, Expr, Expr)>) -> Result<Fault, Fault> {
-        let Some((number, message, state)) = values else {
-            let Some(error) = self.session.status.caught.clone() else {
-                return Err(Fault::Compile(SqlError::new(
-                    10704,
-                    15,
-                    1,
-                    "To rethrow an error, a THROW statement must be used inside a CATCH block.",
-                )));
-            };
-            return Ok(Fault::Thrown(error));
-        };
-        let number = self.integer(number)?.unwrap_or(0);
-        let message = self.evaluate_as(message, &SqlType::NVarChar(Some(2048)))?;
-        let state = self.integer(state)?.unwrap_or(0);
-        if number < 50000 {
-            return Err(SqlError::new(
-                35100,
-                16,
-                10,
-                format!("Error number {number} in the THROW statement is outside the valid range. Specify an error number in the valid range of 50000 to 2147483647."),
-            )
-            .into());
-        }
-        Ok(Fault::Thrown(SqlError::new(
-            number,
-            16,
-            u8::try_from(state).unwrap_or(0),
-            message.to_text().unwrap_or_default(),
-        )))
-    }
-
-    fn raise_error(
-        &mut self,
-        message: &Expr,
-        severity: &Expr,
-        state: &Expr,
-        arguments: &[Expr],
-    ) -> Result<Flow, Fault> {
-        let (text, ty) = self.evaluate(message)?;
-        if ty.as_ref().is_some_and(SqlType::is_numeric) {
-            return Err(SqlError::new(
-                18054,
-                16,
-                1,
-                "Error numbers of user-defined messages are not supported by this server; give the text.",
-            )
-            .into());
-        }
-        let severity = self.integer(severity)?.unwrap_or(0).clamp(0, 25);
-        let state = self.integer(state)?.unwrap_or(0).clamp(0, 255);
-        let mut values = Vec::new();
-        for argument in arguments {
-            values.push(self.evaluate(argument)?);
-        }
-        let text = formatted(&text.to_text().unwrap_or_default(), &values)?;
-        let class = u8::try_from(severity).unwrap_or(16);
-        if class > 18 && !self.session.status.rights.sysadmin {
-            return Err(SqlError::new(
-                2754,
-                16,
-                1,
-                "Error severity levels greater than 18 can only be specified by members of the sysadmin role, using the WITH LOG option.",
-            )
-            .into());
-        }
-        let error = SqlError::new(50000, class, u8::try_from(state).unwrap_or(1), text);
-        if class <= 10 {
-            self.sink.message(&error)?;
-            self.session.status.error = 0;
-            return Ok(Flow::Next);
-        }
-        Err(Fault::Raised(error))
-    }
-}
-
-/// `%d`, `%i`, `%u`, `%x`, `%s` and `%%` of RAISERROR, with width and flags left out.
-fn formatted(text: &str, values: &[(Value, Option<SqlType>)]) -> Result<String, SqlError> {
-    let mut values = values.iter();
-    let mut result = String::new();
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            result.push(c);
-            continue;
-        }
-        let kind = chars.next();
-        if kind == Some('%') {
-            result.push('%');
-            continue;
-        }
-        let value = values.next();
-        match (kind, value) {
-            (Some('d' | 'i' | 'u' | 's' | 'x'), None) => result.push_str("(null)"),
-            (Some('d' | 'i' | 'u'), Some((value, _)))
-                if value.is_null() || value.as_i64().is_some() =>
-            {
-                result.push_str(&value.as_i64().map_or("(null)".into(), |v| v.to_string()));
-            }
-            (Some('x'), Some((value, _))) if value.as_i64().is_some() => {
-                result.push_str(&format!("{:x}", value.as_i64().unwrap_or_default()));
-            }
-            (Some('s'), Some((value, _))) if value.is_null() || value.units().is_some() => {
-                result.push_str(&value.to_text().unwrap_or_else(|| "(null)".into()));
-            }
-            _ => {
-                return Err(SqlError::new(
-                    2786,
-                    16,
-                    1,
-                    "The data type of a substitution parameter does not match the expected type of the format specification.",
-                ));
-            }
-        }
-    }
-    Ok(result)
 }
 
 /// The type of a value as it came over the wire, wide enough not to lose anything.

@@ -5,15 +5,17 @@
 //! resolves is checked against them. DENY beats GRANT; members of `db_owner` and `sysadmin` are
 //! not checked at all.
 
+mod rights;
+
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::bind::same_name;
 use crate::SqlError;
-use crate::cdc::Access;
-use crate::storage::{ColumnId, Database, ObjectId, Storage, TableDef};
+use crate::storage::{Database, ObjectId, Storage};
+
+pub use rights::*;
 
 /// Setting that holds a database's users, roles and permissions.
 pub const DATABASE_SETTING: &str = "security";
@@ -34,31 +36,6 @@ const FIXED_ROLES: [&str; 9] = [
     "db_denydatareader",
     "db_denydatawriter",
 ];
-
-/// What can be done with a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permission {
-    /// SELECT
-    Select,
-    /// INSERT
-    Insert,
-    /// UPDATE
-    Update,
-    /// DELETE
-    Delete,
-}
-
-impl Permission {
-    /// As in GRANT.
-    pub fn name(self) -> &'static str {
-        match self {
-            Permission::Select => "SELECT",
-            Permission::Insert => "INSERT",
-            Permission::Update => "UPDATE",
-            Permission::Delete => "DELETE",
-        }
-    }
-}
 
 /// A SQL login.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -203,7 +180,7 @@ impl DatabaseSecurity {
     }
 
     /// The user of a login.
-    fn user_of(&self, login: &str) -> Option<&User> {
+    pub fn user_of(&self, login: &str) -> Option<&User> {
         self.users.iter().find(|user| user.login.as_ref().is_some_and(|own| same_name(own, login)))
     }
 
@@ -224,7 +201,7 @@ impl DatabaseSecurity {
     }
 
     /// Every role a principal is in, directly or not, `public` among them.
-    fn roles_of(&self, principal: &str) -> HashSet<String> {
+    pub fn roles_of(&self, principal: &str) -> HashSet<String> {
         let mut found = HashSet::from(["public".to_owned()]);
         let mut open = vec![principal.to_owned()];
         while let Some(member) = open.pop() {
@@ -267,275 +244,5 @@ pub fn store_logins(storage: &Storage, logins: &[Login]) -> Result<(), SqlError>
     match storage.database("master") {
         Some(master) => master.set_setting(LOGIN_SETTING, Some(&text)),
         None => Err(super::expr::internal("no master database")),
-    }
-}
-
-/// What a user may do in a database.
-#[derive(Clone, Debug, Default)]
-pub struct Rights {
-    /// Login.
-    pub login: String,
-    /// User.
-    pub user: String,
-    /// Member of sysadmin.
-    pub sysadmin: bool,
-    /// Server permissions of the login.
-    pub server: Vec<String>,
-    roles: HashSet<String>,
-    known_roles: HashSet<String>,
-    entries: Vec<Entry>,
-}
-
-impl Rights {
-    /// Rights of a login in a database.
-    ///
-    /// # Errors
-    /// 916 if it has no user there.
-    pub fn of_login(
-        login: &str,
-        sysadmin: bool,
-        server: &[String],
-        database: &Database,
-    ) -> Result<Rights, SqlError> {
-        let security = DatabaseSecurity::load(database)?;
-        let user = match (security.user_of(login), sysadmin) {
-            (_, true) => "dbo".to_owned(),
-            (Some(user), false) => user.name.clone(),
-            // The guest user is enabled in these.
-            (None, false) if matches!(database.name().as_str(), "master" | "tempdb" | "msdb") => {
-                "guest".to_owned()
-            }
-            (None, false) => {
-                return Err(SqlError::new(
-                    916,
-                    14,
-                    2,
-                    format!(
-                        "The server principal \"{login}\" is not able to access the database \"{}\" under the current security context.",
-                        database.name()
-                    ),
-                ));
-            }
-        };
-        Ok(Rights {
-            login: login.to_owned(),
-            sysadmin,
-            server: server.to_vec(),
-            ..Rights::of_user_in(&security, &user)
-        })
-    }
-
-    /// Rights of a user (EXECUTE AS USER).
-    ///
-    /// # Errors
-    /// 15517 if there is none.
-    pub fn of_user(user: &str, database: &Database) -> Result<Rights, SqlError> {
-        let security = DatabaseSecurity::load(database)?;
-        let Some(known) = security.user(user) else {
-            if same_name(user, "dbo") {
-                return Ok(Rights {
-                    login: "sa".into(),
-                    roles: HashSet::from(["db_owner".to_owned(), "public".to_owned()]),
-                    ..Rights::of_user_in(&security, "dbo")
-                });
-            }
-            return Err(SqlError::new(
-                15517,
-                16,
-                1,
-                format!(
-                    "Cannot execute as the database principal because the principal \"{user}\" does not exist, this type of principal cannot be impersonated, or you do not have permission."
-                ),
-            ));
-        };
-        Ok(Rights {
-            login: known.login.clone().unwrap_or_else(|| known.name.clone()),
-            ..Rights::of_user_in(&security, &known.name.clone())
-        })
-    }
-
-    fn of_user_in(security: &DatabaseSecurity, user: &str) -> Rights {
-        let roles = security.roles_of(user);
-        let mine = |entry: &&Entry| {
-            same_name(&entry.principal, user) || roles.contains(&entry.principal.to_lowercase())
-        };
-        Rights {
-            user: user.to_owned(),
-            entries: security.entries.iter().filter(mine).cloned().collect(),
-            known_roles: security.roles.iter().map(|role| role.name.to_lowercase()).collect(),
-            roles,
-            ..Rights::default()
-        }
-    }
-
-    /// Whether nothing is checked.
-    pub fn is_owner(&self) -> bool {
-        self.sysadmin || self.roles.contains("db_owner")
-    }
-
-    /// Whether the user is in a role; none if there is no such role.
-    pub fn is_member(&self, role: &str) -> Option<bool> {
-        let role = role.to_lowercase();
-        if role == "public" {
-            return Some(true);
-        }
-        if !is_fixed_role(&role) && !self.known_roles.contains(&role) {
-            return None;
-        }
-        Some(
-            self.roles.contains(&role)
-                || (role == "db_owner" && self.sysadmin)
-                || (self.sysadmin && is_fixed_role(&role)),
-        )
-    }
-
-    /// Whether the user may define things.
-    pub fn may_define(&self) -> bool {
-        self.is_owner() || self.roles.contains("db_ddladmin")
-    }
-
-    /// Whether a permission on a table is there.
-    pub fn has_object_permission(&self, permission: &str, table: &TableDef) -> bool {
-        if self.is_owner() {
-            return true;
-        }
-        let permission = permission.to_ascii_uppercase();
-        let applies = |entry: &&Entry| {
-            let on = match &entry.on {
-                On::Database => true,
-                On::Schema(schema) => same_name(schema, &table.schema),
-                On::Object(id) => *id == table.id,
-            };
-            on && (entry.permission == permission || entry.permission == "CONTROL")
-        };
-        let denied = |entry: &Entry| entry.denied;
-        if self.entries.iter().filter(applies).any(denied) {
-            return false;
-        }
-        let by_role = match permission.as_str() {
-            "SELECT" => {
-                if self.roles.contains("db_denydatareader") {
-                    return false;
-                }
-                self.roles.contains("db_datareader")
-            }
-            "INSERT" | "UPDATE" | "DELETE" => {
-                if self.roles.contains("db_denydatawriter") {
-                    return false;
-                }
-                self.roles.contains("db_datawriter")
-            }
-            "ALTER" | "REFERENCES" => self.roles.contains("db_ddladmin"),
-            _ => false,
-        };
-        // Readable by everybody, as sp_cdc_enable_db grants it.
-        let public = permission == "SELECT"
-            && same_name(&table.schema, "cdc")
-            && same_name(&table.name, "lsn_time_mapping");
-        by_role || public || self.entries.iter().any(|entry| applies(&entry))
-    }
-
-    /// Whether a permission on the database is there.
-    pub fn has_database_permission(&self, permission: &str) -> bool {
-        if self.is_owner() {
-            return true;
-        }
-        let permission = permission.to_ascii_uppercase();
-        if permission == "CONNECT" {
-            return true;
-        }
-        let mut found = self
-            .entries
-            .iter()
-            .filter(|entry| entry.on == On::Database && entry.permission == permission)
-            .peekable();
-        found.peek().is_some() && found.all(|entry| !entry.denied)
-    }
-
-    /// Whether a permission on the server is there.
-    pub fn has_server_permission(&self, permission: &str) -> bool {
-        let permission = permission.to_ascii_uppercase();
-        self.sysadmin
-            || permission == "CONNECT SQL"
-            || permission == "VIEW ANY DATABASE"
-            || self.server.contains(&permission)
-    }
-
-    /// Whether the catalogue shows a table to the user: any permission on it does.
-    pub fn sees(&self, table: &TableDef) -> bool {
-        self.is_owner()
-            || [
-                "SELECT",
-                "INSERT",
-                "UPDATE",
-                "DELETE",
-                "ALTER",
-                "CONTROL",
-                "REFERENCES",
-                "VIEW DEFINITION",
-            ]
-            .iter()
-            .any(|permission| self.has_object_permission(permission, table))
-    }
-
-    /// Error 229 unless the permission is there.
-    ///
-    /// # Errors
-    /// 229.
-    pub fn check_object(
-        &self,
-        permission: Permission,
-        database: &str,
-        table: &TableDef,
-    ) -> Result<(), SqlError> {
-        if self.has_object_permission(permission.name(), table) {
-            return Ok(());
-        }
-        Err(SqlError::new(
-            229,
-            14,
-            5,
-            format!(
-                "The {} permission was denied on the object '{}', database '{database}', schema '{}'.",
-                permission.name(),
-                table.name,
-                table.schema
-            ),
-        ))
-    }
-}
-
-/// A user's rights as change data capture asks for them.
-pub struct CaptureAccess<'a> {
-    /// The rights.
-    pub rights: &'a Arc<Rights>,
-    /// The database's tables.
-    pub database: &'a Arc<Database>,
-}
-
-impl Access for CaptureAccess<'_> {
-    fn is_sysadmin(&self) -> bool {
-        self.rights.sysadmin
-    }
-
-    fn is_db_owner(&self) -> bool {
-        self.rights.is_owner()
-    }
-
-    fn is_role_member(&self, role: &str) -> bool {
-        self.rights.is_member(role) == Some(true)
-    }
-
-    /// Columns are granted with their table only.
-    fn can_select(&self, table: ObjectId, _: &[ColumnId]) -> bool {
-        if self.rights.is_owner() {
-            return true;
-        }
-        self.database
-            .begin(crate::IsolationLevel::ReadCommitted)
-            .tables()
-            .iter()
-            .find(|known| known.id == table)
-            .is_some_and(|known| self.rights.has_object_permission("SELECT", known))
     }
 }

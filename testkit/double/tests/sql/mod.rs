@@ -1,5 +1,6 @@
 //! T-SQL through sessions.
 
+mod edges;
 mod expressions;
 mod fixture;
 mod queries;

@@ -4,6 +4,8 @@ mod access;
 mod aggregate;
 mod condition;
 mod from;
+mod join;
+mod project;
 mod query;
 mod scalar;
 pub mod types;
@@ -18,7 +20,8 @@ use crate::{SqlError, SqlType};
 
 pub use aggregate::{has_subquery, is_volatile};
 pub use condition::comparison;
-pub use from::{Leaf, Target, Tree, columns_of, invalid_object, plan as plan_from};
+pub use from::{Target, columns_of, invalid_object};
+pub use join::{Leaf, Tree, plan as plan_from};
 pub use query::BoundSelect;
 pub use scalar::choice;
 

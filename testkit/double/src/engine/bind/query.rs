@@ -1,19 +1,11 @@
 //! Queries: select lists, grouping, order, set operations.
 
-use super::{Binder, Bound, Grouping, Scope, Source, aggregate, from, types, unsupported};
+use super::project::{Item, assigned, converted, implied_name, is_identity, position, project};
+use super::{Binder, Bound, Grouping, Scope, Source, aggregate, join, types, unsupported};
 use crate::engine::expr::{Node, Place, Typed};
 use crate::engine::plan::{Group, OutputColumn, Query, RowPlan, TuplePlan, Window};
 use crate::engine::syntax::ast::{self, Expr, OrderItem, QueryBody, Select, SelectItem, SetOp};
-use crate::{SqlError, SqlType, Value};
-
-/// A select list item, bound.
-struct Item {
-    value: Typed,
-    name: String,
-    identity: bool,
-    /// Variable it is assigned to.
-    variable: Option<usize>,
-}
+use crate::{SqlError, SqlType};
 
 /// A bound SELECT, and the variables it assigns by column where it does.
 pub struct BoundSelect {
@@ -200,8 +192,8 @@ impl Binder<'_, '_> {
             None => Vec::new(),
         };
         let mut plan = match tree {
-            Some(tree) => from::plan(tree, filter),
-            None => from::filtered(TuplePlan::Once, filter),
+            Some(tree) => join::plan(tree, filter),
+            None => join::filtered(TuplePlan::Once, filter),
         };
         let grouped = self.begin_grouping(select, query, &scope, sources)?;
         let items = {
@@ -224,7 +216,7 @@ impl Binder<'_, '_> {
             });
         }
         if let Some(having) = having {
-            plan = from::filtered(plan, vec![having]);
+            plan = join::filtered(plan, vec![having]);
         }
         if let Some((slot, rankings)) = rankings
             && !rankings.is_empty()
@@ -382,143 +374,4 @@ impl Binder<'_, '_> {
         }
         Ok(keys)
     }
-}
-
-/// The column an integer literal in ORDER BY means; none for another expression.
-fn position(expr: &Expr, columns: usize) -> Bound<Option<usize>> {
-    match expr {
-        Expr::Literal(Value::Int(at), _) => usize::try_from(*at)
-            .ok()
-            .and_then(|at| at.checked_sub(1))
-            .filter(|at| *at < columns)
-            .map(Some)
-            .ok_or_else(|| {
-                SqlError::new(
-                    108,
-                    15,
-                    1,
-                    format!("The ORDER BY position number {at} is out of range of the number of items in the select list."),
-                )
-            }),
-        Expr::Literal(..) => Err(SqlError::new(
-            408,
-            16,
-            1,
-            "A constant expression was encountered in the ORDER BY list.",
-        )),
-        _ => Ok(None),
-    }
-}
-
-fn implied_name(value: &Expr) -> String {
-    match value {
-        Expr::Column(parts) => parts.last().cloned().unwrap_or_default(),
-        _ => String::new(),
-    }
-}
-
-fn is_identity(node: &Node, sources: &[Source]) -> bool {
-    match node {
-        Node::Column(place) if place.depth == 0 => sources
-            .get(place.source)
-            .and_then(|source| source.columns.get(place.ordinal))
-            .is_some_and(|column| column.identity),
-        _ => false,
-    }
-}
-
-fn assigned(items: &[Item]) -> Bound<Option<Vec<usize>>> {
-    let variables: Vec<usize> = items.iter().filter_map(|item| item.variable).collect();
-    if variables.is_empty() {
-        return Ok(None);
-    }
-    if variables.len() != items.len() {
-        return Err(SqlError::new(
-            141,
-            15,
-            1,
-            "A SELECT statement that assigns a value to a variable must not be combined with data-retrieval operations.",
-        ));
-    }
-    Ok(Some(variables))
-}
-
-/// The rows of a query with its columns' types changed.
-fn converted(query: Query, columns: &[OutputColumn]) -> Bound<RowPlan> {
-    let same = query.columns.iter().zip(columns).all(|(own, wanted)| own.ty == wanted.ty);
-    if same {
-        return Ok(query.plan);
-    }
-    let mut items = Vec::new();
-    for (at, (own, wanted)) in query.columns.iter().zip(columns).enumerate() {
-        let typed = Typed {
-            node: Node::Column(Place { depth: 0, source: 0, ordinal: at }),
-            ty: own.ty.clone(),
-            nullable: own.nullable,
-        };
-        items.push(match &wanted.ty {
-            Some(ty) => types::implicit(typed, ty)?.node,
-            None => typed.node,
-        });
-    }
-    Ok(RowPlan::Map { input: Box::new(query.plan), items })
-}
-
-/// The select list over tuples, distinct and in order.
-fn project(
-    mut plan: TuplePlan,
-    slots: usize,
-    distinct: bool,
-    items: Vec<Item>,
-    order: Vec<(Typed, bool)>,
-) -> Bound<Query> {
-    let columns: Vec<OutputColumn> = items
-        .iter()
-        .map(|item| OutputColumn {
-            name: item.name.clone(),
-            ty: item.value.ty.clone(),
-            nullable: item.value.nullable,
-            identity: item.identity,
-        })
-        .collect();
-    let width = items.len();
-    let mut nodes: Vec<Node> = items.into_iter().map(|item| item.value.node).collect();
-    let order: Vec<(Node, bool)> = order.into_iter().map(|(key, desc)| (key.node, desc)).collect();
-    let sorted = order.is_empty() || (!distinct && super::access::satisfy_order(&mut plan, &order));
-    if sorted {
-        let mut rows = RowPlan::Project { input: Box::new(plan), slots, items: nodes };
-        if distinct {
-            rows = RowPlan::Distinct(Box::new(rows));
-        }
-        return Ok(Query { columns, plan: rows });
-    }
-    let mut keys = Vec::new();
-    for (key, descending) in order {
-        let at = match nodes.iter().position(|node| node.same(&key)) {
-            Some(at) => at,
-            None if distinct => {
-                return Err(SqlError::new(
-                    145,
-                    15,
-                    1,
-                    "ORDER BY items must appear in the select list if SELECT DISTINCT is specified.",
-                ));
-            }
-            None => {
-                nodes.push(key);
-                nodes.len() - 1
-            }
-        };
-        keys.push((at, descending));
-    }
-    let wide = nodes.len() > width;
-    let mut rows = RowPlan::Project { input: Box::new(plan), slots, items: nodes };
-    if distinct {
-        rows = RowPlan::Distinct(Box::new(rows));
-    }
-    rows = RowPlan::Sort { input: Box::new(rows), keys };
-    if wide {
-        rows = RowPlan::Narrow { input: Box::new(rows), width };
-    }
-    Ok(Query { columns, plan: rows })
 }

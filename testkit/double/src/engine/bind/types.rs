@@ -152,14 +152,10 @@ pub fn comparable(left: Typed, right: Typed) -> Bound<(Typed, Typed)> {
         return Ok((left, right));
     };
     let (lf, rf) = (lt.family(), rt.family());
-    // Values of one of these families compare whatever their facets.
-    if lf == rf
-        && matches!(
-            lf,
-            Family::Integer | Family::Decimal | Family::Text | Family::Binary | Family::Guid
-        )
-        || lt.name() == rt.name()
-    {
+    // Values of one of these families compare whatever their facets, and so do exact numbers.
+    let exact = |family| matches!(family, Family::Integer | Family::Decimal | Family::Money);
+    let alike = lf == rf && matches!(lf, Family::Text | Family::Binary | Family::Guid);
+    if alike || (exact(lf) && exact(rf)) || lt.name() == rt.name() {
         return Ok((left, right));
     }
     // A text is read as the type beside it; between a decimal and a text digits must not be lost.

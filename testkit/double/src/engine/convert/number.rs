@@ -28,23 +28,13 @@ pub fn to_number(value: &Value, from: &SqlType, to: &SqlType, style: Option<i32>
     }
 }
 
-/// An exact number as unscaled value and scale.
-pub fn exact_of(value: &Value) -> Option<(i128, u8)> {
-    Some(match value {
-        Value::Decimal { unscaled, scale } => (*unscaled, *scale),
-        Value::Money(v) => (i128::from(*v), 4),
-        Value::SmallMoney(v) => (i128::from(*v), 4),
-        other => (i128::from(other.as_i64()?), 0),
-    })
-}
-
 /// A number as `float`.
 pub fn float_of(value: &Value) -> Option<f64> {
     match value {
         Value::Float(v) => Some(*v),
         Value::Real(v) => Some(f64::from(*v)),
         other => {
-            let (unscaled, scale) = exact_of(other)?;
+            let (unscaled, scale) = other.exact()?;
             // Through text: dividing two rounded floats would round twice.
             decimal::format(unscaled, scale).parse().ok()
         }
@@ -85,7 +75,7 @@ fn to_integer(value: &Value, from: &SqlType, to: &SqlType) -> Converted {
             decimal::truncate(*unscaled, *scale, 0).ok_or_else(|| overflow("numeric", to))?
         }
         Value::Money(_) | Value::SmallMoney(_) => {
-            let (unscaled, scale) = exact_of(value).unwrap_or_default();
+            let (unscaled, scale) = value.exact().unwrap_or_default();
             decimal::rescale(unscaled, scale, 0).ok_or_else(|| overflow("money", to))?
         }
         Value::Float(_) | Value::Real(_) => {
@@ -156,7 +146,7 @@ fn to_bit(value: &Value, from: &SqlType, to: &SqlType) -> Converted {
         }
         Value::Binary(bytes) => bytes.iter().any(|b| *b != 0),
         Value::Float(_) | Value::Real(_) => float_of(value) != Some(0.0),
-        other => match exact_of(other) {
+        other => match other.exact() {
             Some((unscaled, _)) => unscaled != 0,
             None => return Err(not_allowed(from, to)),
         },
@@ -185,7 +175,7 @@ fn to_decimal(value: &Value, from: &SqlType, to: &SqlType) -> Converted {
             exact_of_float(days_since_1900(value).unwrap_or_default(), scale)
                 .ok_or_else(|| overflow(from.name(), to))?
         }
-        other => exact_of(other).ok_or_else(|| not_allowed(from, to))?,
+        other => other.exact().ok_or_else(|| not_allowed(from, to))?,
     };
     let fitted = decimal::rescale(unscaled, places, scale).and_then(|v| decimal::fit(v, precision));
     match fitted {
@@ -218,7 +208,7 @@ fn to_money(value: &Value, from: &SqlType, to: &SqlType) -> Converted {
             exact_of_float(days_since_1900(value).unwrap_or_default(), 4)
                 .ok_or_else(|| overflow(from.name(), to))?
         }
-        other => exact_of(other).ok_or_else(|| not_allowed(from, to))?,
+        other => other.exact().ok_or_else(|| not_allowed(from, to))?,
     };
     let units = decimal::rescale(unscaled, places, 4);
     let fitted = match to {

@@ -60,7 +60,7 @@ fn integer(op: BinaryOp, ty: &SqlType, left: &Value, right: &Value) -> Computed 
 }
 
 fn exact(op: BinaryOp, ty: &SqlType, left: &Value, right: &Value) -> Computed {
-    let (Some(l), Some(r)) = (exact_of(left), exact_of(right)) else {
+    let (Some(l), Some(r)) = (left.exact(), right.exact()) else {
         return Err(super::internal("decimal operands"));
     };
     let shape = Shape { precision: ty.precision(), scale: ty.scale() };
@@ -81,17 +81,8 @@ fn exact(op: BinaryOp, ty: &SqlType, left: &Value, right: &Value) -> Computed {
     }
 }
 
-fn exact_of(value: &Value) -> Option<(i128, u8)> {
-    match value {
-        Value::Decimal { unscaled, scale } => Some((*unscaled, *scale)),
-        Value::Money(v) => Some((i128::from(*v), 4)),
-        Value::SmallMoney(v) => Some((i128::from(*v), 4)),
-        other => Some((i128::from(other.as_i64()?), 0)),
-    }
-}
-
 fn money(op: BinaryOp, ty: &SqlType, left: &Value, right: &Value) -> Computed {
-    let (Some((l, _)), Some((r, _))) = (exact_of(left), exact_of(right)) else {
+    let (Some((l, _)), Some((r, _))) = (left.exact(), right.exact()) else {
         return Err(super::internal("money operands"));
     };
     let result = match op {

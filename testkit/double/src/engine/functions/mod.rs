@@ -1,6 +1,7 @@
 //! The function library: binding by name, evaluation in the modules below.
 
 mod date;
+mod date_parts;
 mod logic;
 mod math;
 mod metadata;

@@ -1,6 +1,7 @@
 //! CREATE, ALTER and DROP.
 
 mod alter;
+mod constraint;
 mod create;
 
 use crate::SqlError;

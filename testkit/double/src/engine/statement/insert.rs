@@ -323,12 +323,19 @@ fn run(env: &Env<'_>, rules: &RowRules, shape: &Shape, source: &Source) -> Resul
         }
     }
     let mut inserted = Inserted { rows: Vec::new(), identity: None };
+    // The source is read before anything is written: a scan that locks meets rows as they are, and
+    // must not meet these.
+    let mut sources = Vec::new();
     let mut cursor = source.plan.open(None, env)?;
-    let mut given = Vec::new();
-    while cursor.next(&mut given, None, env)? {
+    let mut row = Vec::new();
+    while cursor.next(&mut row, None, env)? {
+        sources.push(std::mem::take(&mut row));
+    }
+    drop(cursor);
+    for given in sources {
         env.check_interrupt()?;
         let mut values = vec![Value::Null; table.columns.len()];
-        for ((at, value), from) in shape.given.iter().zip(given.drain(..)).zip(&source.types) {
+        for ((at, value), from) in shape.given.iter().zip(given).zip(&source.types) {
             let from = from.as_ref().unwrap_or(&table.columns[*at].ty);
             values[*at] = rules.assign(*at, value, from)?;
         }

@@ -48,8 +48,10 @@ impl Parser<'_> {
             "RETURN" => self.return_value(),
             "BEGIN" => self.begin(),
             "COMMIT" => {
-                self.transaction_word();
-                self.accept_identifier();
+                if self.transaction_word() {
+                    // A name here is decoration.
+                    self.accept_identifier();
+                }
                 Ok(StatementKind::Commit)
             }
             "ROLLBACK" => {

@@ -12,9 +12,11 @@ mod control;
 mod ddl;
 mod dml;
 mod expression;
+mod keywords;
 mod lexer;
 mod parser;
 mod query;
 mod security;
+mod types;
 
 pub use parser::{parse_batch, parse_condition, parse_declarations, parse_name, parse_scalar};

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::create::{add_columns, add_constraints};
+use super::constraint::add_constraints;
+use super::create::add_columns;
 use super::{cannot_drop, not_found_or_allowed, own_table};
 use crate::engine::bind::{Binder, unsupported};
 use crate::engine::collation;

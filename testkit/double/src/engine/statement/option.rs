@@ -1,0 +1,77 @@
+//! SET options and WAITFOR.
+
+use std::time::{Duration, Instant};
+
+use crate::engine::batch::{Executor, Flow};
+use crate::engine::convert;
+use crate::engine::env::Results;
+use crate::engine::fault::Fault;
+use crate::engine::syntax::ast::{Expr, SetOption};
+use crate::sql_type::Family;
+use crate::{SqlError, SqlType, Value};
+
+/// Longest step of a wait without a look at the client.
+const WAIT_STEP: Duration = Duration::from_millis(20);
+
+impl Executor<'_> {
+    pub(crate) fn set_option(&mut self, option: &SetOption) -> Result<Flow, Fault> {
+        match option {
+            SetOption::Isolation(level) => {
+                if let Some(open) = &mut self.session.open {
+                    open.txn.set_isolation(*level)?;
+                }
+                self.session.status.isolation = *level;
+            }
+            SetOption::NoCount(on) => self.session.status.no_count = *on,
+            SetOption::XactAbort(on) => self.session.status.xact_abort = *on,
+            SetOption::LockTimeout(value) => {
+                self.session.status.lock_timeout = self.integer(value)?.unwrap_or(-1).max(-1);
+            }
+            SetOption::TextSize(value) => {
+                let size = self.integer(value)?.unwrap_or(0);
+                self.session.status.text_size = if size <= 0 { i32::MAX } else { size };
+            }
+            SetOption::DeadlockPriority(priority) => {
+                self.session.status.deadlock_priority = *priority;
+            }
+            SetOption::IdentityInsert(table, on) => self.identity_insert(table, *on)?,
+            SetOption::Accepted => {}
+        }
+        self.done()
+    }
+
+    pub(crate) fn wait(&mut self, delay: &Expr) -> Result<Flow, Fault> {
+        let (value, ty) = self.evaluate(delay)?;
+        let from = ty.unwrap_or(SqlType::VarChar(Some(1)));
+        let time = match from.family() {
+            Family::Text => {
+                convert::convert(&value, &from, &SqlType::Time(3), None).map_err(|_| {
+                    SqlError::new(
+                        148,
+                        15,
+                        1,
+                        format!(
+                            "Incorrect time syntax in time string '{}' used with WAITFOR.",
+                            value.to_text().unwrap_or_default()
+                        ),
+                    )
+                })?
+            }
+            _ => convert::convert(&value, &from, &SqlType::Time(3), None)?,
+        };
+        let Value::Time(units) = time else {
+            return self.done();
+        };
+        let deadline = Instant::now() + Duration::from_micros(units / 10);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return self.done();
+            }
+            if self.sink.is_cancelled() {
+                return Err(Fault::Cancelled);
+            }
+            std::thread::sleep(left.min(WAIT_STEP));
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Definitions, principals and permissions.
+
+use super::{Expr, ObjectName};
+use crate::SqlType;
+
+/// Definitions.
+#[derive(Debug)]
+pub enum Ddl {
+    /// `CREATE DATABASE`
+    CreateDatabase(String),
+    /// `DROP DATABASE [IF EXISTS]`
+    DropDatabase {
+        /// Names.
+        names: Vec<String>,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+    /// `ALTER DATABASE x SET …`
+    AlterDatabase {
+        /// Name, none for CURRENT.
+        name: Option<String>,
+        /// Option.
+        option: DatabaseOption,
+    },
+    /// `CREATE SCHEMA`
+    CreateSchema {
+        /// Name.
+        name: String,
+        /// AUTHORIZATION.
+        owner: Option<String>,
+    },
+    /// `DROP SCHEMA`
+    DropSchema {
+        /// Name.
+        name: String,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+    /// `CREATE TABLE`
+    CreateTable {
+        /// Name.
+        name: ObjectName,
+        /// Columns.
+        columns: Vec<ColumnDefinition>,
+        /// Table constraints.
+        constraints: Vec<ConstraintDefinition>,
+    },
+    /// `DROP TABLE`
+    DropTable {
+        /// Names.
+        names: Vec<ObjectName>,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+    /// `CREATE INDEX`
+    CreateIndex {
+        /// Index.
+        name: String,
+        /// Table.
+        table: ObjectName,
+        /// UNIQUE.
+        unique: bool,
+        /// CLUSTERED.
+        clustered: bool,
+        /// Key columns and whether descending.
+        columns: Vec<(String, bool)>,
+        /// INCLUDE.
+        include: Vec<String>,
+    },
+    /// `DROP INDEX`
+    DropIndex {
+        /// Index.
+        name: String,
+        /// Table.
+        table: ObjectName,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+    /// `ALTER TABLE`
+    AlterTable {
+        /// Table.
+        table: ObjectName,
+        /// Change.
+        action: AlterTable,
+    },
+}
+
+/// Settable options of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseOption {
+    /// `ALLOW_SNAPSHOT_ISOLATION ON|OFF`
+    AllowSnapshot(bool),
+    /// `READ_COMMITTED_SNAPSHOT ON`; OFF is refused when executed.
+    ReadCommittedSnapshot(bool),
+    /// `RECOVERY …`, `MULTI_USER` and others without effect here.
+    Accepted,
+}
+
+/// Changes of a table.
+#[derive(Debug)]
+pub enum AlterTable {
+    /// `ADD column …, CONSTRAINT …`
+    Add {
+        /// Columns.
+        columns: Vec<ColumnDefinition>,
+        /// Constraints.
+        constraints: Vec<ConstraintDefinition>,
+    },
+    /// `ALTER COLUMN`
+    AlterColumn {
+        /// Column.
+        name: String,
+        /// New type.
+        ty: SqlType,
+        /// NULL or NOT NULL, where given.
+        nullable: Option<bool>,
+    },
+    /// `DROP COLUMN`
+    DropColumns {
+        /// Columns.
+        names: Vec<String>,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+    /// `DROP CONSTRAINT`
+    DropConstraints {
+        /// Constraints.
+        names: Vec<String>,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+}
+
+/// A column of CREATE TABLE or ADD.
+#[derive(Clone, Debug)]
+pub struct ColumnDefinition {
+    /// Name.
+    pub name: String,
+    /// Type, or the expression of a computed column.
+    pub content: ColumnContent,
+    /// NULL or NOT NULL, where given.
+    pub nullable: Option<bool>,
+    /// IDENTITY (seed, increment).
+    pub identity: Option<(i64, i64)>,
+    /// DEFAULT.
+    pub default: Option<DefaultDefinition>,
+    /// Constraints written with the column.
+    pub constraints: Vec<ConstraintDefinition>,
+}
+
+/// What fills a column.
+#[derive(Clone, Debug)]
+pub enum ColumnContent {
+    /// Values of a type; `user_type` is the alias's name where one was used.
+    Stored {
+        /// Type.
+        ty: SqlType,
+        /// `sysname`, `numeric`: the name written when it is not the type's own.
+        user_type: Option<String>,
+    },
+    /// `AS (expression)`
+    Computed {
+        /// Expression.
+        text: SourceText,
+        /// PERSISTED.
+        persisted: bool,
+    },
+}
+
+/// An expression kept with its text for the catalogue.
+#[derive(Clone, Debug)]
+pub struct SourceText {
+    /// As SQL Server shows it: in parentheses.
+    pub text: String,
+    /// Parsed.
+    pub value: Expr,
+}
+
+/// `[CONSTRAINT name] DEFAULT x`
+#[derive(Clone, Debug)]
+pub struct DefaultDefinition {
+    /// Name, where given.
+    pub name: Option<String>,
+    /// Value.
+    pub value: SourceText,
+}
+
+/// A constraint.
+#[derive(Clone, Debug)]
+pub struct ConstraintDefinition {
+    /// Name, where given.
+    pub name: Option<String>,
+    /// Content.
+    pub content: ConstraintContent,
+}
+
+/// What a constraint demands.
+#[derive(Clone, Debug)]
+pub enum ConstraintContent {
+    /// PRIMARY KEY or UNIQUE.
+    Key {
+        /// PRIMARY KEY.
+        primary: bool,
+        /// CLUSTERED or NONCLUSTERED, where given.
+        clustered: Option<bool>,
+        /// Columns and whether descending.
+        columns: Vec<(String, bool)>,
+    },
+    /// FOREIGN KEY.
+    ForeignKey {
+        /// Columns.
+        columns: Vec<String>,
+        /// Referenced table.
+        table: ObjectName,
+        /// Referenced columns, empty for its primary key.
+        referenced: Vec<String>,
+    },
+    /// CHECK.
+    Check(SourceText),
+    /// `DEFAULT x FOR column`
+    Default {
+        /// Column.
+        column: String,
+        /// Value.
+        value: SourceText,
+    },
+}
+
+/// Principals and permissions.
+#[derive(Debug)]
+pub enum Security {
+    /// `CREATE LOGIN x WITH PASSWORD = '…'`
+    CreateLogin {
+        /// Name.
+        name: String,
+        /// Password.
+        password: String,
+        /// DEFAULT_DATABASE.
+        database: Option<String>,
+    },
+    /// `ALTER LOGIN x WITH PASSWORD = '…'`
+    AlterLogin {
+        /// Name.
+        name: String,
+        /// New password.
+        password: String,
+    },
+    /// `DROP LOGIN x`
+    DropLogin(String),
+    /// `CREATE USER x FOR LOGIN y` or `WITHOUT LOGIN`
+    CreateUser {
+        /// Name.
+        name: String,
+        /// Login; none for WITHOUT LOGIN.
+        login: Option<String>,
+    },
+    /// `DROP USER [IF EXISTS] x`
+    DropUser {
+        /// Name.
+        name: String,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+    /// `CREATE ROLE x`
+    CreateRole(String),
+    /// `DROP ROLE x`
+    DropRole(String),
+    /// `ALTER [SERVER] ROLE x ADD|DROP MEMBER y`
+    AlterRole {
+        /// A server role.
+        server: bool,
+        /// Role.
+        role: String,
+        /// Member.
+        member: String,
+        /// ADD rather than DROP.
+        add: bool,
+    },
+    /// `GRANT`, `DENY`, `REVOKE`
+    Permission {
+        /// What happens to the permission.
+        action: PermissionAction,
+        /// Permissions, upper case.
+        permissions: Vec<String>,
+        /// What they are on.
+        securable: Securable,
+        /// Users or roles.
+        principals: Vec<String>,
+    },
+}
+
+/// What happens to a permission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PermissionAction {
+    /// GRANT
+    Grant,
+    /// DENY
+    Deny,
+    /// REVOKE
+    Revoke,
+}
+
+/// What a permission is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Securable {
+    /// The database, or the server for permissions of that scope.
+    Scope,
+    /// A schema.
+    Schema(String),
+    /// A table, with columns where given.
+    Object(ObjectName, Vec<String>),
+}

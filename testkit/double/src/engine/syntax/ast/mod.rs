@@ -1,0 +1,313 @@
+//! The syntax tree: what the engine executes, and nothing it does not.
+
+mod definition;
+mod query;
+
+use crate::{IsolationLevel, SqlType};
+
+pub use definition::*;
+pub use query::*;
+
+/// A parsed batch.
+#[derive(Debug)]
+pub struct Batch {
+    /// Its text, which DDL statements quote.
+    pub text: String,
+    /// Its statements.
+    pub statements: Vec<Statement>,
+}
+
+/// A statement and where it stands.
+#[derive(Debug)]
+pub struct Statement {
+    /// Line of its first token.
+    pub line: u32,
+    /// Byte range in the batch's text.
+    pub span: (usize, usize),
+    /// What it does.
+    pub kind: StatementKind,
+}
+
+/// A possibly qualified object name; absent parts are the session's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ObjectName {
+    /// Database.
+    pub database: Option<String>,
+    /// Schema.
+    pub schema: Option<String>,
+    /// Name.
+    pub name: String,
+}
+
+impl std::fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(database) = &self.database {
+            write!(f, "{database}.")?;
+        }
+        match &self.schema {
+            Some(schema) => write!(f, "{schema}.")?,
+            None if self.database.is_some() => f.write_str(".")?,
+            None => {}
+        }
+        f.write_str(&self.name)
+    }
+}
+
+/// What a statement does.
+#[derive(Debug)]
+pub enum StatementKind {
+    /// `SELECT …`, also assigning variables.
+    Select(Query),
+    /// `INSERT …`
+    Insert(Insert),
+    /// `UPDATE …`
+    Update(Update),
+    /// `DELETE …`
+    Delete(Delete),
+    /// `TRUNCATE TABLE t`
+    Truncate(ObjectName),
+    /// Definition of data or metadata.
+    Ddl(Ddl),
+    /// Principals and permissions.
+    Security(Security),
+    /// `USE db`
+    Use(String),
+    /// `DECLARE @a int = 1, …`
+    Declare(Vec<Declaration>),
+    /// `SET @a = …`
+    Assign {
+        /// Variable.
+        variable: String,
+        /// Its new value.
+        value: Expr,
+    },
+    /// `SET option …`
+    SetOption(SetOption),
+    /// `IF … ELSE …`
+    If {
+        /// Condition.
+        condition: Expr,
+        /// Taken when true.
+        then: Box<Statement>,
+        /// Taken otherwise.
+        otherwise: Option<Box<Statement>>,
+    },
+    /// `WHILE … …`
+    While {
+        /// Condition.
+        condition: Expr,
+        /// Body.
+        body: Box<Statement>,
+    },
+    /// `BREAK`
+    Break,
+    /// `CONTINUE`
+    Continue,
+    /// `RETURN`
+    Return(Option<Expr>),
+    /// `BEGIN … END`
+    Block(Vec<Statement>),
+    /// `BEGIN TRY … END TRY BEGIN CATCH … END CATCH`
+    TryCatch {
+        /// Tried statements.
+        attempt: Vec<Statement>,
+        /// Statements run after an error.
+        handler: Vec<Statement>,
+    },
+    /// `PRINT …`
+    Print(Expr),
+    /// `RAISERROR (message, severity, state, …)`
+    RaiseError {
+        /// Message text or number.
+        message: Expr,
+        /// Severity.
+        severity: Expr,
+        /// State.
+        state: Expr,
+        /// Values for the message's placeholders.
+        arguments: Vec<Expr>,
+    },
+    /// `THROW` with number, message, state, or alone in a CATCH block.
+    Throw(Option<Box<(Expr, Expr, Expr)>>),
+    /// `BEGIN TRAN [name]`
+    Begin(Option<String>),
+    /// `COMMIT`
+    Commit,
+    /// `ROLLBACK [name]`
+    Rollback(Option<String>),
+    /// `SAVE TRAN name`
+    Save(String),
+    /// `WAITFOR DELAY …`
+    WaitForDelay(Expr),
+    /// `EXEC procedure …`
+    Execute(Execute),
+    /// `EXEC (text)`
+    ExecuteText(Expr),
+    /// `EXECUTE AS USER = …` or `LOGIN = …`
+    ExecuteAs {
+        /// A login rather than a database user.
+        login: bool,
+        /// Its name.
+        name: String,
+    },
+    /// `REVERT`
+    Revert,
+    /// `CHECKPOINT` and `RECONFIGURE`, which this server needs not do.
+    Nothing,
+    /// `BACKUP DATABASE x TO DISK = '…'`
+    Backup {
+        /// Database.
+        database: String,
+        /// File.
+        file: Expr,
+    },
+    /// `RESTORE DATABASE x FROM DISK = '…'`
+    Restore {
+        /// Database.
+        database: String,
+        /// File.
+        file: Expr,
+        /// KEEP_CDC.
+        keep_cdc: bool,
+        /// REPLACE.
+        replace: bool,
+    },
+}
+
+/// One variable of a DECLARE.
+#[derive(Debug)]
+pub struct Declaration {
+    /// Name with its `@`.
+    pub name: String,
+    /// Type.
+    pub ty: SqlType,
+    /// Initial value.
+    pub value: Option<Expr>,
+}
+
+/// Session options that mean something here.
+#[derive(Clone, Debug)]
+pub enum SetOption {
+    /// `SET TRANSACTION ISOLATION LEVEL …`
+    Isolation(IsolationLevel),
+    /// `SET NOCOUNT ON|OFF`
+    NoCount(bool),
+    /// `SET XACT_ABORT ON|OFF`
+    XactAbort(bool),
+    /// `SET IMPLICIT_TRANSACTIONS OFF`; ON is refused by the parser.
+    LockTimeout(Expr),
+    /// `SET TEXTSIZE n`
+    TextSize(Expr),
+    /// `SET DEADLOCK_PRIORITY n`
+    DeadlockPriority(i8),
+    /// `SET IDENTITY_INSERT t ON|OFF`
+    IdentityInsert(ObjectName, bool),
+    /// `SET ROWCOUNT 0`, `SET ANSI_NULLS ON` and others in the only state supported.
+    Accepted,
+}
+
+/// `EXEC [@r =] procedure argument, …`
+#[derive(Debug)]
+pub struct Execute {
+    /// Variable that takes the return status.
+    pub status: Option<String>,
+    /// Procedure.
+    pub procedure: ObjectName,
+    /// Arguments.
+    pub arguments: Vec<Argument>,
+}
+
+/// One argument of an EXEC.
+#[derive(Debug)]
+pub struct Argument {
+    /// Name with its `@`, where given by name.
+    pub name: Option<String>,
+    /// A literal or variable, or none for DEFAULT.
+    pub value: Option<Expr>,
+    /// Followed by OUTPUT.
+    pub output: bool,
+}
+
+/// `INSERT`
+#[derive(Debug)]
+pub struct Insert {
+    /// Target.
+    pub table: ObjectName,
+    /// `TOP (n)`
+    pub top: Option<Expr>,
+    /// Target hints.
+    pub hints: Hints,
+    /// Named columns, empty when not given.
+    pub columns: Vec<String>,
+    /// `OUTPUT`
+    pub output: Option<Output>,
+    /// Rows.
+    pub source: InsertSource,
+}
+
+/// Rows to insert.
+#[derive(Debug)]
+pub enum InsertSource {
+    /// `VALUES (…), (…)`
+    Values(Vec<Vec<Expr>>),
+    /// `SELECT …`
+    Query(Query),
+    /// `DEFAULT VALUES`
+    Defaults,
+}
+
+/// `OUTPUT items [INTO t (columns)]`
+#[derive(Debug)]
+pub struct Output {
+    /// Items over `inserted` and `deleted`.
+    pub items: Vec<SelectItem>,
+    /// Table that takes them instead of the client.
+    pub into: Option<(ObjectName, Vec<String>)>,
+}
+
+/// `UPDATE`
+#[derive(Debug)]
+pub struct Update {
+    /// Target: a table or an alias of FROM.
+    pub target: ObjectName,
+    /// Target hints.
+    pub hints: Hints,
+    /// `TOP (n)`
+    pub top: Option<Expr>,
+    /// `SET`
+    pub assignments: Vec<Assignment>,
+    /// `OUTPUT`
+    pub output: Option<Output>,
+    /// `FROM`
+    pub from: Vec<TableRef>,
+    /// `WHERE`
+    pub filter: Option<Expr>,
+}
+
+/// `[@v =] [column =] value`
+#[derive(Debug)]
+pub struct Assignment {
+    /// Variable that takes the value.
+    pub variable: Option<String>,
+    /// Column, possibly qualified.
+    pub column: Option<Vec<String>>,
+    /// Value.
+    pub value: Expr,
+}
+
+/// `DELETE`
+#[derive(Debug)]
+pub struct Delete {
+    /// Target: a table or an alias of FROM.
+    pub target: ObjectName,
+    /// Target hints.
+    pub hints: Hints,
+    /// `TOP (n)`
+    pub top: Option<Expr>,
+    /// `OUTPUT`
+    pub output: Option<Output>,
+    /// `FROM`
+    pub from: Vec<TableRef>,
+    /// `WHERE`
+    pub filter: Option<Expr>,
+}

@@ -1,0 +1,357 @@
+//! Expressions and queries.
+
+use super::ObjectName;
+use crate::{SqlType, Value};
+
+/// An expression; the binder tells conditions from values.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expr {
+    /// A constant and its type; `None` for NULL.
+    Literal(Value, Option<SqlType>),
+    /// A column, possibly qualified.
+    Column(Vec<String>),
+    /// `@x`
+    Variable(String),
+    /// `@@x`
+    Global(String),
+    /// `-x`, `+x`, `~x`
+    Unary(UnaryOp, Box<Expr>),
+    /// Arithmetic, bits, concatenation.
+    Binary(BinaryOp, Box<Expr>, Box<Expr>),
+    /// A function call.
+    Call(Box<Call>),
+    /// `CAST`, `CONVERT`, `TRY_CAST`, `TRY_CONVERT`
+    Convert(Box<Convert>),
+    /// `CASE`
+    Case(Box<Case>),
+    /// `(SELECT …)`
+    Subquery(Box<Query>),
+    /// A comparison.
+    Compare(CompareOp, Box<Expr>, Box<Expr>),
+    /// `AND`
+    And(Box<Expr>, Box<Expr>),
+    /// `OR`
+    Or(Box<Expr>, Box<Expr>),
+    /// `NOT`
+    Not(Box<Expr>),
+    /// `IS [NOT] NULL`
+    IsNull(Box<Expr>, bool),
+    /// `[NOT] BETWEEN`
+    Between {
+        /// Value.
+        value: Box<Expr>,
+        /// Lower bound.
+        low: Box<Expr>,
+        /// Upper bound.
+        high: Box<Expr>,
+        /// NOT.
+        negated: bool,
+    },
+    /// `[NOT] IN (a, b)`
+    InList(Box<Expr>, Vec<Expr>, bool),
+    /// `[NOT] IN (SELECT …)`
+    InQuery(Box<Expr>, Box<Query>, bool),
+    /// `[NOT] LIKE`
+    Like {
+        /// Value.
+        value: Box<Expr>,
+        /// Pattern.
+        pattern: Box<Expr>,
+        /// Escape character.
+        escape: Option<Box<Expr>>,
+        /// NOT.
+        negated: bool,
+    },
+    /// `EXISTS (SELECT …)`
+    Exists(Box<Query>),
+    /// `DEFAULT`, only as a value of INSERT or UPDATE.
+    Default,
+}
+
+/// Prefix operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnaryOp {
+    /// `-`
+    Minus,
+    /// `+`
+    Plus,
+    /// `~`
+    BitNot,
+}
+
+/// Infix operators that give a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BinaryOp {
+    /// `+`
+    Add,
+    /// `-`
+    Subtract,
+    /// `*`
+    Multiply,
+    /// `/`
+    Divide,
+    /// `%`
+    Modulo,
+    /// `&`
+    BitAnd,
+    /// `|`
+    BitOr,
+    /// `^`
+    BitXor,
+}
+
+/// Comparisons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompareOp {
+    /// `=`
+    Equal,
+    /// `<>`
+    NotEqual,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+}
+
+/// A function call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// Qualified name; one part for built-in functions.
+    pub name: Vec<String>,
+    /// Arguments.
+    pub arguments: Vec<Expr>,
+    /// `(*)`
+    pub star: bool,
+    /// `(DISTINCT …)`
+    pub distinct: bool,
+    /// `OVER (…)`
+    pub over: Option<Over>,
+    /// `WITHIN GROUP (ORDER BY …)`
+    pub within_group: Vec<OrderItem>,
+}
+
+/// A window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Over {
+    /// `PARTITION BY`
+    pub partition: Vec<Expr>,
+    /// `ORDER BY`
+    pub order: Vec<OrderItem>,
+}
+
+/// A conversion.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Convert {
+    /// What is converted.
+    pub value: Expr,
+    /// To what.
+    pub ty: SqlType,
+    /// Style.
+    pub style: Option<Expr>,
+    /// NULL instead of an error.
+    pub attempt: bool,
+}
+
+/// `CASE`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    /// Value compared with each WHEN, where given.
+    pub operand: Option<Expr>,
+    /// WHEN and THEN.
+    pub branches: Vec<(Expr, Expr)>,
+    /// ELSE.
+    pub otherwise: Option<Expr>,
+}
+
+/// A query with its order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Query {
+    /// Common table expressions, none recursive.
+    pub with: Vec<Cte>,
+    /// Body.
+    pub body: QueryBody,
+    /// `ORDER BY`
+    pub order: Vec<OrderItem>,
+    /// `OFFSET n ROWS`
+    pub offset: Option<Expr>,
+    /// `FETCH NEXT n ROWS ONLY`
+    pub fetch: Option<Expr>,
+}
+
+/// `name (columns) AS (query)`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cte {
+    /// Name.
+    pub name: String,
+    /// Column names, where given.
+    pub columns: Vec<String>,
+    /// Query.
+    pub query: Query,
+}
+
+/// A SELECT or a set operation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueryBody {
+    /// `SELECT …`
+    Select(Box<Select>),
+    /// `a UNION b` and kin.
+    Set(SetOp, Box<QueryBody>, Box<QueryBody>),
+}
+
+/// Set operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetOp {
+    /// `UNION`
+    Union,
+    /// `UNION ALL`
+    UnionAll,
+    /// `EXCEPT`
+    Except,
+    /// `INTERSECT`
+    Intersect,
+}
+
+/// One SELECT.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Select {
+    /// `DISTINCT`
+    pub distinct: bool,
+    /// `TOP (n)`
+    pub top: Option<Expr>,
+    /// Select list.
+    pub items: Vec<SelectItem>,
+    /// `FROM`
+    pub from: Vec<TableRef>,
+    /// `WHERE`
+    pub filter: Option<Expr>,
+    /// `GROUP BY`
+    pub group: Vec<Expr>,
+    /// `HAVING`
+    pub having: Option<Expr>,
+}
+
+/// An item of a select or OUTPUT list.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SelectItem {
+    /// `*` or `t.*`
+    Wildcard(Vec<String>),
+    /// An expression, possibly named.
+    Value {
+        /// Expression.
+        value: Expr,
+        /// Alias.
+        alias: Option<String>,
+    },
+    /// `@v = x`
+    Assign {
+        /// Variable.
+        variable: String,
+        /// Value.
+        value: Expr,
+    },
+}
+
+/// `x ASC|DESC`
+#[derive(Clone, Debug, PartialEq)]
+pub struct OrderItem {
+    /// Expression.
+    pub value: Expr,
+    /// `DESC`
+    pub descending: bool,
+}
+
+/// A source of rows in FROM.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TableRef {
+    /// A table, view or common table expression.
+    Named {
+        /// Name.
+        name: ObjectName,
+        /// Alias.
+        alias: Option<String>,
+        /// Hints.
+        hints: Hints,
+    },
+    /// A table-valued function.
+    Function {
+        /// Name.
+        name: ObjectName,
+        /// Arguments.
+        arguments: Vec<Expr>,
+        /// Alias.
+        alias: Option<String>,
+    },
+    /// `(SELECT …) AS t (columns)`
+    Derived {
+        /// Query.
+        query: Box<Query>,
+        /// Alias.
+        alias: String,
+        /// Column names, where given.
+        columns: Vec<String>,
+    },
+    /// `(VALUES …) AS t (columns)`
+    Values {
+        /// Rows.
+        rows: Vec<Vec<Expr>>,
+        /// Alias.
+        alias: String,
+        /// Column names.
+        columns: Vec<String>,
+    },
+    /// A join.
+    Join {
+        /// Kind.
+        kind: JoinKind,
+        /// Left side.
+        left: Box<TableRef>,
+        /// Right side.
+        right: Box<TableRef>,
+        /// `ON`; absent for CROSS JOIN and APPLY.
+        on: Option<Expr>,
+    },
+}
+
+/// Joins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    /// INNER
+    Inner,
+    /// LEFT OUTER
+    Left,
+    /// RIGHT OUTER
+    Right,
+    /// FULL OUTER
+    Full,
+    /// CROSS
+    Cross,
+    /// CROSS APPLY
+    CrossApply,
+    /// OUTER APPLY
+    OuterApply,
+}
+
+/// Table hints. Hints that only choose a plan or a lock granularity are accepted and need no field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// `NOLOCK`, `READUNCOMMITTED`
+    pub no_lock: bool,
+    /// `UPDLOCK`
+    pub update_lock: bool,
+    /// `XLOCK`
+    pub exclusive_lock: bool,
+    /// `HOLDLOCK`, `SERIALIZABLE`
+    pub hold_lock: bool,
+    /// `TABLOCK`
+    pub table_lock: bool,
+    /// `TABLOCKX`
+    pub table_exclusive: bool,
+    /// `REPEATABLEREAD`
+    pub repeatable_read: bool,
+    /// `READCOMMITTEDLOCK`
+    pub read_committed_lock: bool,
+}
