@@ -77,6 +77,8 @@ pub struct Observer {
     options: ObserverOptions,
     model: Model,
     seen: Observations,
+    /// The position the model is at: that of the newest snapshot, judged to its end or not.
+    reached: Lsn,
     server_start: String,
     shown: watch::Sender<Observations>,
 }
@@ -89,6 +91,7 @@ impl Observer {
             options,
             model,
             seen: Observations::default(),
+            reached: Lsn::default(),
             server_start: String::new(),
             shown: watch::Sender::default(),
         }
@@ -130,15 +133,16 @@ impl Observer {
         let Some(position) = snapshot.position() else { return Ok(()) };
         let new_life = self.server_start != snapshot.server_start();
         snapshot.server_start().clone_into(&mut self.server_start);
-        if position < self.seen.position {
+        if position < self.reached {
             if !new_life {
-                let what = format!("the position went back from {}", self.seen.position);
+                let what = format!("the position went back from {}", self.reached);
                 self.find(position, what);
                 return Ok(());
             }
             self.seen.taken_back += 1;
             self.model = Model::new(Arc::clone(&self.options.history));
         }
+        self.reached = position;
         self.learn(position).await?;
         self.model.advance(position);
         self.check_tables(&snapshot, position).await?;

@@ -44,7 +44,7 @@ impl Target {
             .await?;
         let mut snapshot = Snapshot { client, position: None, server_start: String::new() };
         snapshot.position = snapshot.checkpoint(&self.pipeline).await?;
-        snapshot.server_start = snapshot.text("SELECT pg_postmaster_start_time()").await?;
+        snapshot.server_start = snapshot.text(SERVER_START).await?;
         Ok(snapshot)
     }
 
@@ -58,6 +58,11 @@ impl Target {
         Ok(client.batch_execute(sql).await?)
     }
 }
+
+/// When the server began to live. A server process that is killed makes all others begin anew under
+/// the same postmaster, so that the checkpointer's start tells more, to those who may see it.
+const SERVER_START: &str = "SELECT coalesce((SELECT max(backend_start) FROM pg_stat_activity \
+    WHERE backend_type = 'checkpointer'), pg_postmaster_start_time())";
 
 /// One instant of the target.
 #[derive(Debug)]
@@ -73,7 +78,7 @@ impl Snapshot {
         self.position
     }
 
-    /// When the server was started: tells one life of it from the next.
+    /// When the server began to live: tells one life of it from the next.
     pub fn server_start(&self) -> &str {
         &self.server_start
     }

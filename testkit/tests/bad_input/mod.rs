@@ -39,17 +39,22 @@ fn program(
 fn ends(program: &Program, code: u8, says: &[&str]) -> Result<()> {
     let mut process = program.start()?;
     let status = process.wait(WITHIN)?;
+    // The last of what a process wrote may come after its end.
+    for text in says {
+        process.wait_for_line(|line| line.contains(text), WITHIN).context(format!("`{text}`"))?;
+    }
     let output = process.output();
     ensure!(status.code() == Some(i32::from(code)), "ended with {status}, not {code}:\n{output}");
-    for text in says {
-        ensure!(output.contains(text), "`{text}` is not in:\n{output}");
-    }
     Ok(())
 }
 
 /// One blocking test body on a pipeline over the embedded log that no service in here holds.
 async fn pipeline() -> Result<Pipeline> {
     Pipeline::builder(LogKind::Embedded, rows()).build().await
+}
+
+async fn pipeline_over_kafka() -> Result<Pipeline> {
+    Pipeline::builder(LogKind::Kafka, rows()).build().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,9 +78,9 @@ async fn a_wrong_password_halts_and_is_not_printed() {
         .env("LOCKSTEP_SOURCE__PASSWORD", "wr0ng-one");
     let mut process = run.start().unwrap();
     let status = process.wait(WITHIN).unwrap();
+    process.wait_for_line(|line| line.contains("18456") && line.contains("sa"), WITHIN).unwrap();
     let output = process.output();
     assert_eq!(status.code(), Some(i32::from(exit::HALT)), "{output}");
-    assert!(output.contains("18456") && output.contains("sa"), "{output}");
     assert!(!output.contains("wr0ng-one"), "{output}");
 
     let run = program(&pipeline, "lockstep-apply", |text| text)
@@ -112,7 +117,7 @@ async fn a_database_without_cdc_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_with_two_partitions_is_refused() {
-    let pipeline = Pipeline::builder(LogKind::Kafka, rows()).build().await.unwrap();
+    let pipeline = pipeline_over_kafka().await.unwrap();
     let lockstep_common::config::Log::Kafka(kafka) = pipeline.log_config() else {
         panic!("the pipeline is over Kafka")
     };
@@ -126,8 +131,7 @@ async fn a_topic_with_two_partitions_is_refused() {
 }
 
 /// Capture in this process, everything in the log, the log let go of.
-async fn filled(rows: i64, bytes: usize) -> Result<Pipeline> {
-    let mut pipeline = pipeline().await?;
+async fn filled(mut pipeline: Pipeline, rows: i64, bytes: usize) -> Result<Pipeline> {
     let mut session = pipeline.session();
     for id in 0..rows {
         let sql = format!("INSERT INTO dbo.rows VALUES ({id}, N'{}')", unlike(id, bytes));
@@ -158,7 +162,7 @@ fn unlike(seed: i64, length: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unfit_target_table_is_named_with_all_that_is_wrong() {
-    let pipeline = filled(1, 10).await.unwrap();
+    let pipeline = filled(pipeline().await.unwrap(), 1, 10).await.unwrap();
     let target = pipeline.target("target").unwrap();
     target.run("CREATE SCHEMA dbo; CREATE TABLE dbo.rows (id text PRIMARY KEY)").await.unwrap();
     let run =
@@ -171,7 +175,9 @@ async fn an_unfit_target_table_is_named_with_all_that_is_wrong() {
 /// says by the same failed write.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_under_the_spool_halts_and_nothing_is_lost() {
-    let mut pipeline = filled(120, 30_000).await.unwrap();
+    // Over Kafka, so that the spool's are the only files there are.
+    let pipeline = pipeline_over_kafka().await.unwrap();
+    let mut pipeline = filled(pipeline, 120, 30_000).await.unwrap();
     let target = pipeline.target("target").unwrap();
     // The target makes no way: another session holds the table that apply has to write.
     target
