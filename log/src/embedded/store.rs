@@ -218,14 +218,19 @@ impl Store {
     fn trim_locked(&self, state: &mut State, stream: Stream, to: u64) -> Result<(), Failure> {
         let mut streams = *self.committed.borrow();
         let bounds = streams.slot(stream)?;
+        if to <= bounds.first {
+            return Ok(());
+        }
         let from = layout::record_key(stream, bounds.first);
-        let to_key = layout::record_key(stream, to);
         bounds.first = to;
         let mut batch = WriteBatch::default();
-        batch.delete_range(from, to_key);
+        batch.delete_range(from, layout::record_key(stream, to));
         self.publish(state, streams, batch)?;
-        // Whole files go at once; what is left of the range goes with the next compactions.
-        self.db.delete_file_in_range(from, to_key).map_err(failed)
+        // Whole files go at once; what is left of the range goes with the next compactions. The end
+        // of this range, unlike that of the other, is inclusive: a file may end with the first
+        // record that stays.
+        let last = layout::record_key(stream, to - 1);
+        self.db.delete_file_in_range(from, last).map_err(failed)
     }
 
     /// Removes what is older than the retention, by the time it was appended.

@@ -25,8 +25,11 @@ use super::order::ChangeKey;
 const BATCH_BYTES: usize = 64 << 10;
 /// Bytes that a stream may be ahead of the merge; a larger change passes alone.
 const STREAM_BYTES: usize = 1 << 20;
-/// Bytes after which a page is broken off.
+/// Bytes after which a page is broken off, at most and at least.
 const PAGE_BYTES: usize = 4 << 20;
+const LEAST_PAGE_BYTES: usize = 64 << 10;
+/// Bytes of all pages of a window together, as long as the least page allows it.
+const PAGES_BYTES: usize = 64 << 20;
 
 /// A change with its place.
 #[derive(Debug)]
@@ -87,9 +90,16 @@ impl Feed {
         Feed::Stream(receiver)
     }
 
-    /// Reads in pages of at most `rows` rows.
-    pub fn pages(pool: &Arc<Pool>, followed: Arc<Followed>, range: Range, rows: u32) -> Self {
+    /// Reads in pages of at most `rows` rows; `instances` are read like this at once.
+    pub fn pages(
+        pool: &Arc<Pool>,
+        followed: Arc<Followed>,
+        range: Range,
+        rows: u32,
+        instances: usize,
+    ) -> Self {
         Feed::Pages(Box::new(Pager {
+            bytes: (PAGES_BYTES / instances.max(1)).clamp(LEAST_PAGE_BYTES, PAGE_BYTES),
             pool: Arc::clone(pool),
             reader: RowReader::new(followed),
             range,
@@ -252,6 +262,8 @@ pub struct Pager {
     reader: RowReader,
     range: Range,
     rows: i64,
+    /// After which a page is broken off.
+    bytes: usize,
     next: Option<NextPage>,
 }
 
@@ -309,7 +321,7 @@ impl Pager {
             let QueryItem::Row(row) = item else { continue };
             self.reader.push(row)?;
             count += 1;
-            if self.reader.bytes >= PAGE_BYTES && count < rows {
+            if self.reader.bytes >= self.bytes && count < rows {
                 return Ok((count, false));
             }
         }

@@ -314,14 +314,14 @@ impl Source for SqlServer {
             Some(plan) if plan.through == window.through() => plan.changed.clone(),
             _ => (0..self.followed.len()).collect(),
         };
-        let (pool, rows) = (&self.pool, self.page_rows);
+        let (pool, rows, instances) = (&self.pool, self.page_rows, changed.len());
         // One connection stays free for `verify`, which is called while changes stream.
         let stream = changed.len() < pool.size();
         let feed = |i: usize| {
             let followed = Arc::clone(&self.followed[i]);
             match stream {
                 true => Feed::stream(pool, followed, range),
-                false => Feed::pages(pool, followed, range, rows),
+                false => Feed::pages(pool, followed, range, rows, instances),
             }
         };
         let feeds = changed.into_iter().map(feed).collect();
