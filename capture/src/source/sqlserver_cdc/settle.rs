@@ -97,11 +97,16 @@ pub async fn settle(
     let instances = selected(source, catalog::instances(lease).await?)?;
     let instances = instance::choose(instances, lsn);
     nothing_vanished(source, &instances, known)?;
+    // At the start that `locate` chose for a new log nothing has been read yet, even if the log has
+    // the tables' versions already: they go ahead of the first record. Such a cursor lies before
+    // every instance and has never been at a commit. A new log promises nothing from before.
+    let nothing_read = cursor.witness.is_none()
+        && instances.iter().all(|i| i.start_lsn.is_none_or(|start| lsn < start));
     let mut begun = Vec::new();
     for instance in instances {
-        let known = known.iter().any(|version| version.name == instance.table);
-        let began_after =
-            !known && began_after(source, lease, &instance, cursor.witness.as_ref()).await?;
+        let known = !nothing_read && known.iter().any(|version| version.name == instance.table);
+        let began_after = nothing_read
+            || !known && began_after(source, lease, &instance, cursor.witness.as_ref()).await?;
         match instance::standing(instance.start_lsn, lsn, began_after) {
             Standing::Covers => begun.push((instance, None)),
             Standing::Begins(at) => begun.push((instance, Some(at))),
