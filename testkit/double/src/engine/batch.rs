@@ -1,17 +1,17 @@
 //! Runs a batch: control flow, variables, errors, and the transaction around each statement.
 
+mod dynamic;
+mod evaluate;
+
 use std::cell::RefCell;
 
-use super::bind::{Binder, Variables, types};
+use super::bind::{Binder, Variables};
 use super::env::{Env, Outlet, Results};
-use super::expr::{Frame, Typed};
+use super::expr::Frame;
 use super::fault::{Fault, Reach, of_binding, reach};
 use super::session::Session;
 use super::syntax::ast::{Batch, Declaration, Expr, Statement, StatementKind};
 use crate::{Cancelled, EnvChange, Param, ResultSink, SqlError, SqlType, Value};
-
-/// Nesting of EXEC, as SQL Server limits it.
-const MAX_NESTING: u32 = 32;
 
 /// Where a statement leaves its batch.
 #[derive(Debug, PartialEq, Eq)]
@@ -448,102 +448,6 @@ impl<'a> Executor<'a> {
             }
         }
         Ok(Flow::Next)
-    }
-
-    pub(super) fn assign(&mut self, variable: &str, value: Value) -> Result<(), Fault> {
-        let (at, _) = self.variables.get(variable).map_err(Fault::Compile)?;
-        self.values.borrow_mut()[at] = value;
-        Ok(())
-    }
-
-    fn evaluate_for(&mut self, variable: &str, value: &Expr) -> Result<Value, Fault> {
-        let (_, ty) = self.variables.get(variable).map_err(Fault::Compile)?;
-        let ty = ty.clone();
-        self.evaluate_as(value, &ty)
-    }
-
-    /// Evaluates an expression outside of any query, as a type.
-    pub(super) fn evaluate_as(&mut self, value: &Expr, ty: &SqlType) -> Result<Value, Fault> {
-        self.with_env(false, |env, variables| {
-            let binder = Binder::new(env, variables);
-            let scope = super::bind::Scope::inside(None);
-            let bound = binder
-                .scalar(value, &scope)
-                .and_then(|value| types::implicit(value, ty))
-                .map_err(of_binding)?;
-            Ok(bound.node.eval(&Frame::empty(), env)?.into_owned())
-        })
-    }
-
-    /// Evaluates an expression outside of any query; also its type.
-    pub(super) fn evaluate(&mut self, value: &Expr) -> Result<(Value, Option<SqlType>), Fault> {
-        self.with_env(false, |env, variables| {
-            let binder = Binder::new(env, variables);
-            let scope = super::bind::Scope::inside(None);
-            let bound: Typed = binder.scalar(value, &scope).map_err(of_binding)?;
-            let result = bound.node.eval(&Frame::empty(), env)?.into_owned();
-            Ok((result, bound.ty))
-        })
-    }
-
-    pub(super) fn integer(&mut self, value: &Expr) -> Result<Option<i32>, Fault> {
-        let value = self.evaluate_as(value, &SqlType::Int)?;
-        Ok(value.as_i64().and_then(|value| i32::try_from(value).ok()))
-    }
-
-    fn execute_text(&mut self, text: &Expr) -> Result<Flow, Fault> {
-        let text = self.evaluate_as(text, &SqlType::NVarChar(None))?;
-        let text = text.to_text().unwrap_or_default();
-        self.run_text(&text, Vec::new())?;
-        Ok(Flow::Next)
-    }
-
-    /// Runs a text in a scope of its own with parameters; answers their values at its end. Errors
-    /// of its text are errors of the run for the batch around it.
-    pub(super) fn run_text(&mut self, text: &str, params: Vec<Param>) -> Result<Vec<Param>, Fault> {
-        if self.nesting >= MAX_NESTING {
-            return Err(SqlError::new(
-                217,
-                16,
-                1,
-                "Maximum stored procedure, function, trigger, or view nesting level exceeded (limit 32).",
-            )
-            .into());
-        }
-        let batch = self.session.shared.parse(text)?;
-        let database = self.session.status.database.name();
-        let sink = self.sink.reborrow();
-        let mut inner = Executor {
-            session: &mut *self.session,
-            batch: &batch,
-            sink,
-            variables: Variables::default(),
-            values: RefCell::default(),
-            tries: 0,
-            tried_outside: self.tries > 0 || self.tried_outside,
-            nesting: self.nesting + 1,
-        };
-        inner.take_params(&params)?;
-        let outcome = inner.run(&batch.statements);
-        let mut results = params;
-        for param in &mut results {
-            if let Some((at, _)) = inner.variables.find(&param.name) {
-                param.value = inner.values.borrow()[at].clone();
-            }
-        }
-        // USE inside lasts as long as the inner batch.
-        if self.session.status.database.name() != database && self.session.open.is_none() {
-            let change = self.session.use_database(&database)?;
-            self.tell(Some(change))?;
-        }
-        match outcome {
-            Ok(_) => Ok(results),
-            Err(Stop::Cancelled) => Err(Fault::Cancelled),
-            Err(Stop::Caught(error)) => Err(Fault::Run(error)),
-            // The inner batch is over and the client knows why; a batch whose transaction was
-            // rolled back is over as well.
-            Err(Stop::Aborted) => Ok(results),
-        }
     }
 
     /// Runs `work` in the session's transaction, or in one of its own that commits after it. An

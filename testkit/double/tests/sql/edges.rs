@@ -195,13 +195,13 @@ fn a_table_lock_waits_for_writers() {
 #[test]
 fn references_hold_between_sessions() {
     let server = server();
-    let (mut a, mut b) = (server.connect(), server.connect());
+    let (mut a, b) = (server.connect(), server.connect());
     a.ok("CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE k (id int PRIMARY KEY, p int REFERENCES p(id)); INSERT p VALUES (1), (2)");
     // The parent goes while the child comes: one of the two must fail.
     a.ok("BEGIN TRAN; INSERT k VALUES (1, 1)");
     let waiting = b.spawn("DELETE p WHERE id = 1");
     a.ok("COMMIT");
-    let (mut b, kept) = waiting.finish();
+    let (b, kept) = waiting.finish();
     assert_eq!(kept.messages[0].number, 547);
     a.ok("BEGIN TRAN; DELETE p WHERE id = 2");
     let waiting = b.spawn("INSERT k VALUES (2, 2)");
@@ -264,7 +264,7 @@ fn transactions_of_the_protocol() {
     let server = server();
     let mut c = server.connect();
     c.ok("CREATE TABLE t (id int PRIMARY KEY)");
-    let mut ask = |c: &mut super::fixture::Client, request: TransactionRequest| {
+    let ask = |c: &mut super::fixture::Client, request: TransactionRequest| {
         let mut kept = super::fixture::Kept::default();
         c.session.execute(Request::Transaction(request), &mut kept).expect("not cancelled");
         assert!(kept.messages.is_empty(), "{:?}", kept.messages);
@@ -323,4 +323,28 @@ fn rows_stream() {
         ],
     );
     assert_eq!(kept.rows, ["501", "502"]);
+}
+
+/// Long chains must not exhaust the stack of the thread that runs them.
+#[test]
+fn long_statements() {
+    let server = server();
+    let mut c = server.connect();
+    c.ok("CREATE TABLE t (id int PRIMARY KEY); INSERT t VALUES (1), (2), (3)");
+    let chain = |word: &str, op: &str, count: usize| {
+        let terms: Vec<String> = (0..count).map(|n| format!("id {op} {}", n + 2)).collect();
+        format!("SELECT id FROM t WHERE {} ORDER BY id", terms.join(word))
+    };
+    assert_eq!(c.rows(&chain(" OR ", "=", 20_000)), ["2", "3"]);
+    assert_eq!(c.rows(&chain(" AND ", "<>", 20_000)), ["1"]);
+    let sum = format!("SELECT {}", vec!["1"; 200].join("+"));
+    assert_eq!(c.rows(&sum), ["200"]);
+    let sum = format!("SELECT {}", vec!["1"; 100_000].join("+"));
+    assert_eq!(c.error(&sum), 191);
+    let union = format!("SELECT 1 {}", "UNION ALL SELECT 1 ".repeat(100_000));
+    assert_eq!(c.error(&union), 191);
+    let nested = format!("SELECT {}1{}", "(".repeat(100_000), ")".repeat(100_000));
+    assert_eq!(c.error(&nested), 191);
+    let signs = format!("SELECT {}1", "- ".repeat(100_000));
+    assert_eq!(c.error(&signs), 191);
 }

@@ -12,6 +12,9 @@ use crate::engine::syntax::ast::{Expr, Hints, JoinKind, ObjectName, TableRef};
 use crate::storage::{Database, RowLock, TableDef, TableLock};
 use crate::{IsolationLevel, SqlError};
 
+/// Most tables between the commas of one FROM.
+const MAX_TABLES: usize = 256;
+
 /// A stored table a statement names.
 #[derive(Clone)]
 pub struct Target {
@@ -28,6 +31,14 @@ impl Binder<'_, '_> {
     /// 208, 229, names and types.
     pub fn from(&self, tables: &[TableRef], scope: &mut Scope<'_>) -> Bound<Option<Tree>> {
         let mut tree = None;
+        if tables.len() > MAX_TABLES {
+            return Err(SqlError::new(
+                106,
+                15,
+                1,
+                "Too many table names in the query. The maximum allowable is 256.",
+            ));
+        }
         // Queries in FROM do not see its other sources, unless they are applied.
         scope.transparent.set(false);
         for table in tables {

@@ -181,9 +181,21 @@ impl Condition {
     }
 }
 
-/// Joins conditions by AND.
+/// Joins conditions by AND, in a tree of the least depth.
 pub fn all(conditions: impl IntoIterator<Item = Condition>) -> Option<Condition> {
-    conditions.into_iter().reduce(|left, right| Condition::And(Box::new(left), Box::new(right)))
+    let mut terms: Vec<Condition> = conditions.into_iter().collect();
+    while terms.len() > 1 {
+        let mut pairs = terms.into_iter();
+        let mut joined = Vec::new();
+        while let Some(left) = pairs.next() {
+            joined.push(match pairs.next() {
+                Some(right) => Condition::And(Box::new(left), Box::new(right)),
+                None => left,
+            });
+        }
+        terms = joined;
+    }
+    terms.pop()
 }
 
 /// A comparison; UNKNOWN if a side is NULL.

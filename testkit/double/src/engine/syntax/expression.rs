@@ -3,7 +3,7 @@
 
 use super::ast::{BinaryOp, Call, Case, CompareOp, Convert, Expr, OrderItem, Over, Query, UnaryOp};
 use super::lexer::TokenKind;
-use super::parser::{Parsed, Parser};
+use super::parser::{MAX_CHAIN, Parsed, Parser};
 use crate::{SqlType, Value};
 
 const COMPARISONS: [(&str, CompareOp); 9] = [
@@ -40,20 +40,20 @@ impl Parser<'_> {
     /// A condition: anything, down to OR. The binder tells conditions from values.
     pub fn condition(&mut self) -> Parsed<Expr> {
         self.nested(|p| {
-            let mut left = p.conjunction()?;
+            let mut terms = vec![p.conjunction()?];
             while p.accept_word("OR") {
-                left = Expr::Or(Box::new(left), Box::new(p.conjunction()?));
+                terms.push(p.conjunction()?);
             }
-            Ok(left)
+            Ok(balanced(terms, Expr::Or))
         })
     }
 
     fn conjunction(&mut self) -> Parsed<Expr> {
-        let mut left = self.negation()?;
+        let mut terms = vec![self.negation()?];
         while self.accept_word("AND") {
-            left = Expr::And(Box::new(left), Box::new(self.negation()?));
+            terms.push(self.negation()?);
         }
-        Ok(left)
+        Ok(balanced(terms, Expr::And))
     }
 
     fn negation(&mut self) -> Parsed<Expr> {
@@ -138,7 +138,7 @@ impl Parser<'_> {
         mut operand: impl FnMut(&mut Self) -> Parsed<Expr>,
     ) -> Parsed<Expr> {
         let mut left = operand(self)?;
-        loop {
+        for _ in 0..MAX_CHAIN {
             let Some((_, op)) = operators.iter().find(|(symbol, _)| self.is(symbol)) else {
                 return Ok(left);
             };
@@ -146,6 +146,7 @@ impl Parser<'_> {
             let right = operand(self)?;
             left = Expr::Binary(*op, Box::new(left), Box::new(right));
         }
+        Err(self.too_deep())
     }
 
     fn unary(&mut self) -> Parsed<Expr> {
@@ -448,6 +449,22 @@ impl Parser<'_> {
         self.expect(")")?;
         Ok(query)
     }
+}
+
+/// Joins terms into a tree of the least depth, in their order: AND and OR group either way.
+fn balanced(mut terms: Vec<Expr>, join: fn(Box<Expr>, Box<Expr>) -> Expr) -> Expr {
+    while terms.len() > 1 {
+        let mut pairs = terms.into_iter();
+        let mut joined = Vec::new();
+        while let Some(left) = pairs.next() {
+            joined.push(match pairs.next() {
+                Some(right) => join(Box::new(left), Box::new(right)),
+                None => left,
+            });
+        }
+        terms = joined;
+    }
+    terms.pop().unwrap_or(Expr::Default)
 }
 
 /// A call of a plain function.

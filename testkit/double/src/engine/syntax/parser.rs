@@ -8,6 +8,9 @@ use crate::SqlError;
 /// Result of parsing.
 pub type Parsed<T> = Result<T, SqlError>;
 
+/// Longest chain of operators that group from the left: it nests as deep as it is long.
+pub const MAX_CHAIN: usize = 250;
+
 /// Deepest nesting of expressions, queries and blocks: a bound on the parser's own stack.
 const MAX_DEPTH: u32 = 128;
 
@@ -91,19 +94,24 @@ impl<'a> Parser<'a> {
     /// Runs `parse` one level deeper.
     pub fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         if self.depth == MAX_DEPTH {
-            let mut error = SqlError::new(
-                191,
-                15,
-                1,
-                "Some part of your SQL statement is nested too deeply. Rewrite the query or break it up into smaller queries.",
-            );
-            error.line = self.token().line;
-            return Err(error);
+            return Err(self.too_deep());
         }
         self.depth += 1;
         let result = parse(self);
         self.depth -= 1;
         result
+    }
+
+    /// Error 191.
+    pub(super) fn too_deep(&self) -> SqlError {
+        let mut error = SqlError::new(
+            191,
+            15,
+            1,
+            "Some part of your SQL statement is nested too deeply. Rewrite the query or break it up into smaller queries.",
+        );
+        error.line = self.token().line;
+        error
     }
 
     pub(super) fn token(&self) -> &Token {

@@ -4,7 +4,7 @@ use super::ast::{
     Cte, Expr, Hints, JoinKind, Query, QueryBody, Select, SelectItem, SetOp, TableRef,
 };
 use super::lexer::TokenKind;
-use super::parser::{Parsed, Parser};
+use super::parser::{MAX_CHAIN, Parsed, Parser};
 
 impl Parser<'_> {
     /// A query, possibly led by WITH.
@@ -95,7 +95,7 @@ impl Parser<'_> {
     /// UNION and EXCEPT group from the left; INTERSECT binds tighter.
     fn query_body(&mut self) -> Parsed<QueryBody> {
         let mut left = self.intersection()?;
-        loop {
+        for _ in 0..MAX_CHAIN {
             let op = if self.accept_word("UNION") {
                 match self.accept_word("ALL") {
                     true => SetOp::UnionAll,
@@ -109,11 +109,17 @@ impl Parser<'_> {
             let right = self.intersection()?;
             left = QueryBody::Set(op, Box::new(left), Box::new(right));
         }
+        Err(self.too_deep())
     }
 
     fn intersection(&mut self) -> Parsed<QueryBody> {
         let mut left = self.query_term()?;
+        let mut length = 0;
         while self.accept_word("INTERSECT") {
+            length += 1;
+            if length > MAX_CHAIN {
+                return Err(self.too_deep());
+            }
             let right = self.query_term()?;
             left = QueryBody::Set(SetOp::Intersect, Box::new(left), Box::new(right));
         }
@@ -266,7 +272,12 @@ impl Parser<'_> {
     fn joined_table(&mut self) -> Parsed<TableRef> {
         self.nested(|p| {
             let mut left = p.table()?;
+            let mut length = 0;
             while let Some(kind) = p.join_kind()? {
+                length += 1;
+                if length > MAX_CHAIN {
+                    return Err(p.too_deep());
+                }
                 let with_condition =
                     !matches!(kind, JoinKind::Cross | JoinKind::CrossApply | JoinKind::OuterApply);
                 // `a JOIN b JOIN c ON … ON …`: the right side is itself a join until its ON.
