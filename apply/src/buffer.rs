@@ -9,7 +9,8 @@
 //!
 //! In order: units on disk, then units in memory, then the fragments of an unfinished transaction.
 //! When memory is full, all of it moves to disk; units go to memory again once everything on disk has
-//! been handed out. A transaction that outgrows memory is on disk before it is complete and is never
+//! been handed out; what the disk refuses stays where it was, and the end does not move. A transaction
+//! that outgrows memory is on disk before it is complete and is never
 //! held whole. When the disk is at its budget too, `room` waits, and the log is not read.
 
 use std::collections::VecDeque;
@@ -103,6 +104,35 @@ struct Pending {
 impl Pending {
     fn total(&self) -> u64 {
         self.bytes + self.spooled.map_or(0, |(_, bytes)| bytes)
+    }
+}
+
+impl Inner {
+    /// The disk has memory, the pending fragments and `unit`, which may complete them.
+    fn spilled(&mut self, unit: Option<Unit>) {
+        let mut next = self.memory.get(self.handed).map(|u| u.first_offset);
+        for (index, unit) in self.memory.drain(..).enumerate() {
+            self.disk.bytes += unit.weight();
+            if index < self.handed {
+                self.disk.given.push_back((unit.mark.position, unit.weight()));
+            } else {
+                self.disk.units += 1;
+            }
+        }
+        (self.handed, self.memory_bytes) = (0, 0);
+        let pending = std::mem::take(&mut self.pending);
+        if let Some(unit) = unit {
+            self.disk.bytes += unit.weight();
+            self.disk.units += 1;
+            next = next.or(Some(unit.first_offset));
+        } else {
+            let first_pending = pending.records.first().map(|(offset, _)| *offset);
+            let first = pending.spooled.map(|(first, _)| first).or(first_pending);
+            self.pending.spooled = first.map(|first| (first, pending.total()));
+        }
+        if self.disk.next.is_none() {
+            self.disk.next = next;
+        }
     }
 }
 
@@ -248,7 +278,6 @@ impl Buffer {
             bytes,
             body: if progress { Body::Progress } else { Body::Spooled },
         };
-        inner.end = Some(unit.mark);
         let fits = inner.disk.next.is_none()
             && inner.pending.spooled.is_none()
             && inner.memory_bytes + unit.weight() <= self.limits.memory;
@@ -262,50 +291,26 @@ impl Buffer {
         } else {
             self.spill(&mut inner, Some(unit))?;
         }
+        inner.end = Some(completed.mark);
         drop(inner);
         self.arrived.notify_one();
         Ok(())
     }
 
-    /// Moves memory, then the pending fragments, then `unit`'s index entry to disk.
+    /// Moves memory, then the pending fragments, then `unit`'s index entry to disk. Nothing here
+    /// changes before the disk has taken them: what it refuses is still held.
     fn spill(&self, inner: &mut Inner, unit: Option<Unit>) -> Result<(), Failure> {
         let mut records: Vec<(u64, Bytes)> = Vec::new();
-        let mut units: Vec<Unit> = Vec::new();
-        let first_waiting = inner.memory.get(inner.handed).map(|u| u.first_offset);
-        for (index, unit) in inner.memory.drain(..).enumerate() {
+        for unit in &inner.memory {
             if let Body::Memory(fragments) = &unit.body {
                 // Offsets within a unit only have to rise: fragments of one unit are neighbours.
                 records.extend((unit.first_offset..).zip(fragments.iter().cloned()));
             }
-            inner.disk.bytes += unit.weight();
-            if index < inner.handed {
-                inner.disk.given.push_back((unit.mark.position, unit.weight()));
-            } else {
-                inner.disk.units += 1;
-            }
-            units.push(unit);
         }
-        (inner.handed, inner.memory_bytes) = (0, 0);
-        let pending = std::mem::take(&mut inner.pending.records);
-        let pending_bytes = std::mem::take(&mut inner.pending.bytes);
-        let first_pending = pending.first().map(|(offset, _)| *offset);
-        records.extend(pending);
-        if let Some(first) = inner.pending.spooled.map(|(first, _)| first).or(first_pending) {
-            let before = inner.pending.spooled.map_or(0, |(_, bytes)| bytes);
-            inner.pending.spooled = Some((first, before + pending_bytes));
-        }
-        let mut next = first_waiting;
-        if let Some(unit) = unit {
-            inner.disk.bytes += unit.weight();
-            inner.disk.units += 1;
-            inner.pending = Pending::default();
-            next = next.or(Some(unit.first_offset));
-            units.push(unit);
-        }
-        if inner.disk.next.is_none() {
-            inner.disk.next = next;
-        }
+        records.extend(inner.pending.records.iter().cloned());
+        let units: Vec<Unit> = inner.memory.iter().chain(&unit).cloned().collect();
         blocking(|| self.spool.append(&records, &units))?;
+        inner.spilled(unit);
         self.fail.hit(failpoints::SPOOL_WRITTEN)?;
         Ok(())
     }
@@ -501,5 +506,34 @@ impl Buffer {
         inner.pending = Pending::default();
         drop(inner);
         self.save_base()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn completed(n: u64) -> Completed {
+        let at = |n: u64| Position::new(1, &n.to_be_bytes()).expect("eight bytes fit");
+        let mark = Mark { log_id: Uuid::nil(), position: at(n), next_offset: n + 1, time: 0 };
+        Completed { mark, after: at(n - 1), first_offset: n }
+    }
+
+    #[test]
+    fn what_the_disk_refuses_is_neither_lost_nor_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool::read_only(directory.path());
+        let limits = Limits { memory: 1500, disk: 1 << 20 };
+        let buffer = Buffer::new(spool, None, limits, FailPoints::default());
+        let payload = || Bytes::from(vec![7; 1000]);
+        buffer.complete(&completed(1), Some((1, payload()))).unwrap();
+        let failure = buffer.complete(&completed(2), Some((2, payload()))).unwrap_err();
+        assert_eq!(failure.code, "apply.spool");
+        assert_eq!(buffer.end(), Some(completed(1).mark));
+        assert_eq!(buffer.levels().units, 1);
+        assert_eq!(buffer.take().unwrap().map(|unit| unit.mark), Some(completed(1).mark));
+        assert!(buffer.is_drained());
     }
 }

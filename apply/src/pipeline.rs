@@ -22,7 +22,7 @@ use crate::buffer::{Buffer, Limits};
 use crate::failpoints::{self, CRASH};
 use crate::feed::Feed;
 use crate::report::{Progress, Report};
-use crate::spool::{Contents, Spool, blocking};
+use crate::spool::{self, Contents, Spool, blocking};
 use crate::start::{self, Start};
 use crate::target::postgres::{Attached, Claimant, Refusal, Session, Target};
 use crate::unit::Mark;
@@ -175,7 +175,7 @@ impl Pipeline {
             Some(feed) => tokio::select! {
                 go_on = waiting => Ok(go_on),
                 failure = feed.ended() => {
-                    if failure.code == CRASH {
+                    if ends_at_once(&failure) {
                         return Err(failure);
                     }
                     // Without the target nobody knows whether the spool is what it needs: the feed
@@ -237,16 +237,17 @@ impl Pipeline {
         tracing::info!(epoch = session.epoch(), "writing to the target");
         let shutdown = self.shutdown.clone();
         let buffer = Arc::clone(&self.context.buffer);
+        let reached = attached.taken.mark.as_ref().map(|mark| mark.position);
         let mut log_ended = None;
         let ended = {
             let feed = self.feed.as_mut().expect("align starts the feed");
             let mut writing =
-                std::pin::pin!(Writer::new(&mut self.context, session).run(&shutdown));
+                std::pin::pin!(Writer::new(&mut self.context, session, reached).run(&shutdown));
             loop {
                 tokio::select! {
                     ended = &mut writing => break ended,
                     failure = feed.ended() => {
-                        if failure.code == CRASH {
+                        if ends_at_once(&failure) {
                             return Err(failure);
                         }
                         buffer.close();
@@ -306,6 +307,12 @@ impl Pipeline {
         }
         Ok(())
     }
+}
+
+/// Whether a failure of the feed ends apply wherever it stands. The spool's does: the operator has to
+/// see it, and the target may be away or blocked for long.
+fn ends_at_once(failure: &Failure) -> bool {
+    failure.code == CRASH || failure.code == spool::FAILED
 }
 
 /// Opens the spool; a predecessor that is just ending may still hold it for a moment.

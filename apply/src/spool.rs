@@ -40,6 +40,9 @@ const WAL_BYTES: u64 = 64 << 20;
 /// A unit larger than this is not read whole.
 const WHOLE: u64 = 1 << 20;
 
+/// Code of the failure that the spool's disk is.
+pub(crate) const FAILED: &str = "apply.spool";
+
 pub(crate) struct Spool {
     db: DB,
     path: PathBuf,
@@ -79,6 +82,14 @@ impl Spool {
             spool.clear()?;
         }
         Ok((spool, contents))
+    }
+
+    /// A spool whose disk takes nothing.
+    #[cfg(test)]
+    pub(crate) fn read_only(path: &Path) -> Self {
+        drop(open(path).expect("the spool opens"));
+        let db = DB::open_cf_for_read_only(&options(), path, [RECORDS, UNITS], false);
+        Spool { db: db.expect("the spool opens again"), path: path.to_owned() }
     }
 
     fn contents(&self) -> Result<Option<Contents>, Failure> {
@@ -148,13 +159,15 @@ impl Spool {
     pub(crate) fn trim(&self, base: &Mark) -> Result<(), Failure> {
         let mut batch = WriteBatch::default();
         let end = base.next_offset.to_be_bytes();
+        // Unlike a deleted range, a range of files has its end in it.
+        let last = base.next_offset.saturating_sub(1).to_be_bytes();
         batch.put(BASE, encode_base(base));
         batch.delete_range_cf(self.records(), 0u64.to_be_bytes(), end);
         batch.delete_range_cf(self.units(), 0u64.to_be_bytes(), end);
         self.write(batch)?;
         // Whole files go at once; what is left of the range goes when RocksDB compacts.
         for family in [self.records(), self.units()] {
-            let dropped = self.db.delete_file_in_range_cf(family, 0u64.to_be_bytes(), end);
+            let dropped = self.db.delete_file_in_range_cf(family, 0u64.to_be_bytes(), last);
             dropped.map_err(|error| failed("trim", &self.path, &error))?;
         }
         Ok(())
@@ -319,7 +332,7 @@ fn open(path: &Path) -> Result<DB, rocksdb::Error> {
 
 fn failed(what: &str, path: &Path, error: &rocksdb::Error) -> Failure {
     Failure::halt(
-        "apply.spool",
+        FAILED,
         format!("cannot {what} the spool in {}: {error}", path.display()),
         "make room on its disk (or lower `spool_budget`) and see that only this apply uses the \
          directory; nothing is lost, the log still has it",
@@ -328,7 +341,7 @@ fn failed(what: &str, path: &Path, error: &rocksdb::Error) -> Failure {
 
 fn unreadable(path: &Path) -> Failure {
     Failure::halt(
-        "apply.spool",
+        FAILED,
         format!("the spool in {} holds an entry that cannot be read", path.display()),
         "delete the directory: the spool is a cache, the log still has everything",
     )

@@ -100,6 +100,10 @@ pub(crate) struct Writer<'a> {
     unflushed: u32,
     flushed_at: Instant,
     saved_at: Instant,
+    /// The position last handed to the target; none until its first unit.
+    reached: Option<Position>,
+    /// The unit being written, which is not in flight yet.
+    current: Option<(Mark, u64)>,
 }
 
 struct InFlight {
@@ -113,7 +117,12 @@ struct InFlight {
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(context: &'a mut Context, session: Session) -> Self {
+    /// Over a connection whose target is at `reached`.
+    pub(crate) fn new(
+        context: &'a mut Context,
+        session: Session,
+        reached: Option<Position>,
+    ) -> Self {
         Writer {
             context,
             session,
@@ -123,6 +132,8 @@ impl<'a> Writer<'a> {
             unflushed: 0,
             flushed_at: Instant::now(),
             saved_at: Instant::now(),
+            reached,
+            current: None,
         }
     }
 
@@ -194,7 +205,7 @@ impl<'a> Writer<'a> {
             let levels = self.context.buffer.levels();
             self.context.progress.publish(self.in_flight.is_empty(), levels);
         }
-        self.session.check().map_err(|trouble| self.stopped(trouble, None))
+        self.session.check().map_err(|trouble| self.stopped(trouble))
     }
 
     /// Leaves what was done for one unit's sake behind it.
@@ -220,14 +231,14 @@ impl<'a> Writer<'a> {
         Ok(self.context.fail.hit(failpoints::TRIMMED)?)
     }
 
-    /// What a trouble means for the unit it is about: the one being written, else the first without
-    /// confirmation.
-    fn stopped(&self, trouble: Trouble, current: Option<&Unit>) -> Stopped {
+    /// What a trouble means for the unit it is about: the first without confirmation, which is the one
+    /// being written when all before it are confirmed.
+    fn stopped(&self, trouble: Trouble) -> Stopped {
         match trouble {
             Trouble::Failure(failure) => Stopped::Failure(failure),
             Trouble::Refused(refusal) => {
                 let first = self.in_flight.front().map(|u| (u.mark, u.first_offset));
-                match first.or(current.map(|u| (u.mark, u.first_offset))) {
+                match first.or(self.current) {
                     Some((unit, first_offset)) => {
                         Stopped::Refused { unit, first_offset, refusal: Box::new(refusal) }
                     }
@@ -247,7 +258,7 @@ impl<'a> Writer<'a> {
         if let Err(trouble) = self.session.flush().await {
             // Confirmations that came before the error count.
             self.settle()?;
-            return Err(self.stopped(trouble, None));
+            return Err(self.stopped(trouble));
         }
         if self.in_flight.len() as u64 > 0 {
             self.context.fail.hit(failpoints::COMMIT_SENT).map_err(Failure::from)?;
@@ -257,6 +268,10 @@ impl<'a> Writer<'a> {
 
     async fn write(&mut self, unit: &Unit) -> Result<(), Stopped> {
         let position = unit.mark.position;
+        self.current = Some((unit.mark, unit.first_offset));
+        if let Err(gap) = follows(self.reached, unit) {
+            return Err(self.abandon(gap.into()).await);
+        }
         let condemned = match &self.context.care.condemned {
             Some((at, refusal)) if *at == position => Some(refusal.clone()),
             _ => None,
@@ -269,11 +284,12 @@ impl<'a> Writer<'a> {
             }
             None => match self.changes(unit).await {
                 Ok(counts) => counts,
-                Err(trouble) => return Err(self.abandon(trouble, unit).await),
+                Err(trouble) => return Err(self.abandon(trouble).await),
             },
         };
         let flushed = self.is_flush_due();
         self.session.commit(&unit.mark, flushed);
+        (self.reached, self.current) = (Some(position), None);
         self.in_flight_bytes += unit.weight();
         self.in_flight.push_back(InFlight {
             mark: unit.mark,
@@ -289,7 +305,7 @@ impl<'a> Writer<'a> {
 
     /// A unit could not be written to its end. Nothing of it is committed: its Sync was never sent.
     /// What was sent before it still counts, and an error among that came first.
-    async fn abandon(&mut self, trouble: Trouble, unit: &Unit) -> Stopped {
+    async fn abandon(&mut self, trouble: Trouble) -> Stopped {
         let connection_works = match &trouble {
             Trouble::Refused(_) => true,
             Trouble::Failure(failure) => {
@@ -309,7 +325,7 @@ impl<'a> Writer<'a> {
                 }
             }
         }
-        self.stopped(trouble, Some(unit))
+        self.stopped(trouble)
     }
 
     fn is_flush_due(&mut self) -> bool {
@@ -403,6 +419,24 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// Holds a unit against the position that the target is at: whatever went wrong on the way here,
+/// nothing is written behind a hole.
+fn follows(reached: Option<Position>, unit: &Unit) -> Result<(), Failure> {
+    match reached {
+        Some(reached) if unit.after > reached => Err(Failure::halt(
+            "apply.gap",
+            format!(
+                "what lies after {reached} up to {} did not reach the target: transaction {} \
+                 continues from there",
+                unit.after, unit.mark.position
+            ),
+            "start apply again, which reads it from the log; if it halts again, delete the spool's \
+             directory",
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn table_counts(counts: &mut Vec<(TableId, Counts)>, id: TableId) -> &mut Counts {
     let index = match counts.iter().position(|(table, _)| *table == id) {
         Some(index) => index,
@@ -412,4 +446,25 @@ fn table_counts(counts: &mut Vec<(TableId, Counts)>, id: TableId) -> &mut Counts
         }
     };
     &mut counts[index].1
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_written_behind_a_hole() {
+        let at = |n: u64| Position::new(1, &n.to_be_bytes()).expect("eight bytes fit");
+        let mark = Mark { log_id: Uuid::nil(), position: at(5), next_offset: 9, time: 0 };
+        let unit = Unit { mark, after: at(4), first_offset: 8, bytes: 0, body: Body::Progress };
+        assert!(follows(None, &unit).is_ok());
+        assert!(follows(Some(at(4)), &unit).is_ok());
+        let failure = follows(Some(at(3)), &unit).unwrap_err();
+        assert_eq!((failure.code, failure.disposition), ("apply.gap", Disposition::Halt));
+        for end in [at(3), at(4)] {
+            assert!(failure.message.contains(&end.to_string()), "{failure}");
+        }
+    }
 }
