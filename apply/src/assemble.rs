@@ -98,6 +98,8 @@ pub(crate) struct Assembler {
     pending: Option<Pending>,
     /// A transaction that the chosen start point cuts in two; none of it is applied.
     cut: Option<Position>,
+    /// The start is this time, and the log has lost what lies before its first record.
+    since: Option<i64>,
 }
 
 impl Assembler {
@@ -109,7 +111,19 @@ impl Assembler {
             reached: mark.map(|m| m.position),
             pending: None,
             cut: None,
+            since: None,
         }
+    }
+
+    /// Begins behind a chosen position: what the log has lost after it is missing.
+    pub(crate) fn after(position: Position) -> Self {
+        Assembler { reached: Some(position), ..Assembler::new(None) }
+    }
+
+    /// Begins at a chosen time (100 ns since 1970-01-01Z) with the first record that a trimmed log
+    /// still has: transactions since that time may be among those it lost.
+    pub(crate) fn since(time: i64) -> Self {
+        Assembler { since: Some(time), ..Assembler::new(None) }
     }
 
     /// The transaction that the start point cut, once, when all of it has been passed over.
@@ -133,6 +147,12 @@ impl Assembler {
                     header.epoch, self.epoch
                 ),
             ));
+        }
+        if let Some(time) = self.since.take()
+            && header.time > time
+            && header.after > Position::ORIGIN
+        {
+            return Err(trimmed(offset, header));
         }
         let voided = header.epoch > self.epoch && self.pending.take().is_some();
         self.epoch = header.epoch;
@@ -270,6 +290,18 @@ fn another_log(offset: u64, expected: Option<Uuid>, found: Uuid) -> Failure {
         ),
         "the log was re-created or this is another pipeline's: restore the log, or reset the \
          target and choose a start point",
+    )
+}
+
+fn trimmed(offset: u64, header: &Header) -> Failure {
+    Failure::halt(
+        "apply.gap",
+        format!(
+            "the log begins later than the chosen time, at offset {offset} after position {}: it has \
+             lost what lies before",
+            header.after
+        ),
+        "restore the log's missing records, or choose a start point that the log still has",
     )
 }
 

@@ -65,7 +65,18 @@ impl Feed {
             .map_err(|failure| awaiting_capture(failure, from.is_none()))?;
         let offset = seek(reader.as_mut(), from.as_ref(), self.start).await?;
         tracing::info!(offset, position = ?from.map(|m| m.position), "reading the log");
-        let mut assembler = Assembler::new(from.as_ref());
+        let mut assembler = match (&from, self.start) {
+            (None, Start::After(position)) => Assembler::after(position),
+            (None, Start::Time(time)) => {
+                let first = reader.bounds().await?.first;
+                if offset == first && first > 0 {
+                    Assembler::since(time)
+                } else {
+                    Assembler::new(None)
+                }
+            }
+            _ => Assembler::new(from.as_ref()),
+        };
         let mut foreign: Option<Schemas> = None;
         let mut acknowledged = 0;
         loop {

@@ -84,6 +84,18 @@ fn a_checkpoint_in_the_middle_skips_what_is_done() {
 }
 
 #[test]
+fn a_chosen_start_that_the_log_has_lost_halts() {
+    let start = || Assembler::after(at(1));
+    assert_eq!(completed(&mut start(), &[fragment(1, 2, 1, 0, true)]), [(0, false)]);
+    assert_eq!(code(&mut start(), &[fragment(1, 4, 3, 0, true)]), "apply.gap");
+    let later = |after| Header { time: 9, ..fragment(1, 4, after, 0, true) };
+    let origin = Header { after: Position::ORIGIN, ..later(3) };
+    assert_eq!(code(&mut Assembler::since(8), &[later(3)]), "apply.gap");
+    assert_eq!(code(&mut Assembler::since(9), &[later(3)]), "none");
+    assert_eq!(code(&mut Assembler::since(8), &[origin]), "none");
+}
+
+#[test]
 fn a_new_epoch_voids_what_is_unfinished() {
     let headers = [
         fragment(1, 1, 0, 0, false),
