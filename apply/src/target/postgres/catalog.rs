@@ -83,7 +83,7 @@ pub(super) async fn prepare(
     check(naming, &name, id, version, &found)
 }
 
-/// Makes this pipeline the table's owner.
+/// Makes this pipeline the table's owner, for one source table.
 async fn claim(
     client: &Client,
     pipeline: &str,
@@ -95,16 +95,28 @@ async fn claim(
         .query_one(
             "INSERT INTO lockstep.tables AS t (schema_name, table_name, pipeline, source, version) \
              VALUES ($1, $2, $3, $4, $5) ON CONFLICT (schema_name, table_name) DO UPDATE \
-             SET version = CASE WHEN t.pipeline = $3 THEN $5 ELSE t.version END, \
-                 source = CASE WHEN t.pipeline = $3 THEN $4 ELSE t.source END \
+             SET version = CASE WHEN t.pipeline = $3 AND t.source = $4 THEN $5 \
+                           ELSE t.version END \
              RETURNING t.pipeline, t.source",
             &[&name.schema, &name.table, &pipeline, &version.name.to_string(), &id.to_string()],
         )
         .await
         .map_err(|e| error::failure("apply.table", "cannot write lockstep.tables", &e))?;
-    let owner: String = row.get(0);
-    if owner == pipeline {
+    let (owner, source): (String, String) = (row.get(0), row.get(1));
+    if owner == pipeline && source == version.name.to_string() {
         return Ok(());
+    }
+    if owner == pipeline {
+        return Err(Failure::halt(
+            "apply.table",
+            format!(
+                "source tables {source} and {} both go to target table {}",
+                version.name,
+                name.quoted()
+            ),
+            "let each source table have a target table of its own: change `schemas` or `names`, or \
+             delete the row in lockstep.tables once the other source table is gone",
+        ));
     }
     Err(Failure::halt(
         "apply.claimed",
