@@ -137,7 +137,7 @@ impl Receiver {
         loop {
             if let Err(latched) = self.drain() {
                 self.state.latch(latched);
-                return;
+                return self.discard().await;
             }
             match self.read.read_buf(&mut self.input).await {
                 Ok(0) => {
@@ -147,6 +147,17 @@ impl Receiver {
                 }
                 Ok(_) => {}
                 Err(error) => return self.state.latch(Latched::Lost(error.to_string())),
+            }
+        }
+    }
+
+    /// Reads on and drops what comes: a sender in the middle of a write must not wait for ever on a
+    /// server that waits for its replies to be read.
+    async fn discard(mut self) {
+        loop {
+            self.input.clear();
+            if !matches!(self.read.read_buf(&mut self.input).await, Ok(1..)) {
+                return;
             }
         }
     }
