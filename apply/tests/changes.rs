@@ -102,6 +102,33 @@ async fn unavailable_columns_are_never_written() {
     assert_eq!(bed.query(ACCOUNTS).await, ["1|long text|7", "3|b|9", "4|NULL|4"]);
 }
 
+/// An untouched MAX column is in the after image only; it still tells two rows apart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unrecorded_column_of_a_table_without_key_is_taken_from_the_after_image() {
+    let mut bed = Bed::new().await;
+    let t = bed.source.table(&table("heap", 0, &[("n", INT), ("s", TEXT)])).await;
+    let row = |n, s: &str| vec![int(n), text(s)];
+    bed.source.commit(&[insert(t, row(1, "other")), insert(t, row(1, "this"))]).await;
+    let mut moved = update(t, vec![int(1), Value::Unavailable], row(2, "this"));
+    moved.changed = vec![1].into();
+    bed.source.commit(&[moved]).await;
+    bed.catch_up().await;
+    assert_eq!(bed.query("SELECT * FROM heap ORDER BY n").await, ["1|other", "2|this"]);
+}
+
+/// Which of two rows was meant cannot be known: neither is touched.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_fits_two_different_rows_is_refused() {
+    let mut bed = Bed::new().await;
+    let t = bed.source.table(&table("heap", 0, &[("n", INT), ("s", TEXT)])).await;
+    let row = |n, s: &str| vec![int(n), text(s)];
+    bed.source.commit(&[insert(t, row(1, "a")), insert(t, row(1, "b"))]).await;
+    bed.source.commit(&[delete(t, vec![int(1), Value::Unavailable])]).await;
+    let failure = bed.start().halts().await;
+    assert_eq!(failure.code, "apply.conflict", "{failure}");
+    assert_eq!(bed.query("SELECT * FROM heap ORDER BY s").await, ["1|a", "1|b"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tables_without_key_are_told_apart_by_whole_rows() {
     use lockstep_common::LogicalType::F64;

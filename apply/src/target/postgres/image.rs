@@ -57,11 +57,29 @@ pub(super) fn is_complete(relation: &Relation, row: &[Value<'_>]) -> bool {
 
 /// Whether an update may move a value that another unique constraint watches.
 pub(super) fn touches_contested(relation: &Relation, change: &Change<'_>) -> bool {
-    relation.columns.iter().enumerate().any(|(i, column)| {
-        column.as_ref().is_some_and(|c| c.contested)
-            && (change.changed.is_empty()
-                || change.changed.get(i / 8).is_some_and(|byte| byte >> (i % 8) & 1 == 1))
-    })
+    relation
+        .columns
+        .iter()
+        .enumerate()
+        .any(|(i, column)| column.as_ref().is_some_and(|c| c.contested) && may_set(change, i))
+}
+
+/// Whether an update may have set a column: its mask says so, or it has none.
+fn may_set(change: &Change<'_>, column: usize) -> bool {
+    change.changed.is_empty()
+        || change.changed.get(column / 8).is_some_and(|byte| byte >> (column % 8) & 1 == 1)
+}
+
+/// What a row without key had in a column: as its before image gives it, or, where the source did not
+/// record it there, as the after image has it of a column that the update did not set.
+pub(super) fn old_value<'c>(change: &'c Change<'_>, column: usize) -> Option<&'c Value<'c>> {
+    let Before::Full(row) = &change.before else { return None };
+    let kept = || {
+        let update = change.operation == Operation::Update;
+        if update && !may_set(change, column) { change.after.get(column) } else { None }
+    };
+    let given = |value: &&Value<'_>| !value.is_unavailable();
+    row.get(column).filter(given).or_else(|| kept().filter(given))
 }
 
 /// Calls `take` with every column that the row gives and the target has.

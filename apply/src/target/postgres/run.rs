@@ -27,7 +27,8 @@ use lockstep_common::record::{Before, Change, Operation};
 
 use super::encode::{self, EncodeError, Rules};
 use super::image::{
-    changes_key, check_lengths, each_available, is_complete, key_value, touches_contested,
+    changes_key, check_lengths, each_available, is_complete, key_value, old_value,
+    touches_contested,
 };
 use super::parameter::{put_array, put_int8, put_text};
 use super::pipe::{Note, Pipe};
@@ -346,15 +347,18 @@ impl Runs {
             each_available(relation, &change.after, |column, _| shape.after.insert(column));
         }
         if matches!(kind, Kind::UpdateWhole | Kind::DeleteWhole) {
-            let Before::Full(row) = &change.before else {
+            if !matches!(change.before, Before::Full(_)) {
                 return Err(ChangeError::Unidentified(
                     "a change of a table without key has no whole before image",
                 ));
-            };
-            each_available(relation, row, |column, value| match value {
-                Value::Null => shape.nulls.insert(column),
-                _ => shape.before.insert(column),
-            });
+            }
+            for column in (0..columns).filter(|column| relation.columns[*column].is_some()) {
+                match old_value(change, column) {
+                    None => {}
+                    Some(Value::Null) => shape.nulls.insert(column),
+                    Some(_) => shape.before.insert(column),
+                }
+            }
             if shape.before.is_empty() && shape.nulls.is_empty() {
                 return Err(ChangeError::Unidentified("nothing of the before image is available"));
             }
@@ -439,10 +443,7 @@ impl Runs {
             let value = match *field {
                 Field::After(column) => change.after.get(column),
                 Field::Key(place) => key_value(relation, change, place),
-                Field::Before(column) => match &change.before {
-                    Before::Full(row) => row.get(column),
-                    _ => None,
-                },
+                Field::Before(column) => old_value(change, column),
             };
             let value = value.ok_or(ChangeError::Corrupt("an image lacks a column"))?;
             put(relation, statement::column_of(relation, *field), value, self.mode.rules, out)?;
