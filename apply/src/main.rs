@@ -16,7 +16,7 @@ use lockstep_common::{FailPoints, Shutdown, config};
 #[command(version)]
 struct Arguments {
     /// Configuration file.
-    #[arg(long, env = "LOCKSTEP_CONFIG")]
+    #[arg(long, short, env = "LOCKSTEP_CONFIG", default_value = "lockstep.toml")]
     config: PathBuf,
     /// Which apply of the file: `[apply.<name>]`.
     #[arg(long)]

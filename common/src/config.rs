@@ -194,7 +194,7 @@ pub struct Apply {
     /// File that holds the password.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
-    /// TLS: `disable`, `require` (no verification) or `verify_full`.
+    /// TLS: `disable`, `prefer`, `require` (no verification) or `verify_full`.
     #[serde(default)]
     pub tls: TargetTls,
     /// Certificate authority (PEM) to trust beside the system's.
