@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bind::same_name;
 use crate::SqlError;
-use crate::storage::{Database, ObjectId, Storage};
+use crate::storage::{ColumnId, Database, ObjectId, Storage};
 
 pub use rights::*;
 
@@ -107,6 +107,8 @@ pub enum On {
     Schema(String),
     /// A table.
     Object(ObjectId),
+    /// A column of a table.
+    Column(ObjectId, ColumnId),
 }
 
 /// A permission given or denied.

@@ -248,6 +248,29 @@ fn rights_are_checked() {
     assert_eq!(r.error("SELECT a FROM t"), 229);
     c.ok("REVOKE SELECT ON t FROM reader; ALTER ROLE db_datareader ADD MEMBER reader");
     assert_eq!(r.rows("SELECT a FROM t"), ["1"]);
+    // Rights on columns.
+    c.ok("ALTER ROLE db_datareader DROP MEMBER reader");
+    c.ok("CREATE TABLE w (a int, b int, c int); INSERT w VALUES (1, 2, 3); GRANT SELECT ON w (a, b) TO reader");
+    assert_eq!(r.rows("SELECT a, b FROM w WHERE a = 1"), ["1|2"]);
+    assert_eq!(r.rows("SELECT COUNT(*) FROM w"), ["1"]);
+    for sql in [
+        "SELECT c FROM w",
+        "SELECT * FROM w",
+        "SELECT a FROM w WHERE c = 3",
+        "SELECT a FROM w ORDER BY c",
+        "SELECT (SELECT MAX(w.c) FROM w)",
+    ] {
+        assert_eq!(r.error(sql), 230, "{sql}");
+    }
+    c.ok(
+        "GRANT SELECT ON w TO reader; DENY SELECT ON w (b) TO reader; GRANT INSERT ON w TO reader",
+    );
+    assert_eq!(r.rows("SELECT a, c FROM w"), ["1|3"]);
+    assert_eq!(r.error("SELECT b FROM w"), 230);
+    assert_eq!(r.error("INSERT w OUTPUT inserted.b VALUES (4, 5, 6)"), 230);
+    assert_eq!(c.rows("SELECT permission_name, minor_id, state FROM sys.database_permissions WHERE major_id = OBJECT_ID('w') ORDER BY 1, 2"), ["INSERT|0|G", "SELECT|0|G", "SELECT|1|G", "SELECT|2|D"]);
+    c.ok("REVOKE SELECT ON w FROM reader; ALTER ROLE db_datareader ADD MEMBER reader");
+    assert_eq!(r.rows("SELECT b FROM w"), ["2"]);
     // EXECUTE AS, and back.
     c.ok("ALTER ROLE db_datareader DROP MEMBER reader");
     assert_eq!(c.error("EXECUTE AS USER = 'reader'; SELECT a FROM t"), 229);

@@ -119,6 +119,7 @@ impl Binder<'_, '_> {
                 schema: alias.is_none().then(|| name.schema.clone()).flatten(),
                 slot,
                 columns,
+                unreadable: Vec::new(),
             });
             let leaf = Leaf::Virtual(Virtual {
                 slot,
@@ -149,6 +150,7 @@ impl Binder<'_, '_> {
             schema: alias.is_none().then(|| table.schema.clone()),
             slot,
             columns: columns_of(table),
+            unreadable: self.unreadable(&target),
         });
         let width = table.columns.len();
         Tree::Leaf(Leaf::Table { slot, target, lock, with_row_id }, width)
@@ -195,6 +197,19 @@ impl Binder<'_, '_> {
                 &target.table,
             ),
             None => own.check_object(permission, &self.env.status.database.name(), &target.table),
+        }
+    }
+
+    /// The columns of a table that the user may not read.
+    fn unreadable(&self, target: &Target) -> Vec<(usize, SqlError)> {
+        let own = &self.env.status.rights;
+        match &target.elsewhere {
+            // Rights there have been checked when the name was resolved.
+            Some(database) => match self.env.shared.rights_in(own, database) {
+                Ok(rights) => rights.unreadable(&database.name(), &target.table),
+                Err(_) => Vec::new(),
+            },
+            None => own.unreadable(&self.env.status.database.name(), &target.table),
         }
     }
 
@@ -300,7 +315,13 @@ impl Binder<'_, '_> {
     ) -> Tree {
         let slot = scope.sources.len();
         let width = columns.len();
-        scope.sources.push(Source { name: alias.to_owned(), schema: None, slot, columns });
+        scope.sources.push(Source {
+            name: alias.to_owned(),
+            schema: None,
+            slot,
+            columns,
+            unreadable: Vec::new(),
+        });
         Tree::Leaf(Leaf::Derived { slot, plan: Box::new(plan) }, width)
     }
 
@@ -440,6 +461,7 @@ impl Binder<'_, '_> {
             schema: None,
             slot,
             columns,
+            unreadable: Vec::new(),
         });
         let leaf = Leaf::Virtual(Virtual {
             slot,

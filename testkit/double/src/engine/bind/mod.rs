@@ -79,6 +79,8 @@ pub struct Source {
     pub slot: usize,
     /// Its columns, in the order of its rows.
     pub columns: Vec<SourceColumn>,
+    /// Columns that the user may not read, by position, with the error of reading them.
+    pub unreadable: Vec<(usize, SqlError)>,
 }
 
 /// A column in scope.
@@ -128,7 +130,13 @@ impl<'a> Scope<'a> {
     /// Adds a source of one row in the next slot.
     pub fn add_table(&mut self, name: &str, columns: Vec<SourceColumn>) {
         let slot = self.sources.len();
-        self.sources.push(Source { name: name.to_owned(), schema: None, slot, columns });
+        self.sources.push(Source {
+            name: name.to_owned(),
+            schema: None,
+            slot,
+            columns,
+            unreadable: Vec::new(),
+        });
     }
 
     /// Finds a column; notes what queries around are read.
@@ -186,6 +194,9 @@ impl<'a> Scope<'a> {
                         1,
                         format!("Ambiguous column name '{name}'."),
                     ));
+                }
+                if let Some((_, error)) = source.unreadable.iter().find(|(at, _)| *at == ordinal) {
+                    return Err(error.clone());
                 }
                 found = Some((source.slot, ordinal, column));
             }

@@ -182,7 +182,9 @@ fn major_id(catalog: &Catalog<'_>, tables: &[Table], on: &On) -> Option<i32> {
     match on {
         On::Database => Some(0),
         On::Schema(name) => Some(catalog.schema_id(name)),
-        On::Object(id) => tables.iter().find(|table| table.id == *id).map(|table| table.id),
+        On::Object(id) | On::Column(id, _) => {
+            tables.iter().find(|table| table.id == *id).map(|table| table.id)
+        }
     }
 }
 
@@ -190,7 +192,7 @@ fn major_id(catalog: &Catalog<'_>, tables: &[Table], on: &On) -> Option<i32> {
 fn class(on: &On) -> (u8, &'static str) {
     match on {
         On::Database => (0, "DATABASE"),
-        On::Object(_) => (1, "OBJECT_OR_COLUMN"),
+        On::Object(_) | On::Column(..) => (1, "OBJECT_OR_COLUMN"),
         On::Schema(_) => (3, "SCHEMA"),
     }
 }
@@ -228,7 +230,10 @@ fn permission_columns() -> Columns<Permission> {
         .add("class", |p: &Permission| class(&p.entry.on).0)
         .add("class_desc", |p| Some(Desc(class(&p.entry.on).1)))
         .add("major_id", |p| p.major)
-        .add("minor_id", |_| 0)
+        .add("minor_id", |p| match p.entry.on {
+            On::Column(_, column) => column,
+            _ => 0,
+        })
         .add("grantee_principal_id", |p| p.grantee)
         .add("grantor_principal_id", |_| 1)
         .add("type", |p| Code::<4>(code(&p.entry.permission)))

@@ -34,6 +34,17 @@ impl Permission {
     }
 }
 
+/// What is decided of a permission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// DENY
+    Denied,
+    /// GRANT
+    Granted,
+    /// Neither.
+    Open,
+}
+
 /// What a user may do in a database.
 #[derive(Clone, Debug, Default)]
 pub struct Rights {
@@ -158,45 +169,87 @@ impl Rights {
         self.is_owner() || self.roles.contains("db_ddladmin")
     }
 
-    /// Whether a permission on a table is there.
+    /// Whether a permission on a whole table is there.
     pub fn has_object_permission(&self, permission: &str, table: &TableDef) -> bool {
-        if self.is_owner() {
-            return true;
-        }
-        let permission = permission.to_ascii_uppercase();
+        self.is_owner()
+            || self.on_object(&permission.to_ascii_uppercase(), table) == Decision::Granted
+    }
+
+    /// What is decided of a permission on a whole table.
+    fn on_object(&self, permission: &str, table: &TableDef) -> Decision {
         let applies = |entry: &&Entry| {
             let on = match &entry.on {
                 On::Database => true,
                 On::Schema(schema) => same_name(schema, &table.schema),
                 On::Object(id) => *id == table.id,
+                On::Column(..) => false,
             };
             on && (entry.permission == permission || entry.permission == "CONTROL")
         };
-        let denied = |entry: &Entry| entry.denied;
-        if self.entries.iter().filter(applies).any(denied) {
-            return false;
-        }
-        let by_role = match permission.as_str() {
-            "SELECT" => {
-                if self.roles.contains("db_denydatareader") {
-                    return false;
-                }
-                self.roles.contains("db_datareader")
-            }
-            "INSERT" | "UPDATE" | "DELETE" => {
-                if self.roles.contains("db_denydatawriter") {
-                    return false;
-                }
-                self.roles.contains("db_datawriter")
-            }
-            "ALTER" | "REFERENCES" => self.roles.contains("db_ddladmin"),
-            _ => false,
+        let (allowing, denying) = match permission {
+            "SELECT" => ("db_datareader", "db_denydatareader"),
+            "INSERT" | "UPDATE" | "DELETE" => ("db_datawriter", "db_denydatawriter"),
+            "ALTER" | "REFERENCES" => ("db_ddladmin", ""),
+            _ => ("", ""),
         };
+        let mut entries = self.entries.iter().filter(applies).peekable();
+        let granted = entries.peek().is_some();
+        if entries.any(|entry| entry.denied) || self.roles.contains(denying) {
+            return Decision::Denied;
+        }
         // Readable by everybody, as sp_cdc_enable_db grants it.
         let public = permission == "SELECT"
             && same_name(&table.schema, "cdc")
             && same_name(&table.name, "lsn_time_mapping");
-        by_role || public || self.entries.iter().any(|entry| applies(&entry))
+        match granted || public || self.roles.contains(allowing) {
+            true => Decision::Granted,
+            false => Decision::Open,
+        }
+    }
+
+    /// Whether SELECT on a column is there. A column's own DENY counts over a grant on its table, a
+    /// table's DENY over a grant on the column.
+    pub fn may_read(&self, table: &TableDef, column: ColumnId) -> bool {
+        if self.is_owner() {
+            return true;
+        }
+        let own: Vec<&Entry> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.permission == "SELECT")
+            .filter(|entry| entry.on == On::Column(table.id, column))
+            .collect();
+        if own.iter().any(|entry| entry.denied) {
+            return false;
+        }
+        match self.on_object("SELECT", table) {
+            Decision::Granted => true,
+            Decision::Denied => false,
+            Decision::Open => !own.is_empty(),
+        }
+    }
+
+    /// Error 230 for each column (by position) that may not be read.
+    pub fn unreadable(&self, database: &str, table: &TableDef) -> Vec<(usize, SqlError)> {
+        if self.is_owner()
+            || self
+                .entries
+                .iter()
+                .all(|entry| !matches!(entry.on, On::Column(id, _) if id == table.id))
+        {
+            return Vec::new();
+        }
+        let hidden =
+            table.columns.iter().enumerate().filter(|(_, column)| !self.may_read(table, column.id));
+        hidden
+            .map(|(at, column)| {
+                let message = format!(
+                    "The SELECT permission was denied on the column '{}' of the object '{}', database '{database}', schema '{}'.",
+                    column.name, table.name, table.schema
+                );
+                (at, SqlError::new(230, 14, 1, message))
+            })
+            .collect()
     }
 
     /// Whether a permission on the database is there.
@@ -240,9 +293,11 @@ impl Rights {
             ]
             .iter()
             .any(|permission| self.has_object_permission(permission, table))
+            || table.columns.iter().any(|column| self.may_read(table, column.id))
     }
 
-    /// Error 229 unless the permission is there.
+    /// Error 229 unless the permission is there; for SELECT, on one column at least
+    /// ([`unreadable`](Rights::unreadable) says which).
     ///
     /// # Errors
     /// 229.
@@ -252,7 +307,11 @@ impl Rights {
         database: &str,
         table: &TableDef,
     ) -> Result<(), SqlError> {
-        if self.has_object_permission(permission.name(), table) {
+        let some_column = || {
+            permission == Permission::Select
+                && table.columns.iter().any(|column| self.may_read(table, column.id))
+        };
+        if self.has_object_permission(permission.name(), table) || some_column() {
             return Ok(());
         }
         Err(SqlError::new(
@@ -290,8 +349,7 @@ impl Access for CaptureAccess<'_> {
         self.rights.is_member(role) == Some(true)
     }
 
-    /// Columns are granted with their table only.
-    fn can_select(&self, table: ObjectId, _: &[ColumnId]) -> bool {
+    fn can_select(&self, table: ObjectId, columns: &[ColumnId]) -> bool {
         if self.rights.is_owner() {
             return true;
         }
@@ -300,6 +358,6 @@ impl Access for CaptureAccess<'_> {
             .tables()
             .iter()
             .find(|known| known.id == table)
-            .is_some_and(|known| self.rights.has_object_permission("SELECT", known))
+            .is_some_and(|known| columns.iter().all(|column| self.rights.may_read(known, *column)))
     }
 }

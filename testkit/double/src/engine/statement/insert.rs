@@ -398,8 +398,14 @@ pub fn bind_output(
 ) -> Bound<BoundOutput> {
     use crate::engine::syntax::ast::SelectItem;
     let mut scope = Scope::inside(None);
+    // What OUTPUT shows, the user must be allowed to read.
+    let (rights, database) = (&binder.env.status.rights, binder.env.status.database.name());
+    rights.check_object(Permission::Select, &database, table)?;
     for name in names {
         scope.add_table(name, columns_of(table));
+    }
+    for source in &mut scope.sources {
+        source.unreadable = rights.unreadable(&database, table);
     }
     let (mut columns, mut nodes) = (Vec::new(), Vec::new());
     for item in &output.items {

@@ -11,6 +11,7 @@ use crate::engine::security::{
     store_logins,
 };
 use crate::engine::syntax::ast::{PermissionAction, Securable, Security};
+use crate::storage::TableDef;
 
 /// Permissions on tables and schemas.
 const OBJECT_PERMISSIONS: [&str; 8] =
@@ -222,8 +223,8 @@ impl Executor<'_> {
         {
             return Err(Fault::Compile(unsupported(unknown)));
         }
-        let on = match securable {
-            Securable::Scope => On::Database,
+        let all_on = match securable {
+            Securable::Scope => vec![On::Database],
             Securable::Schema(name) => {
                 let name = name.clone();
                 let exists = self.with_env(false, |env, _| {
@@ -233,10 +234,12 @@ impl Executor<'_> {
                 if !exists {
                     return Err(not_found("schema", &name).into());
                 }
-                On::Schema(name)
+                vec![On::Schema(name)]
             }
             Securable::Object(name, columns) => {
-                if !columns.is_empty() {
+                if !columns.is_empty()
+                    && permissions.iter().any(|permission| permission != "SELECT")
+                {
                     return Err(Fault::Compile(unsupported("permission on columns")));
                 }
                 if name.database.is_some() {
@@ -246,9 +249,10 @@ impl Executor<'_> {
                 let table = self.with_env(false, |env, _| {
                     Ok(env.with_txn(|txn| txn.table(schema, &name.name))?)
                 })?;
-                match table {
-                    Some(table) => On::Object(table.id),
-                    None => return Err(not_found("object", &name.name).into()),
+                let table = table.ok_or_else(|| not_found("object", &name.name))?;
+                match columns.is_empty() {
+                    true => vec![On::Object(table.id)],
+                    false => columns_on(&table, columns)?,
                 }
             }
         };
@@ -262,18 +266,8 @@ impl Executor<'_> {
                 return Err(not_found("user", principal).into());
             }
             for permission in permissions {
-                known.entries.retain(|entry| {
-                    !(same_name(&entry.principal, principal)
-                        && entry.permission == *permission
-                        && entry.on == on)
-                });
-                if action != PermissionAction::Revoke {
-                    known.entries.push(Entry {
-                        principal: principal.clone(),
-                        permission: permission.clone(),
-                        on: on.clone(),
-                        denied: action == PermissionAction::Deny,
-                    });
+                for on in &all_on {
+                    set_entry(&mut known, principal, permission, on, action);
                 }
             }
         }
@@ -358,6 +352,47 @@ impl Executor<'_> {
             self.session.status.rights = rights;
         }
         self.done()
+    }
+}
+
+fn columns_on(table: &TableDef, names: &[String]) -> Result<Vec<On>, SqlError> {
+    let find = |name: &String| match table.column(name) {
+        Some(column) => Ok(On::Column(table.id, column.id)),
+        None => Err(SqlError::new(
+            1911,
+            16,
+            1,
+            format!("Column name '{name}' does not exist in the target table or view."),
+        )),
+    };
+    names.iter().map(find).collect()
+}
+
+/// Grants, denies or revokes one permission of one principal. Revoking it on a table takes what
+/// was said of its columns along.
+fn set_entry(
+    known: &mut DatabaseSecurity,
+    principal: &str,
+    permission: &str,
+    on: &On,
+    action: PermissionAction,
+) {
+    let covered = |entry: &On| match (on, entry) {
+        (On::Object(table), On::Column(of, _)) => action == PermissionAction::Revoke && of == table,
+        _ => entry == on,
+    };
+    known.entries.retain(|entry| {
+        !(same_name(&entry.principal, principal)
+            && entry.permission == permission
+            && covered(&entry.on))
+    });
+    if action != PermissionAction::Revoke {
+        known.entries.push(Entry {
+            principal: principal.to_owned(),
+            permission: permission.to_owned(),
+            on: on.clone(),
+            denied: action == PermissionAction::Deny,
+        });
     }
 }
 

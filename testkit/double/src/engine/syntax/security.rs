@@ -165,6 +165,12 @@ impl Parser<'_> {
         if self.accept_word("OBJECT") {
             self.expect("::")?;
         }
-        Ok(Securable::Object(self.object_name()?, columns))
+        // Columns may stand behind the permission or behind the table.
+        let table = self.object_name()?;
+        let columns = match columns.is_empty() && self.is("(") {
+            true => self.name_list()?,
+            false => columns,
+        };
+        Ok(Securable::Object(table, columns))
     }
 }
