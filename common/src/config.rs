@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
+pub use crate::load::Handoff;
 pub use load::{ConfigError, load, parse};
 pub use secret::Secret;
 
@@ -42,6 +43,22 @@ pub struct Config {
 pub struct Pipeline {
     /// Name; prefix of the topics and the checkpoint's key. Letters, digits, `.`, `_`, `-`.
     pub name: String,
+    /// What is to be done with the source.
+    #[serde(default)]
+    pub task: Task,
+}
+
+/// What a pipeline does with its source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// Copies the rows that are there, and ends when the copy is consistent.
+    FullLoad,
+    /// Copies the rows that are there and follows the changes.
+    #[default]
+    FullLoadAndCdc,
+    /// Follows the changes only.
+    Cdc,
 }
 
 /// `[source]`: the SQL Server database.
@@ -153,9 +170,25 @@ pub struct Capture {
     /// Progress records on an idle source are at least this far apart.
     #[serde(with = "humantime_serde")]
     pub progress_interval: Duration,
-    /// Where to start when the log is new: `now`, `earliest`, or a position such as
-    /// `1/00000027:00000758:0005`.
+    /// Where the task `cdc` starts when the log is new: `now`, `earliest`, `time:RFC3339` or a
+    /// position such as `1/00000027:00000758:0005`. The tasks that load start at `now`.
     pub start: Option<String>,
+    /// Where capture ends, as `time:RFC3339` or a position: the last transaction written is the
+    /// last one at or before it.
+    pub stop: Option<String>,
+    /// How a full load and the stream are fitted together.
+    pub handoff: Handoff,
+    /// Connections that read rows of a full load, beside `max_connections`.
+    pub load_readers: usize,
+    /// About how many rows a chunk of a full load has.
+    pub chunk_rows: u32,
+    /// A captured table, as `schema.table`, that capture may insert into and delete from: a row
+    /// written there marks a place in the stream at once, where otherwise the source's own next
+    /// commits have to be waited for.
+    pub signal_table: Option<String>,
+    /// How long the exact handoff waits for the locks that freeze its tables.
+    #[serde(with = "humantime_serde")]
+    pub lock_timeout: Duration,
     /// Address of `/livez /readyz /metrics /status`; none for no server.
     pub http: Option<SocketAddr>,
 }
@@ -170,6 +203,12 @@ impl Default for Capture {
             max_value_bytes: ByteSize::mib(256),
             progress_interval: Duration::from_secs(10),
             start: None,
+            stop: None,
+            handoff: Handoff::Bracketed,
+            load_readers: 4,
+            chunk_rows: 100_000,
+            signal_table: None,
+            lock_timeout: Duration::from_secs(10),
             http: None,
         }
     }
@@ -227,9 +266,36 @@ pub struct Apply {
     /// Memory for transactions between log and target.
     #[serde(default = "default::memory")]
     pub memory: ByteSize,
+    /// What a full load does with target tables before it begins.
+    #[serde(default)]
+    pub prepare: Prepare,
+    /// The explicit yes that `prepare = "drop_and_create"` needs.
+    #[serde(default)]
+    pub drop_tables: bool,
+    /// Connections that copy rows of a full load, beside the one that follows the stream.
+    #[serde(default = "default::load_connections")]
+    pub load_connections: usize,
+    /// Make indexes, foreign keys, checks, defaults and identities once a load is consistent.
+    #[serde(default = "default::yes")]
+    pub constraints: bool,
     /// Address of `/livez /readyz /metrics /status`; none for no server.
     #[serde(default)]
     pub http: Option<SocketAddr>,
+}
+
+/// What a full load does with target tables before it begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prepare {
+    /// Makes tables that are absent; one that is there must be empty.
+    #[default]
+    Create,
+    /// Makes tables that are absent, empties those that are there.
+    Truncate,
+    /// Drops tables that are there, and makes all of them. Needs `drop_tables = true`.
+    DropAndCreate,
+    /// Leaves tables and their rows: rows of the load replace those with the same key.
+    Keep,
 }
 
 /// TLS towards the target.
@@ -307,6 +373,9 @@ mod default {
     }
     pub(super) fn spool_budget() -> ByteSize {
         ByteSize::gib(10)
+    }
+    pub(super) fn load_connections() -> usize {
+        4
     }
     pub(super) fn memory() -> ByteSize {
         ByteSize::mib(64)

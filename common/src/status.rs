@@ -61,6 +61,9 @@ pub struct CaptureStatus {
     pub source_position: Position,
     /// Seconds between the source's clock and `commit_time` when last polled; none before.
     pub lag_seconds: Option<f64>,
+    /// The newest full load, if there is one.
+    #[serde(default)]
+    pub load: Option<LoadStatus>,
     /// Anything an operator should know that is not a failure.
     pub notices: Vec<String>,
 }
@@ -100,8 +103,78 @@ pub struct ApplyStatus {
     pub diverged: bool,
     /// Seconds between now and `commit_time` while transactions wait, 0 when caught up.
     pub lag_seconds: Option<f64>,
+    /// The newest full load, if there is one.
+    #[serde(default)]
+    pub load: Option<LoadStatus>,
     /// Anything an operator should know that is not a failure.
     pub notices: Vec<String>,
+}
+
+/// A full load, as the service sees it: capture reads it from the source, apply writes it to the
+/// target.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LoadStatus {
+    /// The load's id.
+    pub id: String,
+    /// How far it is.
+    pub state: LoadState,
+    /// Each table of it, by source name.
+    pub tables: BTreeMap<String, TableLoadStatus>,
+    /// The position from which the target equals the source, once it is known.
+    pub consistent: Option<Position>,
+    /// What it waits for, for people.
+    pub waiting: Option<String>,
+    /// When it began, 100 ns since 1970-01-01Z.
+    pub started: i64,
+}
+
+/// How far a load is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadState {
+    /// Rows are on their way.
+    #[default]
+    Loading,
+    /// All rows are there; the stream has not reached `consistent` yet.
+    Converging,
+    /// The target equals the source; indexes and constraints are being made.
+    Finishing,
+    /// All is done.
+    Done,
+}
+
+/// A table of a load.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TableLoadStatus {
+    /// How far it is.
+    pub state: TableLoadState,
+    /// Rows done with.
+    pub rows: u64,
+    /// Rows there are, as the source estimates; none when unknown.
+    pub rows_expected: Option<u64>,
+    /// Bytes of the rows in the log.
+    pub bytes: u64,
+    /// Chunks done with.
+    pub chunks: u32,
+    /// Chunks there are, once that is known.
+    pub chunks_total: Option<u32>,
+    /// When its first chunk began, 100 ns since 1970-01-01Z; 0 before.
+    pub started: i64,
+    /// Seconds from its first chunk to its last, or until now.
+    pub seconds: f64,
+}
+
+/// How far a table of a load is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TableLoadState {
+    /// Not begun.
+    #[default]
+    Waiting,
+    /// Rows are on their way.
+    Loading,
+    /// All its rows are there.
+    Loaded,
 }
 
 /// The writing end of a status; cheap to clone.

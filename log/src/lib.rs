@@ -121,6 +121,13 @@ pub trait Writer: Send + Sync {
     /// # Errors
     /// As [`Writer::append`]; the outcome of a failed commit is known only from the next tail.
     async fn commit(&mut self) -> Result<(), Failure>;
+
+    /// Waits until every entry appended to `stream` has its offset, and gives the newest one's; none
+    /// when this writer has appended nothing to it. The entry need not be committed yet.
+    ///
+    /// # Errors
+    /// As [`Writer::append`].
+    async fn newest(&mut self, stream: Stream) -> Result<Option<u64>, Failure>;
 }
 
 /// A record read from the log.

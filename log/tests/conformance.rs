@@ -55,6 +55,8 @@ conformance!(
     table_versions_are_found_by_id,
     streams_that_are_not_there_halt,
     an_acknowledgement_is_taken,
+    a_writer_knows_the_offsets_of_what_it_appended,
+    a_fenced_writer_is_given_no_offset,
 );
 
 async fn what_is_committed_is_read_in_order_and_nothing_else(bed: Bed) {
@@ -511,4 +513,50 @@ async fn an_acknowledgement_is_taken(bed: Bed) {
     let mut reader = bed.reader(Stream::Transactions).await;
     drain(&mut *reader).await;
     reader.acknowledge("reporting", 1).await.unwrap();
+}
+
+async fn a_writer_knows_the_offsets_of_what_it_appended(bed: Bed) {
+    let (mut writer, _) = bed.scribe(0).await;
+    assert_eq!(writer.newest(Stream::Snapshot(1)).await.unwrap(), None);
+    let mut claims = Vec::new();
+    for n in 0..60 {
+        let partition = n % 3;
+        let stream = Stream::Snapshot(partition);
+        let texts: Vec<String> =
+            (0..=n % 4).map(|i| format!("{n} {i} {}", "x".repeat(2000))).collect();
+        writer.append(texts.iter().map(|text| raw(stream, None, text)).collect()).await.unwrap();
+        let newest = writer.newest(stream).await.unwrap().expect("an offset");
+        claims.push((partition, newest, texts.last().expect("one at least").clone()));
+        if n % 7 == 0 {
+            writer.commit().await.unwrap();
+            assert_eq!(writer.newest(stream).await.unwrap(), Some(newest), "after the commit");
+        }
+        if n == 30 {
+            // What an earlier writer appended last is not this one's.
+            writer.commit().await.unwrap();
+            (writer, _) = bed.scribe(0).await;
+            assert_eq!(writer.newest(stream).await.unwrap(), None);
+        }
+    }
+    writer.commit().await.unwrap();
+    assert_eq!(writer.newest(Stream::Snapshot(3)).await.unwrap(), None);
+    for partition in 0..3 {
+        let claimed: Vec<_> = claims.iter().filter(|(p, ..)| *p == partition).collect();
+        let items = bed.all(Stream::Snapshot(partition), 50).await;
+        for (_, offset, text) in claimed {
+            let item = items.iter().find(|item| item.offset == *offset).expect("it is there");
+            assert_eq!(item.payload, text.as_bytes());
+        }
+    }
+}
+
+async fn a_fenced_writer_is_given_no_offset(bed: Bed) {
+    let (mut first, scribe) = bed.scribe(0).await;
+    let (_second, _) = bed.scribe(0).await;
+    let mut outcome = first.append(vec![scribe.transaction(2, 1)]).await.map(|()| None);
+    if outcome.is_ok() {
+        outcome = first.newest(Stream::Transactions).await;
+    }
+    let failure = outcome.expect_err("the first writer is fenced");
+    assert_eq!(failure.disposition, Disposition::Fenced, "{failure}");
 }

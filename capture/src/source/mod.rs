@@ -5,6 +5,7 @@
 //! that [`Source::read`] gave for it *up to some moment* are all there are once a
 //! [`Source::verify`] begun after that moment has succeeded. Only then may they be written down.
 
+pub mod load;
 pub mod sqlserver_cdc;
 
 use std::sync::Arc;
@@ -131,6 +132,10 @@ pub trait Source: Send {
     /// Proves that what was received of `window` before this call is complete and was read in the
     /// shape that [`Source::tables`] says.
     async fn verify(&mut self, window: &Window) -> Result<(), Failure>;
+
+    /// What reads rows of full loads, over connections of its own. To be asked for again after
+    /// [`Source::connect`].
+    fn loader(&self) -> Arc<dyn load::Loader>;
 
     /// Looks at what changes rarely (tables, shapes, whether the source still captures) and returns
     /// notices for the operator.

@@ -1,5 +1,6 @@
 //! The embedded log's writer: collects a log transaction in memory and commits it as one batch.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,7 +9,7 @@ use lockstep_common::Failure;
 use super::blocking;
 use super::store::Store;
 use crate::limits::{Limits, Open, weight};
-use crate::{Entry, Writer};
+use crate::{Entry, Stream, Writer};
 
 pub(super) struct EmbeddedWriter {
     store: Arc<Store>,
@@ -16,11 +17,21 @@ pub(super) struct EmbeddedWriter {
     limits: Limits,
     open: Open,
     pending: Vec<Entry>,
+    /// Offset of the newest entry of each stream: the store numbers them without a gap, and nobody
+    /// but this writer can commit as long as its generation is the youngest.
+    newest: HashMap<Stream, u64>,
 }
 
 impl EmbeddedWriter {
     pub(super) fn new(store: Arc<Store>, generation: u64, limits: Limits) -> Self {
-        EmbeddedWriter { store, generation, limits, open: Open::new(), pending: Vec::new() }
+        EmbeddedWriter {
+            store,
+            generation,
+            limits,
+            open: Open::new(),
+            pending: Vec::new(),
+            newest: HashMap::new(),
+        }
     }
 }
 
@@ -40,6 +51,11 @@ impl Writer for EmbeddedWriter {
                 self.open = Open::new();
             }
             self.open.add(weight(&entry));
+            let offset = match self.newest.get(&entry.stream) {
+                Some(newest) => newest + 1,
+                None => self.store.bounds(entry.stream)?.end,
+            };
+            self.newest.insert(entry.stream, offset);
             self.pending.push(entry);
         }
         Ok(())
@@ -50,5 +66,9 @@ impl Writer for EmbeddedWriter {
         self.open = Open::new();
         let (store, generation) = (self.store.clone(), self.generation);
         blocking(move || store.commit(generation, &entries)).await
+    }
+    async fn newest(&mut self, stream: Stream) -> Result<Option<u64>, Failure> {
+        self.store.check_generation(self.generation)?;
+        Ok(self.newest.get(&stream).copied())
     }
 }

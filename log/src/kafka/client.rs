@@ -1,10 +1,11 @@
 //! librdkafka clients and their settings: what Lockstep relies on is set here and cannot be changed.
 
+use std::collections::HashMap;
 use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lockstep_common::{Failure, config};
-use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -12,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseProducer, DeliveryResult, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::{ClientConfig, Message};
 
 use super::failure::failure;
 use crate::Stream;
@@ -180,7 +182,8 @@ impl Client {
         &self,
         own: &[(&str, &str)],
     ) -> Result<Held<T>, Failure> {
-        let client = self.settings(own).create_with_context(Context).map_err(misconfigured)?;
+        let client =
+            self.settings(own).create_with_context(Context::default()).map_err(misconfigured)?;
         Ok(Held(Some(client)))
     }
 
@@ -214,9 +217,42 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Sends librdkafka's own lines to tracing.
-#[derive(Clone, Debug)]
-pub(super) struct Context;
+/// Sends librdkafka's own lines to tracing, and remembers what was delivered.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Context {
+    delivered: Arc<Mutex<Delivered>>,
+}
+
+/// What the delivery reports of a producer said.
+#[derive(Debug, Default)]
+struct Delivered {
+    /// Newest offset of each topic's partitions.
+    newest: HashMap<String, HashMap<i32, i64>>,
+    /// The first record that was not delivered.
+    failed: Option<KafkaError>,
+}
+
+impl Context {
+    /// The newest offset delivered to a partition.
+    ///
+    /// # Errors
+    /// A record of this producer was not delivered.
+    pub(super) fn newest(&self, topic: &str, partition: i32) -> KafkaResult<Option<u64>> {
+        let delivered = self.lock();
+        match &delivered.failed {
+            Some(error) => Err(error.clone()),
+            None => {
+                let offset = delivered.newest.get(topic).and_then(|p| p.get(&partition));
+                Ok(offset.and_then(|offset| u64::try_from(*offset).ok()))
+            }
+        }
+    }
+
+    /// What is in it is whole whenever the lock is free.
+    fn lock(&self) -> MutexGuard<'_, Delivered> {
+        self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
@@ -252,8 +288,22 @@ impl ProducerContext for Context {
     /// A record that could not be delivered makes the transaction's commit fail; that is where it
     /// is handled.
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            tracing::debug!(%error, "a record was not delivered");
+        let mut delivered = self.lock();
+        match result {
+            Ok(message) => {
+                let (topic, partition) = (message.topic(), message.partition());
+                if !delivered.newest.contains_key(topic) {
+                    delivered.newest.insert(topic.to_owned(), HashMap::new());
+                }
+                if let Some(partitions) = delivered.newest.get_mut(topic) {
+                    let newest = partitions.entry(partition).or_insert(-1);
+                    *newest = message.offset().max(*newest);
+                }
+            }
+            Err((error, _)) => {
+                tracing::debug!(%error, "a record was not delivered");
+                delivered.failed.get_or_insert_with(|| error.clone());
+            }
         }
     }
 }

@@ -24,7 +24,7 @@ use rdkafka::producer::{BaseRecord, Producer as _};
 use super::client::{Client, PATIENCE, Producer, TRANSACTION_TIMEOUT, blocking};
 use super::failure::{by_code, failure};
 use crate::limits::{Limits, Open, weight};
-use crate::{Entry, Writer};
+use crate::{Entry, Stream, Writer};
 
 pub(super) struct KafkaWriter {
     client: Arc<Client>,
@@ -111,12 +111,12 @@ impl KafkaWriter {
     }
 }
 
-/// Whether a transaction of this producer may be open and in error. Sending into such a one gives
-/// `State`.
+/// Whether a transaction of this producer may be open and in error: sending into such a one gives
+/// `State`, and a record that is not delivered makes it one.
 fn needs_abort(error: &KafkaError) -> bool {
     match error {
         KafkaError::Transaction(error) => error.txn_requires_abort(),
-        KafkaError::MessageProduction(code) => *code == Code::State,
+        KafkaError::MessageProduction(code) => *code != Code::QueueFull,
         _ => false,
     }
 }
@@ -155,9 +155,7 @@ impl Writer for KafkaWriter {
         let committed = self.blocking("committing", |producer| {
             let deadline = Instant::now() + PATIENCE;
             // Not left to the commit: waiting there goes in steps of 100 ms.
-            while producer.in_flight_count() > 0 && Instant::now() < deadline {
-                producer.poll(Duration::from_millis(1));
-            }
+            drain(producer, deadline);
             producer.commit_transaction(deadline.saturating_duration_since(Instant::now()))
         });
         committed.await?;
@@ -165,4 +163,31 @@ impl Writer for KafkaWriter {
         self.open = None;
         Ok(())
     }
+    async fn newest(&mut self, stream: Stream) -> Result<Option<u64>, Failure> {
+        self.blocking("waiting for offsets", |producer| {
+            if drain(producer, Instant::now() + PATIENCE) {
+                Ok(())
+            } else {
+                Err(KafkaError::Flush(Code::OperationTimedOut))
+            }
+        })
+        .await?;
+        let (topic, partition) = self.client.place(stream);
+        let newest = self.producer.client().context().newest(&topic, partition);
+        match newest {
+            Ok(newest) => Ok(newest),
+            Err(error) => Err(self.settle("waiting for offsets", error).await),
+        }
+    }
+}
+
+/// Waits until every record sent has its delivery report; `false` when that takes too long.
+fn drain(producer: &Producer, deadline: Instant) -> bool {
+    while producer.in_flight_count() > 0 {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        producer.poll(Duration::from_millis(1));
+    }
+    true
 }
