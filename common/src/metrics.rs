@@ -11,7 +11,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::TICKS_PER_SECOND;
-use crate::status::{ApplyStatus, CaptureStatus, Counts, TaskState};
+use crate::status::{
+    ApplyStatus, CaptureStatus, Counts, LoadState, LoadStatus, TableLoadStatus, TaskState,
+};
 
 /// 1 for the state capture is in, 0 for the others; label `state`.
 pub const CAPTURE_STATE: &str = "lockstep_capture_state";
@@ -27,6 +29,17 @@ pub const CAPTURE_BYTES: &str = "lockstep_capture_bytes_total";
 pub const CAPTURE_COMMIT_TIME: &str = "lockstep_capture_commit_timestamp_seconds";
 /// The source's clock less that time.
 pub const CAPTURE_LAG: &str = "lockstep_capture_lag_seconds";
+/// 1 for the state of the newest full load, 0 for the others; label `state`. As all of a load, it is
+/// absent while there is none.
+pub const CAPTURE_LOAD_STATE: &str = "lockstep_capture_load_state";
+/// Rows of the load that are in the log; label `table`, as on the three that follow.
+pub const CAPTURE_LOAD_ROWS: &str = "lockstep_capture_load_rows";
+/// Rows there are, as the source estimates.
+pub const CAPTURE_LOAD_ROWS_EXPECTED: &str = "lockstep_capture_load_rows_expected";
+/// Bytes of the rows in the log.
+pub const CAPTURE_LOAD_BYTES: &str = "lockstep_capture_load_bytes";
+/// Time from the table's first chunk to its last, or until now.
+pub const CAPTURE_LOAD_TIME: &str = "lockstep_capture_load_seconds";
 
 /// 1 for the state the apply is in, 0 for the others; labels `apply`, `state`.
 pub const APPLY_STATE: &str = "lockstep_apply_state";
@@ -56,6 +69,16 @@ pub const APPLY_BACK_PRESSURE: &str = "lockstep_apply_back_pressure";
 pub const APPLY_EXCEPTIONS: &str = "lockstep_apply_exceptions_total";
 /// 1 when the target may differ from every state of the source.
 pub const APPLY_DIVERGED: &str = "lockstep_apply_diverged";
+/// 1 for the state of the newest full load, 0 for the others; labels `apply`, `state`.
+pub const APPLY_LOAD_STATE: &str = "lockstep_apply_load_state";
+/// Rows of the load that are in the target; labels `apply`, `table`, as on the three that follow.
+pub const APPLY_LOAD_ROWS: &str = "lockstep_apply_load_rows";
+/// Rows there are, as far as that is known.
+pub const APPLY_LOAD_ROWS_EXPECTED: &str = "lockstep_apply_load_rows_expected";
+/// Bytes of the rows that are in the target, as they are in the log.
+pub const APPLY_LOAD_BYTES: &str = "lockstep_apply_load_bytes";
+/// Time from the table's first chunk to its last, or until now.
+pub const APPLY_LOAD_TIME: &str = "lockstep_apply_load_seconds";
 
 /// The media type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -85,6 +108,9 @@ enum Reading<S> {
     Gauge(fn(&S) -> Option<f64>),
     State(fn(&S) -> TaskState),
     Changes(fn(&S) -> &BTreeMap<String, Counts>),
+    LoadState(fn(&S) -> Option<&LoadStatus>),
+    /// One for each table of the load.
+    Load(fn(&S) -> Option<&LoadStatus>, fn(&TableLoadStatus) -> Option<f64>),
 }
 
 /// A metric: its name, its help, how it is read.
@@ -102,7 +128,32 @@ const CAPTURE: &[Metric<CaptureStatus>] = &[
         Reading::Gauge(|s| seconds(s.commit_time)),
     ),
     (CAPTURE_LAG, "The source's clock less that time", Reading::Gauge(|s| s.lag_seconds)),
+    (CAPTURE_LOAD_STATE, "How far the newest full load is", Reading::LoadState(capture_load)),
+    (
+        CAPTURE_LOAD_ROWS,
+        "Rows of the load in the log",
+        Reading::Load(capture_load, |t| Some(number(t.rows))),
+    ),
+    (
+        CAPTURE_LOAD_ROWS_EXPECTED,
+        "Rows there are, as far as that is known",
+        Reading::Load(capture_load, |t| t.rows_expected.map(number)),
+    ),
+    (
+        CAPTURE_LOAD_BYTES,
+        "Bytes of those rows in the log",
+        Reading::Load(capture_load, |t| Some(number(t.bytes))),
+    ),
+    (
+        CAPTURE_LOAD_TIME,
+        "Time from the table's first chunk to its last, or until now",
+        Reading::Load(capture_load, |t| Some(t.seconds)),
+    ),
 ];
+
+fn capture_load(status: &CaptureStatus) -> Option<&LoadStatus> {
+    status.load.as_ref()
+}
 
 const APPLY: &[Metric<ApplyStatus>] = &[
     (APPLY_STATE, "What the apply is doing", Reading::State(|s| s.state)),
@@ -143,7 +194,32 @@ const APPLY: &[Metric<ApplyStatus>] = &[
         "Whether the target may differ from every state of the source",
         Reading::Gauge(|s| Some(f64::from(u8::from(s.diverged)))),
     ),
+    (APPLY_LOAD_STATE, "How far the newest full load is", Reading::LoadState(apply_load)),
+    (
+        APPLY_LOAD_ROWS,
+        "Rows of the load in the target",
+        Reading::Load(apply_load, |t| Some(number(t.rows))),
+    ),
+    (
+        APPLY_LOAD_ROWS_EXPECTED,
+        "Rows there are, as far as that is known",
+        Reading::Load(apply_load, |t| t.rows_expected.map(number)),
+    ),
+    (
+        APPLY_LOAD_BYTES,
+        "Bytes of those rows in the log",
+        Reading::Load(apply_load, |t| Some(number(t.bytes))),
+    ),
+    (
+        APPLY_LOAD_TIME,
+        "Time from the table's first chunk to its last, or until now",
+        Reading::Load(apply_load, |t| Some(t.seconds)),
+    ),
 ];
+
+fn apply_load(status: &ApplyStatus) -> Option<&LoadStatus> {
+    status.load.as_ref()
+}
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -171,7 +247,9 @@ fn encode<S>(
 ) -> fmt::Result {
     let kind = match reading {
         Reading::Counter(_) | Reading::Changes(_) => MetricType::Counter,
-        Reading::Gauge(_) | Reading::State(_) => MetricType::Gauge,
+        Reading::Gauge(_) | Reading::State(_) | Reading::LoadState(_) | Reading::Load(..) => {
+            MetricType::Gauge
+        }
     };
     // The encoder adds the suffix of counters itself.
     let name = name.strip_suffix("_total").unwrap_or(name);
@@ -187,6 +265,18 @@ fn encode<S>(
             }
             Reading::State(read) => states(&mut metric, &own, read(status))?,
             Reading::Changes(read) => changes(&mut metric, &own, read(status))?,
+            Reading::LoadState(load) => {
+                if let Some(load) = load(status) {
+                    load_states(&mut metric, &own, load.state)?;
+                }
+            }
+            Reading::Load(load, read) => {
+                for (table, loaded) in load(status).into_iter().flat_map(|load| &load.tables) {
+                    if let Some(value) = read(loaded) {
+                        gauge(&mut metric, &with(&own, &[("table", table)]), value)?;
+                    }
+                }
+            }
         }
     }
     Ok(())
@@ -216,6 +306,18 @@ fn states(metric: &mut MetricEncoder<'_>, own: &Labels, now: TaskState) -> fmt::
     ] {
         let value = f64::from(u8::from(state == now));
         gauge(metric, &with(own, &[("state", state_name(state))]), value)?;
+    }
+    Ok(())
+}
+
+fn load_states(metric: &mut MetricEncoder<'_>, own: &Labels, now: LoadState) -> fmt::Result {
+    for (state, name) in [
+        (LoadState::Loading, "loading"),
+        (LoadState::Converging, "converging"),
+        (LoadState::Finishing, "finishing"),
+        (LoadState::Done, "done"),
+    ] {
+        gauge(metric, &with(own, &[("state", name)]), f64::from(u8::from(state == now)))?;
     }
     Ok(())
 }

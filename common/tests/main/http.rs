@@ -5,7 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use lockstep_common::http::{self, Endpoints};
 use lockstep_common::metrics;
-use lockstep_common::status::{ApplyStatus, CaptureStatus, Counts, TaskState};
+use lockstep_common::status::{
+    ApplyStatus, CaptureStatus, Counts, LoadState, LoadStatus, TableLoadState, TableLoadStatus,
+    TaskState,
+};
 use lockstep_common::{Position, Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -72,7 +75,26 @@ fn apply() -> ApplyStatus {
         next_offset: 10,
         spool_bytes: 2048,
         back_pressure: true,
+        load: Some(load()),
         ..ApplyStatus::default()
+    }
+}
+
+fn load() -> LoadStatus {
+    let table = TableLoadStatus {
+        state: TableLoadState::Loaded,
+        rows: 12,
+        rows_expected: None,
+        bytes: 1200,
+        chunks: 3,
+        chunks_total: Some(3),
+        started: 15_000_000,
+        seconds: 0.25,
+    };
+    LoadStatus {
+        state: LoadState::Converging,
+        tables: BTreeMap::from([("dbo.loaded".to_owned(), table)]),
+        ..LoadStatus::default()
     }
 }
 
@@ -167,6 +189,11 @@ async fn metrics_are_the_statuses() {
         "lockstep_apply_back_pressure{apply=\"reports\"} 1.0",
         "lockstep_apply_state{apply=\"archive\",state=\"starting\"} 1.0",
         r#"lockstep_apply_changes_total{apply="reports",table="dbo.\"odd\"\nname",operation="delete"} 3"#,
+        "lockstep_apply_load_state{apply=\"reports\",state=\"converging\"} 1.0",
+        "lockstep_apply_load_state{apply=\"reports\",state=\"done\"} 0.0",
+        "lockstep_apply_load_rows{apply=\"reports\",table=\"dbo.loaded\"} 12.0",
+        "lockstep_apply_load_bytes{apply=\"reports\",table=\"dbo.loaded\"} 1200.0",
+        "lockstep_apply_load_seconds{apply=\"reports\",table=\"dbo.loaded\"} 0.25",
         "# TYPE lockstep_apply_transactions counter",
         "# TYPE lockstep_apply_lag_seconds gauge",
         "# EOF",
@@ -175,6 +202,9 @@ async fn metrics_are_the_statuses() {
     }
     // No latency is known, so none is claimed; and a name is described once.
     assert!(!body.contains("lockstep_apply_lag_seconds{"), "{body}");
+    assert!(!body.contains("lockstep_apply_load_rows_expected{"), "{body}");
+    assert!(!body.contains("lockstep_capture_load_rows{"), "{body}");
+    assert!(!body.contains("load_state{apply=\"archive\""), "{body}");
     let described = body.matches(&format!("# HELP {}", metrics::APPLY_SPOOL)).count();
     assert_eq!(described, 1);
     server.stop().await;
