@@ -19,7 +19,9 @@ use uuid::Uuid;
 use crate::{Position, TableId};
 
 /// How a table's rows and its stream are fitted together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Handoff {
     /// Chunks are read beside the stream, each between two brackets in it. The target converges
