@@ -24,7 +24,7 @@ pub(super) struct Naming {
 
 /// A target table's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct TargetName {
+pub(super) struct TargetName {
     schema: String,
     table: String,
 }

@@ -8,6 +8,7 @@
 mod catalog;
 mod checkpoint;
 mod connect;
+mod define;
 mod encode;
 mod error;
 mod image;
