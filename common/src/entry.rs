@@ -5,6 +5,8 @@
 //! because it is what tells the others: whoever reads the stream to its end knows every schema used
 //! in it and in the other streams.
 
+mod definition;
+mod load;
 mod wire;
 
 use std::sync::LazyLock;
@@ -16,11 +18,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::codec::{DecodeError, Decoder, RECORD_FINGERPRINT, RECORD_SCHEMA, schema};
+use crate::definition::Definition;
+use crate::load::TableLoad;
 use crate::record::SourceTime;
 use crate::{Position, TableId, TableVersion};
 
 /// An entry of the schemas stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SchemaEntry {
     /// The log's identity; written first, once.
     Log {
@@ -41,6 +45,10 @@ pub enum SchemaEntry {
     Table(TableVersion),
     /// Where the log stood: tells an emptied log from a new one.
     Position(KeptPosition),
+    /// What a table has beside its shape.
+    Definition(Definition),
+    /// Where the full load of a table stands.
+    Load(TableLoad),
 }
 
 /// A position kept outside the transactions stream.
@@ -71,6 +79,10 @@ pub enum EntryKey {
     Table(TableId),
     /// `position`
     Position,
+    /// `definition:` and the table version's id, 16 hexadecimal digits
+    Definition(TableId),
+    /// `load:` and the source's identity of the table, a decimal number
+    Load(i64),
 }
 
 impl EntryKey {
@@ -81,6 +93,8 @@ impl EntryKey {
             EntryKey::WriterSchema(fingerprint) => format!("schema:{fingerprint:016x}").into(),
             EntryKey::Table(id) => format!("table:{id}").into(),
             EntryKey::Position => b"position".to_vec(),
+            EntryKey::Definition(id) => format!("definition:{id}").into(),
+            EntryKey::Load(object) => format!("load:{object}").into(),
         }
     }
 
@@ -96,6 +110,11 @@ impl EntryKey {
             key => match key.split_once(':')? {
                 ("schema", id) => Some(EntryKey::WriterSchema(hex(id)?)),
                 ("table", id) => Some(EntryKey::Table(TableId(hex(id)?))),
+                ("definition", id) => Some(EntryKey::Definition(TableId(hex(id)?))),
+                ("load", id) => {
+                    let object: i64 = id.parse().ok()?;
+                    (object.to_string() == id).then_some(EntryKey::Load(object))
+                }
                 _ => None,
             },
         }
@@ -114,10 +133,13 @@ const WRITER_SCHEMA: Kind =
 const TABLE: Kind = Kind { name: "Table", json: include_str!("../../schemas/table.avsc") };
 const POSITION: Kind =
     Kind { name: "KeptPosition", json: include_str!("../../schemas/position.avsc") };
+const DEFINITION: Kind =
+    Kind { name: "Definition", json: include_str!("../../schemas/definition.avsc") };
+const LOAD: Kind = Kind { name: "TableLoad", json: include_str!("../../schemas/load.avsc") };
 
 /// The kinds' schemas, parsed, with their fingerprints and names.
-static SCHEMAS: LazyLock<[OwnSchema; 4]> = LazyLock::new(|| {
-    [LOG, WRITER_SCHEMA, TABLE, POSITION].map(|kind| {
+static SCHEMAS: LazyLock<[OwnSchema; 6]> = LazyLock::new(|| {
+    [LOG, WRITER_SCHEMA, TABLE, POSITION, DEFINITION, LOAD].map(|kind| {
         let (fingerprint, schema) =
             schema::parse(kind.json).expect("the embedded schemas are valid");
         OwnSchema { kind, fingerprint, schema }
@@ -154,6 +176,8 @@ impl SchemaEntry {
             SchemaEntry::WriterSchema { fingerprint, .. } => EntryKey::WriterSchema(*fingerprint),
             SchemaEntry::Table(version) => EntryKey::Table(version.id()),
             SchemaEntry::Position(_) => EntryKey::Position,
+            SchemaEntry::Definition(definition) => EntryKey::Definition(definition.table),
+            SchemaEntry::Load(load) => EntryKey::Load(load.object_id),
         }
         .to_bytes()
     }
@@ -170,6 +194,10 @@ impl SchemaEntry {
             }
             SchemaEntry::Table(version) => write(&TABLE, &wire::Table::from(version)),
             SchemaEntry::Position(kept) => write(&POSITION, &wire::Kept::from(kept)),
+            SchemaEntry::Definition(definition) => {
+                write(&DEFINITION, &definition::Wire::from(definition))
+            }
+            SchemaEntry::Load(load) => write(&LOAD, &load::Wire::from(load)),
         }
     }
 
@@ -192,10 +220,10 @@ impl SchemaEntry {
                 (own, decoder.resolve(fingerprint, datum, &own.schema)?)
             }
         };
-        Self::from_value(&own.kind, &value)
+        Self::from_value(&own.kind, &value, decoder)
     }
 
-    fn from_value(kind: &Kind, value: &Value) -> Result<Self, DecodeError> {
+    fn from_value(kind: &Kind, value: &Value, decoder: &Decoder) -> Result<Self, DecodeError> {
         match kind.name {
             name if name == LOG.name => {
                 let wire::Log { log_id, created } = read(value)?;
@@ -208,6 +236,12 @@ impl SchemaEntry {
             }
             name if name == TABLE.name => {
                 read::<wire::Table>(value)?.try_into().map(SchemaEntry::Table)
+            }
+            name if name == DEFINITION.name => {
+                read::<definition::Wire>(value)?.try_into().map(SchemaEntry::Definition)
+            }
+            name if name == LOAD.name => {
+                read::<load::Wire>(value)?.into_load(decoder).map(SchemaEntry::Load)
             }
             _ => read::<wire::Kept>(value)?.try_into().map(SchemaEntry::Position),
         }

@@ -1,4 +1,5 @@
-//! The readers' view of the schemas stream: table versions and writers' schemas by id.
+//! The readers' view of the schemas stream: table versions, their definitions and writers' schemas by
+//! id, loads by table.
 //!
 //! A writer commits an entry in an earlier log transaction than its first use, but a Kafka
 //! transaction becomes visible partition by partition: a reader may meet an id a moment before its
@@ -9,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_common::codec::{DecodeError, Decoder, RECORD_FINGERPRINT};
+use lockstep_common::definition::Definition;
 use lockstep_common::entry::{EntryKey, SchemaEntry};
+use lockstep_common::load::TableLoad;
 use lockstep_common::{Failure, TableId, TableVersion};
 use tokio::time::Instant;
 
@@ -18,15 +21,17 @@ use crate::{Batch, Item, Log, Reader, Stream};
 /// How long an id may be ahead of its entry.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Table versions and writers' schemas of one log.
+/// What the schemas stream of one log says.
 pub struct Schemas {
     reader: Box<dyn Reader>,
     decoder: Decoder,
     /// Fingerprints `decoder` knows beside our own.
     writers: HashSet<u64>,
     tables: HashMap<TableId, Arc<TableVersion>>,
-    /// Table entries of writers whose schema comes later in the stream.
-    undecoded: HashMap<TableId, Item>,
+    definitions: HashMap<TableId, Arc<Definition>>,
+    loads: HashMap<i64, TableLoad>,
+    /// Entries of writers whose schema comes later in the stream, the newest of each key.
+    undecoded: HashMap<EntryKey, Item>,
     next_offset: u64,
 }
 
@@ -41,6 +46,8 @@ impl Schemas {
             decoder: Decoder::new(),
             writers: HashSet::from([RECORD_FINGERPRINT]),
             tables: HashMap::new(),
+            definitions: HashMap::new(),
+            loads: HashMap::new(),
             undecoded: HashMap::new(),
             next_offset: 0,
         };
@@ -84,6 +91,30 @@ impl Schemas {
     /// The table versions known now.
     pub fn tables(&self) -> impl Iterator<Item = (TableId, &Arc<TableVersion>)> {
         self.tables.iter().map(|(id, version)| (*id, version))
+    }
+
+    /// The newest definition of the table version that is known now.
+    pub fn definition(&self, id: TableId) -> Option<Arc<Definition>> {
+        self.definitions.get(&id).cloned()
+    }
+
+    /// The newest load of each table, as known now.
+    pub fn loads(&self) -> impl Iterator<Item = &TableLoad> {
+        self.loads.values()
+    }
+
+    /// As [`Schemas::definition`]; reads on as [`Schemas::table`] does when none is known yet.
+    ///
+    /// # Errors
+    /// As [`Schemas::table`].
+    pub async fn await_definition(&mut self, id: TableId) -> Result<Arc<Definition>, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(definition) = self.definition(id) {
+                return Ok(definition);
+            }
+            self.read_on_until(deadline, &format!("definition of table version {id}")).await?;
+        }
     }
 
     async fn read_on_until(&mut self, deadline: Instant, what: &str) -> Result<(), Failure> {
@@ -131,8 +162,8 @@ impl Schemas {
                     _ => return Err(misplaced(&item)),
                 }
             }
-            Some(EntryKey::Table(id)) => {
-                self.undecoded.insert(id, item);
+            Some(key @ (EntryKey::Table(_) | EntryKey::Definition(_) | EntryKey::Load(_))) => {
+                self.undecoded.insert(key, item);
             }
             Some(EntryKey::Log | EntryKey::Position) | None => {}
         }
@@ -140,16 +171,22 @@ impl Schemas {
     }
 
     fn decode_rest(&mut self) -> Result<(), Failure> {
-        for (id, item) in std::mem::take(&mut self.undecoded) {
-            match SchemaEntry::decode(&item.payload, &self.decoder) {
-                Ok(SchemaEntry::Table(version)) => {
+        for (key, item) in std::mem::take(&mut self.undecoded) {
+            match (key, SchemaEntry::decode(&item.payload, &self.decoder)) {
+                (EntryKey::Table(id), Ok(SchemaEntry::Table(version))) => {
                     self.tables.insert(id, Arc::new(version));
                 }
-                Ok(_) => return Err(misplaced(&item)),
-                Err(DecodeError::UnknownSchema(_)) => {
-                    self.undecoded.insert(id, item);
+                (EntryKey::Definition(id), Ok(SchemaEntry::Definition(definition))) => {
+                    self.definitions.insert(id, Arc::new(definition));
                 }
-                Err(error) => return Err(error.into()),
+                (EntryKey::Load(object), Ok(SchemaEntry::Load(load))) => {
+                    self.loads.insert(object, load);
+                }
+                (_, Ok(_)) => return Err(misplaced(&item)),
+                (_, Err(DecodeError::UnknownSchema(_))) => {
+                    self.undecoded.insert(key, item);
+                }
+                (_, Err(error)) => return Err(error.into()),
             }
         }
         Ok(())

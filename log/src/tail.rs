@@ -37,7 +37,8 @@ impl Kept {
                     Some(EntryKey::WriterSchema(_)) => kept.learn(&item.payload)?,
                     Some(EntryKey::Log) => log = Some(item.payload),
                     Some(EntryKey::Position) => kept.position = Some(item.payload),
-                    Some(EntryKey::Table(_)) | None => {}
+                    Some(EntryKey::Table(_) | EntryKey::Definition(_) | EntryKey::Load(_))
+                    | None => {}
                 }
                 kept.keys.insert(key);
             }

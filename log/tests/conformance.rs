@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use lockstep_common::definition::Definition;
 use lockstep_common::entry::{KeptPosition, SchemaEntry};
-use lockstep_common::{Column, Disposition, LogicalType, TableId, TableName, TableVersion};
+use lockstep_common::load::{Handoff, TableLoad, TableStage};
+use lockstep_common::{Column, Disposition, LogicalType, TableId, TableName, TableVersion, Value};
 use lockstep_log::{Batch, Entry, Item, Schemas, Seek, Stream};
 use uuid::Uuid;
 
@@ -53,6 +55,7 @@ conformance!(
     a_trimmed_log_halts_the_reader_behind,
     the_schemas_stream_compacts_by_key,
     table_versions_are_found_by_id,
+    the_newest_definition_and_load_are_given,
     streams_that_are_not_there_halt,
     an_acknowledgement_is_taken,
     a_writer_knows_the_offsets_of_what_it_appended,
@@ -474,6 +477,50 @@ async fn table_versions_are_found_by_id(bed: Bed) {
     assert_eq!(*found.unwrap(), version);
     let failure = halted(schemas.table(TableId(17)).await);
     assert!(failure.message.contains(&TableId(17).to_string()), "{failure}");
+}
+
+async fn the_newest_definition_and_load_are_given(bed: Bed) {
+    let (mut writer, _) = bed.scribe(0).await;
+    let mut schemas = Schemas::open(&*bed.log).await.unwrap();
+    let (one, two) = (TableId(1), TableId(2));
+    assert!(schemas.definition(one).is_none());
+    let load = |object_id, chunks| {
+        SchemaEntry::Load(TableLoad {
+            load: Uuid::from_u128(7),
+            reload: false,
+            object_id,
+            table: one,
+            handoff: Handoff::Bracketed,
+            stage: TableStage::Reading,
+            next_chunk: chunks,
+            frontier: Some(vec![Value::I64(i64::from(chunks))]),
+            planned: false,
+            unfinished: Vec::new(),
+            rows: 0,
+            bytes: 0,
+            from: None,
+            read_at: None,
+        })
+    };
+    for (id, name, chunks) in [(one, "old", 1), (one, "new", 2), (two, "last", 3)] {
+        let definition = Definition {
+            table: id,
+            name: TableName { schema: "dbo".into(), table: name.into() },
+            columns: Vec::new(),
+            indexes: Vec::new(),
+            foreign_keys: Vec::new(),
+            checks: Vec::new(),
+            others: Vec::new(),
+        };
+        let entries = vec![load(-7, chunks), SchemaEntry::Definition(definition)];
+        writer.append(entries.iter().map(schema).collect()).await.unwrap();
+        writer.commit().await.unwrap();
+    }
+    // What is asked for last came last: when it is there, everything is.
+    assert_eq!(schemas.await_definition(two).await.unwrap().name.table, "last");
+    assert_eq!(schemas.definition(one).unwrap().name.table, "new");
+    let loads: Vec<_> = schemas.loads().cloned().map(SchemaEntry::Load).collect();
+    assert_eq!(loads, [load(-7, 3)]);
 }
 
 fn schema(entry: &SchemaEntry) -> Entry {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::KeptPosition;
 use crate::codec::DecodeError;
 use crate::record::SourceTime;
-use crate::{Column, LogicalType, Position, TableName, TableVersion};
+use crate::{Column, LogicalType, Position, TableId, TableName, TableVersion};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Log {
@@ -74,6 +74,11 @@ impl TryFrom<Kept> for KeptPosition {
 
 pub(super) fn log_id(text: &str) -> Result<uuid::Uuid, DecodeError> {
     text.parse().map_err(|_| DecodeError::Corrupt("a log id that is no UUID"))
+}
+
+pub(super) fn table_id(text: &str) -> Result<TableId, DecodeError> {
+    let id = u64::from_str_radix(text, 16);
+    id.map(TableId).map_err(|_| DecodeError::Corrupt("a table id that is no hexadecimal number"))
 }
 
 #[derive(Serialize, Deserialize)]

@@ -1,9 +1,14 @@
 //! Entries of the schemas stream.
 
 use lockstep_common::codec::{DecodeError, Decoder};
+use lockstep_common::definition::{
+    Check, ColumnDefinition, Definition, ForeignKey, Identity, Index, IndexColumn, IndexKind,
+    OtherObject, Referential,
+};
 use lockstep_common::entry::{EntryKey, KeptPosition, SchemaEntry, writer_schemas};
+use lockstep_common::load::{ChunkRange, Handoff, TableLoad, TableStage};
 use lockstep_common::record::SourceTime;
-use lockstep_common::{Column, LogicalType, Position, TableId, TableName, TableVersion};
+use lockstep_common::{Column, LogicalType, Position, TableId, TableName, TableVersion, Value};
 use uuid::Uuid;
 
 fn column(name: &str, ty: LogicalType) -> Column {
@@ -60,6 +65,130 @@ fn kept() -> KeptPosition {
     }
 }
 
+fn definition() -> Definition {
+    let text = |text: &str| text.to_owned();
+    let name = |table: &str| TableName { schema: text("dbo"), table: text(table) };
+    let column = |column: &str| ColumnDefinition { column: text(column), ..Default::default() };
+    let index = |name: &str, kind, filter: Option<&str>| Index {
+        name: text(name),
+        kind,
+        unique: filter.is_none(),
+        columns: vec![
+            IndexColumn { column: text("id"), descending: false },
+            IndexColumn { column: text("day"), descending: true },
+        ],
+        included: vec![text("sum"), text("char")],
+        filter: filter.map(text),
+        disabled: filter.is_some(),
+    };
+    let foreign = |on_delete, on_update, flag| ForeignKey {
+        name: format!("fk {on_delete:?}"),
+        columns: vec![text("id"), text("day")],
+        referenced: name("other"),
+        referenced_columns: vec![text("a"), text("b")],
+        on_delete,
+        on_update,
+        disabled: flag,
+        unchecked: !flag,
+    };
+    Definition {
+        table: version().id(),
+        name: name("Ünïcode"),
+        columns: vec![
+            ColumnDefinition { default: Some(text("(getdate())")), ..column("day") },
+            ColumnDefinition {
+                identity: Some(Identity { seed: i64::MIN, increment: -1 }),
+                ..column("id")
+            },
+            ColumnDefinition {
+                computed: Some(text("([a]+[b])")),
+                persisted: true,
+                ..column("sum")
+            },
+        ],
+        indexes: vec![
+            index("pk", IndexKind::Primary, None),
+            index("uq", IndexKind::Constraint, None),
+            index("ix", IndexKind::Plain, Some("([a]>(0))")),
+        ],
+        foreign_keys: vec![
+            foreign(Referential::NoAction, Referential::Cascade, false),
+            foreign(Referential::SetNull, Referential::SetDefault, true),
+        ],
+        checks: vec![Check {
+            name: text("ck"),
+            condition: text("([a]>(0))"),
+            disabled: false,
+            unchecked: true,
+        }],
+        others: vec![OtherObject { kind: text("CLUSTERED COLUMNSTORE"), name: text("cc") }],
+    }
+}
+
+fn bare_definition() -> Definition {
+    Definition {
+        columns: Vec::new(),
+        indexes: Vec::new(),
+        foreign_keys: Vec::new(),
+        checks: Vec::new(),
+        others: Vec::new(),
+        ..definition()
+    }
+}
+
+/// A load in the middle, with every kind of key there is.
+fn load() -> TableLoad {
+    let key = || {
+        vec![
+            Value::I64(-5),
+            Value::String("Ünï".into()),
+            Value::Decimal { unscaled: i128::MAX, scale: 3 },
+            Value::Utf16(vec![0, 0xD8].into()),
+            Value::Bytes(vec![0, 0xFF].into()),
+            Value::Uuid([7; 16]),
+            Value::Date(-1),
+            Value::Time(3),
+            Value::Timestamp(4),
+            Value::TimestampTz { ticks: 5, offset: -60 },
+            Value::F64(-0.0),
+            Value::Bool(true),
+        ]
+    };
+    TableLoad {
+        load: Uuid::from_u128(9),
+        reload: true,
+        object_id: i64::MIN,
+        table: TableId(u64::MAX),
+        handoff: Handoff::Bracketed,
+        stage: TableStage::Reading,
+        next_chunk: u32::MAX,
+        frontier: Some(key()),
+        planned: false,
+        unfinished: vec![
+            ChunkRange { chunk: 0, lower: None, upper: Some(key()) },
+            ChunkRange { chunk: 4, lower: Some(key()), upper: None },
+        ],
+        rows: 7,
+        bytes: u64::MAX >> 1,
+        from: None,
+        read_at: Some("2026-11-23 10:00:00.003 +01:00".into()),
+    }
+}
+
+fn other_load(stage: TableStage) -> TableLoad {
+    TableLoad {
+        reload: false,
+        handoff: Handoff::Exact,
+        stage,
+        frontier: None,
+        planned: true,
+        unfinished: Vec::new(),
+        from: Some(kept().position),
+        read_at: None,
+        ..load()
+    }
+}
+
 #[test]
 fn every_entry_round_trips() {
     let bare = KeptPosition { transaction_id: None, source_time: None, ..kept() };
@@ -69,6 +198,12 @@ fn every_entry_round_trips() {
         SchemaEntry::Table(TableVersion { columns: Vec::new(), key: Vec::new(), ..version() }),
         SchemaEntry::Position(kept()),
         SchemaEntry::Position(bare),
+        SchemaEntry::Definition(definition()),
+        SchemaEntry::Definition(bare_definition()),
+        SchemaEntry::Load(load()),
+        SchemaEntry::Load(other_load(TableStage::Waiting)),
+        SchemaEntry::Load(other_load(TableStage::Read)),
+        SchemaEntry::Load(other_load(TableStage::Done)),
     ];
     entries.extend(writer_schemas());
     for entry in entries {
@@ -92,34 +227,60 @@ fn keys_name_kind_and_id() {
         EntryKey::Position,
         EntryKey::WriterSchema(0xAB),
         EntryKey::Table(TableId(u64::MAX)),
+        EntryKey::Definition(TableId(17)),
+        EntryKey::Load(i64::MIN),
+        EntryKey::Load(0),
     ] {
         assert_eq!(EntryKey::parse(&key.to_bytes()), Some(key));
     }
-    for unknown in ["", "table", "table:12", "table:+123456789abcdef", "lease", "lease:1"] {
+    let definition = SchemaEntry::Definition(definition()).key();
+    assert_eq!(definition, format!("definition:{id}").as_bytes());
+    assert_eq!(SchemaEntry::Load(load()).key(), format!("load:{}", i64::MIN).as_bytes());
+    for unknown in [
+        "",
+        "table",
+        "table:12",
+        "table:+123456789abcdef",
+        "definition:12",
+        "load:",
+        "load:+1",
+        "load:01",
+        "lease",
+        "lease:1",
+    ] {
         assert_eq!(EntryKey::parse(unknown.as_bytes()), None, "{unknown}");
     }
 }
 
-#[test]
-fn an_entry_of_a_later_version_is_read_with_its_schema() {
-    let table = include_str!("../../../schemas/table.avsc");
-    let mut json: serde_json::Value = serde_json::from_str(table).unwrap();
+/// Adds a string to the end of a schema, as a later version might, and makes `entry`'s payload one of
+/// that version.
+fn as_later(schema: &str, entry: &SchemaEntry) -> (u64, String, Vec<u8>) {
+    let mut json: serde_json::Value = serde_json::from_str(schema).unwrap();
     let fields = json["fields"].as_array_mut().unwrap();
     fields.push(serde_json::json!({"name": "comment", "type": "string", "default": ""}));
     let later = apache_avro::Schema::parse_str(&json.to_string()).unwrap();
     let print = later.fingerprint::<apache_avro::rabin::Rabin>().bytes;
     let print = u64::from_le_bytes(print.try_into().unwrap());
-
-    // The later layout is ours with a string behind it.
-    let mut payload = SchemaEntry::Table(version()).encode();
+    let mut payload = entry.encode();
     payload[2..10].copy_from_slice(&print.to_le_bytes());
     payload.extend_from_slice(&[0x04, b'h', b'i']);
+    (print, json.to_string(), payload)
+}
 
-    let mut decoder = Decoder::new();
-    assert!(matches!(
-        SchemaEntry::decode(&payload, &decoder),
-        Err(DecodeError::UnknownSchema(unknown)) if unknown == print
-    ));
-    decoder.add(print, &json.to_string()).unwrap();
-    assert_eq!(SchemaEntry::decode(&payload, &decoder).unwrap(), SchemaEntry::Table(version()));
+#[test]
+fn an_entry_of_a_later_version_is_read_with_its_schema() {
+    for (schema, entry) in [
+        (include_str!("../../../schemas/table.avsc"), SchemaEntry::Table(version())),
+        (include_str!("../../../schemas/definition.avsc"), SchemaEntry::Definition(definition())),
+        (include_str!("../../../schemas/load.avsc"), SchemaEntry::Load(load())),
+    ] {
+        let (print, json, payload) = as_later(schema, &entry);
+        let mut decoder = Decoder::new();
+        assert!(matches!(
+            SchemaEntry::decode(&payload, &decoder),
+            Err(DecodeError::UnknownSchema(unknown)) if unknown == print
+        ));
+        decoder.add(print, &json).unwrap();
+        assert_eq!(SchemaEntry::decode(&payload, &decoder).unwrap(), entry);
+    }
 }
