@@ -127,6 +127,15 @@ pub(super) fn row<'a>(input: &mut Input<'a>) -> Result<Vec<Value<'a>>, DecodeErr
     input.array(push_value)
 }
 
+/// Reads a row onto the end of what `row` holds.
+#[inline]
+pub(super) fn row_into<'a>(
+    input: &mut Input<'a>,
+    row: &mut Vec<Value<'a>>,
+) -> Result<(), DecodeError> {
+    input.array_into(row, push_value)
+}
+
 /// Reads a value onto the end of a row.
 ///
 /// Each kind pushes for itself: passing a value up inside a result costs as much as decoding it.

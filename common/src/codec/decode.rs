@@ -170,14 +170,16 @@ fn chunk_end(input: &mut Input<'_>) -> Result<ChunkEnd, DecodeError> {
 }
 
 fn chunk_rows<'a>(input: &mut Input<'a>) -> Result<ChunkRows<'a>, DecodeError> {
-    Ok(ChunkRows {
-        load: uuid(input)?,
-        chunk: input.number()?,
-        table: table(input)?,
-        index: input.number()?,
-        parts: array(input, part)?,
-        rows: array(input, row)?,
-    })
+    let (load, chunk, table, index) = chunk_rows_head(input)?;
+    let (parts, rows) = (array(input, part)?, array(input, row)?);
+    Ok(ChunkRows { load, chunk, table, index, parts, rows })
+}
+
+/// Load, chunk, table and index.
+pub(super) fn chunk_rows_head(
+    input: &mut Input<'_>,
+) -> Result<(Uuid, u32, TableId, u32), DecodeError> {
+    Ok((uuid(input)?, input.number()?, table(input)?, input.number()?))
 }
 
 pub(super) fn part<'a>(input: &mut Input<'a>) -> Result<Part<'a>, DecodeError> {

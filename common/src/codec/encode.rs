@@ -1,5 +1,7 @@
 //! From a record to bytes. The order of writing is the order of the schema's fields.
 
+use uuid::Uuid;
+
 use crate::record::{
     Before, Body, Boundary, Change, ChunkBegin, ChunkEnd, ChunkRows, Fragment, Operation, Part,
     Progress, Record, SchemaChange, SourceTime, TableTotal,
@@ -111,12 +113,17 @@ fn put_chunk_end(out: &mut Vec<u8>, chunk: &ChunkEnd) {
 
 fn put_chunk_rows(out: &mut Vec<u8>, rows: &ChunkRows<'_>) {
     put_kind(out, Kind::ChunkRows);
-    out.extend_from_slice(rows.load.as_bytes());
-    wire::put_long(out, i64::from(rows.chunk));
-    put_table(out, rows.table);
+    put_chunk_rows_head(out, rows.load, rows.chunk, rows.table);
     wire::put_long(out, i64::from(rows.index));
     wire::put_array(out, &rows.parts, put_part);
     wire::put_array(out, &rows.rows, |out, row: &Vec<Value<'_>>| put_row(out, row));
+}
+
+/// What stands before the index.
+pub(super) fn put_chunk_rows_head(out: &mut Vec<u8>, load: Uuid, chunk: u32, table: TableId) {
+    out.extend_from_slice(load.as_bytes());
+    wire::put_long(out, i64::from(chunk));
+    put_table(out, table);
 }
 
 pub(super) fn put_kind(out: &mut Vec<u8>, kind: Kind) {

@@ -21,6 +21,7 @@ use super::encode::{
     BOUNDARIES, put_change, put_kind, put_part, put_position, put_source_time, put_total,
     put_transaction_id,
 };
+use super::items::{Items, NUMBERS};
 use super::schema::{self, RECORD_FINGERPRINT};
 use super::wire::{self, Input};
 use super::{DecodeError, Header, KINDS, Kind, get_enum, put_enum};
@@ -66,29 +67,6 @@ pub struct FragmentWriter {
     /// Changes of one table in a row that `totals` has not yet.
     run: TableTotal,
 }
-
-/// Items of an array, encoded, and how many.
-#[derive(Debug, Default)]
-struct Items {
-    count: usize,
-    bytes: Vec<u8>,
-}
-
-impl Items {
-    /// Appends the array and empties it.
-    fn drain_into(&mut self, out: &mut Vec<u8>) {
-        if self.count > 0 {
-            wire::put_len(out, self.count);
-            out.append(&mut self.bytes);
-            self.count = 0;
-        }
-        out.push(0);
-    }
-}
-
-/// Most bytes of what a fragment has beside its head, parts, changes and totals: the numbers of the
-/// fragment and of its array blocks.
-const NUMBERS: usize = 64;
 
 /// Most bytes of a table's total.
 const TOTAL: usize = 18;

@@ -8,16 +8,19 @@
 //! `docs/log-format.md` says the same for people who read the log with something else.
 
 mod cell;
+mod chunk;
 mod decode;
 mod decoder;
 mod encode;
 mod fragment;
+mod items;
 mod resolve;
 pub(crate) mod schema;
 mod wire;
 
 use crate::Failure;
 
+pub use chunk::{ChunkHead, ChunkReader, ChunkWriter};
 pub use decode::{decode, header};
 pub use decoder::Decoder;
 pub(crate) use decoder::read_value;

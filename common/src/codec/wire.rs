@@ -188,17 +188,28 @@ impl<'a> Input<'a> {
     #[inline]
     pub(super) fn array<T>(
         &mut self,
-        mut push: impl FnMut(&mut Self, &mut Vec<T>) -> Result<(), DecodeError>,
+        push: impl FnMut(&mut Self, &mut Vec<T>) -> Result<(), DecodeError>,
     ) -> Result<Vec<T>, DecodeError> {
         let mut items = Vec::new();
+        self.array_into(&mut items, push)?;
+        Ok(items)
+    }
+
+    /// As [`Input::array`], onto the end of `items`.
+    #[inline]
+    pub(super) fn array_into<T>(
+        &mut self,
+        items: &mut Vec<T>,
+        mut push: impl FnMut(&mut Self, &mut Vec<T>) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
         loop {
             let count = self.block()?;
             if count == 0 {
-                return Ok(items);
+                return Ok(());
             }
             items.reserve_exact(count.min(MOST_RESERVED));
             for _ in 0..count {
-                push(self, &mut items)?;
+                push(self, items)?;
             }
         }
     }

@@ -110,11 +110,11 @@ pub fn value() -> impl Strategy<Value = Value<'static>> {
     prop_oneof![10 => bare_value(), 1 => variant]
 }
 
-fn row() -> impl Strategy<Value = Vec<Value<'static>>> {
+pub fn row() -> impl Strategy<Value = Vec<Value<'static>>> {
     vec(value(), 0..12)
 }
 
-fn table() -> impl Strategy<Value = TableId> {
+pub fn table() -> impl Strategy<Value = TableId> {
     any::<u64>().prop_map(TableId)
 }
 

@@ -1,6 +1,7 @@
 //! The log's wire format and the HTTP endpoints, tested from outside.
 
 mod arbitrary;
+mod chunk;
 mod codec;
 mod compatibility;
 mod corruption;
