@@ -42,6 +42,11 @@ pub enum Start {
     Earliest,
     /// After this position.
     After(Position),
+    /// With the first change that was committed at or after this time, 100 ns since 1970-01-01Z.
+    Time(i64),
+    /// As [`Start::Now`], for a log whose tables are loaded from then on: no table's capture begins
+    /// later. What was committed before it need not have been captured: the load will have it.
+    Load,
 }
 
 /// One closed place of the source's order: a transaction, or nothing at all.

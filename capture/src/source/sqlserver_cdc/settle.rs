@@ -43,13 +43,25 @@ pub async fn locate(
         }
         Start::Now => {
             accept(source, &instances);
-            let (rows, (_, offset)) = newest(lease).await?;
-            Ok(match rows.as_slice() {
-                [] => at(Lsn::ZERO, None, offset),
-                [row, ..] if !row.is_dummy() => at(row.lsn, Some(row), offset),
-                // The newest dummy is not closed; a row below it is.
-                [_, row, ..] => at(row.lsn, Some(row), offset),
-                [dummy] => at(dummy.lsn.previous(), None, offset),
+            let (lsn, row, offset) = now(lease).await?;
+            Ok(at(lsn, row.as_ref(), offset))
+        }
+        Start::Load => {
+            accept(source, &instances);
+            let begins = last_beginning(&instances)?;
+            let (lsn, row, offset) = now(lease).await?;
+            // An instance begins where it was made, at a commit that nothing closed may follow yet.
+            // What was committed before that was committed before any row is read.
+            Ok(if begins > lsn { at(begins, None, offset) } else { at(lsn, row.as_ref(), offset) })
+        }
+        Start::Time(time) => {
+            let (_, (_, offset)) = newest(lease).await?;
+            let row = commit_before(lease, time::to_local(time, offset)).await?;
+            Ok(match row {
+                Some(row) if !row.is_dummy() => at(row.lsn, Some(&row), offset),
+                // It may be the newest, and that is not closed.
+                Some(dummy) => at(dummy.lsn.previous(), None, offset),
+                None => return Err(too_old(time)),
             })
         }
         Start::Earliest => {
@@ -58,6 +70,60 @@ pub async fn locate(
             Ok(at(first.unwrap_or_default().previous(), None, 0))
         }
     }
+}
+
+/// The newest closed place, with its row when there is one, and the clock's offset.
+async fn now(lease: &mut Lease) -> Result<(Lsn, Option<MappingRow>, i16), Failure> {
+    let (mut rows, (_, offset)) = newest(lease).await?;
+    rows.reverse();
+    Ok(match (rows.pop(), rows.pop()) {
+        (None, _) => (Lsn::ZERO, None, offset),
+        (Some(row), _) if !row.is_dummy() => (row.lsn, Some(row), offset),
+        // The newest dummy is not closed; a row below it is.
+        (Some(_), Some(row)) => (row.lsn, Some(row), offset),
+        (Some(dummy), None) => (dummy.lsn.previous(), None, offset),
+    })
+}
+
+/// Just before the last instance begins.
+///
+/// # Errors
+/// `Retry` when the capture job has not come to one of them.
+fn last_beginning(instances: &[Instance]) -> Result<Lsn, Failure> {
+    let mut last = Lsn::ZERO;
+    for instance in instances {
+        let Some(start) = instance.start_lsn else {
+            return Err(Failure::retry(
+                "source.instance",
+                format!(
+                    "the capture job has not come to instance {} of {} yet: its table cannot be \
+                     loaded before (is SQL Server Agent running?)",
+                    instance.name, instance.table
+                ),
+            ));
+        };
+        last = last.max(start.previous());
+    }
+    Ok(last)
+}
+
+/// The newest commit before a local time.
+async fn commit_before(lease: &mut Lease, local: i64) -> Result<Option<MappingRow>, Failure> {
+    let text = time::datetime_text(local);
+    let results =
+        lease.query(statements::COMMIT_BEFORE, &[&text.as_str()], "look for a time").await?;
+    results.iter().flatten().next().map(|row| Fields::new(row, "a commit").mapping()).transpose()
+}
+
+fn too_old(time: i64) -> Failure {
+    Failure::halt(
+        "source.start_time",
+        format!(
+            "the source has nothing left that was committed before {} (UTC)",
+            time::datetime_text(time)
+        ),
+        "changes since then may have been cleaned up: set capture.start to `earliest` or a later time",
+    )
 }
 
 /// A new log promises nothing from before: whatever instance is there may begin where it begins.

@@ -97,6 +97,11 @@ pub const WITNESSES: &str = "SELECT m.start_lsn, m.tran_end_time, m.tran_id \
 pub const COMMIT_AT: &str = "SELECT m.start_lsn, m.tran_end_time, m.tran_id \
      FROM cdc.lsn_time_mapping AS m WHERE m.start_lsn = CONVERT(binary(10), @P1)";
 
+/// The mapping's newest row before a time. `@P1` the time, local to the server, as text of style 121.
+pub const COMMIT_BEFORE: &str = "SELECT TOP (1) m.start_lsn, m.tran_end_time, m.tran_id \
+     FROM cdc.lsn_time_mapping AS m WHERE m.tran_end_time < CONVERT(datetime, @P1, 121) \
+     ORDER BY m.start_lsn DESC";
+
 /// Which of `instances` have rows in a window: one row, one bit per instance.
 /// `@P1` the cursor, `@P2` the window's end.
 pub fn changed(instances: &[&str]) -> String {
