@@ -24,6 +24,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest silence of the server within a response. Reads of a change table need no sort, so a
 /// silence this long means a stuck server or a dead network.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
+/// The same where tables are read for a full load: a boundary of a key that no index has in order is
+/// found by sorting the table.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
 /// TDS packets: few round trips for wide rows. An encrypted session allows at most 16383 bytes.
 const PACKET_BYTES: u32 = 16_000;
 
@@ -48,9 +51,32 @@ impl Pool {
         size: usize,
         max_value_bytes: u64,
     ) -> Result<Arc<Self>, Failure> {
+        Self::with_timeout(source, size, max_value_bytes, COMMAND_TIMEOUT)
+    }
+
+    /// As [`Pool::new`], for full loads.
+    ///
+    /// # Errors
+    /// As [`Pool::new`].
+    pub fn for_loads(
+        source: &config::Source,
+        size: usize,
+        max_value_bytes: u64,
+    ) -> Result<Arc<Self>, Failure> {
+        Self::with_timeout(source, size, max_value_bytes, LOAD_TIMEOUT)
+    }
+
+    fn with_timeout(
+        source: &config::Source,
+        size: usize,
+        max_value_bytes: u64,
+        timeout: Duration,
+    ) -> Result<Arc<Self>, Failure> {
         let size = size.max(1);
+        let mut config = driver_config(source)?;
+        config.command_timeout(Some(timeout));
         Ok(Arc::new(Pool {
-            config: driver_config(source)?,
+            config,
             address: format!("{}:{}", source.host, source.port),
             session: statements::session(max_value_bytes),
             size,
@@ -131,7 +157,6 @@ fn driver_config(source: &config::Source) -> Result<Config, Failure> {
     } else if let Some(file) = &source.ca_file {
         config.trust_cert_ca(file.display());
     }
-    config.command_timeout(Some(COMMAND_TIMEOUT));
     config.packet_size(PACKET_BYTES);
     Ok(config)
 }
@@ -172,11 +197,16 @@ impl Lease {
         parameters: &[&dyn ToSql],
         doing: &str,
     ) -> Result<Vec<Vec<Row>>, Failure> {
-        let results = match self.client.query(sql, parameters).await {
-            Ok(answer) => answer.into_results().await,
-            Err(error) => Err(error),
-        };
-        results.map_err(|error| self.classify(error, doing))
+        self.try_query(sql, parameters).await.map_err(|error| self.classify(error, doing))
+    }
+
+    /// As [`Lease::query`], with the driver's error, for callers that expect one.
+    pub async fn try_query(
+        &mut self,
+        sql: &str,
+        parameters: &[&dyn ToSql],
+    ) -> Result<Vec<Vec<Row>>, tiberius::error::Error> {
+        self.client.query(sql, parameters).await?.into_results().await
     }
 
     /// Runs a statement with parameters and streams its rows.
@@ -188,5 +218,14 @@ impl Lease {
     ) -> Result<QueryStream<'a>, Failure> {
         let pool = Arc::clone(&self.pool);
         self.client.query(sql, parameters).await.map_err(|error| pool.classify(error, doing))
+    }
+
+    /// As [`Lease::stream`], with the driver's error, for callers that expect one.
+    pub async fn try_stream<'a>(
+        &'a mut self,
+        sql: &'a str,
+        parameters: &'a [&'a dyn ToSql],
+    ) -> Result<QueryStream<'a>, tiberius::error::Error> {
+        self.client.query(sql, parameters).await
     }
 }

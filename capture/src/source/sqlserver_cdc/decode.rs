@@ -127,16 +127,7 @@ impl RowDecoder {
         operation: i32,
         mask: &[u8],
     ) -> Result<Value<'static>, DecodeError> {
-        let failed = |reason| DecodeError::Column { column: column.name.clone(), reason };
-        let value = match column.plan.reading {
-            Reading::Plain => plain(cell).map_err(failed)?,
-            reading => match self.bytes(column, cell)? {
-                None => Value::Null,
-                Some(bytes) => {
-                    from_bytes(reading, bytes, &column.plan.source_type).map_err(failed)?
-                }
-            },
-        };
+        let value = column.value(cell, self.max_value_bytes)?;
         let recorded = match column.plan.recording {
             Recording::Always => true,
             Recording::Never => false,
@@ -151,20 +142,33 @@ impl RowDecoder {
             value => value,
         })
     }
+}
 
-    fn bytes(
+impl ColumnPlan {
+    /// Reads a cell that was selected as the plan says.
+    pub fn value(
         &self,
-        column: &ColumnPlan,
         cell: ColumnData<'static>,
-    ) -> Result<Option<Vec<u8>>, DecodeError> {
+        limit: u64,
+    ) -> Result<Value<'static>, DecodeError> {
+        let failed = |reason| DecodeError::Column { column: self.name.clone(), reason };
+        match self.plan.reading {
+            Reading::Plain => plain(cell).map_err(failed),
+            reading => match self.bytes(cell, limit)? {
+                None => Ok(Value::Null),
+                Some(bytes) => from_bytes(reading, bytes, &self.plan.source_type).map_err(failed),
+            },
+        }
+    }
+
+    fn bytes(&self, cell: ColumnData<'static>, limit: u64) -> Result<Option<Vec<u8>>, DecodeError> {
         let ColumnData::Binary(bytes) = cell else {
-            let column = column.name.clone();
+            let column = self.name.clone();
             return Err(DecodeError::Column { column, reason: "the server sent no bytes" });
         };
-        let too_large = |bytes: &Cow<'_, [u8]>| bytes.len() as u64 > self.max_value_bytes;
+        let too_large = |bytes: &Cow<'_, [u8]>| bytes.len() as u64 > limit;
         if bytes.as_ref().is_some_and(too_large) {
-            let (column, limit) = (column.name.clone(), self.max_value_bytes);
-            return Err(DecodeError::TooLarge { column, limit });
+            return Err(DecodeError::TooLarge { column: self.name.clone(), limit });
         }
         Ok(bytes.map(Cow::into_owned))
     }
@@ -246,14 +250,19 @@ fn string(text: String) -> Value<'static> {
 }
 
 /// UTF-16 as text where it is valid, as its bytes where it is not.
-fn utf16(bytes: Vec<u8>) -> Result<Value<'static>, &'static str> {
+fn utf16(mut bytes: Vec<u8>) -> Result<Value<'static>, &'static str> {
     if !bytes.len().is_multiple_of(2) {
         return Err("UTF-16 with an odd number of bytes");
     }
-    // Most text is ASCII, and that is found out many characters at a time.
+    // Most text is ASCII, and that is found out many characters at a time. It becomes text where it
+    // stands.
     if bytes.chunks_exact(2).all(|pair| pair[0] < 0x80 && pair[1] == 0) {
-        let ascii = bytes.iter().step_by(2).copied().collect();
-        return String::from_utf8(ascii).map(string).map_err(|_| "ASCII that is not ASCII");
+        let length = bytes.len() / 2;
+        for i in 0..length {
+            bytes[i] = bytes[2 * i];
+        }
+        bytes.truncate(length);
+        return String::from_utf8(bytes).map(string).map_err(|_| "ASCII that is not ASCII");
     }
     let mut text = String::with_capacity(bytes.len() / 2);
     let units = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
@@ -302,7 +311,8 @@ fn cp1252_slow(bytes: &[u8]) -> String {
     bytes.iter().map(decode).collect()
 }
 
-fn weight(value: &Value<'_>) -> usize {
+/// About how many bytes a value holds.
+pub fn weight(value: &Value<'_>) -> usize {
     let inner = match value {
         Value::String(v) => v.len(),
         Value::Utf16(v) | Value::Bytes(v) => v.len(),

@@ -113,6 +113,37 @@ fn shape_changed(instance: &Instance, what: &str) -> Failure {
     Failure::halt("source.shape", format!("table {}: {what}", instance.table), REMAKE)
 }
 
+/// How the captured columns are read from the source table itself, and its columns behind them.
+///
+/// # Errors
+/// As [`Followed::new`].
+pub fn source_plans(
+    instance: &Instance,
+    shape: &Shape,
+) -> Result<(Vec<ColumnPlan>, Vec<RawColumn>), Failure> {
+    let sources = source_columns(instance, shape)?;
+    let plan = |(captured, source): (&super::catalog::Captured, &RawColumn)| {
+        let plan = types::plan(source).ok_or_else(|| unsupported(instance, source))?;
+        Ok(ColumnPlan { name: captured.name.clone(), ordinal: captured.ordinal, plan })
+    };
+    let plans = shape.captured.iter().zip(&sources).map(plan).collect::<Result<_, Failure>>()?;
+    Ok((plans, sources))
+}
+
+fn unsupported(instance: &Instance, column: &RawColumn) -> Failure {
+    Failure::halt(
+        "source.type",
+        format!(
+            "column {} of {} is {}, which is not followed yet",
+            column.name,
+            instance.table,
+            types::source_type(column)
+        ),
+        "leave the column out of the capture instance (@captured_column_list), or the table out of \
+         source.tables",
+    )
+}
+
 /// The source table's columns behind the captured ones, in their order.
 fn source_columns(instance: &Instance, shape: &Shape) -> Result<Vec<RawColumn>, Failure> {
     let find = |captured: &super::catalog::Captured| {
@@ -133,19 +164,7 @@ fn plans(
     sources: &[RawColumn],
 ) -> Result<Vec<ColumnPlan>, Failure> {
     let plan = |(captured, source): (&super::catalog::Captured, &RawColumn)| {
-        let unsupported = || {
-            Failure::halt(
-                "source.type",
-                format!(
-                    "column {} of {} is {}, which is not followed yet",
-                    captured.name,
-                    instance.table,
-                    types::source_type(source)
-                ),
-                "leave the column out of the capture instance (@captured_column_list), or the \
-                 table out of source.tables",
-            )
-        };
+        let unsupported = || unsupported(instance, source);
         let in_change_table = shape.change_table.iter().find(|c| c.name == captured.name);
         let in_change_table = in_change_table.ok_or_else(|| {
             shape_changed(instance, &format!("its change table lacks column {}", captured.name))

@@ -30,6 +30,33 @@ impl Lsn {
         bytes.try_into().ok().map(Lsn)
     }
 
+    /// From the number that `sys.dm_tran_database_transactions` shows, in digits: VLF × 10^15 +
+    /// block × 10^5 + slot.
+    pub fn from_number(digits: &str) -> Option<Self> {
+        let number: u128 = digits.trim().parse().ok()?;
+        let vlf = u32::try_from(number / 1_000_000_000_000_000).ok()?;
+        let block = u32::try_from(number / 100_000 % 10_000_000_000).ok()?;
+        let slot = u16::try_from(number % 100_000).ok()?;
+        let mut bytes = [0; BYTES];
+        bytes[..4].copy_from_slice(&vlf.to_be_bytes());
+        bytes[4..8].copy_from_slice(&block.to_be_bytes());
+        bytes[8..].copy_from_slice(&slot.to_be_bytes());
+        Some(Lsn(bytes))
+    }
+
+    /// From its text, `00000027:00000758:0005`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits: String = text.split(':').collect();
+        if digits.len() != 2 * BYTES || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut bytes = [0; BYTES];
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).ok()?;
+        }
+        Some(Lsn(bytes))
+    }
+
     /// Its bytes.
     pub fn as_bytes(&self) -> &[u8; BYTES] {
         &self.0
@@ -116,6 +143,17 @@ mod tests {
             let (a, b) = (Lsn::new(a), Lsn::new(b));
             prop_assert_eq!(a.cmp(&b), a.position(1).cmp(&b.position(1)));
             prop_assert_eq!(Lsn::from_position(&a.position(7)), Some(a));
+            prop_assert_eq!(Lsn::parse(&a.to_string()), Some(a));
+        }
+
+        #[test]
+        fn the_number_of_the_catalogue_is_the_lsn(vlf: u32, block: u32, slot: u16) {
+            let number = u128::from(vlf) * 1_000_000_000_000_000
+                + u128::from(block) * 100_000
+                + u128::from(slot);
+            let lsn = Lsn::parse(&format!("{vlf:08X}:{block:08X}:{slot:04X}"));
+            prop_assert_eq!(Lsn::from_number(&number.to_string()), lsn);
+            prop_assert!(lsn.is_some());
         }
     }
 

@@ -24,6 +24,7 @@ mod fields;
 mod followed;
 mod identity;
 mod instance;
+mod load;
 mod lsn;
 mod mask;
 mod merge;
@@ -51,6 +52,7 @@ use self::followed::Followed;
 use self::instance::Standing;
 use self::lsn::Lsn;
 use self::window::MappingRow;
+use super::load::Loader;
 use super::{Changes, Cursor, Poll, Source, Start, Table, Window};
 
 /// The timeline of a log that was never given another.
@@ -74,6 +76,7 @@ pub struct SqlServer {
     /// The first DDL after the cursor that was seen, if any.
     ddl: Option<Ddl>,
     ddl_access: DdlAccess,
+    loads: Arc<load::Loads>,
 }
 
 /// What is to be read of the window that was planned last.
@@ -103,6 +106,7 @@ impl SqlServer {
             plan: None,
             ddl: None,
             ddl_access: DdlAccess::default(),
+            loads: Arc::new(load::Loads::new(source, capture)?),
         })
     }
 
@@ -240,6 +244,7 @@ impl Source for SqlServer {
         if !identity.cdc_enabled {
             return Err(catalog::cdc_off(&identity));
         }
+        self.loads.connected(identity.collation);
         Ok(format!("{}/{}", identity.server, identity.database))
     }
 
@@ -267,7 +272,7 @@ impl Source for SqlServer {
                 "following"
             );
         }
-        Ok(())
+        self.loads.resumed(self.timeline, &self.followed)
     }
 
     fn tables(&self, through: Position) -> Vec<Table> {
@@ -282,6 +287,8 @@ impl Source for SqlServer {
         self.plan = None;
         let mut lease = self.pool.get().await?;
         let mut commits = self.commits(&mut lease, cursor).await?;
+        let (now, offset) = commits.clock;
+        self.loads.clock_changes.note(now, offset);
         let mut changed = Vec::new();
         if let Some(last) = commits.closed.last() {
             // Enabling a table leaves a row without a transaction: its first change may be in here.
@@ -338,6 +345,10 @@ impl Source for SqlServer {
         self.guard(&mut lease, after).await?;
         lease.keep();
         Ok(())
+    }
+
+    fn loader(&self) -> Arc<dyn Loader> {
+        Arc::clone(&self.loads) as _
     }
 
     async fn inspect(&mut self, after: Position) -> Result<Vec<String>, Failure> {

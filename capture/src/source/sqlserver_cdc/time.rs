@@ -55,6 +55,11 @@ pub fn to_utc(local: i64, offset_minutes: i16) -> i64 {
     local - i64::from(offset_minutes) * TICKS_PER_MINUTE
 }
 
+/// A time in UTC as local time.
+pub fn to_local(utc: i64, offset_minutes: i16) -> i64 {
+    utc + i64::from(offset_minutes) * TICKS_PER_MINUTE
+}
+
 /// A `datetime` as SQL Server writes it (style 121): `2026-11-23 10:00:00.003`.
 pub fn datetime_text(ticks: i64) -> String {
     let (year, month, day) = civil(ticks.div_euclid(TICKS_PER_DAY));
@@ -63,6 +68,29 @@ pub fn datetime_text(ticks: i64) -> String {
     let (minutes, rest) = (rest / 60_000, rest % 60_000);
     let (seconds, millis) = (rest / 1000, rest % 1000);
     format!("{year:04}-{month:02}-{day:02} {hours:02}:{minutes:02}:{seconds:02}.{millis:03}")
+}
+
+/// The inverse of [`datetime_text`].
+pub fn parse_datetime(text: &str) -> Option<i64> {
+    if text.len() != 23 || !text.is_ascii() {
+        return None;
+    }
+    let number = |range: std::ops::Range<usize>| text[range].parse::<i64>().ok();
+    let days = days_of(number(0..4)?, number(5..7)?, number(8..10)?);
+    let seconds = (number(11..13)? * 60 + number(14..16)?) * 60 + number(17..19)?;
+    let ticks = seconds * TICKS_PER_SECOND + number(20..23)? * (TICKS_PER_SECOND / 1000);
+    let time = days * TICKS_PER_DAY + ticks;
+    (datetime_text(time) == text).then_some(time)
+}
+
+/// The inverse of [`civil`].
+fn days_of(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let march_month = (month + 9) % 12;
+    let day_of_year = (153 * march_month + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
 }
 
 /// Year, month and day of a day count since 1970-01-01 in the proleptic Gregorian calendar: years
@@ -117,6 +145,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn times_are_read_as_they_are_written(milliseconds in -62_135_596_800_000i64..253_402_300_800_000) {
+            let ticks = milliseconds * (TICKS_PER_SECOND / 1000);
+            prop_assert_eq!(parse_datetime(&datetime_text(ticks)), Some(ticks));
+        }
+
         #[test]
         fn consecutive_days_are_consecutive_dates(day in -719_162i64..2_932_896) {
             let (y, m, d) = civil(day);

@@ -1,0 +1,251 @@
+//! Full loads from SQL Server: rows of the tables themselves, beside the change tables.
+//!
+//! # What a chunk holds
+//!
+//! A chunk is read by statements of READ COMMITTED, set explicitly on every connection, never
+//! NOLOCK: every row it gives was committed at the moment it was read, which lies after the call, so
+//! after the bracket that opened the chunk was written. Nothing more is claimed, and nothing more is
+//! needed:
+//!
+//! - With `READ_COMMITTED_SNAPSHOT` each of a chunk's statements ([`range`]) sees one moment.
+//! - Without it a statement takes and gives back its locks row by row. A row whose key is changed
+//!   meanwhile may be met at its old key and again at its new one, or at neither; a row that is
+//!   deleted and inserted again likewise. Each of these changes was committed after the statement
+//!   began, so the stream carries it behind the bracket, where the target lays the stream's word
+//!   over the chunk's: the old key's delete removes or withholds what was read there, the new key's
+//!   insert brings the whole row. A row that no change touches meanwhile is met exactly once, since
+//!   pieces and chunks tile the key space and are read in the key's order.
+//! - Rows are read from the table in the shape that it was settled with, and that the table still
+//!   has it is proved on the same connection after the last row ([`table`]); a chunk that was not
+//!   proved does not end.
+//!
+//! Exact loads read the same statements in snapshots ([`freeze`]).
+//!
+//! A crash or an error at any line loses nothing: this module keeps no state of a load. A chunk that
+//! has not ended is read again.
+
+mod clock;
+mod definitions;
+mod freeze;
+mod key;
+mod range;
+mod read;
+mod signal;
+mod survey;
+mod table;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lockstep_common::config;
+use lockstep_common::definition::Definition;
+use lockstep_common::load::ChunkRange;
+use lockstep_common::{Failure, TableId, Value};
+use tiberius::ToSql;
+
+pub use self::clock::ClockChanges;
+use self::range::Bounds;
+use self::read::{Home, TaskRows};
+use self::table::LoadTable;
+use super::connection::{Lease, Pool};
+use super::followed::Followed;
+use crate::source::load::{Clock, Frozen, Loader, Rows, Survey};
+use crate::source::{Head, Table};
+
+/// Connections beside the readers': the planner's, and the one that holds the locks of a freeze.
+const OTHER_CONNECTIONS: usize = 2;
+
+/// Reads rows of full loads.
+pub struct Loads {
+    pool: Arc<Pool>,
+    settled: RwLock<Settled>,
+    signal_table: Option<String>,
+    lock_timeout: Duration,
+    readers: usize,
+    max_value_bytes: u64,
+    /// Changes of the server's clock that the stream has seen.
+    pub clock_changes: ClockChanges,
+}
+
+/// What the stream has settled on.
+#[derive(Default)]
+struct Settled {
+    timeline: u32,
+    database_collation: Option<String>,
+    tables: HashMap<TableId, Arc<LoadTable>>,
+}
+
+impl Loads {
+    /// Of the configured database. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// `Halt` when the password's file cannot be read.
+    pub fn new(source: &config::Source, capture: &config::Capture) -> Result<Self, Failure> {
+        let max_value_bytes = capture.max_value_bytes.as_u64();
+        let readers = capture.load_readers.max(1);
+        Ok(Loads {
+            pool: Pool::for_loads(source, readers + OTHER_CONNECTIONS, max_value_bytes)?,
+            settled: RwLock::default(),
+            signal_table: capture.signal_table.clone(),
+            lock_timeout: capture.lock_timeout,
+            readers,
+            max_value_bytes,
+            clock_changes: ClockChanges::default(),
+        })
+    }
+
+    /// The source was connected to anew.
+    pub fn connected(&self, database_collation: Option<String>) {
+        self.pool.clear();
+        self.write().database_collation = database_collation;
+    }
+
+    /// The stream has settled on what it follows.
+    ///
+    /// # Errors
+    /// As [`LoadTable::new`].
+    pub fn resumed(&self, timeline: u32, followed: &[Arc<Followed>]) -> Result<(), Failure> {
+        let mut settled = self.write();
+        let collation = settled.database_collation.clone();
+        let table = |followed: &Arc<Followed>| {
+            let table = LoadTable::new(followed, collation.as_deref(), self.max_value_bytes)?;
+            Ok((followed.table.id, Arc::new(table)))
+        };
+        settled.tables = followed.iter().map(table).collect::<Result<_, Failure>>()?;
+        settled.timeline = timeline;
+        Ok(())
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Settled> {
+        self.settled.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Settled> {
+        self.settled.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn table(&self, table: &Table) -> Result<Arc<LoadTable>, Failure> {
+        self.read().tables.get(&table.id).cloned().ok_or_else(|| {
+            Failure::halt(
+                "source.load",
+                format!("table {} is loaded in a version that is not followed", table.version.name),
+                "begin a new pipeline (new log) with the table as it is now or without it",
+            )
+        })
+    }
+
+    fn timeline(&self) -> u32 {
+        self.read().timeline
+    }
+
+    /// The followed table with this name.
+    fn signal_target(&self, name: &str) -> Result<Arc<LoadTable>, Failure> {
+        let settled = self.read();
+        let found = settled.tables.values().find(|table| table.name.to_string() == name);
+        found.cloned().ok_or_else(|| signal::Signal::not_followed(name))
+    }
+
+    fn tables(&self, tables: &[Table]) -> Result<Vec<Arc<LoadTable>>, Failure> {
+        tables.iter().map(|table| self.table(table)).collect()
+    }
+}
+
+#[async_trait]
+impl Loader for Loads {
+    async fn definitions(&self, tables: &[Table]) -> Result<Vec<Definition>, Failure> {
+        let mut lease = self.pool.get().await?;
+        let definitions = definitions::read(&mut lease, tables).await?;
+        lease.keep();
+        Ok(definitions)
+    }
+
+    async fn survey(&self, tables: &[Table]) -> Result<Vec<Survey>, Failure> {
+        survey::survey(&self.pool, tables, &self.tables(tables)?).await
+    }
+
+    async fn boundary(
+        &self,
+        table: &Table,
+        lower: Option<&[Value<'static>]>,
+        rows: u32,
+    ) -> Result<Option<Vec<Value<'static>>>, Failure> {
+        let table = self.table(table)?;
+        let mut lease = self.pool.get().await?;
+        let boundary = boundary(&mut lease, &table, lower, rows).await?;
+        lease.keep();
+        Ok(boundary)
+    }
+
+    async fn rows(&self, table: &Table, range: &ChunkRange) -> Result<Box<dyn Rows>, Failure> {
+        let table = self.table(table)?;
+        let statement = statement(&table, range)?;
+        let lease = self.pool.get().await?;
+        Ok(Box::new(TaskRows::start(table, statement, lease, Home::Pool)))
+    }
+
+    async fn clock(&self) -> Result<Clock, Failure> {
+        clock::read(&self.pool, &self.clock_changes).await
+    }
+
+    fn proves(&self, head: &Head, clock: &Clock) -> bool {
+        clock::proves(head, clock)
+    }
+
+    async fn signal(&self) -> Result<Option<String>, Failure> {
+        let Some(name) = &self.signal_table else { return Ok(None) };
+        let target = self.signal_target(name)?;
+        let signal = signal::Signal::new(name, &target)?;
+        let mut lease = self.pool.get().await?;
+        let text = signal.send(&mut lease).await?;
+        lease.keep();
+        Ok(Some(text))
+    }
+
+    async fn freeze(&self, tables: &[Table], readers: usize) -> Result<Frozen, Failure> {
+        let shapes = self.tables(tables)?;
+        let tables: Vec<_> = tables.iter().map(|table| table.id).zip(shapes).collect();
+        freeze::freeze(self, &tables, readers).await
+    }
+}
+
+/// The statement that reads a range.
+fn statement(table: &LoadTable, range: &ChunkRange) -> Result<range::Statement, Failure> {
+    let bounds = Bounds { lower: range.lower.as_deref(), upper: range.upper.as_deref() };
+    let key = match &table.key {
+        Ok(key) => key.as_slice(),
+        Err(_) => &[],
+    };
+    range::rows(&table.list, &table.from, key, bounds).map_err(|error| table.not_of_key(error))
+}
+
+/// The key of the `rows`th row above `lower`.
+async fn boundary(
+    lease: &mut Lease,
+    table: &LoadTable,
+    lower: Option<&[Value<'static>]>,
+    rows: u32,
+) -> Result<Option<Vec<Value<'static>>>, Failure> {
+    let key = table.key.as_ref().map_err(|_| table.not_of_key(range::NotOfKey))?;
+    let statement = range::boundary(&table.key_list, &table.from, key, lower, rows)
+        .map_err(|error| table.not_of_key(error))?;
+    let parameters: Vec<&dyn ToSql> =
+        statement.parameters.iter().map(|parameter| parameter as &dyn ToSql).collect();
+    let results = match lease.try_query(&statement.sql, &parameters).await {
+        Ok(results) => results,
+        Err(error) => return Err(table.classify(lease, error)),
+    };
+    let Some(row) = results.into_iter().flatten().next() else { return Ok(None) };
+    let found = table.key_row(row)?;
+    if lower == Some(found.as_slice()) {
+        // Sent back, the key is not what the server has: planning would never end.
+        return Err(Failure::halt(
+            "source.load",
+            format!("a key of {} compares as greater than itself", table.name),
+            "its values cannot be sent back exactly: load it with capture.handoff = \"exact\", and \
+             report this with the key's type and collation",
+        ));
+    }
+    Ok(Some(found))
+}
