@@ -1,6 +1,8 @@
 //! A service's HTTP endpoints: `/livez`, `/readyz`, `/metrics`, `/status` and a dashboard at `/`.
 //!
-//! All are views of the services' statuses; none changes anything, and none shows a row's values.
+//! These are views of the services' statuses; none changes anything, and none shows a row's values.
+//! Beside them, capture's server takes `POST /reload?table=schema.table`: it loads a table again. It
+//! wants the header [`RELOAD_HEADER`], which a web page of elsewhere cannot send.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,14 +10,15 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::json;
 
 use crate::Shutdown;
 use crate::metrics::{self, Snapshot, state_name};
+use crate::reload::{Refused, Reloads};
 use crate::status::{ApplyStatus, CaptureStatus, StatusReceiver, TaskState};
 
 /// Whose statuses a server shows.
@@ -23,23 +26,35 @@ use crate::status::{ApplyStatus, CaptureStatus, StatusReceiver, TaskState};
 pub struct Endpoints {
     capture: Option<StatusReceiver<CaptureStatus>>,
     applies: BTreeMap<String, StatusReceiver<ApplyStatus>>,
+    reloads: Option<Reloads>,
 }
+
+/// The header, with the value `reload`, that a request to load a table again must have.
+pub const RELOAD_HEADER: &str = "x-lockstep";
 
 impl Endpoints {
     /// Of a capture.
     pub fn capture(status: StatusReceiver<CaptureStatus>) -> Self {
-        Endpoints { capture: Some(status), applies: BTreeMap::new() }
+        Endpoints { capture: Some(status), ..Endpoints::default() }
     }
 
     /// Of the apply with this name.
     pub fn apply(name: impl Into<String>, status: StatusReceiver<ApplyStatus>) -> Self {
-        Endpoints { capture: None, applies: BTreeMap::from([(name.into(), status)]) }
+        Endpoints { applies: BTreeMap::from([(name.into(), status)]), ..Endpoints::default() }
+    }
+
+    /// With a capture that can be asked to load a table again.
+    #[must_use]
+    pub fn with_reloads(mut self, reloads: Reloads) -> Self {
+        self.reloads = Some(reloads);
+        self
     }
 
     /// These and those of `other`, which replace what both have: services that share an address.
     #[must_use]
     pub fn with(mut self, other: Endpoints) -> Self {
         self.capture = other.capture.or(self.capture);
+        self.reloads = other.reloads.or(self.reloads);
         self.applies.extend(other.applies);
         self
     }
@@ -87,6 +102,7 @@ pub async fn serve(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
+        .route("/reload", post(reload))
         .with_state(Arc::new(endpoints));
     axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
@@ -137,6 +153,61 @@ async fn status(State(endpoints): Shared) -> Response {
         all["apply"] = json!(snapshot.applies);
     }
     (NO_CACHE, Json(all)).into_response()
+}
+
+/// Loads a table again; answers when the load has begun.
+async fn reload(
+    State(endpoints): Shared,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let text =
+        |code: StatusCode, text: String| (code, NO_CACHE, format!("{text}\n")).into_response();
+    if headers.get(RELOAD_HEADER).is_none_or(|value| value != "reload") {
+        let message = format!("the request needs the header `{RELOAD_HEADER}: reload`");
+        return text(StatusCode::FORBIDDEN, message);
+    }
+    let Some(table) = query.as_deref().and_then(|query| parameter(query, "table")) else {
+        let message = "say which table: /reload?table=schema.table".to_owned();
+        return text(StatusCode::BAD_REQUEST, message);
+    };
+    let Some(reloads) = &endpoints.reloads else {
+        let message = "this is not a capture: ask at the address of capture.http".to_owned();
+        return text(StatusCode::NOT_FOUND, message);
+    };
+    match reloads.ask(&table).await {
+        Ok(load) => (NO_CACHE, Json(json!({ "table": table, "load": load }))).into_response(),
+        Err(refused) => {
+            let code = match &refused {
+                Refused::UnknownTable(_) => StatusCode::NOT_FOUND,
+                Refused::AlreadyLoading(_) | Refused::NotRunning(_) => StatusCode::CONFLICT,
+                Refused::Failed(_) => StatusCode::BAD_GATEWAY,
+            };
+            text(code, refused.to_string())
+        }
+    }
+}
+
+/// The value of a query's parameter, decoded; none when it is absent or is no text.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let (digits, after) = rest.split_at_checked(2)?;
+                rest = after;
+                let digits = std::str::from_utf8(digits).ok()?;
+                digits.bytes().all(|b| b.is_ascii_hexdigit()).then_some(())?;
+                u8::from_str_radix(digits, 16).ok()?
+            }
+            byte => *byte,
+        });
+    }
+    String::from_utf8(bytes).ok().filter(|value| !value.is_empty())
 }
 
 async fn dashboard() -> Response {

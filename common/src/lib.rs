@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod name;
 mod position;
 pub mod record;
+pub mod reload;
 pub mod service;
 pub mod status;
 mod table;

@@ -512,7 +512,7 @@ async fn the_newest_definition_and_load_are_given(bed: Bed) {
             checks: Vec::new(),
             others: Vec::new(),
         };
-        let entries = vec![load(-7, chunks), SchemaEntry::Definition(definition)];
+        let entries = [load(-7, chunks), SchemaEntry::Definition(definition)];
         writer.append(entries.iter().map(schema).collect()).await.unwrap();
         writer.commit().await.unwrap();
     }

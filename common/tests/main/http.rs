@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use lockstep_common::http::{self, Endpoints};
 use lockstep_common::metrics;
+use lockstep_common::reload::{Refused, Reloads};
 use lockstep_common::status::{
     ApplyStatus, CaptureStatus, Counts, LoadState, LoadStatus, TableLoadState, TableLoadStatus,
     TaskState,
@@ -14,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 struct Server {
     address: SocketAddr,
@@ -32,8 +34,14 @@ impl Server {
 
     /// Status code, head and body of a GET.
     async fn get(&self, path: &str) -> (u16, String, String) {
+        self.ask("GET", path, "").await
+    }
+
+    /// Status code, head and body of a request; `headers` with their line ends.
+    async fn ask(&self, method: &str, path: &str, headers: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -268,4 +276,48 @@ async fn a_taken_address_is_an_error() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = taken.local_addr().unwrap();
     assert!(http::spawn(address, Endpoints::default(), Shutdown::new()).is_err());
+}
+
+#[tokio::test]
+async fn a_reload_is_asked_for_with_a_header_and_answered_by_the_capture() {
+    let reloads = Reloads::default();
+    let (_sender, status) = watch::channel(capture());
+    let server = Server::start(Endpoints::capture(status).with_reloads(reloads.clone()));
+    const HEADER: &str = "X-Lockstep: reload\r\n";
+    let path = "/reload?table=dbo.%C3%A4%20+t";
+    for headers in ["", "X-Lockstep: other\r\n", "Origin: http://elsewhere\r\n"] {
+        let (code, _, body) = server.ask("POST", path, headers).await;
+        assert_eq!(code, 403, "{body}");
+    }
+    assert_eq!(server.ask("GET", path, HEADER).await.0, 405);
+    for path in ["/reload", "/reload?table=", "/reload?table=%4", "/reload?table=%FF"] {
+        assert_eq!(server.ask("POST", path, HEADER).await.0, 400, "{path}");
+    }
+    let (code, _, body) = server.ask("POST", path, HEADER).await;
+    assert_eq!(code, 409);
+    assert!(body.contains("not running"), "{body}");
+
+    let serving = reloads.serve();
+    let answers = [
+        (Ok(Uuid::from_u128(7)), 200, "00000000-0000-0000-0000-000000000007"),
+        (Err(Refused::UnknownTable("dbo.\u{e4}  t".into())), 404, "dbo.\u{e4}  t"),
+        (Err(Refused::AlreadyLoading("dbo.t".into())), 409, "already"),
+        (Err(Refused::Failed("the source is away".into())), 502, "away"),
+    ];
+    for (answer, expected, says) in answers {
+        let served = async {
+            let request = serving.next().await;
+            assert_eq!(request.table(), "dbo.\u{e4}  t");
+            request.answer(answer);
+        };
+        let ((code, _, body), ()) = tokio::join!(server.ask("POST", path, HEADER), served);
+        assert_eq!(code, expected, "{body}");
+        assert!(body.contains(says), "{body}");
+    }
+    server.stop().await;
+
+    let (_sender, status) = watch::channel(apply());
+    let server = Server::start(Endpoints::apply("one", status));
+    assert_eq!(server.ask("POST", path, HEADER).await.0, 404);
+    server.stop().await;
 }
