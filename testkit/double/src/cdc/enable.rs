@@ -263,7 +263,7 @@ fn identifying_index<'a>(
         error(22942, format!("Index '{name}' specified for the parameter @index_name is not an index on table '{full}'. Specify a valid index name for the table."))
     })?;
     let nullable = source.key_positions(index).into_iter().any(|at| source.columns[at].nullable);
-    if !index.unique || nullable {
+    if !index.is_key() || nullable {
         return Err(error(
             22943,
             format!(

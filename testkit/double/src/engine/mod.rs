@@ -14,6 +14,7 @@
 mod batch;
 mod bind;
 mod calendar;
+mod cascade;
 mod catalog;
 pub mod collation;
 pub(crate) mod convert;

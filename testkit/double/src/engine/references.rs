@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::env::Env;
 use super::write::Verb;
-use crate::storage::{Direction, ForeignKeyDef, KeyRange, Row, RowId, RowLock, TableDef};
+use crate::storage::{Direction, ForeignKeyDef, IndexDef, KeyRange, Row, RowId, RowLock, TableDef};
 use crate::{SqlError, Value};
 
 /// Values of some columns of a row; none if one of them is NULL.
-fn key_of(table: &TableDef, columns: &[i32], row: &Row) -> Option<Vec<Value>> {
+pub(super) fn key_of(table: &TableDef, columns: &[i32], row: &Row) -> Option<Vec<Value>> {
     let mut key = Vec::new();
     for column in columns {
         let value = row.get(table.position_of(*column)?)?;
@@ -24,7 +24,7 @@ fn key_of(table: &TableDef, columns: &[i32], row: &Row) -> Option<Vec<Value>> {
     Some(key)
 }
 
-fn same(left: &[Value], right: &[Value]) -> bool {
+pub(super) fn same(left: &[Value], right: &[Value]) -> bool {
     left.iter().zip(right).all(|(l, r)| l.compare(r).is_eq())
 }
 
@@ -76,7 +76,7 @@ fn is_referenced_there(
     let parent = parent_of(env, foreign)?;
     let mut found = None;
     // The referenced columns are those of a unique index, in some order.
-    for index in parent.indexes.iter().filter(|index| index.unique) {
+    for index in parent.indexes.iter().filter(|index| index.is_key()) {
         let columns: Vec<i32> = index.keys.iter().map(|key| key.column).collect();
         let mut ordered = Vec::new();
         for column in &columns {
@@ -145,6 +145,15 @@ pub fn check_referencing(
     Ok(())
 }
 
+/// An index that begins with these columns.
+pub(super) fn leading_index<'t>(table: &'t TableDef, columns: &[i32]) -> Option<&'t IndexDef> {
+    table.indexes.iter().find(|index| {
+        index.is_whole()
+            && index.keys.len() >= columns.len()
+            && index.keys.iter().zip(columns).all(|(key, column)| key.column == *column)
+    })
+}
+
 fn check_child(
     env: &Env<'_>,
     child: &Arc<TableDef>,
@@ -155,11 +164,7 @@ fn check_child(
     if gone.is_empty() {
         return Ok(());
     }
-    let index = child.indexes.iter().find(|index| {
-        index.keys.len() >= foreign.columns.len()
-            && index.keys.iter().zip(&foreign.columns).all(|(key, column)| key.column == *column)
-    });
-    match index {
+    match leading_index(child, &foreign.columns) {
         Some(index) => {
             let id = (!index.clustered).then_some(index.id);
             for key in gone {

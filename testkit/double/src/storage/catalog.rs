@@ -104,8 +104,81 @@ pub struct IndexColumn {
     pub descending: bool,
 }
 
+/// A comparison in the filter of an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `=`
+    Equal,
+    /// `<>`
+    NotEqual,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+}
+
+/// What a filtered index asks of one column.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FilterTest {
+    /// `IS NULL`
+    IsNull,
+    /// `IS NOT NULL`
+    IsNotNull,
+    /// A comparison with a constant of the column's type.
+    Compare(Comparison, Value),
+    /// `IN (…)`
+    In(Vec<Value>),
+}
+
+impl FilterTest {
+    /// Whether a value passes; NULL passes no comparison.
+    pub fn passes(&self, value: &Value) -> bool {
+        match self {
+            FilterTest::IsNull => value.is_null(),
+            FilterTest::IsNotNull => !value.is_null(),
+            FilterTest::In(values) => {
+                !value.is_null() && values.iter().any(|other| value.compare(other).is_eq())
+            }
+            FilterTest::Compare(..) if value.is_null() => false,
+            FilterTest::Compare(comparison, other) => {
+                let order = value.compare(other);
+                match comparison {
+                    Comparison::Equal => order.is_eq(),
+                    Comparison::NotEqual => order.is_ne(),
+                    Comparison::Less => order.is_lt(),
+                    Comparison::LessOrEqual => order.is_le(),
+                    Comparison::Greater => order.is_gt(),
+                    Comparison::GreaterOrEqual => order.is_ge(),
+                }
+            }
+        }
+    }
+}
+
+/// One of the conditions of a filtered index, all of which must hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilterTerm {
+    /// Column.
+    pub column: ColumnId,
+    /// What is asked of it.
+    pub test: FilterTest,
+}
+
+/// `WHERE` of a filtered index.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilterDef {
+    /// Its text, as `sys.indexes.filter_definition` has it.
+    pub definition: String,
+    /// Its conditions.
+    pub terms: Vec<FilterTerm>,
+}
+
 /// An index.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct IndexDef {
     /// `index_id`; 0 in a new definition, numbered on creation.
     pub id: IndexId,
@@ -123,6 +196,22 @@ pub struct IndexDef {
     pub includes: Vec<ColumnId>,
     /// `object_id` of the constraint, 0 for a plain index or before creation.
     pub constraint_id: ObjectId,
+    /// Which rows are in it; all without a filter.
+    pub filter: Option<FilterDef>,
+    /// ALTER INDEX … DISABLE: neither kept up nor enforced, until it is rebuilt.
+    pub disabled: bool,
+}
+
+impl IndexDef {
+    /// Whether every row is in it.
+    pub fn is_whole(&self) -> bool {
+        self.filter.is_none() && !self.disabled
+    }
+
+    /// Whether it makes its key unique over all rows.
+    pub fn is_key(&self) -> bool {
+        self.unique && self.is_whole()
+    }
 }
 
 /// A CHECK constraint; its meaning is the executor's.
@@ -134,8 +223,12 @@ pub struct CheckDef {
     pub name: String,
     /// Expression text.
     pub definition: String,
-    /// NOCHECK.
+    /// NOCHECK CONSTRAINT.
     pub disabled: bool,
+    /// Whether rows may be there that were never checked.
+    pub not_trusted: bool,
+    /// NOT FOR REPLICATION.
+    pub not_for_replication: bool,
 }
 
 /// What a foreign key does on DELETE or UPDATE of the referenced row.
@@ -160,7 +253,7 @@ pub struct ForeignKeyDef {
     pub name: String,
     /// Referencing columns.
     pub columns: Vec<ColumnId>,
-    /// Referenced table.
+    /// Referenced table; 0 before creation is the table itself.
     pub referenced_table: ObjectId,
     /// Referenced columns, in step with `columns`.
     pub referenced_columns: Vec<ColumnId>,
@@ -168,12 +261,16 @@ pub struct ForeignKeyDef {
     pub on_delete: ReferentialAction,
     /// ON UPDATE
     pub on_update: ReferentialAction,
-    /// NOCHECK.
+    /// NOCHECK CONSTRAINT.
     pub disabled: bool,
+    /// Whether rows may be there that were never checked.
+    pub not_trusted: bool,
+    /// NOT FOR REPLICATION.
+    pub not_for_replication: bool,
 }
 
 /// A table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TableDef {
     /// `object_id`; 0 before creation.
     pub id: ObjectId,
@@ -261,6 +358,8 @@ impl TableDef {
             keys,
             includes: Vec::new(),
             constraint_id: 0,
+            filter: None,
+            disabled: false,
         });
         self
     }

@@ -110,9 +110,15 @@ impl Chain {
             .filter_map(|version| version.row.as_ref())
     }
 
-    pub(super) fn has_key(&self, positions: &[usize], row: &Row) -> bool {
-        self.versions()
-            .filter_map(|version| version.row.as_ref())
-            .any(|other| Arc::ptr_eq(other, row) || same_key(positions, other, row))
+    /// Whether a version that `counts` has the key of `row`.
+    pub(super) fn has_key(
+        &self,
+        positions: &[usize],
+        row: &Row,
+        counts: impl Fn(&Row) -> bool,
+    ) -> bool {
+        self.versions().filter_map(|version| version.row.as_ref()).any(|other| {
+            counts(other) && (Arc::ptr_eq(other, row) || same_key(positions, other, row))
+        })
     }
 }

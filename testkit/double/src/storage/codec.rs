@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    CheckDef, ColumnDef, ComputedDef, DatabaseInfo, DefaultDef, ForeignKeyDef, Identity,
-    IndexColumn, IndexDef, IndexKind, Lsn, ReferentialAction, RowId, TableDef,
+    CheckDef, ColumnDef, Comparison, ComputedDef, DatabaseInfo, DefaultDef, FilterDef, FilterTerm,
+    FilterTest, ForeignKeyDef, Identity, IndexColumn, IndexDef, IndexKind, Lsn, ReferentialAction,
+    RowId, TableDef,
 };
 use crate::{SqlType, Value};
 
@@ -90,8 +91,21 @@ fields!(DefaultDef { name, definition });
 fields!(ComputedDef { definition, persisted });
 fields!(ColumnDef { id, name, ty, nullable, identity, default, computed, collation });
 fields!(IndexColumn { column, descending });
-fields!(IndexDef { id, name, kind, clustered, unique, keys, includes, constraint_id });
-fields!(CheckDef { id, name, definition, disabled });
+fields!(FilterTerm { column, test });
+fields!(FilterDef { definition, terms });
+fields!(IndexDef {
+    id,
+    name,
+    kind,
+    clustered,
+    unique,
+    keys,
+    includes,
+    constraint_id,
+    filter,
+    disabled
+});
+fields!(CheckDef { id, name, definition, disabled, not_trusted, not_for_replication });
 fields!(ForeignKeyDef {
     id,
     name,
@@ -100,7 +114,9 @@ fields!(ForeignKeyDef {
     referenced_columns,
     on_delete,
     on_update,
-    disabled
+    disabled,
+    not_trusted,
+    not_for_replication
 });
 fields!(TableDef {
     id,
@@ -127,7 +143,42 @@ fields!(DatabaseInfo {
     recovery_fork_guid
 });
 variants!(IndexKind { Index = 0, PrimaryKey = 1, UniqueConstraint = 2 });
+variants!(Comparison {
+    Equal = 0,
+    NotEqual = 1,
+    Less = 2,
+    LessOrEqual = 3,
+    Greater = 4,
+    GreaterOrEqual = 5
+});
 variants!(ReferentialAction { NoAction = 0, Cascade = 1, SetNull = 2, SetDefault = 3 });
+
+impl Code for FilterTest {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            FilterTest::IsNull => 0u8.put(out),
+            FilterTest::IsNotNull => 1u8.put(out),
+            FilterTest::Compare(comparison, value) => {
+                2u8.put(out);
+                comparison.put(out);
+                value.put(out);
+            }
+            FilterTest::In(values) => {
+                3u8.put(out);
+                values.put(out);
+            }
+        }
+    }
+    fn get(from: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(match u8::get(from)? {
+            0 => FilterTest::IsNull,
+            1 => FilterTest::IsNotNull,
+            2 => FilterTest::Compare(from.get()?, from.get()?),
+            3 => FilterTest::In(from.get()?),
+            _ => return Err(Damaged("a filter")),
+        })
+    }
+}
 
 impl Code for bool {
     fn put(&self, out: &mut Vec<u8>) {

@@ -341,6 +341,9 @@ fn number(state: &mut State, table: &mut TableDef) -> Result<(), SqlError> {
     }
     for key in table.foreign_keys.iter_mut().filter(|key| key.id == 0) {
         key.id = state.take_object_id();
+        if key.referenced_table == 0 {
+            key.referenced_table = table.id;
+        }
     }
     Ok(())
 }

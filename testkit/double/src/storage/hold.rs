@@ -72,6 +72,27 @@ impl Txn {
     /// # Errors
     /// 1205, 1222, 208.
     pub fn lock_table(&mut self, table: ObjectId, lock: TableLock) -> Result<(), SqlError> {
+        self.take_table(table, lock, lock == TableLock::SchemaStability)
+    }
+
+    /// Locks a table until [`end_statement`](Txn::end_statement), unless the transaction holds the lock already.
+    ///
+    /// # Errors
+    /// 1205, 1222, 208.
+    pub fn lock_table_for_statement(
+        &mut self,
+        table: ObjectId,
+        lock: TableLock,
+    ) -> Result<(), SqlError> {
+        self.take_table(table, lock, true)
+    }
+
+    fn take_table(
+        &mut self,
+        table: ObjectId,
+        lock: TableLock,
+        for_statement: bool,
+    ) -> Result<(), SqlError> {
         let me = self.id();
         let granted = self.database.wait_for(&self.waiter, |state| {
             let found =
@@ -82,9 +103,16 @@ impl Txn {
             match state.locks.lock_table(table, me, lock) {
                 Ok(new) => {
                     if new && let Some(txn) = state.txn(me) {
-                        match lock {
-                            TableLock::SchemaStability => txn.statement_locks.push(table),
-                            lock => txn.table_locks.push((table, lock)),
+                        match for_statement {
+                            true => txn.statement_locks.push((table, lock)),
+                            false => txn.table_locks.push((table, lock)),
+                        }
+                    } else if !for_statement && let Some(txn) = state.txn(me) {
+                        // Held for the statement so far, from now on to the end.
+                        let before = txn.statement_locks.len();
+                        txn.statement_locks.retain(|held| *held != (table, lock));
+                        if txn.statement_locks.len() < before {
+                            txn.table_locks.push((table, lock));
                         }
                     }
                     Ok(Attempt::Done(()))

@@ -100,7 +100,7 @@ impl View {
         let found = state.tables.get(&table).ok_or_else(|| gone(table))?;
         let snapshot = self.inner.snapshot && found.created_by != Some(self.inner.sight.txn);
         if snapshot && found.changed > self.inner.sight.seq {
-            return Err(changed_since(&found.def.full_name()));
+            return Err(changed_since(&state.info.name));
         }
         Ok(Scan {
             view: self.inner.clone(),
@@ -129,13 +129,13 @@ fn gone(table: ObjectId) -> SqlError {
     invalid_object(&format!("#{table}"))
 }
 
-fn changed_since(name: &str) -> SqlError {
+fn changed_since(database: &str) -> SqlError {
     SqlError::new(
         3961,
         16,
         1,
         format!(
-            "Snapshot isolation transaction failed in database because the object accessed by the statement ('{name}') has been modified by a DDL statement in another concurrent transaction since the start of this transaction. It is disallowed because the metadata is not versioned. A concurrent update to metadata can lead to inconsistency if mixed with snapshot isolation."
+            "Snapshot isolation transaction failed in database '{database}' because the object accessed by the statement has been modified by a DDL statement in another concurrent transaction since the start of this transaction. It is disallowed because the metadata is not versioned. A concurrent update to metadata can lead to inconsistency if mixed with snapshot isolation."
         ),
     )
 }

@@ -77,7 +77,7 @@ pub(super) struct TxnState {
     pub(super) savepoint_lsn: Option<Lsn>,
     pub(super) log_records: u64,
     pub(super) table_locks: Vec<(ObjectId, TableLock)>,
-    pub(super) statement_locks: Vec<ObjectId>,
+    pub(super) statement_locks: Vec<(ObjectId, TableLock)>,
     pub(super) row_locks: Vec<(ObjectId, RowId)>,
     /// How many of them earlier statements took.
     pub(super) kept_rows: usize,
@@ -366,8 +366,8 @@ impl State {
         for (table, lock) in state.table_locks {
             self.locks.unlock_table(table, id, lock);
         }
-        for table in state.statement_locks {
-            self.locks.unlock_table(table, id, TableLock::SchemaStability);
+        for (table, lock) in state.statement_locks {
+            self.locks.unlock_table(table, id, lock);
         }
         for row in state.row_locks {
             self.locks.unlock_row(row, id);

@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use super::chain::{Chain, Sight, TxnCell, Version};
 use super::duplicate::duplicate_key;
-use super::{Direction, IndexDef, IndexId, KeyRange, Rewrite, Row, RowId, TableDef, TxnId};
+use super::{
+    Direction, FilterTest, IndexDef, IndexId, KeyRange, Rewrite, Row, RowId, TableDef, TxnId,
+};
 use crate::{SqlError, Value};
 
 pub(super) fn same_key(positions: &[usize], left: &Row, right: &Row) -> bool {
@@ -68,6 +70,8 @@ pub(super) struct Index {
     pub(super) id: IndexId,
     positions: Vec<usize>,
     unique: bool,
+    /// Only rows that pass are in it: positions, and what is asked of them.
+    filter: Vec<(usize, FilterTest)>,
     entries: BTreeSet<Entry>,
 }
 
@@ -77,12 +81,23 @@ impl Index {
             id: def.id,
             positions: table.key_positions(def),
             unique: def.unique,
+            filter: def
+                .filter
+                .iter()
+                .flat_map(|filter| &filter.terms)
+                .filter_map(|term| Some((table.position_of(term.column)?, term.test.clone())))
+                .collect(),
             entries: BTreeSet::new(),
         }
     }
 
     fn entry(&self, id: RowId, row: &Row) -> Entry {
         Entry { key: self.key(row), row: id }
+    }
+
+    /// Whether a row is in it.
+    fn has(&self, row: &Row) -> bool {
+        self.filter.iter().all(|(at, test)| test.passes(&row[*at]))
     }
 
     fn key(&self, row: &Row) -> Box<[Value]> {
@@ -138,7 +153,8 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(def: Arc<TableDef>) -> Table {
-        let indexes = def.indexes.iter().map(|index| Index::new(index, &def)).collect();
+        let kept = def.indexes.iter().filter(|index| !index.disabled);
+        let indexes = kept.map(|index| Index::new(index, &def)).collect();
         Table {
             def,
             rows: BTreeMap::new(),
@@ -199,7 +215,7 @@ impl Table {
     pub(super) fn push(&mut self, id: RowId, txn: &Arc<TxnCell>, write: u64, row: Option<Row>) {
         if let Some(row) = &row {
             self.bytes += row_bytes(row);
-            for index in &mut self.indexes {
+            for index in self.indexes.iter_mut().filter(|index| index.has(row)) {
                 let entry = index.entry(id, row);
                 index.entries.insert(entry);
             }
@@ -262,7 +278,9 @@ impl Table {
         self.bytes = self.bytes.saturating_sub(row_bytes(&row));
         let chain = self.rows.get(&id);
         for index in &mut self.indexes {
-            if !chain.is_some_and(|chain| chain.has_key(&index.positions, &row)) {
+            let needed =
+                |chain: &Chain| chain.has_key(&index.positions, &row, |other| index.has(other));
+            if !chain.is_some_and(needed) {
                 let entry = index.entry(id, &row);
                 index.entries.remove(&entry);
             }
@@ -271,7 +289,7 @@ impl Table {
 
     /// What stands against `row` (of `id`, if it exists already) in the unique indexes.
     pub(super) fn conflict(&self, id: Option<RowId>, row: &Row, me: TxnId) -> Option<KeyConflict> {
-        self.indexes.iter().filter(|index| index.unique).find_map(|index| {
+        self.indexes.iter().filter(|index| index.unique && index.has(row)).find_map(|index| {
             let key = index.key(row);
             let from = Entry { key: key.clone(), row: FIRST };
             index
@@ -296,18 +314,20 @@ impl Table {
         {
             // Its commit may leave the key free or taken, and so may its rollback, whole or to a
             // savepoint.
-            let holds = chain.outcomes().any(|found| same_key(&index.positions, found, row));
+            let holds = chain
+                .outcomes()
+                .any(|found| index.has(found) && same_key(&index.positions, found, row));
             return holds.then_some(KeyConflict::Wait(writer));
         }
         let found = chain.head().row.as_ref()?;
-        same_key(&index.positions, found, row).then(|| {
+        (index.has(found) && same_key(&index.positions, found, row)).then(|| {
             KeyConflict::Duplicate(duplicate_key(&self.def, index.id, &index.positions, row))
         })
     }
 
     /// Whether `sight` still sees another row under one of the unique keys of `row`.
     pub(super) fn key_seen(&self, id: Option<RowId>, row: &Row, sight: &Sight) -> bool {
-        self.indexes.iter().filter(|index| index.unique).any(|index| {
+        self.indexes.iter().filter(|index| index.unique && index.has(row)).any(|index| {
             let key = index.key(row);
             let from = Entry { key: key.clone(), row: FIRST };
             let mut entries =
@@ -315,7 +335,9 @@ impl Table {
             entries.any(|entry| {
                 let seen = self.rows.get(&entry.row).and_then(|chain| chain.seen(sight));
                 Some(entry.row) != id
-                    && seen.is_some_and(|seen| same_key(&index.positions, seen, row))
+                    && seen.is_some_and(|seen| {
+                        index.has(seen) && same_key(&index.positions, seen, row)
+                    })
             })
         })
     }
@@ -329,7 +351,8 @@ impl Table {
     ) -> bool {
         self.indexes.iter().any(|index| {
             self.def.index(index.id).is_some_and(&which)
-                && !same_key(&index.positions, before, after)
+                && (!same_key(&index.positions, before, after)
+                    || index.has(before) != index.has(after))
         })
     }
 
@@ -427,11 +450,8 @@ impl Table {
     pub(super) fn found_at(&self, index: Option<IndexId>, at: &Position, row: &Row) -> bool {
         let index = index.and_then(|id| self.indexes.iter().find(|index| index.id == id));
         index.is_none_or(|index| {
-            index
-                .positions
-                .iter()
-                .zip(&at.key)
-                .all(|(p, key)| row[*p].compare(key) == Ordering::Equal)
+            let mut key = index.positions.iter().zip(&at.key);
+            index.has(row) && key.all(|(p, key)| row[*p].compare(key) == Ordering::Equal)
         })
     }
 

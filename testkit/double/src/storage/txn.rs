@@ -322,8 +322,8 @@ impl Txn {
         };
         txn.kept_rows = txn.row_locks.len();
         let locks = std::mem::take(&mut txn.statement_locks);
-        for table in &locks {
-            state.locks.unlock_table(*table, me, TableLock::SchemaStability);
+        for (table, lock) in &locks {
+            state.locks.unlock_table(*table, me, *lock);
         }
         drop(state);
         if !locks.is_empty() {

@@ -1,10 +1,10 @@
 //! Which part of which index a scan reads, and whether that saves a sort.
 
 use crate::engine::expr::{Condition, Node, Place};
-use crate::engine::plan::{Access, KeyBound, Scan, TuplePlan};
-use crate::engine::syntax::ast::CompareOp;
+use crate::engine::plan::{Access, Join, KeyBound, RowPlan, Scan, TuplePlan};
+use crate::engine::syntax::ast::{CompareOp, SetOp};
 use crate::sql_type::Family;
-use crate::storage::{IndexDef, TableDef};
+use crate::storage::{IndexDef, IndexId, TableDef};
 
 /// How well a source can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +41,20 @@ fn bare_column(node: &Node) -> Option<Place> {
                 }
                 (Family::Text, Family::Text) => {
                     to.is_max() || to.display_length() >= from.display_length()
+                }
+                (Family::Integer | Family::Decimal | Family::Money, Family::Decimal) => {
+                    match (from.as_decimal(), to.as_decimal()) {
+                        (Some((p, s)), Some((wide, scale))) => {
+                            scale >= s && wide - scale >= p - s && from.name() != "bit"
+                        }
+                        _ => false,
+                    }
+                }
+                (Family::Binary, Family::Binary) => {
+                    to.is_max() || to.display_length() >= from.display_length()
+                }
+                (Family::Temporal, Family::Temporal) => {
+                    from.name() == to.name() && to.scale() >= from.scale()
                 }
                 _ => false,
             };
@@ -95,7 +109,8 @@ pub fn choose(
         conditions.iter().filter_map(|condition| bounded(condition, slot, known)).collect();
     let mut best = (Access::default(), Score::Scan, 0);
     // The clustered index first: among equals it wins.
-    let mut indexes: Vec<&IndexDef> = table.indexes.iter().collect();
+    let mut indexes: Vec<&IndexDef> =
+        table.indexes.iter().filter(|index| index.is_whole()).collect();
     indexes.sort_by_key(|index| !index.clustered);
     for index in indexes {
         let (access, score) = through(table, index, &bounds);
@@ -144,50 +159,127 @@ fn through(table: &TableDef, index: &IndexDef, bounds: &[Bounded]) -> (Access, S
     (access, score)
 }
 
+/// Makes rows come in this order by itself: through indexes, and by merging the sides of UNION ALL.
+/// The plan is unchanged where that cannot be.
+pub fn order_rows(plan: &mut RowPlan, keys: &[(usize, bool)]) -> bool {
+    can_order(plan, keys) && apply_order(plan, keys)
+}
+
+/// Keys of a projection's rows as keys of what is below it.
+fn below(items: &[Node], keys: &[(usize, bool)]) -> Option<Vec<(Node, bool)>> {
+    keys.iter().map(|(at, descending)| Some((items.get(*at)?.clone(), *descending))).collect()
+}
+
+/// The same over plain rows, where every key is a column of theirs.
+fn below_map(items: &[Node], keys: &[(usize, bool)]) -> Option<Vec<(usize, bool)>> {
+    let below = below(items, keys)?;
+    below
+        .into_iter()
+        .map(|(node, descending)| match node {
+            Node::Column(place) if place.depth == 0 && place.source == 0 => {
+                Some((place.ordinal, descending))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+fn can_order(plan: &RowPlan, keys: &[(usize, bool)]) -> bool {
+    match plan {
+        RowPlan::Project { input, items, .. } => {
+            below(items, keys).is_some_and(|order| access_in_order(input, &order).is_some())
+        }
+        RowPlan::Map { input, items } => {
+            below_map(items, keys).is_some_and(|keys| can_order(input, &keys))
+        }
+        RowPlan::Set { op: SetOp::UnionAll, left, right } | RowPlan::Merge { left, right, .. } => {
+            can_order(left, keys) && can_order(right, keys)
+        }
+        _ => false,
+    }
+}
+
+fn apply_order(plan: &mut RowPlan, keys: &[(usize, bool)]) -> bool {
+    match plan {
+        RowPlan::Project { input, items, .. } => {
+            below(items, keys).is_some_and(|order| satisfy_order(input, &order))
+        }
+        RowPlan::Map { input, items } => {
+            below_map(items, keys).is_some_and(|keys| apply_order(input, &keys))
+        }
+        RowPlan::Set { left, right, .. } | RowPlan::Merge { left, right, .. } => {
+            let done = apply_order(left, keys) && apply_order(right, keys);
+            let empty = || Box::new(RowPlan::Values(Vec::new()));
+            let (left, right) =
+                (std::mem::replace(left, empty()), std::mem::replace(right, empty()));
+            *plan = RowPlan::Merge { left, right, keys: keys.to_vec() };
+            done
+        }
+        _ => false,
+    }
+}
+
 /// Makes the plan deliver this order (columns and directions) by itself, if an index can.
 pub fn satisfy_order(plan: &mut TuplePlan, order: &[(Node, bool)]) -> bool {
+    if let TuplePlan::Derived { slot, plan } = plan {
+        let slot = *slot;
+        let keys: Option<Vec<(usize, bool)>> = order
+            .iter()
+            .map(|(node, descending)| match node {
+                Node::Column(place) if place.depth == 0 && place.source == slot => {
+                    Some((place.ordinal, *descending))
+                }
+                _ => None,
+            })
+            .collect();
+        return keys.is_some_and(|keys| order_rows(plan, &keys));
+    }
+    let Some((index, descending)) = access_in_order(plan, order) else {
+        return false;
+    };
     let Some(scan) = driving_scan(plan) else {
         return false;
     };
+    scan.access.index = index;
+    scan.access.descending = descending;
+    true
+}
+
+/// The index, and the direction, through which the driving scan delivers this order.
+fn access_in_order(plan: &TuplePlan, order: &[(Node, bool)]) -> Option<(Option<IndexId>, bool)> {
+    let scan = driving_scan_ref(plan)?;
     let mut wanted = Vec::new();
     for (node, descending) in order {
         match node {
             Node::Column(place) if place.depth == 0 && place.source == scan.slot => {
                 wanted.push((place.ordinal, *descending));
             }
-            _ => return false,
+            _ => return None,
         }
     }
-    let Some((_, descending)) = wanted.first().copied() else {
-        return false;
-    };
+    let (_, descending) = *wanted.first()?;
     if wanted.iter().any(|(_, other)| *other != descending) {
-        return false;
+        return None;
     }
     let unbounded =
         scan.access.equal.is_empty() && scan.access.lower.is_none() && scan.access.upper.is_none();
-    let table = std::sync::Arc::clone(&scan.table);
+    let table = &scan.table;
     let current = match scan.access.index {
         Some(id) => table.index(id),
         None => table.clustered(),
     };
     let ordinals: Vec<usize> = wanted.iter().map(|(ordinal, _)| *ordinal).collect();
     if let Some(index) = current
-        && delivers(&table, index, scan.access.equal.len(), &ordinals)
+        && delivers(table, index, scan.access.equal.len(), &ordinals)
     {
-        scan.access.descending = descending;
-        return true;
+        return Some((scan.access.index, descending));
     }
     if !unbounded {
-        return false;
+        return None;
     }
-    let other = table.indexes.iter().find(|index| delivers(&table, index, 0, &ordinals));
-    let Some(index) = other else {
-        return false;
-    };
-    scan.access.index = (!index.clustered).then_some(index.id);
-    scan.access.descending = descending;
-    true
+    let mut whole = table.indexes.iter().filter(|index| index.is_whole());
+    let index = whole.find(|index| delivers(table, index, 0, &ordinals))?;
+    Some(((!index.clustered).then_some(index.id), descending))
 }
 
 /// Whether an index, its first `fixed` columns equal to one value each, is in this order.
@@ -217,9 +309,17 @@ fn driving_scan(plan: &mut TuplePlan) -> Option<&mut Scan> {
         TuplePlan::Scan(scan) => Some(scan),
         TuplePlan::Filter { input, .. } => driving_scan(input),
         TuplePlan::Loop(join) => driving_scan(&mut join.left),
-        TuplePlan::Hash(join) if join.join != crate::engine::plan::Join::Full => {
-            driving_scan(&mut join.left)
-        }
+        TuplePlan::Hash(join) if join.join != Join::Full => driving_scan(&mut join.left),
+        _ => None,
+    }
+}
+
+fn driving_scan_ref(plan: &TuplePlan) -> Option<&Scan> {
+    match plan {
+        TuplePlan::Scan(scan) => Some(scan),
+        TuplePlan::Filter { input, .. } => driving_scan_ref(input),
+        TuplePlan::Loop(join) => driving_scan_ref(&join.left),
+        TuplePlan::Hash(join) if join.join != Join::Full => driving_scan_ref(&join.left),
         _ => None,
     }
 }

@@ -181,6 +181,7 @@ impl Binder<'_, '_> {
         self.env.shared.storage.touch(&database.name(), &table.full_name())?;
         let target = Target { table, elsewhere };
         self.check(&target, permission)?;
+        check_readable(&target.table)?;
         Ok(target)
     }
 
@@ -232,8 +233,11 @@ impl Binder<'_, '_> {
         let to_write = holds && (hints.update_lock || hints.exclusive_lock);
         if hints.table_exclusive || (hints.table_lock && hints.exclusive_lock) || to_write {
             self.env.with_txn(|txn| txn.lock_table(table, TableLock::Exclusive))?;
-        } else if (holds || hints.table_lock) && !snapshot {
+        } else if holds && !snapshot {
             self.env.with_txn(|txn| txn.lock_table(table, TableLock::Shared))?;
+        } else if hints.table_lock && !snapshot {
+            // Without HOLDLOCK READ COMMITTED lets go of it when the statement ends.
+            self.env.with_txn(|txn| txn.lock_table_for_statement(table, TableLock::Shared))?;
         }
         if hints.exclusive_lock {
             return Ok(Lock::Rows(RowLock::Exclusive));
@@ -480,6 +484,25 @@ fn has_top(query: &crate::engine::syntax::ast::Query) -> bool {
     match &query.body {
         crate::engine::syntax::ast::QueryBody::Select(select) => select.top.is_some(),
         crate::engine::syntax::ast::QueryBody::Set(..) => false,
+    }
+}
+
+/// Error 8655 for a table whose clustered index is disabled.
+///
+/// # Errors
+/// 8655.
+fn check_readable(table: &TableDef) -> Result<(), SqlError> {
+    match table.clustered().filter(|index| index.disabled) {
+        None => Ok(()),
+        Some(index) => Err(SqlError::new(
+            8655,
+            16,
+            1,
+            format!(
+                "The query processor is unable to produce a plan because the index '{}' on table or view '{}' is disabled.",
+                index.name, table.name
+            ),
+        )),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Queries: select lists, grouping, order, set operations.
 
 use super::project::{Item, assigned, converted, implied_name, is_identity, position, project};
-use super::{Binder, Bound, Grouping, Scope, Source, aggregate, join, types, unsupported};
+use super::{Binder, Bound, Grouping, Scope, Source, access, aggregate, join, types, unsupported};
 use crate::engine::expr::{Node, Place, Typed};
 use crate::engine::plan::{Group, OutputColumn, Query, RowPlan, TuplePlan, Window};
 use crate::engine::syntax::ast::{self, Expr, OrderItem, QueryBody, Select, SelectItem, SetOp};
@@ -148,7 +148,9 @@ impl Binder<'_, '_> {
             })?;
             keys.push((at, item.descending));
         }
-        query.plan = RowPlan::Sort { input: Box::new(query.plan), keys };
+        if !access::order_rows(&mut query.plan, &keys) {
+            query.plan = RowPlan::Sort { input: Box::new(query.plan), keys };
+        }
         Ok(query)
     }
 

@@ -63,6 +63,8 @@ struct Expression {
     column: ColumnId,
     definition: Option<Text>,
     disabled: bool,
+    not_trusted: bool,
+    not_for_replication: bool,
 }
 
 impl Expression {
@@ -78,6 +80,8 @@ fn checks(catalog: &Catalog<'_>) -> Result<Vec<Expression>, SqlError> {
             column: 0,
             definition: definition_text(catalog, table, &check.definition),
             disabled: check.disabled,
+            not_trusted: check.not_trusted,
+            not_for_replication: check.not_for_replication,
         });
         checks.collect::<Vec<_>>()
     };
@@ -88,8 +92,8 @@ fn check_columns() -> Columns<Expression> {
     Columns::new()
         .extend(object_columns(), |c: &Expression| &c.object)
         .add("is_disabled", |c| c.disabled)
-        .add("is_not_for_replication", |_| false)
-        .add("is_not_trusted", |c| c.disabled)
+        .add("is_not_for_replication", |c| c.not_for_replication)
+        .add("is_not_trusted", |c| c.not_trusted)
         .add("parent_column_id", |c| c.column)
         .add("definition", Expression::definition)
         .add("uses_database_collation", on_null)
@@ -106,6 +110,8 @@ fn defaults(catalog: &Catalog<'_>) -> Result<Vec<Expression>, SqlError> {
                 column: column.id,
                 definition: definition_text(catalog, table, &default.definition),
                 disabled: false,
+                not_trusted: false,
+                not_for_replication: false,
             })
         });
         defaults.collect::<Vec<_>>()
@@ -146,7 +152,7 @@ pub(super) fn referenced_index(tables: &[Table], key: &ForeignKeyDef) -> Option<
     let table = tables.iter().find(|table| table.id == key.referenced_table)?;
     let mut wanted = key.referenced_columns.clone();
     wanted.sort_unstable();
-    let index = table.indexes.iter().filter(|index| index.unique).find(|index| {
+    let index = table.indexes.iter().filter(|index| index.is_key()).find(|index| {
         let mut columns: Vec<ColumnId> = index.keys.iter().map(|key| key.column).collect();
         columns.sort_unstable();
         columns == wanted
@@ -169,8 +175,8 @@ fn foreign_key_columns() -> Columns<ForeignKey> {
         .add("referenced_object_id", |f| Some(f.key.referenced_table))
         .add("key_index_id", |f| f.referenced_index)
         .add("is_disabled", |f| f.key.disabled)
-        .add("is_not_for_replication", |_| false)
-        .add("is_not_trusted", |f| f.key.disabled)
+        .add("is_not_for_replication", |f| f.key.not_for_replication)
+        .add("is_not_trusted", |f| f.key.not_trusted)
         .add("delete_referential_action", |f| Some(action(f.key.on_delete).0))
         .add("delete_referential_action_desc", |f| Some(Desc(action(f.key.on_delete).1)))
         .add("update_referential_action", |f| Some(action(f.key.on_update).0))

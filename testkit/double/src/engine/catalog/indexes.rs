@@ -28,6 +28,10 @@ impl Index {
         self.index.as_ref().is_some_and(|index| index.kind == kind)
     }
 
+    fn filter(&self) -> Option<String> {
+        Some(self.index.as_ref()?.filter.as_ref()?.definition.clone())
+    }
+
     /// `type`: 0 heap, 1 clustered, 2 nonclustered.
     fn kind(&self) -> (u8, &'static str) {
         match &self.index {
@@ -65,13 +69,12 @@ fn index_columns() -> Columns<Index> {
         .add("is_primary_key", |i| Some(i.is(IndexKind::PrimaryKey)))
         .add("is_unique_constraint", |i| Some(i.is(IndexKind::UniqueConstraint)))
         .add("fill_factor", |_| 0_u8)
-        .add_each(
-            &["is_padded", "is_disabled", "is_hypothetical", "is_ignored_in_optimization"],
-            off_null,
-        )
+        .add("is_padded", off_null)
+        .add("is_disabled", |i| Some(i.index.as_ref().is_some_and(|index| index.disabled)))
+        .add_each(&["is_hypothetical", "is_ignored_in_optimization"], off_null)
         .add_each(&["allow_row_locks", "allow_page_locks"], on_null)
-        .add("has_filter", off_null)
-        .add("filter_definition", null::<_, Text>)
+        .add("has_filter", |i| Some(i.filter().is_some()))
+        .add("filter_definition", |i| i.filter().map(Text))
         .add("compression_delay", null::<_, i32>)
         .add_each(
             &["suppress_dup_key_messages", "auto_created", "optimize_for_sequential_key"],

@@ -9,6 +9,7 @@
 //! constraints and computed columns with VIEW DEFINITION; dynamic views with the permission they
 //! ask for. Views about things that the double does not have are absent (error 208).
 
+mod absent;
 mod capture;
 mod columns;
 mod constraints;
@@ -68,6 +69,7 @@ fn all() -> impl Iterator<Item = &'static dyn Definition> {
         transactions::VIEWS,
         capture::VIEWS,
         information_schema::VIEWS,
+        absent::VIEWS,
     ]
     .into_iter()
     .flatten()

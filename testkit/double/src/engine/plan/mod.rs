@@ -105,6 +105,15 @@ pub enum RowPlan {
         /// Columns kept.
         width: usize,
     },
+    /// UNION ALL of two sides that are both in this order, kept in it.
+    Merge {
+        /// Left side, whose rows come first among equals.
+        left: Box<RowPlan>,
+        /// Right side.
+        right: Box<RowPlan>,
+        /// Positions and directions.
+        keys: Vec<(usize, bool)>,
+    },
     /// UNION and kin, over rows of the same types.
     Set {
         /// Operation.

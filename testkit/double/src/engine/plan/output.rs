@@ -60,6 +60,12 @@ impl RowPlan {
             RowPlan::Narrow { input, width } => {
                 Box::new(Narrow { input: input.open(outer, env)?, width: *width })
             }
+            RowPlan::Merge { left, right, keys } => {
+                let side = |plan: &'p RowPlan| {
+                    Ok::<_, SqlError>(Side { input: plan.open(outer, env)?, head: None })
+                };
+                Box::new(Merge { sides: [side(left)?, side(right)?], keys })
+            }
             RowPlan::Set { op, left, right } => open_set(*op, left, right, outer, env)?,
         })
     }
@@ -365,6 +371,54 @@ fn open_set<'p>(
         input: Box::new(Select { input: left.open(outer, env)?, known, wanted }),
         seen: RowSet::default(),
     }))
+}
+
+/// A side of a merge, one row ahead.
+struct Side<'p> {
+    input: Box<dyn RowCursor + 'p>,
+    /// `None` before it is read, then the next row or the end.
+    head: Option<Option<Vec<Value>>>,
+}
+
+impl Side<'_> {
+    fn head(
+        &mut self,
+        outer: Option<&Frame<'_>>,
+        env: &Env<'_>,
+    ) -> Outcome<&mut Option<Vec<Value>>> {
+        if self.head.is_none() {
+            let mut row = Vec::new();
+            self.head = Some(self.input.next(&mut row, outer, env)?.then_some(row));
+        }
+        Ok(self.head.get_or_insert(None))
+    }
+}
+
+struct Merge<'p> {
+    sides: [Side<'p>; 2],
+    keys: &'p [(usize, bool)],
+}
+
+impl RowCursor for Merge<'_> {
+    fn next(
+        &mut self,
+        out: &mut Vec<Value>,
+        outer: Option<&Frame<'_>>,
+        env: &Env<'_>,
+    ) -> Outcome<bool> {
+        let [left, right] = &mut self.sides;
+        let first = match (left.head(outer, env)?, right.head(outer, env)?) {
+            (Some(l), Some(r)) if compare_by(self.keys, l, r).is_gt() => right,
+            (Some(_), _) => left,
+            (None, _) => right,
+        };
+        if let Some(row) = first.head(outer, env)?.take() {
+            *out = row;
+            first.head = None;
+            return Ok(true);
+        }
+        Ok(false)
+    }
 }
 
 struct UnionAll<'p> {

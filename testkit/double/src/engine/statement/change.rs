@@ -11,6 +11,7 @@ use crate::engine::batch::{Executor, Flow};
 use crate::engine::bind::{
     Binder, Bound, Leaf, Scope, Target, Tree, plan_from, same_name, types, unsupported,
 };
+use crate::engine::cascade;
 use crate::engine::env::Env;
 use crate::engine::expr::{Frame, Typed};
 use crate::engine::fault::{Fault, of_binding};
@@ -308,7 +309,7 @@ fn update_rows(binder: &Binder<'_, '_>, update: &Update) -> Result<Changed, Faul
         references::check_referenced(env, &rows.table, &forward, Verb::Update)?;
         let backward: Vec<(Row, Option<Row>)> =
             changes.iter().map(|(_, old, new)| (Row::clone(old), Some(Row::clone(new)))).collect();
-        references::check_referencing(env, &rows.table, &backward, Verb::Update)?;
+        cascade::settle(binder, &rows.table, &backward, Verb::Update)?;
     }
     let mut output_rows = Vec::new();
     if let Some(output) = &output {
@@ -429,7 +430,7 @@ fn delete_rows(binder: &Binder<'_, '_>, delete: &Delete) -> Result<Changed, Faul
     }
     let changes: Vec<(Row, Option<Row>)> =
         gone.iter().map(|(_, row)| (Row::clone(row), None)).collect();
-    references::check_referencing(env, &rows.table, &changes, Verb::Delete)?;
+    cascade::settle(binder, &rows.table, &changes, Verb::Delete)?;
     let mut output_rows = Vec::new();
     if let Some(output) = &output {
         for (_, row) in &gone {

@@ -1,8 +1,10 @@
 //! CREATE, ALTER and DROP.
 
 mod alter;
-mod constraint;
-mod create;
+pub(super) mod constraint;
+pub(super) mod create;
+mod filter;
+mod index;
 
 use crate::SqlError;
 use crate::engine::batch::{Executor, Flow};
@@ -98,19 +100,24 @@ impl Executor<'_> {
                 }
                 Ok(())
             })?,
-            Ddl::CreateIndex { name, table, unique, clustered, columns, include } => self
-                .with_env(true, |env, _| {
+            Ddl::CreateIndex { name, table, unique, clustered, columns, include, filter } => {
+                self.with_env(true, |env, variables| {
                     let index = create::NewIndex {
                         name,
                         unique: *unique,
                         clustered: *clustered,
                         columns,
                         include,
+                        filter: filter.as_ref(),
                     };
-                    create::create_index(env, table, &index, text)
-                })?,
+                    create::create_index(&Binder::new(env, variables), table, &index, text)
+                })?
+            }
+            Ddl::AlterIndex { name, table, action } => self.with_env(true, |env, _| {
+                index::alter_index(env, table, name.as_deref(), *action, text)
+            })?,
             Ddl::DropIndex { name, table, if_exists } => {
-                self.with_env(true, |env, _| alter::drop_index(env, table, name, *if_exists, text))?
+                self.with_env(true, |env, _| index::drop_index(env, table, name, *if_exists, text))?
             }
             Ddl::AlterTable { table, action } => self.with_env(true, |env, variables| {
                 let binder = Binder::new(env, variables);

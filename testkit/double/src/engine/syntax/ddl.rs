@@ -1,11 +1,13 @@
 //! Definitions: databases, schemas, tables, indexes.
 
 use super::ast::{
-    AlterTable, ColumnContent, ColumnDefinition, ConstraintContent, ConstraintDefinition,
-    DatabaseOption, Ddl, DefaultDefinition, ObjectName, SourceText, StatementKind,
+    AlterIndex, AlterTable, ColumnContent, ColumnDefinition, ConstraintContent,
+    ConstraintDefinition, DatabaseOption, Ddl, DefaultDefinition, Enabling, ForeignKeyDefinition,
+    ObjectName, SourceText, StatementKind,
 };
 use super::lexer::TokenKind;
 use super::parser::{Parsed, Parser};
+use crate::storage::ReferentialAction;
 
 impl Parser<'_> {
     /// After CREATE, for what this module defines.
@@ -47,11 +49,12 @@ impl Parser<'_> {
             true => self.name_list()?,
             false => Vec::new(),
         };
-        if self.is_word("WHERE") {
-            return Err(self.unsupported("filtered index"));
-        }
+        let filter = match self.accept_word("WHERE") {
+            true => Some(self.condition()?),
+            false => None,
+        };
         self.index_options()?;
-        Ok(Ddl::CreateIndex { name, table, unique, clustered, columns, include })
+        Ok(Ddl::CreateIndex { name, table, unique, clustered, columns, include, filter })
     }
 
     /// `WITH (FILLFACTOR = 80, …) ON filegroup`: storage details without effect here.
@@ -120,7 +123,7 @@ impl Parser<'_> {
         Ok(Ddl::CreateTable { name, columns, constraints })
     }
 
-    fn table_elements(
+    pub(super) fn table_elements(
         &mut self,
         done: impl Fn(&Self) -> bool,
     ) -> Parsed<(Vec<ColumnDefinition>, Vec<ConstraintDefinition>)> {
@@ -203,20 +206,13 @@ impl Parser<'_> {
         Ok((seed, increment))
     }
 
-    /// Runs `parse` and keeps the text it took, in parentheses.
+    /// Runs `parse` and keeps what it found as the catalogue shows it.
     fn source_text(
         &mut self,
         parse: impl FnOnce(&mut Self) -> Parsed<super::ast::Expr>,
     ) -> Parsed<SourceText> {
-        let start = self.token().start;
         let value = parse(self)?;
-        let text = self.text[start..self.previous_end()].trim();
-        let wrapped = wrapped_by_one_pair(text);
-        let text = match wrapped {
-            true => text.to_owned(),
-            false => format!("({text})"),
-        };
-        Ok(SourceText { text, value })
+        Ok(SourceText { text: super::normal::definition(&value), value })
     }
 
     /// A constraint, of `column` where it is written with one; `None` if none starts here.
@@ -232,16 +228,11 @@ impl Parser<'_> {
         } else if self.is_word("FOREIGN") || (column.is_some() && self.is_word("REFERENCES")) {
             self.foreign_key(column)?
         } else if self.accept_word("CHECK") {
-            if self.is_word("NOT") {
-                return Err(self.unsupported("NOT FOR REPLICATION"));
-            }
+            let not_for_replication = self.accept_words(&["NOT", "FOR", "REPLICATION"]);
             self.expect("(")?;
-            let mut text = self.source_text(Self::condition)?;
-            if !wrapped_by_one_pair(&text.text) {
-                text.text = format!("({})", text.text);
-            }
+            let text = self.source_text(Self::condition)?;
             self.expect(")")?;
-            ConstraintContent::Check(text)
+            ConstraintContent::Check { text, not_for_replication }
         } else if column.is_none() && name.is_some() && self.accept_word("DEFAULT") {
             self.default_for()?
         } else if column.is_none() && self.is_word("DEFAULT") {
@@ -287,15 +278,44 @@ impl Parser<'_> {
             true => self.name_list()?,
             false => Vec::new(),
         };
-        while self.accept_word("ON") {
-            if !self.accept_word("DELETE") {
-                self.expect_word("UPDATE")?;
+        let (mut on_delete, mut on_update) = (None, None);
+        while self.is_word("ON") && (self.word_after(1, "DELETE") || self.word_after(1, "UPDATE")) {
+            self.next();
+            let action = match self.accept_word("DELETE") {
+                true => &mut on_delete,
+                false => {
+                    self.expect_word("UPDATE")?;
+                    &mut on_update
+                }
+            };
+            if action.is_some() {
+                return Err(self.unexpected());
             }
-            if !self.accept_words(&["NO", "ACTION"]) {
-                return Err(self.unsupported("referential action"));
-            }
+            *action = Some(self.referential_action()?);
         }
-        Ok(ConstraintContent::ForeignKey { columns, table, referenced })
+        let not_for_replication = self.accept_words(&["NOT", "FOR", "REPLICATION"]);
+        Ok(ConstraintContent::ForeignKey(ForeignKeyDefinition {
+            columns,
+            table,
+            referenced,
+            on_delete: on_delete.unwrap_or(ReferentialAction::NoAction),
+            on_update: on_update.unwrap_or(ReferentialAction::NoAction),
+            not_for_replication,
+        }))
+    }
+
+    fn referential_action(&mut self) -> Parsed<ReferentialAction> {
+        if self.accept_words(&["NO", "ACTION"]) {
+            Ok(ReferentialAction::NoAction)
+        } else if self.accept_word("CASCADE") {
+            Ok(ReferentialAction::Cascade)
+        } else if self.accept_words(&["SET", "NULL"]) {
+            Ok(ReferentialAction::SetNull)
+        } else if self.accept_words(&["SET", "DEFAULT"]) {
+            Ok(ReferentialAction::SetDefault)
+        } else {
+            Err(self.unexpected())
+        }
     }
 
     /// After DROP.
@@ -337,22 +357,67 @@ impl Parser<'_> {
             Ddl::AlterTable { table, action }
         } else if self.accept_word("DATABASE") {
             self.alter_database()?
+        } else if self.accept_word("INDEX") {
+            self.alter_index()?
         } else {
             return self.alter_principal();
         };
         Ok(StatementKind::Ddl(ddl))
     }
 
-    fn alter_table(&mut self) -> Parsed<AlterTable> {
-        if self.is_word("WITH") {
-            // WITH CHECK is what adding a constraint does anyway.
-            if !self.accept_words(&["WITH", "CHECK"]) {
-                return Err(self.unsupported("WITH NOCHECK"));
+    fn alter_index(&mut self) -> Parsed<Ddl> {
+        let name = match self.accept_word("ALL") {
+            true => None,
+            false => Some(self.identifier()?),
+        };
+        self.expect_word("ON")?;
+        let table = self.object_name()?;
+        let action = if self.accept_word("DISABLE") {
+            AlterIndex::Disable
+        } else if self.accept_word("REBUILD") {
+            if self.is_word("PARTITION") {
+                return Err(self.unsupported("PARTITION"));
             }
+            self.index_options()?;
+            AlterIndex::Rebuild
+        } else {
+            self.expect_word("REORGANIZE")?;
+            AlterIndex::Reorganize
+        };
+        Ok(Ddl::AlterIndex { name, table, action })
+    }
+
+    /// `ALL`, or names of constraints.
+    fn constraint_names(&mut self) -> Parsed<Option<Vec<String>>> {
+        if self.accept_word("ALL") {
+            return Ok(None);
         }
+        self.comma_list(Self::identifier).map(Some)
+    }
+
+    fn alter_table(&mut self) -> Parsed<AlterTable> {
+        let checks = if self.accept_words(&["WITH", "CHECK"]) {
+            Some(true)
+        } else {
+            self.accept_words(&["WITH", "NOCHECK"]).then_some(false)
+        };
         if self.accept_word("ADD") {
             let (columns, constraints) = self.table_elements(|_| false)?;
-            return Ok(AlterTable::Add { columns, constraints });
+            // New constraints are checked unless told otherwise.
+            return Ok(AlterTable::Add { columns, constraints, checked: checks.unwrap_or(true) });
+        }
+        if self.accept_words(&["CHECK", "CONSTRAINT"]) {
+            let names = self.constraint_names()?;
+            // Old ones that are enabled again are not.
+            let enable = Enabling::On { checked: checks.unwrap_or(false) };
+            return Ok(AlterTable::Constraints { names, enable });
+        }
+        if self.accept_words(&["NOCHECK", "CONSTRAINT"]) {
+            let names = self.constraint_names()?;
+            return Ok(AlterTable::Constraints { names, enable: Enabling::Off });
+        }
+        if checks.is_some() {
+            return Err(self.unexpected());
         }
         if self.accept_words(&["ALTER", "COLUMN"]) {
             let name = self.identifier()?;
@@ -416,27 +481,4 @@ impl Parser<'_> {
         }
         Ok(StatementKind::Truncate(table))
     }
-}
-
-/// Whether the first parenthesis closes at the very end.
-fn wrapped_by_one_pair(text: &str) -> bool {
-    if !text.starts_with('(') || !text.ends_with(')') {
-        return false;
-    }
-    let mut depth = 0;
-    let mut quoted = false;
-    for (at, c) in text.char_indices() {
-        match c {
-            '\'' => quoted = !quoted,
-            '(' if !quoted => depth += 1,
-            ')' if !quoted => {
-                depth -= 1;
-                if depth == 0 {
-                    return at + 1 == text.len();
-                }
-            }
-            _ => {}
-        }
-    }
-    false
 }

@@ -14,6 +14,7 @@ mod dml;
 mod expression;
 mod keywords;
 mod lexer;
+pub mod normal;
 mod parser;
 mod query;
 mod security;

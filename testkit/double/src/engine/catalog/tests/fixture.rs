@@ -54,6 +54,8 @@ pub fn fixture() -> Fixture {
         name: "CK_total".to_owned(),
         definition: "([total]>=(0))".to_owned(),
         disabled: false,
+        not_trusted: false,
+        not_for_replication: false,
     });
     orders.foreign_keys.push(ForeignKeyDef {
         id: 0,
@@ -64,6 +66,8 @@ pub fn fixture() -> Fixture {
         on_delete: ReferentialAction::Cascade,
         on_update: ReferentialAction::NoAction,
         disabled: false,
+        not_trusted: false,
+        not_for_replication: false,
     });
     txn.create_table(orders).expect("a valid table");
     txn.commit().expect("a commit in memory");

@@ -1,11 +1,11 @@
-//! ALTER TABLE and DROP INDEX.
+//! ALTER TABLE.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::constraint::add_constraints;
 use super::create::add_columns;
-use super::{cannot_drop, not_found_or_allowed, own_table};
+use super::own_table;
 use crate::engine::bind::{Binder, unsupported};
 use crate::engine::collation;
 use crate::engine::convert;
@@ -13,7 +13,9 @@ use crate::engine::env::Env;
 use crate::engine::expr::{Frame, Typed};
 use crate::engine::fault::{Fault, of_binding};
 use crate::engine::references;
-use crate::engine::syntax::ast::{AlterTable, ColumnDefinition, ConstraintDefinition, ObjectName};
+use crate::engine::syntax::ast::{
+    AlterTable, ColumnDefinition, ConstraintDefinition, Enabling, ObjectName,
+};
 use crate::engine::write::{RowRules, Verb, default_of};
 use crate::storage::{Direction, IndexKind, KeyRange, Row, TableDef};
 use crate::{SqlError, SqlType, Value};
@@ -42,7 +44,13 @@ pub fn alter_table(
         return Err(missing().into());
     }
     match action {
-        AlterTable::Add { columns, constraints } => add(binder, &table, columns, constraints, text),
+        AlterTable::Add { columns, constraints, checked } => {
+            let added = Added { columns, constraints, checked: *checked };
+            add(binder, &table, &added, text)
+        }
+        AlterTable::Constraints { names, enable } => {
+            enable_constraints(binder, &table, names.as_deref(), *enable, text)
+        }
         AlterTable::AlterColumn { name, ty, nullable } => {
             alter_column(env, &table, name, ty, *nullable, text)
         }
@@ -61,13 +69,21 @@ fn has_rows(env: &Env<'_>, table: &TableDef) -> Result<bool, SqlError> {
     scan.next().transpose().map(|row| row.is_some())
 }
 
+/// What an ADD adds.
+struct Added<'a> {
+    columns: &'a [ColumnDefinition],
+    constraints: &'a [ConstraintDefinition],
+    /// Whether the rows there are must fulfil the constraints.
+    checked: bool,
+}
+
 fn add(
     binder: &Binder<'_, '_>,
     table: &Arc<TableDef>,
-    columns: &[ColumnDefinition],
-    constraints: &[ConstraintDefinition],
+    parts: &Added<'_>,
     text: &str,
 ) -> Result<(), Fault> {
+    let Added { columns, constraints, checked } = *parts;
     let env = binder.env;
     let mut new = TableDef::clone(table);
     add_columns(binder, &mut new, columns).map_err(of_binding)?;
@@ -79,7 +95,7 @@ fn add(
     }
     let all: Vec<&ConstraintDefinition> =
         columns.iter().flat_map(|column| &column.constraints).chain(constraints).collect();
-    add_constraints(binder, &mut new, &all)?;
+    add_constraints(binder, &mut new, &all, checked)?;
     let filled = has_rows(env, table)?;
     let mut values: Vec<Option<Typed>> = Vec::new();
     for at in &added {
@@ -107,8 +123,11 @@ fn add(
             false => None,
         });
     }
-    let definition = Arc::new(new.clone());
-    let rules = RowRules::new(binder, &definition).map_err(of_binding)?;
+    // Only what is new is checked: what was there before need not be trusted.
+    let mut fresh = new.clone();
+    fresh.checks.drain(..table.checks.len());
+    fresh.checks.retain(|check| !check.not_trusted);
+    let rules = RowRules::new(binder, &Arc::new(fresh)).map_err(of_binding)?;
     let mut rewrite = |row: &Row| -> Result<Row, SqlError> {
         let mut content = row.to_vec();
         for (at, value) in added.iter().zip(&values) {
@@ -128,10 +147,79 @@ fn add(
     } else {
         env.with_txn(|txn| txn.alter_table(new, text, Some(&mut rewrite)))?
     };
-    if new_table.foreign_keys.len() > table.foreign_keys.len() {
-        check_references(env, &new_table)?;
+    let mut fresh = TableDef::clone(&new_table);
+    fresh.foreign_keys.drain(..table.foreign_keys.len());
+    fresh.foreign_keys.retain(|key| !key.not_trusted);
+    if !fresh.foreign_keys.is_empty() {
+        check_references(env, &Arc::new(fresh))?;
     }
     Ok(())
+}
+
+/// CHECK CONSTRAINT and NOCHECK CONSTRAINT.
+fn enable_constraints(
+    binder: &Binder<'_, '_>,
+    table: &Arc<TableDef>,
+    names: Option<&[String]>,
+    enable: Enabling,
+    text: &str,
+) -> Result<(), Fault> {
+    let env = binder.env;
+    let mut new = TableDef::clone(table);
+    let mut missing: Vec<&String> = names.unwrap_or_default().iter().collect();
+    let (mut checks, mut keys) = (Vec::new(), Vec::new());
+    let mut meant = |name: &str| {
+        let before = missing.len();
+        missing.retain(|wanted| !crate::storage::same_name(wanted, name));
+        names.is_none() || missing.len() < before
+    };
+    for check in &mut new.checks {
+        if meant(&check.name) {
+            set_enabled(
+                (&mut check.disabled, &mut check.not_trusted),
+                check.not_for_replication,
+                enable,
+            );
+            checks.push(check.clone());
+        }
+    }
+    for key in &mut new.foreign_keys {
+        if meant(&key.name) {
+            set_enabled((&mut key.disabled, &mut key.not_trusted), key.not_for_replication, enable);
+            keys.push(key.clone());
+        }
+    }
+    if let Some(name) = missing.first() {
+        return Err(
+            SqlError::new(4917, 16, 0, format!("Constraint '{name}' does not exist.")).into()
+        );
+    }
+    if enable == (Enabling::On { checked: true }) {
+        let checked = Arc::new(TableDef { checks, foreign_keys: keys, ..new.clone() });
+        let rules = RowRules::new(binder, &checked).map_err(of_binding)?;
+        check_existing(env, table, &rules)?;
+        env.with_txn(|txn| txn.alter_table(new, text, None))?;
+        return check_references(env, &checked);
+    }
+    env.with_txn(|txn| txn.alter_table(new, text, None))?;
+    Ok(())
+}
+
+/// A constraint that is off is not trusted, and one that is only on again is not either.
+fn set_enabled(
+    (disabled, not_trusted): (&mut bool, &mut bool),
+    not_for_replication: bool,
+    enable: Enabling,
+) {
+    match enable {
+        Enabling::Off => (*disabled, *not_trusted) = (true, true),
+        Enabling::On { checked } => {
+            *disabled = false;
+            if checked {
+                *not_trusted = not_for_replication;
+            }
+        }
+    }
 }
 
 /// New checks hold for the rows there are.
@@ -393,41 +481,5 @@ fn refuse_if_referenced(
             }
         }
     }
-    Ok(())
-}
-
-/// DROP INDEX.
-pub fn drop_index(
-    env: &Env<'_>,
-    name: &ObjectName,
-    index: &str,
-    if_exists: bool,
-    text: &str,
-) -> Result<(), Fault> {
-    let table = own_table(env, name)?.ok_or_else(|| not_found_or_allowed(&name.to_string()))?;
-    let full = format!("{name}.{index}");
-    let found = table.indexes.iter().find(|known| crate::storage::same_name(&known.name, index));
-    let Some(found) = found else {
-        return match if_exists {
-            true => Ok(()),
-            false => Err(cannot_drop("index", &full).into()),
-        };
-    };
-    if !env.status.rights.may_define() {
-        return Err(cannot_drop("index", &full).into());
-    }
-    if found.kind != IndexKind::Index {
-        return Err(SqlError::new(
-            3723,
-            16,
-            4,
-            format!("An explicit DROP INDEX is not allowed on index '{full}'. It is being used for a constraint."),
-        )
-        .into());
-    }
-    let id = found.id;
-    let mut new = TableDef::clone(&table);
-    new.indexes.retain(|known| known.id != id);
-    env.with_txn(|txn| txn.alter_table(new, text, None))?;
     Ok(())
 }

@@ -5,20 +5,22 @@ use std::sync::Arc;
 use super::create::{default_def, generated};
 use super::own_table;
 use crate::SqlError;
-use crate::engine::bind::{Binder, Bound, Scope, columns_of, has_subquery, unsupported};
+use crate::engine::bind::{Binder, Bound, Scope, columns_of, has_subquery};
 use crate::engine::env::Env;
 use crate::engine::fault::{Fault, of_binding};
-use crate::engine::syntax::ast::{ConstraintContent, ConstraintDefinition, ObjectName};
+use crate::engine::syntax::ast::{ConstraintContent, ConstraintDefinition, ForeignKeyDefinition};
 use crate::storage::{
-    CheckDef, ColumnId, ForeignKeyDef, IndexColumn, IndexDef, IndexKind, ReferentialAction,
-    TableDef,
+    CheckDef, ColumnId, ForeignKeyDef, IndexColumn, IndexDef, IndexKind, ObjectId,
+    ReferentialAction, TableDef,
 };
 
-/// Adds constraints to a definition whose columns are numbered.
+/// Adds constraints to a definition whose columns are numbered; `checked` says whether the rows
+/// there are must fulfil them.
 pub fn add_constraints(
     binder: &Binder<'_, '_>,
     table: &mut TableDef,
     constraints: &[&ConstraintDefinition],
+    checked: bool,
 ) -> Result<(), Fault> {
     // A primary key is clustered unless it says otherwise or the table has a clustered index.
     let wants_cluster = |constraint: &&&ConstraintDefinition| {
@@ -49,14 +51,16 @@ pub fn add_constraints(
                 }
                 push_index(table, name, kind, true, clustered, columns, &[]).map_err(of_binding)?;
             }
-            ConstraintContent::ForeignKey { columns, table: referenced, referenced: names } => {
+            ConstraintContent::ForeignKey(written) => {
                 let name = name.unwrap_or_else(|| {
-                    generated("FK", &table.name, columns.first().map(String::as_str))
+                    generated("FK", &table.name, written.columns.first().map(String::as_str))
                 });
-                let foreign = foreign_key(binder.env, table, name, columns, referenced, names)?;
+                let mut foreign = foreign_key(binder.env, table, name, written)?;
+                foreign.not_trusted = !checked || written.not_for_replication;
+                check_paths(binder.env, table, &foreign)?;
                 table.foreign_keys.push(foreign);
             }
-            ConstraintContent::Check(text) => {
+            ConstraintContent::Check { text, not_for_replication } => {
                 let mut scope = Scope::inside(None);
                 scope.add_table(&table.name, columns_of(table));
                 binder.condition(&text.value, &scope).map_err(of_binding)?;
@@ -74,6 +78,8 @@ pub fn add_constraints(
                     name: name.unwrap_or_else(|| generated("CK", &table.name, None)),
                     definition: text.text.clone(),
                     disabled: false,
+                    not_trusted: !checked || *not_for_replication,
+                    not_for_replication: *not_for_replication,
                 });
             }
             ConstraintContent::Default { column, value } => {
@@ -201,6 +207,8 @@ pub fn push_index(
         keys,
         includes,
         constraint_id: 0,
+        filter: None,
+        disabled: false,
     });
     Ok(())
 }
@@ -209,10 +217,9 @@ fn foreign_key(
     env: &Env<'_>,
     table: &TableDef,
     name: String,
-    columns: &[String],
-    referenced: &ObjectName,
-    names: &[String],
+    written: &ForeignKeyDefinition,
 ) -> Result<ForeignKeyDef, Fault> {
+    let (columns, referenced, names) = (&written.columns, &written.table, &written.referenced);
     let ids = |table: &TableDef, names: &[String]| -> Result<Vec<ColumnId>, Fault> {
         let find = |name: &String| {
             table.column(name).map(|column| column.id).ok_or_else(|| {
@@ -231,9 +238,6 @@ fn foreign_key(
     };
     let itself = crate::storage::same_name(&referenced.name, &table.name)
         && crate::storage::same_name(referenced.schema.as_deref().unwrap_or("dbo"), &table.schema);
-    if itself && table.id == 0 {
-        return Err(Fault::Compile(unsupported("foreign key to the table being created")));
-    }
     let parent: Arc<TableDef> = match itself {
         true => Arc::new(table.clone()),
         false => own_table(env, referenced)?.ok_or_else(|| {
@@ -271,7 +275,7 @@ fn foreign_key(
         .into());
     }
     let is_key = parent.indexes.iter().any(|index| {
-        index.unique
+        index.is_key()
             && index.keys.len() == referenced_columns.len()
             && index.keys.iter().all(|key| referenced_columns.contains(&key.column))
     });
@@ -284,14 +288,110 @@ fn foreign_key(
         )
         .into());
     }
+    for action in [written.on_delete, written.on_update] {
+        check_action(table, &name, &columns, action)?;
+    }
     Ok(ForeignKeyDef {
         id: 0,
         name,
         columns,
         referenced_table: parent.id,
         referenced_columns,
-        on_delete: ReferentialAction::NoAction,
-        on_update: ReferentialAction::NoAction,
+        on_delete: written.on_delete,
+        on_update: written.on_update,
         disabled: false,
+        not_trusted: false,
+        not_for_replication: written.not_for_replication,
     })
+}
+
+/// Error 1761 or 1762: SET NULL and SET DEFAULT need something to set.
+fn check_action(
+    table: &TableDef,
+    name: &str,
+    columns: &[ColumnId],
+    action: ReferentialAction,
+) -> Result<(), Fault> {
+    let fails = |column: &crate::storage::ColumnDef| match action {
+        ReferentialAction::SetNull => !column.nullable,
+        ReferentialAction::SetDefault => !column.nullable && column.default.is_none(),
+        ReferentialAction::NoAction | ReferentialAction::Cascade => false,
+    };
+    let refused = table.columns.iter().any(|column| columns.contains(&column.id) && fails(column));
+    if !refused {
+        return Ok(());
+    }
+    Err(match action {
+        ReferentialAction::SetNull => SqlError::new(
+            1761,
+            16,
+            1,
+            format!("Cannot create the foreign key \"{name}\" with the SET NULL referential action, because one or more referencing columns are not nullable."),
+        ),
+        _ => SqlError::new(
+            1762,
+            16,
+            1,
+            format!("Cannot create the foreign key \"{name}\" with the SET DEFAULT referential action, because one or more referencing not-nullable columns lack a default constraint."),
+        ),
+    }
+    .into())
+}
+
+/// Error 1785: the cascades of one change would come to a table twice.
+fn check_paths(env: &Env<'_>, table: &TableDef, foreign: &ForeignKeyDef) -> Result<(), Fault> {
+    type Action = fn(&ForeignKeyDef) -> ReferentialAction;
+    let mut tables: Vec<TableDef> =
+        env.with_txn(|txn| txn.tables()).iter().map(|known| TableDef::clone(known)).collect();
+    let mut own = table.clone();
+    own.foreign_keys.push(foreign.clone());
+    tables.retain(|known| known.id != own.id);
+    tables.push(own);
+    let actions: [Action; 2] = [|key| key.on_delete, |key| key.on_update];
+    let twice = actions.iter().any(|action| {
+        action(foreign) != ReferentialAction::NoAction
+            && tables.iter().any(|root| {
+                let mut seen = vec![root.id];
+                !is_tree(root.id, &tables, *action, &mut seen)
+            })
+    });
+    if !twice {
+        return Ok(());
+    }
+    Err(SqlError::new(
+        1785,
+        16,
+        0,
+        format!(
+            "Introducing FOREIGN KEY constraint '{}' on table '{}' may cause cycles or multiple cascade paths. Specify ON DELETE NO ACTION or ON UPDATE NO ACTION, or modify other FOREIGN KEY constraints.",
+            foreign.name, table.name
+        ),
+    )
+    .into())
+}
+
+fn is_tree(
+    parent: ObjectId,
+    tables: &[TableDef],
+    action: fn(&ForeignKeyDef) -> ReferentialAction,
+    seen: &mut Vec<ObjectId>,
+) -> bool {
+    for child in tables {
+        let edges = child.foreign_keys.iter().filter(|key| {
+            // Before creation 0 stands for the table itself.
+            let referenced =
+                if key.referenced_table == 0 { child.id } else { key.referenced_table };
+            referenced == parent && action(key) != ReferentialAction::NoAction
+        });
+        for _ in edges {
+            if seen.contains(&child.id) {
+                return false;
+            }
+            seen.push(child.id);
+            if !is_tree(child.id, tables, action, seen) {
+                return false;
+            }
+        }
+    }
+    true
 }

@@ -1,14 +1,14 @@
 //! CREATE TABLE and CREATE INDEX: syntax to definitions.
 
 use super::constraint::{add_constraints, push_index};
+use super::filter::filter_def;
 use super::{may_define, not_found_or_allowed, own_table};
 use crate::engine::bind::{Binder, Bound, Scope, columns_of, is_volatile, types, unsupported};
 use crate::engine::collation;
 use crate::engine::convert;
-use crate::engine::env::Env;
 use crate::engine::fault::{Fault, of_binding};
 use crate::engine::syntax::ast::{
-    ColumnContent, ColumnDefinition, ConstraintContent, ConstraintDefinition, ObjectName,
+    ColumnContent, ColumnDefinition, ConstraintContent, ConstraintDefinition, Expr, ObjectName,
     SourceText,
 };
 use crate::storage::{ColumnDef, ComputedDef, DefaultDef, Identity, IndexKind, TableDef};
@@ -26,6 +26,8 @@ pub struct NewIndex<'a> {
     pub columns: &'a [(String, bool)],
     /// INCLUDE.
     pub include: &'a [String],
+    /// WHERE.
+    pub filter: Option<&'a Expr>,
 }
 
 /// Eight hexadecimal digits for generated names.
@@ -67,7 +69,7 @@ pub fn create_table(
     }
     let all: Vec<&ConstraintDefinition> =
         columns.iter().flat_map(|column| &column.constraints).chain(constraints).collect();
-    add_constraints(binder, &mut table, &all)?;
+    add_constraints(binder, &mut table, &all, true)?;
     if table.columns.iter().all(|column| column.computed.is_some()) {
         return Err(SqlError::new(
             1734,
@@ -256,11 +258,12 @@ fn computed(
 
 /// CREATE INDEX.
 pub fn create_index(
-    env: &Env<'_>,
+    binder: &Binder<'_, '_>,
     name: &ObjectName,
     index: &NewIndex<'_>,
     text: &str,
 ) -> Result<(), Fault> {
+    let env = binder.env;
     let table = own_table(env, name)?.ok_or_else(|| not_found_or_allowed(&name.to_string()))?;
     may_define(env, "ALTER ANY SCHEMA").map_err(|_| not_found_or_allowed(&name.to_string()))?;
     let mut new = TableDef::clone(&table);
@@ -274,6 +277,15 @@ pub fn create_index(
         index.include,
     )
     .map_err(of_binding)?;
+    if let Some(filter) = index.filter {
+        if index.clustered {
+            return Err(Fault::Compile(unsupported("WHERE")));
+        }
+        let filter = filter_def(binder, &table, index.name, filter)?;
+        if let Some(last) = new.indexes.last_mut() {
+            last.filter = Some(filter);
+        }
+    }
     env.with_txn(|txn| txn.alter_table(new, text, None))?;
     Ok(())
 }

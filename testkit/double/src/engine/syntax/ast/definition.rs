@@ -2,6 +2,7 @@
 
 use super::{Expr, ObjectName};
 use crate::SqlType;
+use crate::storage::ReferentialAction;
 
 /// Definitions.
 #[derive(Debug)]
@@ -66,6 +67,17 @@ pub enum Ddl {
         columns: Vec<(String, bool)>,
         /// INCLUDE.
         include: Vec<String>,
+        /// WHERE.
+        filter: Option<Expr>,
+    },
+    /// `ALTER INDEX`
+    AlterIndex {
+        /// Index, none for ALL.
+        name: Option<String>,
+        /// Table.
+        table: ObjectName,
+        /// Change.
+        action: AlterIndex,
     },
     /// `DROP INDEX`
     DropIndex {
@@ -96,6 +108,29 @@ pub enum DatabaseOption {
     Accepted,
 }
 
+/// Changes of an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlterIndex {
+    /// `DISABLE`
+    Disable,
+    /// `REBUILD`
+    Rebuild,
+    /// `REORGANIZE`, which changes nothing here.
+    Reorganize,
+}
+
+/// What becomes of constraints that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enabling {
+    /// `CHECK CONSTRAINT`
+    On {
+        /// `WITH CHECK`: over the rows there are, too.
+        checked: bool,
+    },
+    /// `NOCHECK CONSTRAINT`
+    Off,
+}
+
 /// Changes of a table.
 #[derive(Debug)]
 pub enum AlterTable {
@@ -105,6 +140,15 @@ pub enum AlterTable {
         columns: Vec<ColumnDefinition>,
         /// Constraints.
         constraints: Vec<ConstraintDefinition>,
+        /// Whether the rows there are must fulfil them.
+        checked: bool,
+    },
+    /// `[WITH CHECK|NOCHECK] CHECK|NOCHECK CONSTRAINT`
+    Constraints {
+        /// Constraints, none for ALL.
+        names: Option<Vec<String>>,
+        /// What becomes of them.
+        enable: Enabling,
     },
     /// `ALTER COLUMN`
     AlterColumn {
@@ -194,6 +238,23 @@ pub struct ConstraintDefinition {
     pub content: ConstraintContent,
 }
 
+/// A FOREIGN KEY as written.
+#[derive(Clone, Debug)]
+pub struct ForeignKeyDefinition {
+    /// Columns.
+    pub columns: Vec<String>,
+    /// Referenced table.
+    pub table: ObjectName,
+    /// Referenced columns, empty for its primary key.
+    pub referenced: Vec<String>,
+    /// ON DELETE
+    pub on_delete: ReferentialAction,
+    /// ON UPDATE
+    pub on_update: ReferentialAction,
+    /// NOT FOR REPLICATION.
+    pub not_for_replication: bool,
+}
+
 /// What a constraint demands.
 #[derive(Clone, Debug)]
 pub enum ConstraintContent {
@@ -207,16 +268,14 @@ pub enum ConstraintContent {
         columns: Vec<(String, bool)>,
     },
     /// FOREIGN KEY.
-    ForeignKey {
-        /// Columns.
-        columns: Vec<String>,
-        /// Referenced table.
-        table: ObjectName,
-        /// Referenced columns, empty for its primary key.
-        referenced: Vec<String>,
-    },
+    ForeignKey(ForeignKeyDefinition),
     /// CHECK.
-    Check(SourceText),
+    Check {
+        /// Condition.
+        text: SourceText,
+        /// NOT FOR REPLICATION.
+        not_for_replication: bool,
+    },
     /// `DEFAULT x FOR column`
     Default {
         /// Column.
