@@ -2,12 +2,14 @@
 //! SQL Server double, where the source's side is. Every test reads the log as an apply would.
 
 mod contents;
+mod load_bed;
 mod scripted;
 mod server;
 mod service;
 
 mod crashes;
 mod halts;
+mod load_ranges;
 mod order;
 mod prerequisites;
 mod records;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use lockstep_capture::source::load::Loader;
 use lockstep_capture::source::{
     Changes, Cursor, Head, Located, Poll, Source, Start, Table, Window, Witness,
 };
@@ -140,6 +141,10 @@ impl Source for Scripted {
 
     async fn verify(&mut self, _: &Window) -> Result<(), Failure> {
         countdown(&mut self.0.lock().unwrap().verify)
+    }
+
+    fn loader(&self) -> Arc<dyn Loader> {
+        unimplemented!("the script has no rows to load")
     }
 
     async fn inspect(&mut self, _: Position) -> Result<Vec<String>, Failure> {
