@@ -2,7 +2,8 @@
 //!
 //! Lines name positions, tables and offsets, never values of rows.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -30,13 +31,41 @@ pub fn init(service: &str, format: LogFormat) {
     let variable = std::env::var(FILTER_VARIABLE).ok();
     let (filter, complaint) = filter(variable.as_deref());
     let colours = std::io::stderr().is_terminal();
-    if subscriber(format, filter, colours, std::io::stderr).try_init().is_err() {
+    if subscriber(format, filter, colours, || Lines).try_init().is_err() {
         return;
     }
     if let Some(complaint) = complaint {
         tracing::warn!("{FILTER_VARIABLE} is not a filter, `info` is used: {complaint}");
     }
     tracing::debug!(service, version = env!("CARGO_PKG_VERSION"), "starting");
+}
+
+/// Draws something that must be out of the way while a line is written: it calls what it is given.
+type Beside = Box<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
+
+static BESIDE: OnceLock<Beside> = OnceLock::new();
+
+/// Says what else draws on the terminal: from now on it is asked to make room for each line. Only
+/// the first call has an effect.
+pub fn draw_beside(make_room: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static) {
+    // A second drawer would have to share the terminal with the first, which neither can.
+    let _ = BESIDE.set(Box::new(make_room));
+}
+
+/// Standard error, beside whatever else is drawn there. An event comes as one write.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let Some(make_room) = BESIDE.get() else { return std::io::stderr().write(line) };
+        let mut result = Ok(0);
+        make_room(&mut || result = std::io::stderr().write_all(line).map(|()| line.len()));
+        result
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
 }
 
 /// The filter to use, and what is wrong with the one given.
@@ -72,7 +101,6 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]

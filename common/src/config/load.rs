@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{Apply, Config, Secret, Source};
+use super::{Apply, Config, Prepare, Secret, Source};
 
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -131,9 +131,25 @@ fn check(config: Config) -> Result<Config, ConfigError> {
     if config.capture.page_rows == 0 {
         return invalid("capture.page_rows", "must be at least 1");
     }
+    if config.capture.chunk_rows == 0 {
+        return invalid("capture.chunk_rows", "must be at least 1");
+    }
+    if config.capture.load_readers == 0 {
+        return invalid("capture.load_readers", "must be at least 1");
+    }
     for (name, apply) in &config.apply {
         if apply.memory.as_u64() < 1 << 20 {
             return invalid(&format!("apply.{name}.memory"), "must be at least 1 MiB");
+        }
+        if apply.load_connections == 0 {
+            return invalid(&format!("apply.{name}.load_connections"), "must be at least 1");
+        }
+        if apply.prepare == Prepare::DropAndCreate && !apply.drop_tables {
+            return invalid(
+                &format!("apply.{name}.prepare"),
+                "\"drop_and_create\" drops target tables with all their rows; set drop_tables = true \
+                 beside it to mean it",
+            );
         }
     }
     Ok(config)
@@ -222,6 +238,20 @@ mod tests {
         let env = variables(&[("LOCKSTEP_SOURCE__PROT", "1")]);
         let message = parse(FILE, "test", env).unwrap_err().to_string();
         assert!(message.contains("prot"), "{message}");
+    }
+
+    #[test]
+    fn tables_are_dropped_only_for_somebody_who_says_so_twice() {
+        let drop = FILE.replace("host = \"pg1\"", "host = \"pg1\"\nprepare = \"drop_and_create\"");
+        let message = parse(&drop, "test", []).unwrap_err().to_string();
+        assert!(message.contains("apply.main.prepare") && message.contains("drop_tables"));
+        let meant = drop.replace("host = \"pg1\"", "host = \"pg1\"\ndrop_tables = true");
+        assert_eq!(
+            parse(&meant, "test", []).unwrap().apply["main"].prepare,
+            Prepare::DropAndCreate
+        );
+        let env = variables(&[("LOCKSTEP_CAPTURE__CHUNK_ROWS", "0")]);
+        assert!(parse(FILE, "test", env).unwrap_err().to_string().contains("capture.chunk_rows"));
     }
 
     #[test]
