@@ -16,12 +16,29 @@ use super::instance::{self, Instance};
 use super::lsn::Lsn;
 use super::settle::STALLED_SECONDS;
 use super::window::MappingRow;
-use super::{statements, time, types};
+use super::{SqlServer, load, statements, time, types};
+use crate::source::{Source, Start};
 
 /// Headroom below which retention is too short for comfort: an outage over a weekend.
 const HEADROOM_SECONDS: i64 = 24 * 60 * 60;
 /// SQL Server's default of `max text repl size`.
 const DEFAULT_TEXT_REPLICATION: i64 = 65_536;
+
+/// Examines what a full load of the tables needs beside what [`check`] examines: rights on the tables
+/// themselves, keys, and what freezes tables where that is wanted or needed.
+pub async fn check_load(source: &config::Source, capture: &config::Capture) -> Vec<CheckResult> {
+    let settled = async {
+        let mut server = SqlServer::new(source, capture)?;
+        server.connect().await?;
+        let cursor = server.locate(Start::Now).await?;
+        server.resume(&cursor, &[]).await?;
+        Ok::<_, Failure>(server)
+    };
+    match settled.await {
+        Ok(server) => load::prerequisites::check(&server.loads, capture.handoff).await,
+        Err(failure) => vec![failed("full load", &failure)],
+    }
+}
 
 /// Examines all of it, in a fixed order.
 pub async fn check(source: &config::Source) -> Vec<CheckResult> {
@@ -63,7 +80,8 @@ pub async fn check(source: &config::Source) -> Vec<CheckResult> {
     results
 }
 
-fn failed(name: impl Into<String>, failure: &Failure) -> CheckResult {
+/// A prerequisite that fails.
+pub fn failed(name: impl Into<String>, failure: &Failure) -> CheckResult {
     let mut detail = failure.message.clone();
     if let Some(source) = &failure.source {
         detail = format!("{detail}: {source}");

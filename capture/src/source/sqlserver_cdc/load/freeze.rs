@@ -159,19 +159,24 @@ async fn way(loads: &Loads) -> Result<Way, Failure> {
         return Ok(Way::Savepoint);
     }
     let Some(name) = &loads.signal_table else {
-        return Err(Failure::halt(
-            "source.freeze",
-            "the exact handoff must learn the log's position, and the login may not",
-            "GRANT VIEW DATABASE STATE (SQL Server 2022: VIEW DATABASE PERFORMANCE STATE) to its \
-             user, or name a captured table in capture.signal_table that it may write to",
-        ));
+        return Err(no_position());
     };
     let table = loads.signal_target(name)?;
     Ok(Way::Signal(Signal::new(name, &table)?, table.object_id))
 }
 
+/// The failure of a login that may neither see positions nor write signals.
+pub fn no_position() -> Failure {
+    Failure::halt(
+        "source.freeze",
+        "the exact handoff must learn the log's position, and the login may not",
+        "GRANT VIEW DATABASE STATE (from SQL Server 2022 on, VIEW DATABASE PERFORMANCE STATE is \
+         enough) to its user, or name a captured table in capture.signal_table that it may write to",
+    )
+}
+
 /// Whether the database allows snapshots (`sys.databases.snapshot_isolation_state`).
-async fn allowed(lease: &mut Lease) -> Result<(), Failure> {
+pub async fn allowed(lease: &mut Lease) -> Result<(), Failure> {
     const SQL: &str = "SELECT d.name, d.snapshot_isolation_state AS state \
          FROM sys.databases AS d WHERE d.database_id = DB_ID()";
     let results = lease.batch(SQL, "read sys.databases").await?;

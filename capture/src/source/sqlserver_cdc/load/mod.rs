@@ -28,6 +28,7 @@ mod clock;
 mod definitions;
 mod freeze;
 mod key;
+pub mod prerequisites;
 mod range;
 mod read;
 mod signal;
