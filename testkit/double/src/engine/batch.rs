@@ -1,7 +1,8 @@
 //! Runs a batch: control flow, variables, errors, and the transaction around each statement.
 
-mod dynamic;
+pub mod dynamic;
 mod evaluate;
+mod option;
 
 use std::cell::RefCell;
 
@@ -56,6 +57,8 @@ pub struct Executor<'a> {
     tried_outside: bool,
     /// Depth of EXEC.
     pub(super) nesting: u32,
+    /// Whether an INSERT … EXEC takes the results.
+    pub(super) collected: bool,
 }
 
 impl<'a> Executor<'a> {
@@ -70,6 +73,7 @@ impl<'a> Executor<'a> {
             tries: 0,
             tried_outside: false,
             nesting: 0,
+            collected: false,
         }
     }
 
@@ -196,6 +200,9 @@ impl<'a> Executor<'a> {
         if self.sink.is_cancelled() {
             return Err(Stop::Cancelled);
         }
+        if self.passed_over(statement)? {
+            return Ok(Flow::Next);
+        }
         match &statement.kind {
             StatementKind::Block(body) => return self.run(body),
             StatementKind::If { condition, then, otherwise } => {
@@ -241,6 +248,7 @@ impl<'a> Executor<'a> {
             | StatementKind::Insert(_)
             | StatementKind::Update(_)
             | StatementKind::Delete(_) => status.error = 0,
+            StatementKind::DeclareTable { .. } => {}
             StatementKind::Declare(all) if all.iter().all(|one| one.value.is_none()) => {}
             StatementKind::Assign { .. } | StatementKind::Declare(_) => {
                 status.error = 0;
@@ -356,6 +364,7 @@ impl<'a> Executor<'a> {
     }
 
     fn simple(&mut self, statement: &Statement) -> Result<Flow, Fault> {
+        self.before(&statement.kind)?;
         match &statement.kind {
             StatementKind::Select(query) => self.select(query),
             StatementKind::Insert(insert) => self.insert(insert),
@@ -376,6 +385,9 @@ impl<'a> Executor<'a> {
                 self.done()
             }
             StatementKind::Declare(declarations) => self.declarations(declarations),
+            StatementKind::DeclareTable { name, columns, constraints } => {
+                self.declare_table(name, columns, constraints)
+            }
             StatementKind::Assign { variable, value } => {
                 let value = self.evaluate_for(variable, value)?;
                 self.assign(variable, value)?;
@@ -409,6 +421,13 @@ impl<'a> Executor<'a> {
                 self.tell(change)?;
                 self.done()
             }
+            StatementKind::Rollback(_) if self.collected => Err(SqlError::new(
+                3915,
+                16,
+                0,
+                "Cannot use the ROLLBACK statement within an INSERT-EXEC statement.",
+            )
+            .into()),
             StatementKind::Rollback(name) => {
                 let change = self.session.rollback(name.as_deref())?;
                 self.tell(change)?;

@@ -44,6 +44,14 @@ pub struct Status {
     pub text_size: i32,
     /// `SET NOCOUNT ON`
     pub no_count: bool,
+    /// `SET IMPLICIT_TRANSACTIONS ON`
+    pub implicit_transactions: bool,
+    /// `SET FMTONLY ON`: queries tell their columns only, and nothing else runs.
+    pub format_only: bool,
+    /// `SET NOEXEC ON`: nothing runs.
+    pub no_execute: bool,
+    /// `SET ROWCOUNT n`, 0 for all.
+    pub row_limit: u64,
     /// `SET XACT_ABORT ON`
     pub xact_abort: bool,
     /// `SET DEADLOCK_PRIORITY`

@@ -30,6 +30,7 @@ mod server;
 mod session;
 mod statement;
 pub mod syntax;
+mod table_variable;
 mod write;
 
 pub use server::{Config, Server};

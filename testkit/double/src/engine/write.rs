@@ -76,6 +76,10 @@ impl RowRules {
 
     /// The table's name as messages give it.
     pub fn full_name(&self) -> String {
+        // A table variable stands in no database.
+        if self.table.schema.is_empty() {
+            return self.table.name.clone();
+        }
         format!("{}.{}", self.database, self.table.full_name())
     }
 

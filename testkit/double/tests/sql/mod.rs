@@ -5,4 +5,5 @@ mod edges;
 mod expressions;
 mod fixture;
 mod queries;
+mod session;
 mod writes;

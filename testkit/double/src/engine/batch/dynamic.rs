@@ -1,12 +1,13 @@
-//! Batches inside batches: EXEC of a text and `sp_executesql`.
+//! Batches inside batches: EXEC of a text and `sp_executesql`, and INSERT … EXEC.
 
 use std::cell::RefCell;
 
 use super::{Executor, Flow, Stop};
 use crate::engine::bind::Variables;
+use crate::engine::env::Outlet;
 use crate::engine::fault::Fault;
-use crate::engine::syntax::ast::Expr;
-use crate::{Param, SqlError, SqlType};
+use crate::engine::syntax::ast::{Expr, StatementKind};
+use crate::{Cancelled, Column, EnvChange, Param, ResultSink, SqlError, SqlType, Value};
 
 /// Nesting of EXEC, as SQL Server limits it.
 const MAX_NESTING: u32 = 32;
@@ -47,6 +48,7 @@ impl Executor<'_> {
             tries: 0,
             tried_outside: self.tries > 0 || self.tried_outside,
             nesting: self.nesting + 1,
+            collected: self.collected,
         };
         inner.take_params(&params)?;
         let outcome = inner.run(&batch.statements);
@@ -69,5 +71,93 @@ impl Executor<'_> {
             // rolled back is over as well.
             Err(Stop::Aborted) => Ok(results),
         }
+    }
+
+    /// Runs the EXEC of an INSERT and keeps its results instead of sending them.
+    ///
+    /// # Errors
+    /// 8164 inside of another one, and those of the call.
+    pub(in crate::engine) fn collect(
+        &mut self,
+        call: &StatementKind,
+    ) -> Result<Vec<ResultSet>, Fault> {
+        if self.collected {
+            let text = "An INSERT EXEC statement cannot be nested.";
+            return Err(SqlError::new(8164, 16, 1, text).into());
+        }
+        let mut collector = Collector { outer: self.sink.reborrow(), sets: Vec::new() };
+        let mut inner = Executor {
+            session: &mut *self.session,
+            batch: self.batch,
+            sink: Outlet::new(&mut collector),
+            variables: std::mem::take(&mut self.variables),
+            values: std::mem::take(&mut self.values),
+            tries: self.tries,
+            tried_outside: self.tried_outside,
+            nesting: self.nesting,
+            collected: true,
+        };
+        let outcome = match call {
+            StatementKind::Execute(execute) => inner.execute(execute),
+            StatementKind::ExecuteText(text) => inner.execute_text(text),
+            _ => Err(crate::engine::expr::internal("INSERT … EXEC").into()),
+        };
+        let (variables, values) = (inner.variables, inner.values);
+        let sets = collector.sets;
+        (self.variables, self.values) = (variables, values);
+        outcome.map(|_| sets)
+    }
+}
+
+/// A result that an INSERT … EXEC takes.
+pub struct ResultSet {
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// Its rows.
+    pub rows: Vec<Vec<Value>>,
+}
+
+/// Keeps rows; messages and changes of the session go on to the client.
+struct Collector<'a> {
+    outer: Outlet<'a>,
+    sets: Vec<ResultSet>,
+}
+
+impl ResultSink for Collector<'_> {
+    fn columns(&mut self, columns: &[Column]) -> Result<(), Cancelled> {
+        self.sets.push(ResultSet { columns: columns.to_vec(), rows: Vec::new() });
+        Ok(())
+    }
+
+    fn row(&mut self, row: &[Value]) -> Result<(), Cancelled> {
+        if let Some(set) = self.sets.last_mut() {
+            set.rows.push(row.to_vec());
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, _: Option<u64>) -> Result<(), Cancelled> {
+        Ok(())
+    }
+
+    fn message(&mut self, message: &SqlError) -> Result<(), Cancelled> {
+        self.outer.get_mut().message(message)
+    }
+
+    fn env_change(&mut self, change: &EnvChange) -> Result<(), Cancelled> {
+        self.outer.get_mut().env_change(change)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        use crate::engine::env::Results;
+        self.outer.is_cancelled()
+    }
+
+    fn return_status(&mut self, _: i32) -> Result<(), Cancelled> {
+        Ok(())
+    }
+
+    fn return_value(&mut self, _: &Param) -> Result<(), Cancelled> {
+        Ok(())
     }
 }

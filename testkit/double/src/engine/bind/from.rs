@@ -63,6 +63,9 @@ impl Binder<'_, '_> {
             TableRef::Named { name, alias, hints } => {
                 self.named(name, alias.as_deref(), hints, scope)
             }
+            TableRef::Variable { name, alias } => {
+                self.table_variable(name, alias.as_deref(), scope)
+            }
             TableRef::Function { name, arguments, alias } => {
                 self.table_function(name, arguments, alias.as_deref(), scope)
             }

@@ -8,14 +8,17 @@ mod join;
 mod project;
 mod query;
 mod scalar;
+mod table_variable;
 pub mod types;
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use super::env::Env;
 use super::expr::{Node, Place, Typed};
 use super::plan::{Aggregate, Ranking};
 use super::syntax::ast::Cte;
+use super::table_variable::TableVariable;
 use crate::{SqlError, SqlType};
 
 pub use aggregate::{has_subquery, is_volatile};
@@ -32,6 +35,7 @@ pub type Bound<T> = Result<T, SqlError>;
 #[derive(Default)]
 pub struct Variables {
     declared: Vec<(String, SqlType)>,
+    tables: Vec<Rc<TableVariable>>,
 }
 
 impl Variables {
@@ -49,6 +53,24 @@ impl Variables {
     pub fn at(&self, at: usize) -> (&str, &SqlType) {
         let (name, ty) = &self.declared[at];
         (name, ty)
+    }
+
+    /// Declares a table variable. Where a loop comes to the declaration again, the variable keeps
+    /// its rows.
+    pub fn declare_table(&mut self, table: TableVariable) {
+        if self.tables.iter().all(|known| !known.is_named(table.name())) {
+            self.tables.push(Rc::new(table));
+        }
+    }
+
+    /// A table variable, or error 1087.
+    ///
+    /// # Errors
+    /// 1087.
+    pub fn table(&self, name: &str) -> Bound<&Rc<TableVariable>> {
+        self.tables.iter().find(|table| table.is_named(name)).ok_or_else(|| {
+            SqlError::new(1087, 15, 2, format!("Must declare the table variable \"{name}\"."))
+        })
     }
 
     /// Position and type of a variable.

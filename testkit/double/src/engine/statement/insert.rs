@@ -1,8 +1,10 @@
 //! INSERT, and OUTPUT of all changes.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::engine::batch::dynamic::ResultSet;
 use crate::engine::batch::{Executor, Flow};
 use crate::engine::bind::{Binder, Bound, Scope, columns_of, same_name, unsupported};
 use crate::engine::env::Env;
@@ -11,7 +13,8 @@ use crate::engine::fault::{Fault, of_binding};
 use crate::engine::plan::{OutputColumn, RowPlan};
 use crate::engine::references;
 use crate::engine::security::Permission;
-use crate::engine::syntax::ast::{Expr, Insert, InsertSource, Output};
+use crate::engine::syntax::ast::{Expr, Insert, InsertSource, InsertTarget, Output};
+use crate::engine::table_variable::TableVariable;
 use crate::engine::write::{RowRules, Verb, default_of};
 use crate::storage::{Row, TableDef, TableLock};
 use crate::{Column, SqlError, SqlType, StatementKind, Value};
@@ -46,9 +49,20 @@ pub struct Changed {
 
 impl Executor<'_> {
     pub(crate) fn insert(&mut self, insert: &Insert) -> Result<Flow, Fault> {
-        let changed = self.with_env(true, |env, variables| {
+        let sets = match &insert.source {
+            InsertSource::Execute(call) => {
+                // A target that is not there is found before anything runs.
+                self.with_env(false, |env, variables| {
+                    destination(&Binder::new(env, variables), &insert.target).map(|_| ())
+                })?;
+                self.collect(call)?
+            }
+            _ => Vec::new(),
+        };
+        let writes = matches!(insert.target, InsertTarget::Table(_));
+        let changed = self.with_env(writes, |env, variables| {
             let binder = Binder::new(env, variables);
-            insert_rows(&binder, insert)
+            insert_rows(&binder, insert, sets)
         })?;
         if changed.identity.is_some() {
             self.session.status.identity = changed.identity;
@@ -69,19 +83,86 @@ impl Executor<'_> {
     }
 }
 
-fn insert_rows(binder: &Binder<'_, '_>, insert: &Insert) -> Result<Changed, Fault> {
-    let env = binder.env;
-    let target = binder.resolve(&insert.table, Permission::Insert).map_err(of_binding)?;
+/// Where rows go.
+enum Destination {
+    Table(Arc<TableDef>),
+    Variable(Rc<TableVariable>),
+}
+
+impl Destination {
+    fn table(&self) -> &Arc<TableDef> {
+        match self {
+            Destination::Table(table) => table,
+            Destination::Variable(variable) => variable.table(),
+        }
+    }
+
+    fn next_identity(&self, env: &Env<'_>) -> Result<i64, SqlError> {
+        match self {
+            Destination::Table(table) => env.with_txn(|txn| txn.next_identity(table.id)),
+            Destination::Variable(variable) => Ok(variable.next_identity()),
+        }
+    }
+
+    /// Takes a row; one of a variable waits until the whole statement has succeeded.
+    fn insert(&self, env: &Env<'_>, row: &Row) -> Result<(), SqlError> {
+        match self {
+            Destination::Table(table) => {
+                env.with_txn(|txn| txn.insert(table.id, Row::clone(row)))?;
+                Ok(())
+            }
+            Destination::Variable(_) => Ok(()),
+        }
+    }
+
+    /// The statement has its rows.
+    fn complete(&self, env: &Env<'_>, rows: &[Row]) -> Result<(), Fault> {
+        match self {
+            Destination::Table(table) => {
+                let changes: Vec<(Option<Row>, Row)> =
+                    rows.iter().map(|row| (None, Row::clone(row))).collect();
+                Ok(references::check_referenced(env, table, &changes, Verb::Insert)?)
+            }
+            Destination::Variable(variable) => {
+                variable.add(rows);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn destination(binder: &Binder<'_, '_>, target: &InsertTarget) -> Result<Destination, Fault> {
+    let name = match target {
+        InsertTarget::Table(name) => name,
+        InsertTarget::Variable(name) => {
+            let variable = binder.variables.table(name).map_err(Fault::Compile)?;
+            return Ok(Destination::Variable(Rc::clone(variable)));
+        }
+    };
+    let target = binder.resolve(name, Permission::Insert).map_err(of_binding)?;
     if target.elsewhere.is_some() {
         return Err(Fault::Compile(unsupported("INSERT into another database")));
     }
-    let table = target.table;
+    Ok(Destination::Table(target.table))
+}
+
+fn insert_rows(
+    binder: &Binder<'_, '_>,
+    insert: &Insert,
+    sets: Vec<ResultSet>,
+) -> Result<Changed, Fault> {
+    let env = binder.env;
+    let destination = destination(binder, &insert.target)?;
+    let table = Arc::clone(destination.table());
     if insert.hints.table_exclusive || insert.hints.table_lock {
         env.with_txn(|txn| txn.lock_table(table.id, TableLock::Exclusive))?;
     }
     let identity_on = env.status.identity_insert == Some((env.status.database.id(), table.id));
     let shape = shape(binder, &table, &insert.columns, identity_on).map_err(of_binding)?;
-    let source = source(binder, insert, &table, &shape).map_err(of_binding)?;
+    let sources = match &insert.source {
+        InsertSource::Execute(_) => executed(insert, &shape, sets).map_err(of_binding)?,
+        _ => vec![source(binder, insert, &table, &shape).map_err(of_binding)?],
+    };
     let rules = RowRules::new(binder, &table).map_err(of_binding)?;
     let output = match &insert.output {
         Some(output) => {
@@ -89,10 +170,7 @@ fn insert_rows(binder: &Binder<'_, '_>, insert: &Insert) -> Result<Changed, Faul
         }
         None => None,
     };
-    let inserted = run(env, &rules, &shape, &source)?;
-    let changes: Vec<(Option<Row>, Row)> =
-        inserted.rows.iter().map(|row| (None, Row::clone(row))).collect();
-    references::check_referenced(env, &table, &changes, Verb::Insert)?;
+    let inserted = run(env, &destination, &rules, &shape, &sources)?;
     let mut rows_out = Vec::new();
     if let Some(output) = &output {
         for row in &inserted.rows {
@@ -228,6 +306,7 @@ fn source(
         })
     };
     let mut source = match &insert.source {
+        InsertSource::Execute(_) => return Err(unsupported("EXEC")),
         InsertSource::Defaults => {
             let mut row = Vec::new();
             let mut types = Vec::new();
@@ -262,6 +341,29 @@ fn source(
             RowPlan::Limit { input: Box::new(source.plan), offset: None, count: Some(count.node) };
     }
     Ok(source)
+}
+
+/// The results of an EXEC, each of which must fit.
+fn executed(insert: &Insert, shape: &Shape, sets: Vec<ResultSet>) -> Bound<Vec<Source>> {
+    if insert.top.is_some() {
+        return Err(unsupported("TOP in INSERT … EXEC"));
+    }
+    let sources = sets.into_iter().map(|set| {
+        if set.columns.len() != shape.given.len() {
+            return Err(SqlError::new(
+                213,
+                16,
+                7,
+                "Column name or number of supplied values does not match table definition.",
+            ));
+        }
+        let constants = |row: Vec<Value>| row.into_iter().map(Node::Constant).collect();
+        Ok(Source {
+            plan: RowPlan::Values(set.rows.into_iter().map(constants).collect()),
+            types: set.columns.into_iter().map(|column| Some(column.ty)).collect(),
+        })
+    });
+    sources.collect()
 }
 
 /// VALUES: DEFAULT stands for the column's own; other columns take their rows' common type.
@@ -310,7 +412,29 @@ struct Inserted {
     identity: Option<i64>,
 }
 
-fn run(env: &Env<'_>, rules: &RowRules, shape: &Shape, source: &Source) -> Result<Inserted, Fault> {
+fn run(
+    env: &Env<'_>,
+    destination: &Destination,
+    rules: &RowRules,
+    shape: &Shape,
+    sources: &[Source],
+) -> Result<Inserted, Fault> {
+    let mut inserted = Inserted { rows: Vec::new(), identity: None };
+    for source in sources {
+        run_source(env, destination, rules, shape, source, &mut inserted)?;
+    }
+    destination.complete(env, &inserted.rows)?;
+    Ok(inserted)
+}
+
+fn run_source(
+    env: &Env<'_>,
+    destination: &Destination,
+    rules: &RowRules,
+    shape: &Shape,
+    source: &Source,
+    inserted: &mut Inserted,
+) -> Result<(), Fault> {
     let table = &rules.table;
     for (at, ty) in shape.given.iter().zip(&source.types) {
         if let Some(from) = ty
@@ -322,7 +446,6 @@ fn run(env: &Env<'_>, rules: &RowRules, shape: &Shape, source: &Source) -> Resul
             )));
         }
     }
-    let mut inserted = Inserted { rows: Vec::new(), identity: None };
     // The source is read before anything is written: a scan that locks meets rows as they are, and
     // must not meet these.
     let mut sources = Vec::new();
@@ -344,7 +467,7 @@ fn run(env: &Env<'_>, rules: &RowRules, shape: &Shape, source: &Source) -> Resul
             values[*at] = rules.assign(*at, value, &default.type_or_int())?;
         }
         if let Some(at) = shape.identity {
-            let next = env.with_txn(|txn| txn.next_identity(table.id))?;
+            let next = destination.next_identity(env)?;
             values[at] = identity_value(next, &table.columns[at].ty)?;
             inserted.identity = Some(next);
         }
@@ -355,10 +478,10 @@ fn run(env: &Env<'_>, rules: &RowRules, shape: &Shape, source: &Source) -> Resul
             inserted.identity = Some(value);
         }
         let row = rules.complete(values, Verb::Insert, env)?;
-        env.with_txn(|txn| txn.insert(table.id, Row::clone(&row)))?;
+        destination.insert(env, &row)?;
         inserted.rows.push(row);
     }
-    Ok(inserted)
+    Ok(())
 }
 
 fn identity_value(next: i64, ty: &SqlType) -> Result<Value, SqlError> {
@@ -376,7 +499,7 @@ fn whole(value: &Value) -> Option<i64> {
 pub struct BoundOutput {
     columns: Vec<OutputColumn>,
     nodes: Vec<Node>,
-    into: Option<(crate::engine::syntax::ast::ObjectName, Vec<String>)>,
+    into: Option<(InsertTarget, Vec<String>)>,
 }
 
 impl BoundOutput {
@@ -461,15 +584,12 @@ pub fn finish_output(
     let Some(output) = output else {
         return Ok(None);
     };
-    let Some((name, names)) = &output.into else {
+    let Some((target, names)) = &output.into else {
         let columns = output.columns.iter().map(OutputColumn::describe).collect();
         return Ok(Some((columns, rows)));
     };
-    let target = binder.resolve(name, Permission::Insert).map_err(of_binding)?;
-    if target.elsewhere.is_some() {
-        return Err(Fault::Compile(unsupported("OUTPUT INTO another database")));
-    }
-    let shape = shape(binder, &target.table, names, false).map_err(of_binding)?;
+    let destination = destination(binder, target)?;
+    let shape = shape(binder, destination.table(), names, false).map_err(of_binding)?;
     if shape.given.len() != output.nodes.len() {
         return Err(Fault::Compile(SqlError::new(
             213,
@@ -484,10 +604,7 @@ pub fn finish_output(
         plan: RowPlan::Values(constants),
         types: output.columns.iter().map(|column| column.ty.clone()).collect(),
     };
-    let rules = RowRules::new(binder, &target.table).map_err(of_binding)?;
-    let inserted = run(binder.env, &rules, &shape, &source)?;
-    let changes: Vec<(Option<Row>, Row)> =
-        inserted.rows.into_iter().map(|row| (None, row)).collect();
-    references::check_referenced(binder.env, &target.table, &changes, Verb::Insert)?;
+    let rules = RowRules::new(binder, destination.table()).map_err(of_binding)?;
+    run(binder.env, &destination, &rules, &shape, &[source])?;
     Ok(None)
 }

@@ -4,12 +4,15 @@ mod backup;
 mod change;
 mod ddl;
 mod insert;
+mod metadata;
 mod option;
 mod procedure;
 mod raise;
 mod security;
 mod select;
 mod table;
+
+pub use metadata::is_catalogue_procedure;
 
 use super::batch::{Executor, Flow};
 use super::fault::Fault;

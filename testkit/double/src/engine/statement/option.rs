@@ -24,6 +24,16 @@ impl Executor<'_> {
             }
             SetOption::NoCount(on) => self.session.status.no_count = *on,
             SetOption::XactAbort(on) => self.session.status.xact_abort = *on,
+            SetOption::ImplicitTransactions(on) => self.session.status.implicit_transactions = *on,
+            SetOption::FormatOnly(on) => self.session.status.format_only = *on,
+            SetOption::NoExecute(on) => self.session.status.no_execute = *on,
+            SetOption::RowCount(value) => {
+                let limit = self.integer(value)?.unwrap_or(0);
+                self.session.status.row_limit = u64::try_from(limit).map_err(|_| {
+                    let text = "SET ROWCOUNT does not accept a negative value.";
+                    SqlError::new(1060, 15, 1, text)
+                })?;
+            }
             SetOption::LockTimeout(value) => {
                 self.session.status.lock_timeout = self.integer(value)?.unwrap_or(-1).max(-1);
             }

@@ -86,6 +86,9 @@ impl Executor<'_> {
             }
             _ => {}
         }
+        if let Some(called) = self.metadata_procedure(&bare, &params)? {
+            return Ok(called);
+        }
         let full = self.qualified(name);
         let Some(procedure) = cdc::procedure(&full).or_else(|| cdc::procedure(name)) else {
             return Err(unknown(name).into());

@@ -24,13 +24,22 @@ impl Executor<'_> {
     }
 }
 
+/// SET ROWCOUNT.
+fn row_limit(env: &Env<'_>) -> u64 {
+    match env.status.row_limit {
+        0 => u64::MAX,
+        limit => limit,
+    }
+}
+
 /// Sends the rows.
 fn send(env: &Env<'_>, bound: &BoundSelect) -> Result<u64, Fault> {
     let columns: Vec<Column> = bound.query.columns.iter().map(|column| column.describe()).collect();
     let mut cursor = bound.query.plan.open(None, env)?;
     env.sink.columns(&columns)?;
     let (mut row, mut count) = (Vec::new(), 0);
-    while cursor.next(&mut row, None, env)? {
+    let limit = if env.status.format_only { 0 } else { row_limit(env) };
+    while count < limit && cursor.next(&mut row, None, env)? {
         env.sink.row(&row)?;
         count += 1;
     }
@@ -41,7 +50,7 @@ fn send(env: &Env<'_>, bound: &BoundSelect) -> Result<u64, Fault> {
 fn assign(env: &Env<'_>, bound: &BoundSelect, variables: &[usize]) -> Result<u64, Fault> {
     let mut cursor = bound.query.plan.open(None, env)?;
     let (mut row, mut count) = (Vec::new(), 0);
-    while cursor.next(&mut row, None, env)? {
+    while count < row_limit(env) && cursor.next(&mut row, None, env)? {
         for (at, value) in variables.iter().zip(row.drain(..)) {
             env.set_variable(*at, value);
         }

@@ -1,11 +1,16 @@
-//! TRUNCATE TABLE and SET IDENTITY_INSERT.
+//! TRUNCATE TABLE, SET IDENTITY_INSERT, and the declaration of table variables.
 
+use super::ddl;
 use crate::SqlError;
 use crate::engine::batch::{Executor, Flow};
 use crate::engine::bind::{Binder, unsupported};
 use crate::engine::fault::{Fault, of_binding};
 use crate::engine::security::Permission;
-use crate::engine::syntax::ast::ObjectName;
+use crate::engine::syntax::ast::{
+    ColumnDefinition, ConstraintContent, ConstraintDefinition, ObjectName,
+};
+use crate::engine::table_variable::TableVariable;
+use crate::storage::TableDef;
 
 impl Executor<'_> {
     pub(crate) fn truncate(&mut self, name: &ObjectName) -> Result<Flow, Fault> {
@@ -62,5 +67,30 @@ impl Executor<'_> {
             (_, false) => {}
         }
         Ok(())
+    }
+
+    pub(crate) fn declare_table(
+        &mut self,
+        name: &str,
+        columns: &[ColumnDefinition],
+        constraints: &[ConstraintDefinition],
+    ) -> Result<Flow, Fault> {
+        let table = self.with_env(false, |env, variables| {
+            let binder = Binder::new(env, variables);
+            // No schema: no database has it.
+            let mut table = TableDef::new("", name, Vec::new());
+            ddl::create::add_columns(&binder, &mut table, columns).map_err(of_binding)?;
+            let all: Vec<&ConstraintDefinition> =
+                columns.iter().flat_map(|column| &column.constraints).chain(constraints).collect();
+            let checks =
+                |content: &ConstraintContent| matches!(content, ConstraintContent::Check { .. });
+            if !all.iter().all(|constraint| checks(&constraint.content)) {
+                return Err(Fault::Compile(unsupported("key of a table variable")));
+            }
+            ddl::constraint::add_constraints(&binder, &mut table, &all, true)?;
+            Ok(table)
+        })?;
+        self.variables.declare_table(TableVariable::new(table));
+        Ok(Flow::Next)
     }
 }

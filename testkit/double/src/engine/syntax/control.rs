@@ -32,6 +32,7 @@ impl Parser<'_> {
             "ALTER" => self.alter(),
             "DROP" => self.drop_object(),
             "USE" => self.identifier().map(StatementKind::Use),
+            "DECLARE" if self.declares_table() => self.table_declaration(),
             "DECLARE" => {
                 let declarations = self.comma_list(Self::declaration)?;
                 Ok(StatementKind::Declare(declarations))
@@ -121,6 +122,24 @@ impl Parser<'_> {
             false => None,
         };
         Ok(Declaration { name, ty, value })
+    }
+
+    /// `@t [AS] TABLE`
+    fn declares_table(&self) -> bool {
+        let after = if self.word_after(1, "AS") { 2 } else { 1 };
+        matches!(self.kind(), TokenKind::Variable(_)) && self.word_after(after, "TABLE")
+    }
+
+    /// A table variable, which stands alone in its DECLARE.
+    fn table_declaration(&mut self) -> Parsed<StatementKind> {
+        let name = self.variable()?;
+        self.declare(&name)?;
+        self.accept_word("AS");
+        self.expect_word("TABLE")?;
+        self.expect("(")?;
+        let (columns, constraints) = self.table_elements(|p| p.is(")"))?;
+        self.expect(")")?;
+        Ok(StatementKind::DeclareTable { name, columns, constraints })
     }
 
     fn if_else(&mut self) -> Parsed<StatementKind> {
@@ -223,7 +242,8 @@ impl Parser<'_> {
         Ok(StatementKind::Throw(Some(Box::new((number, message, state)))))
     }
 
-    fn execute(&mut self) -> Parsed<StatementKind> {
+    /// After EXEC.
+    pub(super) fn execute(&mut self) -> Parsed<StatementKind> {
         if self.accept_word("AS") {
             let login = self
                 .one_of(&[("USER", false), ("LOGIN", true)])
@@ -332,8 +352,13 @@ impl Parser<'_> {
                 let table = self.object_name()?;
                 SetOption::IdentityInsert(table, self.on_or_off()?)
             }
-            "ROWCOUNT" if matches!(self.kind(), TokenKind::Number(n) if n == "0") => {
-                self.next();
+            "ROWCOUNT" => SetOption::RowCount(self.expression()?),
+            "IMPLICIT_TRANSACTIONS" => SetOption::ImplicitTransactions(self.on_or_off()?),
+            "FMTONLY" => SetOption::FormatOnly(self.on_or_off()?),
+            "NOEXEC" => SetOption::NoExecute(self.on_or_off()?),
+            // There are no cursors that a commit could close.
+            "CURSOR_CLOSE_ON_COMMIT" => {
+                self.on_or_off()?;
                 SetOption::Accepted
             }
             "LANGUAGE" if self.accept_word("us_english") || self.accept_word("English") => {
@@ -359,11 +384,8 @@ impl Parser<'_> {
             | "QUOTED_IDENTIFIER"
             | "CONCAT_NULL_YIELDS_NULL"
             | "ANSI_NULL_DFLT_ON"
-            | "IMPLICIT_TRANSACTIONS"
-            | "CURSOR_CLOSE_ON_COMMIT"
+            | "ANSI_NULL_DFLT_OFF"
             | "NUMERIC_ROUNDABORT"
-            | "FMTONLY"
-            | "NOEXEC"
             | "PARSEONLY"
             | "SHOWPLAN_TEXT"
             | "FORCEPLAN"

@@ -1,8 +1,8 @@
 //! INSERT, UPDATE, DELETE.
 
 use super::ast::{
-    Assignment, BinaryOp, Delete, Expr, Insert, InsertSource, Output, SelectItem, StatementKind,
-    Update,
+    Assignment, BinaryOp, Delete, Expr, Insert, InsertSource, InsertTarget, Output, SelectItem,
+    StatementKind, Update,
 };
 use super::lexer::TokenKind;
 use super::parser::{Parsed, Parser};
@@ -12,7 +12,7 @@ impl Parser<'_> {
     pub fn insert(&mut self) -> Parsed<StatementKind> {
         let top = self.top()?;
         self.accept_word("INTO");
-        let table = self.object_name()?;
+        let target = self.insert_target()?;
         let hints = self.hints()?;
         let columns = match self.is("(") && !self.starts_query() {
             true => self.name_list()?,
@@ -36,11 +36,25 @@ impl Parser<'_> {
             InsertSource::Values(rows)
         } else if self.starts_query() || self.is_word("WITH") {
             InsertSource::Query(self.query()?)
+        } else if output.is_none() && (self.accept_word("EXEC") || self.accept_word("EXECUTE")) {
+            match self.execute()? {
+                call @ (StatementKind::Execute(_) | StatementKind::ExecuteText(_)) => {
+                    InsertSource::Execute(Box::new(call))
+                }
+                _ => return Err(self.unexpected()),
+            }
         } else {
             return Err(self.unexpected());
         };
         self.query_options()?;
-        Ok(StatementKind::Insert(Insert { table, top, hints, columns, output, source }))
+        Ok(StatementKind::Insert(Insert { target, top, hints, columns, output, source }))
+    }
+
+    fn insert_target(&mut self) -> Parsed<InsertTarget> {
+        match self.kind() {
+            TokenKind::Variable(_) => self.variable().map(InsertTarget::Variable),
+            _ => self.object_name().map(InsertTarget::Table),
+        }
     }
 
     fn output(&mut self) -> Parsed<Option<Output>> {
@@ -53,10 +67,7 @@ impl Parser<'_> {
         }
         let into = match self.accept_word("INTO") {
             true => {
-                if matches!(self.kind(), TokenKind::Variable(_)) {
-                    return Err(self.unsupported("table variable"));
-                }
-                let table = self.object_name()?;
+                let table = self.insert_target()?;
                 let columns = match self.is("(") {
                     true => self.name_list()?,
                     false => Vec::new(),

@@ -349,6 +349,13 @@ impl Parser<'_> {
         if self.is("(") {
             return self.parenthesised_table();
         }
+        if matches!(self.kind(), TokenKind::Variable(_)) {
+            let name = self.variable()?;
+            let alias = self.table_alias()?;
+            // Nobody else reaches a table variable: hints about locks mean nothing.
+            self.hints()?;
+            return Ok(TableRef::Variable { name, alias });
+        }
         let name = self.object_name()?;
         if self.is("(") && !self.old_style_hint() {
             self.expect("(")?;

@@ -74,6 +74,15 @@ pub enum StatementKind {
     Use(String),
     /// `DECLARE @a int = 1, …`
     Declare(Vec<Declaration>),
+    /// `DECLARE @t TABLE (…)`
+    DeclareTable {
+        /// Name with its `@`.
+        name: String,
+        /// Columns.
+        columns: Vec<ColumnDefinition>,
+        /// Constraints that are no column's.
+        constraints: Vec<ConstraintDefinition>,
+    },
     /// `SET @a = …`
     Assign {
         /// Variable.
@@ -194,15 +203,23 @@ pub enum SetOption {
     NoCount(bool),
     /// `SET XACT_ABORT ON|OFF`
     XactAbort(bool),
-    /// `SET IMPLICIT_TRANSACTIONS OFF`; ON is refused by the parser.
+    /// `SET LOCK_TIMEOUT n`
     LockTimeout(Expr),
+    /// `SET IMPLICIT_TRANSACTIONS ON|OFF`
+    ImplicitTransactions(bool),
+    /// `SET FMTONLY ON|OFF`
+    FormatOnly(bool),
+    /// `SET NOEXEC ON|OFF`
+    NoExecute(bool),
+    /// `SET ROWCOUNT n`
+    RowCount(Expr),
     /// `SET TEXTSIZE n`
     TextSize(Expr),
     /// `SET DEADLOCK_PRIORITY n`
     DeadlockPriority(i8),
     /// `SET IDENTITY_INSERT t ON|OFF`
     IdentityInsert(ObjectName, bool),
-    /// `SET ROWCOUNT 0`, `SET ANSI_NULLS ON` and others in the only state supported.
+    /// `SET ANSI_NULLS ON` and others in the only state supported.
     Accepted,
 }
 
@@ -232,7 +249,7 @@ pub struct Argument {
 #[derive(Debug)]
 pub struct Insert {
     /// Target.
-    pub table: ObjectName,
+    pub target: InsertTarget,
     /// `TOP (n)`
     pub top: Option<Expr>,
     /// Target hints.
@@ -245,6 +262,15 @@ pub struct Insert {
     pub source: InsertSource,
 }
 
+/// What rows are inserted into.
+#[derive(Clone, Debug)]
+pub enum InsertTarget {
+    /// A table.
+    Table(ObjectName),
+    /// A table variable.
+    Variable(String),
+}
+
 /// Rows to insert.
 #[derive(Debug)]
 pub enum InsertSource {
@@ -254,6 +280,8 @@ pub enum InsertSource {
     Query(Query),
     /// `DEFAULT VALUES`
     Defaults,
+    /// `EXEC …`: the rows of all results of a procedure or a text.
+    Execute(Box<StatementKind>),
 }
 
 /// `OUTPUT items [INTO t (columns)]`
@@ -262,7 +290,7 @@ pub struct Output {
     /// Items over `inserted` and `deleted`.
     pub items: Vec<SelectItem>,
     /// Table that takes them instead of the client.
-    pub into: Option<(ObjectName, Vec<String>)>,
+    pub into: Option<(InsertTarget, Vec<String>)>,
 }
 
 /// `UPDATE`

@@ -276,6 +276,13 @@ pub enum TableRef {
         /// Hints.
         hints: Hints,
     },
+    /// A table variable.
+    Variable {
+        /// Name with its `@`.
+        name: String,
+        /// Alias.
+        alias: Option<String>,
+    },
     /// A table-valued function.
     Function {
         /// Name.
