@@ -9,6 +9,11 @@ mod service;
 
 mod crashes;
 mod halts;
+mod load_definitions;
+mod load_failures;
+mod load_frozen;
+mod load_live;
+mod load_places;
 mod load_ranges;
 mod order;
 mod prerequisites;
