@@ -2,7 +2,9 @@
 
 mod arguments;
 mod check;
+mod load_view;
 mod log_view;
+mod progress;
 mod render;
 mod run;
 mod status_view;

@@ -1,8 +1,9 @@
 //! `lockstep run`: capture and every apply, in one process.
 //!
 //! The services are the same libraries that `lockstep-capture` and `lockstep-apply` run; nothing
-//! here has a path of its own. When one of them stops for good the others finish what they have in
-//! hand and leave too, and the first reason is the program's.
+//! here has a path of its own. When one of them fails for good the others finish what they have in
+//! hand and leave too, and the first reason is the program's. One that has done its task (a full load
+//! alone, or a stop point) leaves the others to theirs: capture is done before the applies are.
 
 use std::sync::Arc;
 
@@ -12,12 +13,14 @@ use lockstep_apply::ApplySettings;
 use lockstep_capture::CaptureSettings;
 use lockstep_common::config::{self, Config};
 use lockstep_common::http::{self, Endpoints};
+use lockstep_common::reload::Reloads;
 use lockstep_common::service::Ending;
 use lockstep_common::{FailPoints, Failure, Shutdown};
 use lockstep_log::Log;
 use tokio::sync::watch;
 
 use crate::arguments::RunOptions;
+use crate::progress::Progress;
 
 type Task = BoxFuture<'static, (String, Result<(), Failure>)>;
 
@@ -38,18 +41,38 @@ pub(crate) async fn run(
     reset(&config, &options.reset).await?;
 
     let mut tasks: FuturesUnordered<Task> = FuturesUnordered::new();
-    start_capture(&config, &log, &fail, &shutdown, &mut tasks)?;
-    start_applies(&config, &log, &fail, &shutdown, &mut tasks)?;
+    let mut progress = Progress::default();
+    start_capture(&config, &log, &fail, &shutdown, &mut tasks, &mut progress)?;
+    start_applies(&config, &log, &fail, &shutdown, &mut tasks, &mut progress)?;
 
+    let ended = Shutdown::new();
+    let services = async {
+        let result = until_all_have_ended(&mut tasks, &shutdown).await;
+        ended.cancel();
+        result
+    };
+    let (result, ()) = tokio::join!(services, progress.run(ended.clone()));
+    result
+}
+
+/// The first reason of a service to stop that is not that it was asked to, or has done its task.
+async fn until_all_have_ended(
+    tasks: &mut FuturesUnordered<Task>,
+    shutdown: &Shutdown,
+) -> Result<(), Ending> {
     let mut first: Result<(), Ending> = Ok(());
     while let Some((name, result)) = tasks.next().await {
-        if let Err(failure) = result {
-            tracing::error!(service = name, error = %failure, "stopped");
-            if first.is_ok() {
-                first = Err(failure.into());
+        match result {
+            Ok(()) if shutdown.is_cancelled() => {}
+            Ok(()) => tracing::info!(service = name, "has done its task"),
+            Err(failure) => {
+                tracing::error!(service = name, error = %failure, "stopped");
+                if first.is_ok() {
+                    first = Err(failure.into());
+                }
+                shutdown.cancel();
             }
         }
-        shutdown.cancel();
     }
     first
 }
@@ -60,16 +83,21 @@ fn start_capture(
     fail: &FailPoints,
     shutdown: &Shutdown,
     tasks: &mut FuturesUnordered<Task>,
+    progress: &mut Progress,
 ) -> Result<(), Ending> {
     let Some(source) = config.source.clone() else { return Ok(()) };
+    let reloads = Reloads::default();
     let settings = CaptureSettings {
         pipeline: config.pipeline.name.clone(),
+        task: config.pipeline.task,
         source,
         capture: config.capture.clone(),
+        reloads: reloads.clone(),
     };
     let (status, seen) = watch::channel(Default::default());
+    progress.add_capture(seen.clone());
     if let Some(address) = config.capture.http {
-        serve(address, Endpoints::capture(seen), shutdown)?;
+        serve(address, Endpoints::capture(seen).with_reloads(reloads), shutdown)?;
     }
     let (log, fail, shutdown) = (log.clone(), fail.clone(), shutdown.clone());
     tasks.push(Box::pin(async move {
@@ -85,10 +113,12 @@ fn start_applies(
     fail: &FailPoints,
     shutdown: &Shutdown,
     tasks: &mut FuturesUnordered<Task>,
+    progress: &mut Progress,
 ) -> Result<(), Ending> {
     for (name, apply) in &config.apply {
         let settings = apply_settings(config, name, apply);
         let (status, seen) = watch::channel(Default::default());
+        progress.add_apply(name.clone(), seen.clone());
         if let Some(address) = apply.http {
             serve(address, Endpoints::apply(name, seen), shutdown)?;
         }

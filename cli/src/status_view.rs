@@ -1,16 +1,21 @@
 //! `lockstep status`: what the running services say, asked over their own HTTP addresses.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use indicatif::{HumanBytes, HumanCount};
 use lockstep_common::config::Config;
 use lockstep_common::disposition::exit;
 use lockstep_common::service::Ending;
+use lockstep_common::status::{Counts, LoadState, LoadStatus, TableLoadStatus};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::arguments::StatusOptions;
+use crate::load_view::{Totals, mean_rate, state_name, table_state_name};
 
 /// How long a service may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -74,20 +79,175 @@ async fn ask(address: SocketAddr) -> std::io::Result<Value> {
         .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }
 
-/// The lines for a person: scalars on one line, tables below.
+/// The lines for a person: scalars, then the load, then the tables.
 fn text(name: &str, status: &Value) -> String {
     let mut lines = vec![name.to_owned()];
     let Some(fields) = status.as_object() else { return format!("{name}\n  {status}") };
     for (key, value) in fields {
         match value {
+            Value::Null => {}
+            Value::Object(_) if key == "tables" || key == "load" => {}
+            Value::String(plain) => lines.push(format!("  {key}: {plain}")),
+            Value::Array(items) if items.iter().all(Value::is_string) => {
+                lines.extend(
+                    items.iter().filter_map(Value::as_str).map(|i| format!("  {key}: {i}")),
+                );
+            }
             Value::Object(inner) => {
                 lines.push(format!("  {key}:"));
                 lines.extend(inner.iter().map(|(k, v)| format!("    {k}: {v}")));
             }
-            Value::Null => {}
-            Value::String(plain) => lines.push(format!("  {key}: {plain}")),
             other => lines.push(format!("  {key}: {other}")),
         }
     }
+    let load: Option<LoadStatus> = read(status, "load");
+    if let Some(load) = &load {
+        lines.push(format!("  full load: {}", load_line(load)));
+    }
+    let tables: BTreeMap<String, Counts> = read(status, "tables").unwrap_or_default();
+    lines.extend(statistics(&tables, load.as_ref()).into_iter().map(|line| format!("  {line}")));
     lines.join("\n")
+}
+
+fn read<T: DeserializeOwned>(status: &Value, key: &str) -> Option<T> {
+    T::deserialize(status.get(key)?).ok()
+}
+
+/// How far a load is, and what it waits for.
+fn load_line(load: &LoadStatus) -> String {
+    let totals = Totals::of(load);
+    let rows = match totals.expected {
+        Some(expected) if load.state == LoadState::Loading => {
+            format!("{} of about {} rows", HumanCount(totals.rows), HumanCount(expected))
+        }
+        _ => format!("{} rows", HumanCount(totals.rows)),
+    };
+    let mut line = format!(
+        "{}, {} of {} tables, {rows}, {}",
+        state_name(load.state),
+        totals.loaded,
+        totals.tables,
+        HumanBytes(totals.bytes)
+    );
+    if let Some(position) = load.consistent {
+        line.push_str(&format!(", consistent from {position}"));
+    }
+    if let Some(waiting) = &load.waiting {
+        line.push_str(&format!(", waiting: {waiting}"));
+    }
+    line
+}
+
+const CHANGES: [&str; 4] = ["table", "inserts", "updates", "deletes"];
+const LOADS: [&str; 6] = ["state", "load rows", "expected", "bytes", "seconds", "rows/s"];
+
+/// One line a table, as DMS's Table Statistics: changes since the service started, and the load.
+fn statistics(tables: &BTreeMap<String, Counts>, load: Option<&LoadStatus>) -> Vec<String> {
+    let loads = load.map(|load| &load.tables);
+    let names: BTreeSet<&String> =
+        tables.keys().chain(loads.into_iter().flat_map(|loads| loads.keys())).collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let mut rows = vec![CHANGES.map(str::to_owned).to_vec()];
+    if load.is_some() {
+        rows[0].extend(LOADS.map(str::to_owned));
+    }
+    for name in names {
+        let counts = tables.get(name).copied().unwrap_or_default();
+        let mut row = vec![name.clone()];
+        row.extend([counts.inserts, counts.updates, counts.deletes].map(human));
+        if let Some(loads) = loads {
+            row.extend(loads.get(name).map_or_else(|| LOADS.map(|_| "-".to_owned()), loaded));
+        }
+        rows.push(row);
+    }
+    aligned(&rows)
+}
+
+fn loaded(table: &TableLoadStatus) -> [String; 6] {
+    let some = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    [
+        table_state_name(table.state).to_owned(),
+        human(table.rows),
+        some(table.rows_expected.map(human)),
+        HumanBytes(table.bytes).to_string(),
+        some((table.seconds > 0.0).then(|| format!("{:.1}", table.seconds))),
+        some(mean_rate(table).map(|rate| format!("{rate:.0}"))),
+    ]
+}
+
+fn human(count: u64) -> String {
+    HumanCount(count).to_string()
+}
+
+/// Columns as wide as they must be; the first begins at the left, numbers end at the right.
+fn aligned(rows: &[Vec<String>]) -> Vec<String> {
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().enumerate().map(|(i, cell)| {
+            let width = width(i).unwrap_or(0);
+            if i == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        cells.collect::<Vec<_>>().join("  ")
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use lockstep_common::status::{ApplyStatus, TableLoadState};
+
+    use super::*;
+
+    #[test]
+    fn a_status_reads_like_table_statistics() {
+        let counts = Counts { inserts: 1, updates: 20_000, deletes: 3 };
+        let loaded = TableLoadStatus {
+            state: TableLoadState::Loading,
+            rows: 1_500,
+            rows_expected: Some(2_000),
+            bytes: 2048,
+            seconds: 0.5,
+            ..TableLoadStatus::default()
+        };
+        let load = LoadStatus {
+            tables: [("dbo.orders".to_owned(), loaded)].into(),
+            waiting: Some("a commit".to_owned()),
+            ..LoadStatus::default()
+        };
+        let status = ApplyStatus {
+            tables: [("dbo.orders".to_owned(), counts), ("dbo.x".to_owned(), counts)].into(),
+            load: Some(load),
+            notices: vec!["said".to_owned()],
+            ..ApplyStatus::default()
+        };
+        let text = text("apply.main", &serde_json::to_value(&status).unwrap());
+        for line in [
+            "  state: starting",
+            "  notices: said",
+            "  full load: loading, 0 of 1 tables, 1,500 of about 2,000 rows, 2.00 KiB, \
+             waiting: a commit",
+            "  table       inserts  updates  deletes    state  load rows  expected     bytes  \
+             seconds  rows/s",
+            "  dbo.orders        1   20,000        3  loading      1,500     2,000  2.00 KiB      \
+             0.5    3000",
+            "  dbo.x             1   20,000        3        -          -         -         -        \
+             -       -",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn without_a_load_there_are_changes_only() {
+        let tables = BTreeMap::from([("dbo.t".to_owned(), Counts::default())]);
+        assert_eq!(
+            statistics(&tables, None),
+            ["table  inserts  updates  deletes", "dbo.t        0        0        0"]
+        );
+        assert!(statistics(&BTreeMap::new(), None).is_empty());
+    }
 }

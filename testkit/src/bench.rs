@@ -8,6 +8,7 @@ mod apply;
 mod codec;
 mod figures;
 mod limits;
+mod load;
 mod logs;
 mod row;
 mod soak;
@@ -66,6 +67,9 @@ pub async fn run(options: &Options) -> Result<()> {
         let copy = limits::postgres(options, &mut report, &postgres).await?;
         apply::measure(options, &mut report, &postgres, copy).await?;
         postgres.stop(lockstep_servers::Stop::Fast)?;
+    }
+    if options.wants("load") {
+        load::measure(options, &mut report).await?;
     }
     if options.wants("soak") {
         soak::measure(options, &mut report).await?;

@@ -2,8 +2,10 @@
 //! points, a target that dies too, and the oracle after every step.
 //!
 //! A seed decides the tables, the transactions of every session, and what dies at which fail point;
-//! threads and servers decide the rest. `lockstep-chaos --seed N` runs one again.
+//! threads and servers decide the rest. With [`What::Loads`] it decides the load's settings too, the
+//! tables hold rows before the pipeline comes, and something dies while they are copied. `lockstep-chaos --seed N` runs one again.
 
+mod load;
 mod processes;
 mod services;
 
@@ -33,9 +35,20 @@ pub enum How {
     Processes,
 }
 
+/// What the pipeline is at when things die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// It follows changes from the first on.
+    Changes,
+    /// It loads tables, and follows changes meanwhile and after that.
+    Loads,
+}
+
 /// What chaos is made over.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
+    /// The task.
+    pub what: What,
     /// The log.
     pub log: LogKind,
     /// The services.
@@ -59,6 +72,8 @@ pub struct Outcome {
     pub snapshots: u64,
     /// Different positions among them.
     pub positions: u64,
+    /// Snapshots of targets that were converging.
+    pub converging: u64,
 }
 
 impl Outcome {
@@ -70,6 +85,7 @@ impl Outcome {
             target_crashes: self.target_crashes + other.target_crashes,
             snapshots: self.snapshots + other.snapshots,
             positions: self.positions + other.positions,
+            converging: self.converging + other.converging,
         }
     }
 }
@@ -89,20 +105,13 @@ enum Disruption {
 
 const SESSIONS: usize = 2;
 
-const CAPTURE_POINTS: [&str; 5] = [
-    fail_points::WINDOW_PLANNED,
-    fail_points::FRAGMENT_APPENDED,
-    fail_points::COMMIT_BEFORE,
-    fail_points::COMMIT_AFTER,
-    fail_points::EPOCH_WRITTEN,
-];
-
 impl Disruption {
     fn draw(rng: &mut StdRng) -> Self {
         let n = if rng.random_ratio(1, 2) { 1 } else { rng.random_range(2..12) };
+        let (capture, apply) = (fail_points::ALL, failpoints::ALL);
         match rng.random_range(0..10) {
-            0..4 => Disruption::Capture(CAPTURE_POINTS.choose(rng).expect("there are some"), n),
-            4..8 => Disruption::Apply(failpoints::ALL.choose(rng).expect("there are some"), n),
+            0..4 => Disruption::Capture(capture.choose(rng).expect("there are some"), n),
+            4..8 => Disruption::Apply(apply.choose(rng).expect("there are some"), n),
             8 => Disruption::Target,
             _ => Disruption::Everything,
         }
@@ -130,14 +139,18 @@ pub async fn run(seed: u64, options: Options, postgres: Arc<Postgres>) -> Result
 
 async fn run_seed(seed: u64, options: Options, postgres: Arc<Postgres>) -> Result<Outcome> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let work = Arc::new(RandomWork::new(seed, SESSIONS));
-    let mut pipeline = Pipeline::builder(options.log, work.tables())
-        .postgres(Arc::clone(&postgres))
-        .apply(|apply| apply.start = Some("earliest".to_owned()))
-        .build()
-        .await?;
+    let (mut pipeline, work) = match options.what {
+        What::Changes => {
+            let work = RandomWork::new(seed, SESSIONS);
+            let builder = Pipeline::builder(options.log, work.tables());
+            let builder = builder.apply(|apply| apply.start = Some("earliest".to_owned()));
+            (builder.postgres(Arc::clone(&postgres)).build().await?, work)
+        }
+        What::Loads => load::pipeline(seed, options.log, &postgres, &mut rng).await?,
+    };
     let mut filler = pipeline.session();
-    workload::populate(work.as_ref(), seed, &mut filler).await?;
+    workload::populate(&work, seed, &mut filler).await?;
+    let work = Arc::new(work);
 
     let stop = Shutdown::new();
     let observing = tokio::spawn(pipeline.new_observer("target")?.run(stop.clone()));
@@ -145,19 +158,22 @@ async fn run_seed(seed: u64, options: Options, postgres: Arc<Postgres>) -> Resul
     let mut result = Ok(());
     for step in 0..options.steps {
         let disruption = Disruption::draw(&mut rng);
+        let loading = options.what == What::Loads && step == 0;
+        // A load is longer than a step of changes: there is to be work all the while.
+        let longer = if loading { 3 } else { 1 };
         let run = Run {
             sessions: SESSIONS,
             seed: rng.random(),
             rate: None,
-            limit: Some(options.transactions),
+            limit: Some(options.transactions * longer),
             first_session: pipeline.session_numbers(SESSIONS),
         };
         let stepped = match options.how {
             How::InProcess => {
-                services::step(&mut pipeline, &work, run, disruption, &postgres).await
+                services::step(&mut pipeline, &work, run, (disruption, loading), &postgres).await
             }
             How::Processes => {
-                processes::step(&mut pipeline, &work, run, disruption, &postgres).await
+                processes::step(&mut pipeline, &work, run, (disruption, loading), &postgres).await
             }
         };
         match stepped.with_context(|| format!("step {step}, {disruption:?}")) {
@@ -180,6 +196,7 @@ fn judge(observer: Observer, outcome: &mut Outcome) -> Result<()> {
     ensure!(seen.findings.is_empty(), "the observer saw {:#?}", seen.findings);
     outcome.snapshots = seen.snapshots;
     outcome.positions = seen.positions;
+    outcome.converging = seen.converging;
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! The demo: order entry on the source, the real programs as child processes, an outage of
-//! PostgreSQL, a SIGKILL for each process of the pipeline, and a verdict.
+//! The demo: a database with rows in it and work going on, the real programs as child processes, a
+//! full load, an outage of PostgreSQL, SIGKILL for each process of the pipeline, and a verdict.
 //!
 //! ```text
 //!  workload ──► SQL Server (or the double) ──► lockstep ──► PostgreSQL ◄── observer
@@ -7,6 +7,8 @@
 //! ```
 
 mod disruption;
+mod load;
+mod objects;
 mod options;
 mod servers;
 mod services;
@@ -19,28 +21,33 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use indicatif::HumanCount;
 use lockstep_common::Shutdown;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time;
 
-use crate::history::{History, Lsn};
+use crate::harness::Statements;
+use crate::history::{History, Lsn, Tag};
 use crate::oracle::{Observations, Observer, ObserverOptions, Target};
 use crate::session::{Session, Tally};
-use crate::workload::order_entry::{OrderEntry, conditions::CONDITIONS};
-use crate::workload::{self, Run, Workload};
+use crate::workload::order_entry::{OrderEntry, SHAPE, conditions::CONDITIONS};
+use crate::workload::{self, Run, Workload, archive};
 
 use disruption::Disruptions;
 pub use options::Options;
 use servers::Servers;
 use services::Services;
+pub(crate) use status::ask;
 pub use verdict::Verdict;
-use view::{Scene, View};
+use view::{Progress, Scene, View};
 
 /// The pipeline's name.
 const PIPELINE: &str = "demo";
 /// Number of the session that fills the tables.
 const POPULATING: i64 = 0;
+/// Number of the session that commits the last transaction.
+const MARKING: i64 = 1;
 /// The longest time that arriving may take after the workload has ended, beyond what it ran.
 const DRAIN: Duration = Duration::from_secs(120);
 
@@ -50,21 +57,95 @@ const DRAIN: Duration = Duration::from_secs(120);
 /// When a server or a program cannot be run; a wrong state in the target is no error but a verdict.
 pub async fn run(options: Options) -> Result<Verdict> {
     let work = Arc::new(OrderEntry::new(options.scale));
-    let mut stage = Stage::set(options, work.as_ref()).await?;
-    stage.view.event("filling the tables");
-    let mut filler = stage.filler();
-    workload::populate(work.as_ref(), stage.options.seed, &mut filler).await?;
-
+    let setting = Setting::prepare(options, work.as_ref()).await?;
     let stop = Shutdown::new();
-    let sessions = stage.start_sessions(work, &stop);
-    let disruptions = stage.play(&sessions).await?;
+    let sessions = setting.start_sessions(work, &stop);
+    let in_archive = setting.start_archive_work(&stop);
+    let mut stage = setting.start_pipeline()?;
+
+    let (load, mut disruptions) = stage.load(&sessions).await?;
+    disruptions.extend(stage.play(&sessions).await?);
     stop.cancel();
     sessions.await.context("the workload panicked")??;
+    in_archive.await.context("the work in the archive panicked")??;
 
     stage.view.event("the workload has ended; waiting until everything has arrived");
+    let last = stage.mark().await?;
     let newest = stage.learn_all().await?;
+    stage.view.event(&format!("the source's last transaction is {last:?} at {newest}"));
     let arrived = stage.drain(newest).await;
-    stage.judge(disruptions, arrived).await
+    stage.judge(load, disruptions, arrived).await
+}
+
+/// The servers, with rows in the source and work to come; no pipeline yet.
+struct Setting {
+    options: Options,
+    view: View,
+    servers: Servers,
+    history: Arc<History>,
+    tally: Arc<Tally>,
+}
+
+impl Setting {
+    async fn prepare(options: Options, work: &OrderEntry) -> Result<Setting> {
+        let view = View::new();
+        view.event("starting servers");
+        let servers = Servers::start(&options)?;
+        servers.describe(&view);
+        let history = History::new(work.tables());
+        let shape: Vec<String> = SHAPE.iter().map(|sql| (*sql).to_owned()).collect();
+        workload::install_with(&servers.source, history.tables(), &shape).await?;
+        view.event(&format!(
+            "filling the tables: {} rows in the largest",
+            HumanCount(options.rows)
+        ));
+        let said = std::cell::Cell::new(Instant::now());
+        let tell = |rows| {
+            if said.get().elapsed() > Duration::from_secs(3) {
+                said.set(Instant::now());
+                view.event(&format!("{} rows", HumanCount(rows)));
+            }
+        };
+        archive::install(&servers.source, options.rows, tell).await?;
+        if servers.has_private_source() {
+            workload::hasten_capture(&servers.source).await?;
+        }
+        let tally = Arc::new(Tally::default());
+        let setting = Setting { options, view, servers, history, tally };
+        workload::populate(work, setting.options.seed, &mut setting.session(POPULATING)).await?;
+        Ok(setting)
+    }
+
+    fn session(&self, number: i64) -> Session {
+        let (source, history) = (self.servers.source.clone(), Arc::clone(&self.history));
+        Session::new(number, source, history, Arc::clone(&self.tally))
+    }
+
+    fn start_sessions(&self, work: Arc<OrderEntry>, stop: &Shutdown) -> JoinHandle<Result<()>> {
+        let run = Run {
+            sessions: self.options.sessions,
+            seed: self.options.seed,
+            rate: Some(self.options.rate),
+            limit: None,
+            first_session: MARKING + 1,
+        };
+        let (source, history) = (self.servers.source.clone(), Arc::clone(&self.history));
+        let tally = Arc::clone(&self.tally);
+        tokio::spawn(workload::run(work, source, history, tally, run, stop.clone()))
+    }
+
+    fn start_archive_work(&self, stop: &Shutdown) -> JoinHandle<Result<u64>> {
+        let (source, options) = (self.servers.source.clone(), &self.options);
+        tokio::spawn(archive::work(source, options.rows, options.seed, stop.clone()))
+    }
+
+    fn start_pipeline(self) -> Result<Stage> {
+        let services = Services::start(&self.options, &self.servers)?;
+        services.describe(&self.view);
+        let observing = observe(&self.servers, &self.history)?;
+        let Setting { options, view, servers, history, tally } = self;
+        Ok(Stage { options, view, services, observing, servers, history, tally })
+    }
 }
 
 /// Everything that runs during the demo.
@@ -86,40 +167,12 @@ struct Observing {
 }
 
 impl Stage {
-    /// Starts servers, pipeline and observer, with empty tables on the source.
-    async fn set(options: Options, work: &OrderEntry) -> Result<Stage> {
-        let view = View::new();
-        view.event("starting servers");
-        let servers = Servers::start(&options)?;
-        servers.describe(&view);
-        let history = History::new(work.tables());
-        workload::install(&servers.source, history.tables()).await?;
-        if servers.has_private_source() {
-            workload::hasten_capture(&servers.source).await?;
-        }
-        let services = Services::start(&options, &servers)?;
-        services.describe(&view);
-        let observing = observe(&servers, &history)?;
-        let tally = Arc::new(Tally::default());
-        Ok(Stage { options, view, services, observing, servers, history, tally })
-    }
-
-    fn filler(&self) -> Session {
+    /// One more transaction, which is the last: everything else, recorded or not, lies before it.
+    async fn mark(&self) -> Result<Tag> {
         let (source, history) = (self.servers.source.clone(), Arc::clone(&self.history));
-        Session::new(POPULATING, source, history, Arc::clone(&self.tally))
-    }
-
-    fn start_sessions(&self, work: Arc<OrderEntry>, stop: &Shutdown) -> JoinHandle<Result<()>> {
-        let run = Run {
-            sessions: self.options.sessions,
-            seed: self.options.seed,
-            rate: Some(self.options.rate),
-            limit: None,
-            first_session: POPULATING + 1,
-        };
-        let (source, history) = (self.servers.source.clone(), Arc::clone(&self.history));
-        let tally = Arc::clone(&self.tally);
-        tokio::spawn(workload::run(work, source, history, tally, run, stop.clone()))
+        let mut session = Session::new(MARKING, source, history, Arc::clone(&self.tally));
+        session.run(&Statements::new()).await?;
+        Ok(Tag { session: MARKING, n: 1 })
     }
 
     /// Lets the time of the workload pass, with everything that goes wrong in it; returns what did.
@@ -132,7 +185,7 @@ impl Stage {
             ticks.tick().await;
             disruptions.due(began.elapsed(), &self.view, &mut self.servers, &mut self.services)?;
             self.services.check()?;
-            self.show("workload", began, whole).await;
+            self.show("workload", Progress::Time { elapsed: began.elapsed(), whole }).await;
         }
         disruptions.end(&self.view, &mut self.servers, &mut self.services)
     }
@@ -172,7 +225,8 @@ impl Stage {
                     self.services.output()
                 ));
             }
-            self.show("arriving", began, DRAIN).await;
+            let progress = Progress::Time { elapsed: began.elapsed(), whole: DRAIN };
+            self.show("arriving", progress).await;
             // A new observation, or a look at the programs now and then.
             let _ = time::timeout(view::INTERVAL, seen.changed()).await;
         }
@@ -182,6 +236,7 @@ impl Stage {
     /// Compares everything at rest, stops the programs and says what was proved.
     async fn judge(
         mut self,
+        load: String,
         disruptions: Vec<String>,
         arrived: Result<(), String>,
     ) -> Result<Verdict> {
@@ -190,18 +245,29 @@ impl Stage {
         let mut observer = self.observing.task.await.context("the observer panicked")?;
         self.view.event("comparing every table value by value");
         let rows = observer.compare_all().await?;
+        let target = Target::new(&self.servers.target_url, PIPELINE)?.snapshot().await?;
+        let mut source = self.servers.source.connect().await?;
+        let large = load::compare_archive(&mut source, &target).await?;
+        let mut tables = self.history.tables().to_vec();
+        tables.extend(archive::tables());
+        let objects = objects::compare(&mut source, &target, &tables).await?;
+        drop(target);
         let left_cleanly = self.services.stop();
         self.view.finish();
+        let ends = [arrived.err(), left_cleanly.err(), large.different];
         Ok(Verdict {
-            tables: self.history.tables().len(),
+            tables: tables.len(),
             rows,
+            large_rows: large.rows,
+            objects: objects.equal,
+            load,
             committed,
             rolled_back: self.tally.rolled_back.load(Ordering::Relaxed),
             deadlocks: self.tally.deadlocks.load(Ordering::Relaxed),
             observations: observer.observations().clone(),
             conditions: CONDITIONS.len() + 1,
             disruptions,
-            failures: [arrived.err(), left_cleanly.err()].into_iter().flatten().collect(),
+            failures: ends.into_iter().flatten().chain(objects.different).collect(),
             seed: self.options.seed,
         })
     }
@@ -210,12 +276,11 @@ impl Stage {
         self.tally.committed.load(Ordering::Relaxed)
     }
 
-    async fn show(&self, phase: &'static str, began: Instant, whole: Duration) {
+    async fn show(&self, phase: &'static str, progress: Progress) {
         let statuses = self.services.statuses().await;
         self.view.show(&Scene {
             phase,
-            elapsed: began.elapsed(),
-            whole,
+            progress,
             tally: &self.tally,
             statuses: &statuses,
             seen: &self.observing.seen.borrow(),

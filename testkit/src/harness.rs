@@ -8,14 +8,16 @@
 //! state of the target that anybody looks at. Tests wait for what services and target say, never
 //! for time to pass.
 
+mod beside;
 mod ended;
 mod pipeline;
 mod servers;
 mod service;
 mod statements;
 
+pub use beside::{Watching, Working};
 pub use ended::Ended;
-pub use pipeline::{LogKind, Pipeline, PipelineBuilder};
+pub use pipeline::{LogKind, Nudge, Pipeline, PipelineBuilder};
 pub use servers::{shared_postgres, skipped};
 pub use service::Service;
 pub use statements::Statements;

@@ -89,21 +89,37 @@ pub struct Table {
     pub group_columns: usize,
     /// Whether the group columns are the primary key.
     pub has_key: bool,
+    /// Its `CREATE TABLE` where the columns' types are not all there is to it.
+    pub create: Option<String>,
 }
 
 impl Table {
     /// A table whose first `key_columns` columns are its primary key.
     pub fn keyed(name: &str, key_columns: usize, columns: Vec<Column>) -> Self {
-        Table { name: name.to_owned(), columns, group_columns: key_columns, has_key: true }
+        Table {
+            name: name.to_owned(),
+            columns,
+            group_columns: key_columns,
+            has_key: true,
+            create: None,
+        }
     }
 
     /// A table without a key whose rows are told apart by the first column only as groups.
     pub fn keyless(name: &str, columns: Vec<Column>) -> Self {
-        Table { name: name.to_owned(), columns, group_columns: 1, has_key: false }
+        Table { has_key: false, ..Table::keyed(name, 1, columns) }
+    }
+
+    /// The same table, made by this statement.
+    pub fn created_by(self, sql: &str) -> Self {
+        Table { create: Some(sql.to_owned()), ..self }
     }
 
     /// `CREATE TABLE`
     pub fn create_sql(&self) -> String {
+        if let Some(sql) = &self.create {
+            return sql.clone();
+        }
         let mut parts: Vec<String> = self
             .columns
             .iter()

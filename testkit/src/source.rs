@@ -146,6 +146,23 @@ impl Connection {
         Ok(count)
     }
 
+    /// Hands over a query's rows one by one.
+    ///
+    /// # Errors
+    /// The query's error, or what `take` says.
+    pub async fn each(
+        &mut self,
+        sql: &str,
+        mut take: impl FnMut(&Row) -> Result<()>,
+    ) -> Result<()> {
+        let stream = self.client.simple_query(sql).await.map_err(SourceError)?;
+        let mut rows = stream.into_row_stream();
+        while let Some(row) = rows.try_next().await.map_err(SourceError)? {
+            take(&row)?;
+        }
+        Ok(())
+    }
+
     /// Runs one statement through `sp_executesql` and returns how many rows it changed.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Work for the source: tables, transactions, and sessions that run them at once.
 
+pub mod archive;
 pub mod literal;
 pub mod order_entry;
 pub mod random;
@@ -58,6 +59,15 @@ pub struct Run {
 /// # Errors
 /// When the server refuses.
 pub async fn install(source: &Source, tables: &[Table]) -> Result<()> {
+    install_with(source, tables, &[]).await
+}
+
+/// The same; the statements of `shape` are run between the tables and their capture instances,
+/// because each of them would be DDL on a captured table after that.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn install_with(source: &Source, tables: &[Table], shape: &[String]) -> Result<()> {
     create_database(source).await?;
     let mut db = source.connect().await.context("connect to the source database")?;
     let name = literal::text(&source.database);
@@ -72,6 +82,11 @@ pub async fn install(source: &Source, tables: &[Table]) -> Result<()> {
             db.run(&format!("DROP TABLE dbo.[{}]", table.name)).await?;
         }
         db.run(&table.create_sql()).await.with_context(|| format!("create {}", table.name))?;
+    }
+    for statement in shape {
+        db.run(statement).await.with_context(|| statement.clone())?;
+    }
+    for table in tables {
         db.run(&table.enable_cdc_sql()).await.with_context(|| format!("capture {}", table.name))?;
     }
     Ok(())

@@ -46,15 +46,45 @@ async fn connect(postgres: &Postgres, database: &str) -> Result<Client> {
 
 /// The time of one binary COPY of `rows` rows.
 async fn copy(postgres: &Postgres, rows: u64) -> Result<Duration> {
-    postgres.create_database("copy_limit").context("make a database")?;
-    let client = connect(postgres, "copy_limit").await?;
+    copy_into(postgres, "copy_limit", rows, binary_rows(rows).into_iter().map(Ok)).await
+}
+
+/// The same from a file.
+pub(super) async fn copy_from_file(postgres: &Postgres, rows: u64) -> Result<Duration> {
+    use std::io::{Read, Seek, Write};
+    let mut file = tempfile::tempfile()?;
+    for chunk in binary_rows(rows) {
+        file.write_all(&chunk)?;
+    }
+    file.rewind()?;
+    let chunks = std::iter::from_fn(move || {
+        let mut chunk = vec![0; 64 << 10];
+        match file.read(&mut chunk) {
+            Ok(0) => None,
+            Ok(length) => {
+                chunk.truncate(length);
+                Some(Ok(Bytes::from(chunk)))
+            }
+            Err(error) => Some(Err(error)),
+        }
+    });
+    copy_into(postgres, "copy_from_file", rows, chunks).await
+}
+
+async fn copy_into(
+    postgres: &Postgres,
+    database: &str,
+    rows: u64,
+    chunks: impl Iterator<Item = std::io::Result<Bytes>>,
+) -> Result<Duration> {
+    postgres.create_database(database).context("make a database")?;
+    let client = connect(postgres, database).await?;
     client.batch_execute(CREATE).await?;
-    let chunks = binary_rows(rows);
     let started = Instant::now();
     let sink = client.copy_in("COPY copied FROM STDIN (FORMAT binary)").await?;
     let mut sink = std::pin::pin!(sink);
     for chunk in chunks {
-        sink.feed(chunk).await?;
+        sink.feed(chunk?).await?;
     }
     let copied = sink.finish().await?;
     anyhow::ensure!(copied == rows, "COPY took {copied} of {rows} rows");

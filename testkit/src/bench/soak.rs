@@ -83,7 +83,7 @@ fn start(double: &Double, postgres: &Postgres, directory: &std::path::Path) -> R
     let address = double.address();
     let config = directory.join("lockstep.toml");
     let text = format!(
-        "[pipeline]\nname = \"soak\"\n\
+        "[pipeline]\nname = \"soak\"\ntask = \"cdc\"\n\
          [source]\nhost = \"{}\"\nport = {}\ndatabase = \"soak\"\nuser = \"sa\"\n\
          password = {:?}\nencrypt = \"off\"\n\
          [log]\nkind = \"embedded\"\npath = {:?}\n\
@@ -125,7 +125,7 @@ async fn applied(postgres: &Postgres, done: u64) -> Result<()> {
 }
 
 /// Resident bytes of a process.
-fn resident(pid: u32) -> Result<u64> {
+pub(super) fn resident(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;

@@ -17,7 +17,7 @@ use super::{Options, row};
 use crate::source::{Connection, Source};
 
 /// Rows of one INSERT statement and of one source transaction.
-const ROWS_PER_TRANSACTION: u64 = 100;
+pub(super) const ROWS_PER_TRANSACTION: u64 = 100;
 
 pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()> {
     report.part("read of a change table of ten columns over one TDS connection");
@@ -66,7 +66,8 @@ async fn prepare(double: &Double, rows: u64) -> Result<Source> {
     Ok(source)
 }
 
-fn insert(first: u64) -> String {
+/// Inserts so many rows from `first` on.
+pub(super) fn insert(first: u64) -> String {
     let row = |id: u64| {
         format!(
             "({id}, {}, {}, {}.{:04}, {:e}, '2023-11-14 22:13:20.000001', \
@@ -115,8 +116,10 @@ async fn capture(source: &Source, rows: u64) -> Result<Duration> {
     );
     let settings = CaptureSettings {
         pipeline: "bench".to_owned(),
+        task: config::Task::Cdc,
         source: toml::from_str(&text)?,
         capture: config::Capture { start: Some("earliest".to_owned()), ..Default::default() },
+        reloads: Default::default(),
     };
     let (status, mut seen) = watch::channel(CaptureStatus::default());
     let started = Instant::now();

@@ -1,7 +1,7 @@
 //! Runs any number of seeds of the chaos suite, or one again.
 
 use clap::Parser;
-use lockstep_testkit::chaos::{self, How, Options, Outcome};
+use lockstep_testkit::chaos::{self, How, Options, Outcome, What};
 use lockstep_testkit::harness::LogKind;
 
 /// Random work, random crashes, and an oracle that watches.
@@ -20,6 +20,9 @@ struct Arguments {
     /// Over Kafka (LOCKSTEP_TEST_KAFKA or a private broker) instead of the embedded log.
     #[arg(long)]
     kafka: bool,
+    /// Full loads, instead of changes only.
+    #[arg(long)]
+    loads: bool,
     /// With the real programs, killed by SIGKILL, instead of services in this process.
     #[arg(long)]
     processes: bool,
@@ -35,6 +38,7 @@ struct Arguments {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let options = Options {
+        what: if arguments.loads { What::Loads } else { What::Changes },
         log: if arguments.kafka { LogKind::Kafka } else { LogKind::Embedded },
         how: if arguments.processes { How::Processes } else { How::InProcess },
         steps: arguments.steps,

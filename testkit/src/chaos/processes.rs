@@ -21,7 +21,7 @@ pub(super) async fn step(
     pipeline: &mut Pipeline,
     work: &Arc<RandomWork>,
     run: Run,
-    disruption: Disruption,
+    (disruption, loading): (Disruption, bool),
     postgres: &Postgres,
 ) -> Result<Outcome> {
     // The embedded log belongs to one process: it must not be open in this one.
@@ -48,6 +48,9 @@ pub(super) async fn step(
             }
             () = tokio::time::sleep(LOOK) => programs.restart_ended()?,
         }
+    }
+    if loading {
+        programs.await_loaded(pipeline).await?;
     }
     let newest = pipeline.await_captured_by_source().await?;
     programs.await_position(pipeline, newest).await?;
@@ -132,6 +135,23 @@ impl Programs {
     /// Waits until the target has any checkpoint, or a newer one than before.
     async fn await_checkpoint(&mut self, pipeline: &Pipeline) -> Result<()> {
         self.await_position(pipeline, Lsn([0; 10])).await
+    }
+
+    /// Waits until the target says that it is loaded, with the source going on.
+    async fn await_loaded(&mut self, pipeline: &mut Pipeline) -> Result<()> {
+        let deadline = Instant::now() + SETTLE;
+        let mut nudge = pipeline.nudge();
+        while !pipeline.is_first_loaded().await.unwrap_or(false) {
+            self.restart_ended()?;
+            // The clock moves with it: nobody here knows how far the load is.
+            nudge.give(true).await?;
+            if Instant::now() > deadline {
+                let outputs: Vec<String> = self.running.iter().map(|(p, _)| p.output()).collect();
+                bail!("the load is not done:\n{}", outputs.join("\n"));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
     }
 
     async fn await_position(&mut self, pipeline: &Pipeline, wanted: Lsn) -> Result<()> {

@@ -1,10 +1,11 @@
 //! A step with the services in this process.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lockstep_common::FailPoints;
-use lockstep_common::status::{ApplyStatus, CaptureStatus};
+use lockstep_common::status::{ApplyStatus, CaptureStatus, LoadState};
 use lockstep_servers::Postgres;
 use tokio::time::timeout;
 
@@ -18,14 +19,16 @@ pub(super) async fn step(
     pipeline: &mut Pipeline,
     work: &Arc<RandomWork>,
     run: Run,
-    disruption: Disruption,
+    (disruption, loading): (Disruption, bool),
     postgres: &Postgres,
 ) -> Result<Outcome> {
     let mut services = Services::start(pipeline, disruption).await?;
     let mut working = start_work(pipeline, work, run);
     match disruption {
         Disruption::Target => {
-            services.apply.until("apply runs", |status| status.epoch > 0).await?;
+            let begun =
+                |status: &ApplyStatus| status.epoch > 0 && (!loading || status.load.is_some());
+            services.apply.until("apply runs", begun).await?;
             kill_target_backend(pipeline, postgres)?;
             services.outcome.target_crashes += 1;
         }
@@ -44,9 +47,15 @@ pub(super) async fn step(
             again = services.restart_ended(pipeline) => again?,
         }
     }
+    if loading {
+        services.load(pipeline).await?;
+    }
     services.settle(pipeline).await?;
     services.leave(pipeline).await
 }
+
+/// Between two commits that a load waits for.
+const NUDGE: Duration = Duration::from_millis(50);
 
 struct Services {
     capture: Service<CaptureStatus>,
@@ -93,6 +102,32 @@ impl Services {
         }
         self.outcome.crashes += 1;
         Ok(())
+    }
+
+    /// Waits until the load is done, with the source going on.
+    async fn load(&mut self, pipeline: &mut Pipeline) -> Result<()> {
+        let mut nudge = pipeline.nudge();
+        let done = async {
+            loop {
+                match self.apply.status().load.map(|load| load.state) {
+                    Some(LoadState::Done) => return Ok(()),
+                    state => nudge.give(state == Some(LoadState::Converging)).await?,
+                }
+                let mut status = self.apply.watch();
+                status.mark_unchanged();
+                tokio::select! {
+                    again = self.restart_ended(pipeline) => again?,
+                    _ = timeout(NUDGE, status.changed()) => {}
+                }
+            }
+        };
+        match timeout(SETTLE, done).await {
+            Ok(done) => done,
+            Err(_) => {
+                let (capture, apply) = (self.capture.status(), self.apply.status());
+                anyhow::bail!("the load is not done: {capture:#?} {apply:#?}");
+            }
+        }
     }
 
     /// Waits until everything committed is in the target, then compares.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::Parser;
 
-/// Shows Lockstep at work: an order entry workload on SQL Server arrives in PostgreSQL, whole and
-/// in order, through an outage of PostgreSQL and a crash of every process, and is proved equal at
-/// the end.
+/// Shows Lockstep at work: a SQL Server database that is in use is copied to PostgreSQL, with all its
+/// indexes and constraints, and then followed, transaction by transaction, through crashes of every
+/// process and an outage of PostgreSQL; at the end both are proved equal.
 ///
 /// With LOCKSTEP_SOURCE_URL (mssql://user:password@host:port/database) and LOCKSTEP_TARGET_URL
 /// (postgres://user:password@host:port/database) it runs against real servers; the demo drops and
@@ -18,7 +18,10 @@ pub struct Options {
     /// embedded log.
     #[arg(long)]
     pub kafka: bool,
-    /// Seconds of workload.
+    /// Rows of the largest table that the full load copies.
+    #[arg(long, default_value_t = 2_000_000, value_parser = clap::value_parser!(u64).range(100..))]
+    pub rows: u64,
+    /// Seconds of workload after the full load.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(5..))]
     pub duration: u64,
     /// Makes the workload's decisions repeatable.
@@ -33,8 +36,8 @@ pub struct Options {
     /// Sessions on the source at once.
     #[arg(long, default_value_t = 4)]
     pub sessions: usize,
-    /// A short run: 12 seconds of workload on one warehouse.
-    #[arg(long, conflicts_with_all = ["duration", "scale"])]
+    /// A short run: 40,000 rows, 12 seconds of workload on one warehouse.
+    #[arg(long, conflicts_with_all = ["duration", "scale", "rows"])]
     pub fast: bool,
     /// A source other than the double.
     #[arg(long, env = "LOCKSTEP_SOURCE_URL", hide_env_values = true)]
@@ -51,6 +54,7 @@ impl Options {
         if options.fast {
             options.duration = 12;
             options.scale = 1;
+            options.rows = 40_000;
         }
         options
     }

@@ -42,7 +42,7 @@ impl Services {
         let address = || SocketAddr::from(([127, 0, 0, 1], free_port()));
         let (capture, apply) = (address(), address());
         let config = servers.dir.path().join("lockstep.toml");
-        write_config(&config, &configuration(servers, capture, apply)?)?;
+        write_config(&config, &configuration(options, servers, capture, apply)?)?;
         let program = |name: &'static str, args: &[&str]| -> Result<Service> {
             let mut program = Program::new(beside_current_exe(name)?).arg("--config").arg(&config);
             for arg in args {
@@ -122,18 +122,23 @@ fn tail(output: &str) -> String {
     lines[lines.len().saturating_sub(15)..].join("\n")
 }
 
-fn configuration(servers: &Servers, capture: SocketAddr, apply: SocketAddr) -> Result<Table> {
+fn configuration(
+    options: &Options,
+    servers: &Servers,
+    capture: SocketAddr,
+    apply: SocketAddr,
+) -> Result<Table> {
     let source = &servers.source;
     let (capture, apply) = (capture.to_string(), apply.to_string());
     let mut config = toml! {
         [pipeline]
         name = "demo"
+        task = "full_load_and_cdc"
         [source]
         encrypt = "login"
         trust_server_certificate = true
         [log]
         [capture]
-        start = "earliest"
         poll_interval = "100ms"
         [apply.target]
     };
@@ -144,6 +149,8 @@ fn configuration(servers: &Servers, capture: SocketAddr, apply: SocketAddr) -> R
     set(&mut config, &["source", "user"], source.user.as_str());
     set(&mut config, &["source", "password"], source.password.as_str());
     set(&mut config, &["capture", "http"], capture);
+    // Chunks enough that some are done when the process dies.
+    set(&mut config, &["capture", "chunk_rows"], i64::try_from((options.rows / 40).max(500))?);
     set(&mut config, &["apply", APPLY, "http"], apply);
     let spool = servers.dir.path().join("spool");
     set(&mut config, &["apply", APPLY, "spool"], spool.display().to_string());

@@ -36,7 +36,7 @@ fn read<T: DeserializeOwned>(value: &Value) -> Option<T> {
 }
 
 /// One GET of `/status`.
-pub(super) async fn ask(address: SocketAddr) -> Result<Value> {
+pub(crate) async fn ask(address: SocketAddr) -> Result<Value> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
         let request = format!("GET /status HTTP/1.0\r\nHost: {address}\r\n\r\n");

@@ -11,6 +11,12 @@ pub struct Verdict {
     pub tables: usize,
     /// Their rows in the target.
     pub rows: u64,
+    /// Rows of the large tables in the target, each compared too.
+    pub large_rows: u64,
+    /// Indexes, constraints, defaults and identities that both have.
+    pub objects: String,
+    /// How the full load went.
+    pub load: String,
     /// Source transactions committed.
     pub committed: u64,
     /// Source transactions rolled back on purpose.
@@ -54,16 +60,19 @@ impl fmt::Display for Verdict {
             self.committed, self.rolled_back, self.deadlocks
         )?;
         writeln!(f, "target      {} of {} transactions arrived", self.arrived(), self.committed)?;
+        writeln!(f, "full load   {}", self.load)?;
         writeln!(
             f,
             "compared    {} tables, {} rows, value by value with the source",
-            self.tables, self.rows
+            self.tables,
+            self.rows + self.large_rows
         )?;
+        writeln!(f, "            {}: the target has all that the source has", self.objects)?;
         writeln!(
             f,
             "observed    {} snapshots at {} positions, each compared in full and checked for {} \
-             conditions; {} times the target was away",
-            seen.snapshots, seen.positions, self.conditions, seen.unreachable
+             conditions; {} while the load converged; {} times the target was away",
+            seen.snapshots, seen.positions, self.conditions, seen.converging, seen.unreachable
         )?;
         if seen.taken_back > 0 {
             writeln!(
@@ -83,7 +92,8 @@ impl fmt::Display for Verdict {
             writeln!(f, "FAILED      {failure}")?;
         }
         let verdict = if self.passed() {
-            "PASSED: every transaction arrived exactly once, whole and in order"
+            "PASSED: every row was copied, and every transaction arrived exactly once, whole and in \
+             order"
         } else {
             "FAILED"
         };
@@ -101,6 +111,9 @@ mod tests {
         Verdict {
             tables: 11,
             rows: 100,
+            large_rows: 1000,
+            objects: "3 indexes".into(),
+            load: "1100 rows".into(),
             committed: 10,
             rolled_back: 1,
             deadlocks: 0,

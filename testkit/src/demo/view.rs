@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, MultiProgress, ProgressBar, ProgressStyle};
-use lockstep_common::status::{ApplyStatus, CaptureStatus};
+use lockstep_common::status::{ApplyStatus, CaptureStatus, LoadState, LoadStatus, TableLoadState};
 
 use super::status::Statuses;
 use crate::oracle::Observations;
@@ -24,7 +24,7 @@ pub(super) struct View {
 struct Terminal {
     bars: MultiProgress,
     time: ProgressBar,
-    lines: [ProgressBar; 4],
+    lines: [ProgressBar; 5],
 }
 
 /// What there is to see at one moment.
@@ -32,13 +32,20 @@ struct Terminal {
 pub(super) struct Scene<'a> {
     /// What everybody is waiting for.
     pub(super) phase: &'static str,
-    /// Time since the phase began.
-    pub(super) elapsed: Duration,
-    /// Its length, or how long it may take.
-    pub(super) whole: Duration,
+    /// How far it is.
+    pub(super) progress: Progress,
     pub(super) tally: &'a Tally,
     pub(super) statuses: &'a Statuses,
     pub(super) seen: &'a Observations,
+}
+
+/// How far a phase is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Progress {
+    /// Time since it began, and its length or how long it may take.
+    Time { elapsed: Duration, whole: Duration },
+    /// Rows that are in the target, and that are expected there.
+    Rows { done: u64, expected: u64 },
 }
 
 /// Time between two looks.
@@ -69,11 +76,20 @@ impl View {
             source_line(scene.tally),
             statuses.capture.as_ref().map_or_else(|| away("capture"), capture_line),
             statuses.apply.as_ref().map_or_else(|| away("apply"), apply_line),
+            statuses
+                .apply
+                .as_ref()
+                .and_then(|s| s.load.as_ref())
+                .map_or_else(String::new, load_line),
             observer_line(scene.seen),
         ];
         match &self.terminal {
             Some(terminal) => terminal.show(scene, lines),
-            None if self.plain_line_is_due() => self.event(&lines.join(" | ")),
+            None if self.plain_line_is_due() => {
+                let lines: Vec<String> =
+                    lines.into_iter().filter(|line| !line.is_empty()).collect();
+                self.event(&lines.join(" | "));
+            }
             None => {}
         }
     }
@@ -101,7 +117,7 @@ impl Terminal {
         let bars = MultiProgress::new();
         let time = bars.add(ProgressBar::new(0));
         time.set_style(style("{msg:<22} {wide_bar:.cyan/blue}"));
-        let lines = [(); 4].map(|()| {
+        let lines = [(); 5].map(|()| {
             let line = bars.add(ProgressBar::new_spinner());
             line.set_style(style("{wide_msg}"));
             line
@@ -109,17 +125,22 @@ impl Terminal {
         Terminal { bars, time, lines }
     }
 
-    fn show(&self, scene: &Scene<'_>, lines: [String; 4]) {
-        let (elapsed, whole) = (scene.elapsed.min(scene.whole), scene.whole);
-        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-        self.time.set_length(millis(whole));
-        self.time.set_position(millis(elapsed));
-        self.time.set_message(format!(
-            "{} {}/{} s",
-            scene.phase,
-            elapsed.as_secs(),
-            whole.as_secs()
-        ));
+    fn show(&self, scene: &Scene<'_>, lines: [String; 5]) {
+        match scene.progress {
+            Progress::Time { elapsed, whole } => {
+                let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+                self.time.set_length(millis(whole));
+                self.time.set_position(millis(elapsed.min(whole)));
+                let (elapsed, whole) = (elapsed.min(whole).as_secs(), whole.as_secs());
+                self.time.set_message(format!("{} {elapsed}/{whole} s", scene.phase));
+            }
+            Progress::Rows { done, expected } => {
+                self.time.set_length(expected.max(1));
+                self.time.set_position(done);
+                let percent = done * 100 / expected.max(1);
+                self.time.set_message(format!("{} {percent} %", scene.phase));
+            }
+        }
         for (bar, line) in self.lines.iter().zip(lines) {
             bar.set_message(line);
         }
@@ -159,10 +180,29 @@ fn apply_line(status: &ApplyStatus) -> String {
     )
 }
 
+fn load_line(load: &LoadStatus) -> String {
+    let tables = || load.tables.values();
+    let seconds = tables().map(|table| table.seconds).fold(0.0, f64::max);
+    let rows: u64 = tables().map(|table| table.rows).sum();
+    let loaded = tables().filter(|table| table.state == TableLoadState::Loaded).count();
+    let waiting = match (load.state, &load.waiting) {
+        (LoadState::Done, _) | (_, None) => String::new(),
+        (_, Some(waiting)) => format!(", waiting: {waiting}"),
+    };
+    format!(
+        "full load: {:?}, {loaded} of {} tables, {} rows, {}, {seconds:.0} s{waiting}",
+        load.state,
+        load.tables.len(),
+        HumanCount(rows),
+        HumanBytes(tables().map(|table| table.bytes).sum())
+    )
+}
+
 fn observer_line(seen: &Observations) -> String {
     format!(
-        "observer: {} snapshots, {} transactions in the target, {} wrong",
+        "observer: {} snapshots judged, {} while converging, {} transactions in the target, {} wrong",
         HumanCount(seen.snapshots),
+        HumanCount(seen.converging),
         HumanCount(u64::try_from(seen.transactions).unwrap_or(u64::MAX)),
         seen.findings.len()
     )

@@ -1,6 +1,9 @@
 //! One pipeline under test.
 
 mod change;
+mod load;
+
+pub use load::Nudge;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +13,8 @@ use anyhow::{Context, Result, bail, ensure};
 use lockstep_apply::ApplySettings;
 use lockstep_capture::CaptureSettings;
 use lockstep_common::FailPoints;
-use lockstep_common::config::{self, Apply, Capture, EmbeddedLog, Encrypt, KafkaLog, Secret};
+use lockstep_common::config::{self, Apply, Capture, EmbeddedLog, Encrypt, KafkaLog, Secret, Task};
+use lockstep_common::reload::Reloads;
 use lockstep_common::status::{ApplyStatus, CaptureStatus};
 use lockstep_log::Log;
 use lockstep_servers::{Double, Kafka, Postgres, Scratch};
@@ -42,6 +46,10 @@ pub enum LogKind {
 pub struct PipelineBuilder {
     log: LogKind,
     tables: Vec<Table>,
+    shape: Vec<String>,
+    task: Task,
+    signal: bool,
+    snapshots: bool,
     double: Option<Arc<Double>>,
     postgres: Option<Arc<Postgres>>,
     kafka: Option<Arc<Kafka>>,
@@ -71,6 +79,33 @@ impl PipelineBuilder {
         self
     }
 
+    /// What the pipeline does, if not to follow changes only. Tasks that load have no start point.
+    pub fn task(mut self, task: Task) -> Self {
+        self.task = task;
+        if task != Task::Cdc {
+            self.capture.start = None;
+        }
+        self
+    }
+
+    /// A statement that shapes the source's tables further, before they are captured.
+    pub fn shape(mut self, sql: impl Into<String>) -> Self {
+        self.shape.push(sql.into());
+        self
+    }
+
+    /// Gives capture a signal table, which is no part of the history.
+    pub fn signal(mut self) -> Self {
+        self.signal = true;
+        self
+    }
+
+    /// Leaves SNAPSHOT isolation off in the source, as SQL Server does; tasks that load have it on.
+    pub fn without_snapshots(mut self) -> Self {
+        self.snapshots = false;
+        self
+    }
+
     /// Settings of capture.
     pub fn capture(mut self, change: impl FnOnce(&mut Capture)) -> Self {
         change(&mut self.capture);
@@ -94,7 +129,15 @@ impl PipelineBuilder {
             Some(double) => servers::double_source(double, &name),
             None => servers::source(&name)?,
         };
-        workload::install(&source, history.tables()).await?;
+        workload::install_with(&source, history.tables(), &self.shape).await?;
+        if self.snapshots && self.task != Task::Cdc {
+            load::allow_snapshots(&source).await?;
+        }
+        let mut capture_config = self.capture;
+        if self.signal {
+            load::make_signal_table(&source).await?;
+            capture_config.signal_table = Some(load::SIGNAL_TABLE.to_owned());
+        }
         workload::hasten_capture(&source).await?;
         let dir = Scratch::new("lockstep-test-")?;
         let log_config = match self.log {
@@ -110,7 +153,9 @@ impl PipelineBuilder {
             observers: BTreeMap::new(),
             targets: BTreeMap::new(),
             apply_change: self.apply,
-            capture_config: self.capture,
+            task: self.task,
+            capture_config,
+            reloads: Reloads::default(),
             sessions: 0,
             tally: Arc::new(Tally::default()),
             log: None,
@@ -143,7 +188,9 @@ pub struct Pipeline {
     observers: BTreeMap<String, Observer>,
     targets: BTreeMap<String, TargetDatabase>,
     apply_change: ApplyChange,
+    task: Task,
     capture_config: Capture,
+    reloads: Reloads,
     sessions: i64,
     tally: Arc<Tally>,
     log: Option<Arc<dyn Log>>,
@@ -168,6 +215,10 @@ impl Pipeline {
         PipelineBuilder {
             log,
             tables,
+            shape: Vec::new(),
+            task: Task::Cdc,
+            signal: false,
+            snapshots: true,
             double: None,
             postgres: None,
             kafka: None,
@@ -254,7 +305,9 @@ impl Pipeline {
         let settings = CaptureSettings {
             pipeline: self.name.clone(),
             source: self.source_config(),
+            task: self.task,
             capture: self.capture_config.clone(),
+            reloads: self.reloads.clone(),
         };
         Ok(Service::start(|status, shutdown| {
             lockstep_capture::run(settings, log, status, fail, shutdown)
@@ -363,7 +416,7 @@ impl Pipeline {
             apply.insert(name.clone(), self.apply_config(name)?);
         }
         let config = config::Config {
-            pipeline: config::Pipeline { name: self.name.clone() },
+            pipeline: config::Pipeline { name: self.name.clone(), task: self.task },
             source: Some(self.source_config()),
             log: self.log_config.clone(),
             capture: self.capture_config.clone(),

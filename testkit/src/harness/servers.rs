@@ -61,10 +61,15 @@ pub(super) fn double_source(double: &Double, database: &str) -> Source {
     }
 }
 
+/// Whether this run's source is a real SQL Server.
+pub(super) fn is_real_source() -> bool {
+    std::env::var_os(REAL_SOURCE).is_some()
+}
+
 /// Whether a scenario must be left out on this run's source, because it needs a fault switch of the
 /// double; says so on standard error when it does.
 pub fn skipped(scenario: &str, switch: &str) -> bool {
-    let real = std::env::var_os(REAL_SOURCE).is_some();
+    let real = is_real_source();
     if real {
         eprintln!("skipped on a real SQL Server: {scenario} (needs {switch})");
     }

@@ -1,8 +1,10 @@
 //! Consistent reads of the target.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use futures_util::TryStreamExt;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use crate::history::{Lsn, TableState, grouped};
@@ -38,12 +40,19 @@ impl Target {
         client
             .batch_execute(
                 "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET bytea_output = 'hex'; \
-                 SET extra_float_digits = 1; SET statement_timeout = '60s'; \
+                 SET extra_float_digits = 1; SET statement_timeout = '300s'; \
                  BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             )
             .await?;
-        let mut snapshot = Snapshot { client, position: None, server_start: String::new() };
+        let mut snapshot = Snapshot {
+            client,
+            position: None,
+            loads: 0,
+            converging: BTreeSet::new(),
+            server_start: String::new(),
+        };
         snapshot.position = snapshot.checkpoint(&self.pipeline).await?;
+        snapshot.read_loads(&self.pipeline).await?;
         snapshot.server_start = snapshot.text(SERVER_START).await?;
         Ok(snapshot)
     }
@@ -69,6 +78,8 @@ const SERVER_START: &str = "SELECT coalesce((SELECT max(backend_start) FROM pg_s
 pub struct Snapshot {
     client: Client,
     position: Option<Lsn>,
+    loads: usize,
+    converging: BTreeSet<String>,
     server_start: String,
 }
 
@@ -76,6 +87,17 @@ impl Snapshot {
     /// The checkpoint's position; none before the pipeline has one.
     pub fn position(&self) -> Option<Lsn> {
         self.position
+    }
+
+    /// Tables (by name, without the schema) of full loads that are not consistent yet: the target
+    /// does not claim that they equal the source.
+    pub fn converging(&self) -> &BTreeSet<String> {
+        &self.converging
+    }
+
+    /// How many tables were ever loaded, or are.
+    pub fn loads(&self) -> usize {
+        self.loads
     }
 
     /// When the server began to live: tells one life of it from the next.
@@ -98,6 +120,23 @@ impl Snapshot {
         let rows: Result<Vec<Row>> =
             self.rows(&sql).await?.iter().map(|row| target_row(table, row)).collect();
         Ok(grouped(table, rows?))
+    }
+
+    /// Hands over all rows of `table`, one by one; there must be one.
+    ///
+    /// # Errors
+    /// When the target goes away, or a value is not in the form its type has.
+    pub async fn each(&self, table: &Table, mut take: impl FnMut(Row)) -> Result<()> {
+        let columns: Vec<String> =
+            table.columns.iter().map(|c| format!("\"{}\"", c.name)).collect();
+        let sql = format!("SELECT {} FROM \"dbo\".\"{}\"", columns.join(", "), table.name);
+        let mut messages = std::pin::pin!(self.client.simple_query_raw(&sql).await?);
+        while let Some(message) = messages.try_next().await? {
+            if let SimpleQueryMessage::Row(row) = message {
+                take(target_row(table, &row)?);
+            }
+        }
+        Ok(())
     }
 
     /// Whether a condition holds.
@@ -129,8 +168,33 @@ impl Snapshot {
         }
     }
 
+    async fn read_loads(&mut self, pipeline: &str) -> Result<()> {
+        if !self.exists("lockstep.load").await? {
+            return Ok(());
+        }
+        let pipeline = pipeline.replace('\'', "''");
+        let sql = format!(
+            "SELECT t.source, l.state FROM lockstep.load l \
+             JOIN lockstep.load_table t USING (pipeline, load) \
+             WHERE pipeline = '{pipeline}' AND t.state <> 'superseded'"
+        );
+        for row in self.rows(&sql).await? {
+            let (source, state) = (row.get(0), row.get(1));
+            self.loads += 1;
+            if !matches!(state, Some("consistent" | "done")) {
+                let source = source.context("a table of a load has a name")?;
+                let table = source.rsplit('.').next().unwrap_or(source);
+                self.converging.insert(table.to_owned());
+            }
+        }
+        Ok(())
+    }
+
     /// The one value that a query gives.
-    async fn text(&self, sql: &str) -> Result<String> {
+    ///
+    /// # Errors
+    /// When the target goes away, or there is none.
+    pub async fn text(&self, sql: &str) -> Result<String> {
         let rows = self.rows(sql).await?;
         let value = rows.first().and_then(|row| row.get(0));
         Ok(value.with_context(|| format!("no value from {sql}"))?.to_owned())

@@ -13,6 +13,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 pub use plans::OrderEntryPlan;
+pub use schema::SHAPE;
 
 use crate::shape::Table;
 use crate::workload::Workload;

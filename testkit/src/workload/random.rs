@@ -20,14 +20,32 @@ use crate::workload::{Workload, literal};
 /// Distinct keys of a table: few, so that sessions meet and keys come back.
 const ORDINALS: i64 = 24;
 
+/// Rows of one INSERT that fills a table.
+const FILLED_AT_ONCE: usize = 40;
+
 const KEY_TYPES: &[Type] = &[
     Type::Int,
     Type::BigInt,
     Type::UniqueIdentifier,
+    Type::VarChar(20),
     Type::NVarChar(20),
     Type::Decimal(12, 3),
     Type::Date,
+    Type::DateTime2(3),
     Type::VarBinary(8),
+];
+
+/// Keys that a full load has to cut into ranges: each type alone, and some together.
+const RANGED_KEYS: &[&[Type]] = &[
+    &[Type::Int],
+    &[Type::BigInt],
+    &[Type::UniqueIdentifier],
+    &[Type::VarChar(20)],
+    &[Type::NVarChar(20)],
+    &[Type::Decimal(12, 3)],
+    &[Type::DateTime2(3)],
+    &[Type::Date, Type::VarBinary(8)],
+    &[Type::SmallInt, Type::VarChar(20), Type::Int],
 ];
 
 const COLUMN_TYPES: &[Type] = &[
@@ -67,6 +85,10 @@ const COLUMN_TYPES: &[Type] = &[
 pub struct RandomWork {
     tables: Vec<Table>,
     sessions: i64,
+    /// Distinct keys of a table.
+    ordinals: i64,
+    /// How many of them have rows before the sessions begin.
+    filled: i64,
 }
 
 impl RandomWork {
@@ -77,7 +99,34 @@ impl RandomWork {
             (0..rng.random_range(2..=4)).map(|i| random_table(i, &mut rng)).collect();
         tables.push(heap(&mut rng));
         let sessions = i64::try_from(sessions.max(1)).expect("a handful of sessions");
-        RandomWork { tables, sessions }
+        RandomWork { tables, sessions, ordinals: ORDINALS, filled: 1 }
+    }
+
+    /// The same, with rows for a full load to copy: `filled` of `ordinals` keys of each table.
+    pub fn filled(seed: u64, sessions: usize, filled: i64, ordinals: i64) -> Self {
+        RandomWork { ordinals, filled, ..RandomWork::new(seed, sessions) }
+    }
+
+    /// Filled tables of every kind of key, their other columns drawn from `seed`.
+    pub fn every_key(seed: u64, sessions: usize, filled: i64, ordinals: i64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut tables: Vec<Table> = RANGED_KEYS
+            .iter()
+            .enumerate()
+            .map(|(i, keys)| {
+                let mut table = table_of_keys(i, keys, &mut rng);
+                // What an update leaves alone of a MAX column the stream does not know.
+                table.columns.push(nullable("long", Type::NVarCharMax));
+                table
+            })
+            .collect();
+        tables.push(heap(&mut rng));
+        RandomWork { tables, ..RandomWork::filled(seed, sessions, filled, ordinals) }
+    }
+
+    /// Its tables but the last, which has no key.
+    pub fn tables_with_key(&self) -> &[Table] {
+        &self.tables[..self.heap()]
     }
 
     fn keyed(&self, rng: &mut StdRng) -> usize {
@@ -91,7 +140,7 @@ impl RandomWork {
 
     /// A key that the session in `slot` may make appear.
     fn own(&self, slot: i64, rng: &mut StdRng) -> i64 {
-        let per_session = (ORDINALS / self.sessions).max(1);
+        let per_session = (self.ordinals / self.sessions).max(1);
         rng.random_range(0..per_session) * self.sessions + slot
     }
 
@@ -101,7 +150,7 @@ impl RandomWork {
 
     fn step(&self, slot: i64, rng: &mut StdRng) -> Step {
         let table = self.keyed(rng);
-        let any = rng.random_range(0..ORDINALS);
+        let any = rng.random_range(0..self.ordinals);
         match rng.random_range(0..100) {
             0..35 => self.insert_or_update(table, self.own(slot, rng), rng),
             35..55 => self.update(table, any, rng),
@@ -172,8 +221,8 @@ impl RandomWork {
     /// each to where the next one was: SQL Server logs all deletes before all inserts.
     fn set_based_rekey(&self, slot: i64, rng: &mut StdRng) -> Step {
         let (name, column) = (&self.tables[0].name, &self.tables[0].columns[0].name);
-        let per_session = (ORDINALS / self.sessions).max(1);
-        let far = ORDINALS * self.sessions;
+        let per_session = (self.ordinals / self.sessions).max(1);
+        let far = self.ordinals * self.sessions;
         // Every distance is a multiple of the number of sessions: a key keeps its owner.
         let (base, by) = [(0, far), (far, -far), (0, self.sessions)][rng.random_range(0..3)];
         let from: Vec<i64> = (0..per_session).map(|n| base + n * self.sessions + slot).collect();
@@ -194,7 +243,7 @@ impl RandomWork {
     }
 
     fn own_keys(&self, slot: i64, rng: &mut StdRng) -> impl Iterator<Item = i64> {
-        let per_session = (ORDINALS / self.sessions).max(1);
+        let per_session = (self.ordinals / self.sessions).max(1);
         let count = rng.random_range(1..=4);
         let sessions = self.sessions;
         (0..per_session).choose_multiple(rng, count).into_iter().map(move |n| n * sessions + slot)
@@ -229,6 +278,42 @@ impl RandomWork {
         format!("INSERT INTO dbo.[{}] VALUES ({})", t.name, cells.join(", "))
     }
 
+    /// Several new rows in one statement.
+    fn fill(&self, table: usize, ordinals: &[i64], rng: &mut StdRng) -> Step {
+        let t = &self.tables[table];
+        let keys: Vec<Key> = ordinals.iter().map(|ordinal| self.key(table, *ordinal)).collect();
+        let rows: Vec<String> = keys
+            .iter()
+            .map(|key| {
+                let rest = t.columns[t.group_columns..].iter().map(|c| value(c, rng));
+                let cells: Vec<String> =
+                    key.0.iter().map(|part| part.literal.clone()).chain(rest).collect();
+                format!("({})", cells.join(", "))
+            })
+            .collect();
+        Step::Batch {
+            sql: format!("INSERT INTO dbo.[{}] VALUES {}", t.name, rows.join(",\n")),
+            touched: keys.into_iter().map(|key| (table, key)).collect(),
+        }
+    }
+
+    /// Rows of a session's group of the table without a key, some of them equal.
+    fn fill_heap(&self, slot: i64, rng: &mut StdRng) -> Step {
+        let t = &self.tables[self.heap()];
+        let rows: Vec<String> = (0..self.filled / self.sessions)
+            .flat_map(|_| {
+                let which = rng.random_range(0..4);
+                let rest: Vec<String> = t.columns[2..].iter().map(|c| value(c, rng)).collect();
+                let row = format!("({slot}, {which}, {})", rest.join(", "));
+                vec![row; rng.random_range(1..=2)]
+            })
+            .collect();
+        Step::Batch {
+            sql: format!("INSERT INTO dbo.[{}] VALUES {}", t.name, rows.join(",\n")),
+            touched: vec![(self.heap(), Key::of([slot]))],
+        }
+    }
+
     fn update_sql(&self, table: usize, key: &Key, rng: &mut StdRng) -> String {
         let t = &self.tables[table];
         let set = assignments(t, rng);
@@ -248,7 +333,22 @@ impl Workload for RandomWork {
         let mut steps: Vec<Step> =
             (0..self.heap()).map(|table| self.insert_or_update(table, 0, rng)).collect();
         steps.push(self.heap_step(0, rng));
-        vec![RandomPlan { steps, end: End::Commit }]
+        let mut plans = vec![RandomPlan { steps, end: End::Commit }];
+        let rest: Vec<i64> = (1..self.ordinals).collect();
+        for table in 0..self.heap() {
+            let count = usize::try_from(self.filled - 1).unwrap_or(0);
+            let chosen: Vec<i64> = rest.choose_multiple(rng, count).copied().collect();
+            let steps = chosen
+                .chunks(FILLED_AT_ONCE)
+                .map(|ordinals| self.fill(table, ordinals, rng))
+                .collect();
+            plans.push(RandomPlan { steps, end: End::Commit });
+        }
+        if self.filled > 1 {
+            let steps = (0..self.sessions).map(|slot| self.fill_heap(slot, rng)).collect();
+            plans.push(RandomPlan { steps, end: End::Commit });
+        }
+        plans
     }
 
     fn next(&self, slot: usize, rng: &mut StdRng) -> RandomPlan {
@@ -342,6 +442,10 @@ fn random_table(index: usize, rng: &mut StdRng) -> Table {
         let count = if rng.random_ratio(1, 3) { 2 } else { 1 };
         KEY_TYPES.choose_multiple(rng, count).copied().collect()
     };
+    table_of_keys(index, &keys, rng)
+}
+
+fn table_of_keys(index: usize, keys: &[Type], rng: &mut StdRng) -> Table {
     let mut columns: Vec<Column> =
         keys.iter().enumerate().map(|(i, ty)| column(&format!("k{i}"), *ty)).collect();
     columns.extend(random_columns(COLUMN_TYPES, rng));
@@ -398,13 +502,28 @@ fn key_part(ty: Type, ordinal: i64) -> KeyPart {
     let quoted = |text: String| KeyPart { literal: format!("'{text}'"), canonical: text };
     match ty {
         Type::BigInt => plain((ordinal * 1_000_000_007 - 5_000_000_000).to_string()),
-        Type::UniqueIdentifier => quoted(format!("{ordinal:08x}-1234-5678-9abc-{ordinal:012x}")),
+        // The server orders by the last group first, where small differences are; text by the first.
+        Type::UniqueIdentifier => quoted(format!(
+            "{:08x}-1234-5678-9abc-{ordinal:012x}",
+            ordinal.wrapping_mul(2_654_435_761) & 0xFFFF_FFFF
+        )),
+        // Upper and lower case in turns: a server that does not care orders them otherwise than bytes.
+        Type::VarChar(_) if ordinal % 2 == 0 => quoted(format!("KEY {ordinal:05}")),
+        Type::VarChar(_) => quoted(format!("key {ordinal:05}")),
         Type::NVarChar(_) => {
             let text = format!("ключ 🔑 {ordinal}");
             KeyPart { literal: literal::text(&text), canonical: text }
         }
         Type::Decimal(..) => plain(format!("{ordinal}.125")),
         Type::Date => quoted(format!("2{:03}-02-28", ordinal % 1000)),
+        Type::DateTime2(_) => {
+            let clock =
+                format!("{:02}:{:02}:{:02}", ordinal / 3600, ordinal / 60 % 60, ordinal % 60);
+            KeyPart {
+                literal: format!("'2024-02-29T{clock}.500'"),
+                canonical: format!("2024-02-29 {clock}.5"),
+            }
+        }
         Type::VarBinary(_) => {
             KeyPart { literal: format!("0x{ordinal:08X}"), canonical: format!("\\x{ordinal:08x}") }
         }
@@ -419,6 +538,7 @@ mod tests {
     #[test]
     fn keys_of_different_ordinals_differ() {
         for ty in KEY_TYPES {
+            assert!(RANGED_KEYS.iter().any(|keys| keys.contains(ty)), "{ty}");
             let keys: std::collections::HashSet<KeyPart> =
                 (0..ORDINALS * 16).map(|o| key_part(*ty, o)).collect();
             assert_eq!(keys.len(), usize::try_from(ORDINALS * 16).unwrap(), "{ty}");

@@ -1,8 +1,9 @@
-//! Chaos: a hundred seeds over the embedded log, ten over Kafka, ten with real programs.
+//! Chaos: a hundred seeds over the embedded log, ten over Kafka, ten with real programs; and of full
+//! loads sixty, eight and six.
 
 use std::sync::Arc;
 
-use lockstep_testkit::chaos::{self, How, Options, Outcome};
+use lockstep_testkit::chaos::{self, How, Options, Outcome, What};
 use lockstep_testkit::harness::LogKind;
 
 /// Runs seeds one after another and prints what they did; the first failure names its seed.
@@ -17,8 +18,15 @@ async fn seeds(seeds: std::ops::Range<u64>, options: Options) {
     assert!(all.crashes > 0, "chaos without a crash tests nothing");
 }
 
-const SMALL: Options =
-    Options { log: LogKind::Embedded, how: How::InProcess, steps: 2, transactions: 8 };
+const SMALL: Options = Options {
+    what: What::Changes,
+    log: LogKind::Embedded,
+    how: How::InProcess,
+    steps: 2,
+    transactions: 8,
+};
+
+const LOADS: Options = Options { what: What::Loads, ..SMALL };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_seeds_over_the_embedded_log() {
@@ -35,4 +43,21 @@ async fn ten_seeds_with_real_programs() {
     let real = Options { how: How::Processes, ..SMALL };
     seeds(2001..2008, real).await;
     seeds(2101..2104, Options { log: LogKind::Kafka, ..real }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_loads_over_the_embedded_log() {
+    seeds(3001..3061, LOADS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_loads_over_kafka() {
+    seeds(4001..4009, Options { log: LogKind::Kafka, ..LOADS }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn six_loads_with_real_programs() {
+    let real = Options { how: How::Processes, ..LOADS };
+    seeds(5001..5005, real).await;
+    seeds(5101..5103, Options { log: LogKind::Kafka, ..real }).await;
 }

@@ -2,6 +2,7 @@
 
 mod basics;
 mod crashes;
+mod full_load;
 mod lost_log;
 mod lost_source;
 mod outages;

@@ -38,6 +38,17 @@ pub fn insert_with(ids: RangeInclusive<i64>, v: i64, note: &str) -> Statements {
     Statements::new().then(ITEMS, keys(ids), sql)
 }
 
+/// Inserts the items 1 to `rows`, 500 a transaction.
+pub async fn insert_rows(session: &mut Session, rows: i64) -> Result<()> {
+    let mut first = 1;
+    while first <= rows {
+        let last = (first + 499).min(rows);
+        session.run(&insert(first..=last, 0)).await?;
+        first = last + 1;
+    }
+    Ok(())
+}
+
 /// Adds to the items' numbers.
 pub fn add(ids: RangeInclusive<i64>, more: i64) -> Statements {
     let (from, to) = (ids.start(), ids.end());

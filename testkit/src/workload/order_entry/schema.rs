@@ -18,6 +18,29 @@ pub(super) const ORDER_LINES: usize = 6;
 pub(super) const ITEMS: usize = 7;
 pub(super) const STOCK: usize = 8;
 
+/// Indexes and constraints beside the primary keys. (A customer's number may change while its orders
+/// have the old one for a moment, so that no foreign key names it.)
+pub const SHAPE: &[&str] = &[
+    "ALTER TABLE dbo.districts ADD CONSTRAINT fk_districts_warehouse \
+     FOREIGN KEY (d_w_id) REFERENCES dbo.warehouses (w_id)",
+    "ALTER TABLE dbo.customers ADD CONSTRAINT fk_customers_district \
+     FOREIGN KEY (c_w_id, c_d_id) REFERENCES dbo.districts (d_w_id, d_id)",
+    "ALTER TABLE dbo.orders ADD CONSTRAINT fk_orders_district \
+     FOREIGN KEY (o_w_id, o_d_id) REFERENCES dbo.districts (d_w_id, d_id)",
+    "ALTER TABLE dbo.new_orders ADD CONSTRAINT fk_new_orders_order \
+     FOREIGN KEY (no_w_id, no_d_id, no_o_id) REFERENCES dbo.orders (o_w_id, o_d_id, o_id)",
+    "ALTER TABLE dbo.order_lines ADD CONSTRAINT fk_order_lines_order \
+     FOREIGN KEY (ol_w_id, ol_d_id, ol_o_id) REFERENCES dbo.orders (o_w_id, o_d_id, o_id)",
+    "ALTER TABLE dbo.order_lines ADD CONSTRAINT fk_order_lines_item \
+     FOREIGN KEY (ol_i_id) REFERENCES dbo.items (i_id)",
+    "ALTER TABLE dbo.stock ADD CONSTRAINT fk_stock_item \
+     FOREIGN KEY (s_i_id) REFERENCES dbo.items (i_id)",
+    "ALTER TABLE dbo.items ADD CONSTRAINT ck_items_price CHECK (i_price > 0)",
+    "ALTER TABLE dbo.order_lines ADD CONSTRAINT ck_order_lines_quantity CHECK (ol_quantity > 0)",
+    "CREATE UNIQUE INDEX ix_customers_guid ON dbo.customers (c_guid)",
+    "CREATE INDEX ix_orders_customer ON dbo.orders (o_w_id, o_d_id, o_c_id) INCLUDE (o_carrier)",
+];
+
 pub(super) fn tables() -> Vec<Table> {
     let mut tables = places();
     tables.extend(orders());
