@@ -140,6 +140,15 @@ impl Results for Outlet<'_> {
     }
 }
 
+/// Another database than the current one, and what the current user may do there.
+#[derive(Clone)]
+pub struct Elsewhere {
+    /// Database.
+    pub database: Arc<Database>,
+    /// Rights.
+    pub rights: Arc<Rights>,
+}
+
 /// The environment of one statement.
 pub struct Env<'s> {
     /// The server.
@@ -256,6 +265,39 @@ impl<'s> Env<'s> {
     }
 
     /// A number for a subquery whose result does not change during the statement.
+    /// Another database by name, if the name is not the current one's.
+    ///
+    /// # Errors
+    /// 911, 916.
+    pub fn elsewhere(&self, name: Option<&str>) -> Result<Option<Elsewhere>, SqlError> {
+        let current = self.status.database.name();
+        let Some(name) = name.filter(|name| !super::bind::same_name(name, &current)) else {
+            return Ok(None);
+        };
+        let found = self.shared.storage.database(name);
+        let database = found.ok_or_else(|| super::session::no_database(name))?;
+        let rights = self.shared.rights_in(&self.status.rights, &database)?;
+        Ok(Some(Elsewhere { database, rights }))
+    }
+
+    /// Calls change data capture of a database.
+    pub fn with_capture_of<T>(
+        &self,
+        elsewhere: Option<&Elsewhere>,
+        work: impl FnOnce(&mut crate::cdc::Context<'_>) -> T,
+    ) -> T {
+        let Some(Elsewhere { database, rights }) = elsewhere else {
+            return self.with_capture(work);
+        };
+        let access = super::security::CaptureAccess { rights, database };
+        let mut txn = database.begin(IsolationLevel::ReadCommitted);
+        work(&mut crate::cdc::Context {
+            storage: &self.shared.storage,
+            txn: &mut txn,
+            access: &access,
+        })
+    }
+
     pub fn cache_key(&self) -> usize {
         let key = self.next_cache.get();
         self.next_cache.set(key + 1);

@@ -433,7 +433,7 @@ impl Session {
 }
 
 /// Error 911.
-fn no_database(name: &str) -> SqlError {
+pub(super) fn no_database(name: &str) -> SqlError {
     SqlError::new(
         911,
         16,

@@ -418,10 +418,10 @@ impl Binder<'_, '_> {
     ) -> Bound<Tree> {
         let schema = name.schema.as_deref().unwrap_or("dbo");
         let full = format!("{schema}.{}", name.name);
-        let found = match &name.database {
-            None => self.env.with_capture(|context| crate::cdc::table_function(context, &full))?,
-            Some(_) => return Err(unsupported("function of another database")),
-        };
+        let elsewhere = self.env.elsewhere(name.database.as_deref())?;
+        let found = self.env.with_capture_of(elsewhere.as_ref(), |context| {
+            crate::cdc::table_function(context, &full)
+        })?;
         let function = found.ok_or_else(|| invalid_object(name))?;
         if arguments.len() > function.parameters.len() {
             return Err(SqlError::new(
@@ -473,7 +473,9 @@ impl Binder<'_, '_> {
         let leaf = Leaf::Virtual(Virtual {
             slot,
             producer: Box::new(move |env, arguments| {
-                let rows = env.with_capture(|context| function.open(context, arguments))?;
+                let rows = env.with_capture_of(elsewhere.as_ref(), |context| {
+                    function.open(context, arguments)
+                })?;
                 Ok(Box::new(rows))
             }),
             arguments: bound,

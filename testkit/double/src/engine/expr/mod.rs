@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::convert;
-use super::env::Env;
+use super::env::{Elsewhere, Env};
 use super::plan::Subquery;
 use super::syntax::ast::BinaryOp;
 use crate::storage::Row;
@@ -122,6 +122,8 @@ pub enum Node {
         /// Arguments.
         arguments: Vec<Node>,
     },
+        /// The database it is asked of, if not the current one.
+        elsewhere: Option<Elsewhere>,
     /// A scalar subquery.
     Subquery(Rc<Subquery>),
 }
@@ -236,9 +238,12 @@ impl Node {
                 let arguments = evaluate_all(arguments, frame, env)?;
                 function(env, &arguments).map(Cow::Owned)
             }
-            Node::Capture { function, arguments } => {
+            Node::Capture { function, elsewhere, arguments } => {
                 let arguments = evaluate_all(arguments, frame, env)?;
-                env.with_capture(|context| function.call(context, &arguments)).map(Cow::Owned)
+                env.with_capture_of(elsewhere.as_ref(), |context| {
+                    function.call(context, &arguments)
+                })
+                .map(Cow::Owned)
             }
             Node::Subquery(query) => query.scalar(frame, env).map(Cow::Owned),
         }

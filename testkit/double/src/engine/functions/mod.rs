@@ -135,7 +135,12 @@ pub fn bind(binder: &Binder<'_, '_>, call: &Call, scope: &Scope<'_>) -> Bound<Ty
 /// A function of change data capture.
 fn captured(binder: &Binder<'_, '_>, call: &Call, scope: &Scope<'_>) -> Bound<Typed> {
     let full = call.name.join(".");
-    let Some(function) = crate::cdc::scalar_function(&full) else {
+    // `database.schema.function`
+    let (database, local) = match &call.name[..] {
+        [database, schema, name] => (Some(database.as_str()), format!("{schema}.{name}")),
+        _ => (None, full.clone()),
+    };
+    let Some(function) = crate::cdc::scalar_function(&local) else {
         return Err(SqlError::new(
             4121,
             16,
@@ -160,7 +165,7 @@ fn captured(binder: &Binder<'_, '_>, call: &Call, scope: &Scope<'_>) -> Bound<Ty
         arguments.push(types::implicit(value, &parameter.ty)?.node);
     }
     Ok(Typed {
-        node: Node::Capture { function, arguments },
+        node: Node::Capture { function, elsewhere: binder.env.elsewhere(database)?, arguments },
         ty: Some(function.returns()),
         nullable: true,
     })

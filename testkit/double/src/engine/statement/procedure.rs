@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::security::change_members;
 use crate::cdc;
 use crate::engine::batch::{Executor, Flow, natural_type};
+use crate::engine::bind::same_name;
 use crate::engine::convert;
 use crate::engine::env::Outlet;
 use crate::engine::fault::Fault;
@@ -73,9 +74,16 @@ impl Executor<'_> {
         name: &str,
         params: Vec<Param>,
     ) -> Result<Called, Fault> {
-        let bare = match parse_name(name) {
-            Ok(name) => name.name.to_ascii_lowercase(),
-            Err(_) => name.to_ascii_lowercase(),
+        let parsed = parse_name(name).ok();
+        let database = parsed.as_ref().and_then(|name| name.database.as_deref());
+        if let Some(database) = database
+            && !same_name(database, &self.session.database())
+        {
+            return self.call_elsewhere(database, name, params);
+        }
+        let bare = match &parsed {
+            Some(name) => name.name.to_ascii_lowercase(),
+            None => name.to_ascii_lowercase(),
         };
         match bare.as_str() {
             "sp_executesql" => return self.execute_sql(params),
@@ -94,6 +102,20 @@ impl Executor<'_> {
             return Err(unknown(name).into());
         };
         self.capture_procedure(procedure, params)
+    }
+
+    /// Calls a system procedure in another database, which is the current one while it runs.
+    fn call_elsewhere(
+        &mut self,
+        database: &str,
+        name: &str,
+        params: Vec<Param>,
+    ) -> Result<Called, Fault> {
+        let before = self.session.database();
+        self.session.use_database(database)?;
+        let result = self.call_procedure(name, params);
+        self.session.use_database(&before)?;
+        result
     }
 
     /// A name without its database, which must be the current one for what is done there.
