@@ -63,6 +63,13 @@ impl Loading {
     }
 }
 
+/// Lets the reader see the log's position.
+pub async fn see_positions(server: &mut Server) {
+    server.admin.run("USE master").await;
+    server.admin.run("GRANT VIEW SERVER PERFORMANCE STATE TO reader").await;
+    server.admin.run("USE shop").await;
+}
+
 /// All of a table.
 pub fn whole() -> ChunkRange {
     ChunkRange { chunk: 0, lower: None, upper: None }

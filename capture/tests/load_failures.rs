@@ -5,7 +5,7 @@ use lockstep_common::check::Verdict;
 use lockstep_common::load::{ChunkRange, Handoff};
 use lockstep_common::{Disposition, Failure, Value, config};
 
-use crate::load_bed::{Keep, Loading, whole};
+use crate::load_bed::{Keep, Loading, see_positions, whole};
 use crate::server::Server;
 use crate::service::capture;
 
@@ -134,7 +134,7 @@ async fn check_says_what_a_load_lacks() {
         ]
     );
     server.admin.run("DROP TABLE dbo.heap").await;
-    server.admin.run("GRANT VIEW DATABASE STATE TO reader").await;
+    see_positions(&mut server).await;
     server.admin.run("ALTER DATABASE shop SET ALLOW_SNAPSHOT_ISOLATION ON").await;
     server.table("signals", "id varchar(64) NOT NULL PRIMARY KEY").await;
     let exact = config::Capture {

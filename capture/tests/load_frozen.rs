@@ -12,7 +12,7 @@ use lockstep_capture::source::load::{Frozen, Loader};
 use lockstep_common::load::ChunkRange;
 use lockstep_common::{Disposition, Failure, Position, Value, config};
 
-use crate::load_bed::{Loading, Row, drain, whole};
+use crate::load_bed::{Loading, Row, drain, see_positions, whole};
 use crate::server::{Server, Session};
 use crate::service::capture;
 
@@ -187,7 +187,7 @@ async fn frozen_under_writers(server: &mut Server, loading: &Loading, names: &[&
 async fn snapshots_are_the_source_at_their_position() {
     let mut server = Server::new().await;
     accounts(&mut server).await;
-    server.admin.run("GRANT VIEW DATABASE STATE TO reader").await;
+    see_positions(&mut server).await;
     let loading = Loading::new(&server).await;
     frozen_under_writers(&mut server, &loading, &["one", "two"]).await;
 }
@@ -209,7 +209,7 @@ async fn a_signal_tells_the_position_without_the_right_to_see_it() {
 async fn empty_tables_freeze_too() {
     let mut server = Server::new().await;
     accounts(&mut server).await;
-    server.admin.run("GRANT VIEW DATABASE STATE TO reader").await;
+    see_positions(&mut server).await;
     server.table("empty", "id int NOT NULL, v int NOT NULL").await;
     let loading = Loading::new(&server).await;
     let table = loading.table("empty").clone();
@@ -235,7 +235,7 @@ async fn what_is_missing_for_a_freeze_is_said() {
     let loading = Loading::new(&server).await;
     let nothing = freeze(&mut server, &loading, &["t"], 1).await;
     assert_eq!(code(nothing), ("source.freeze", Disposition::Halt));
-    server.admin.run("GRANT VIEW DATABASE STATE TO reader").await;
+    see_positions(&mut server).await;
     let no_snapshots = freeze(&mut server, &loading, &["t"], 1).await;
     assert_eq!(code(no_snapshots), ("source.snapshot_isolation", Disposition::Halt));
     server.admin.run("ALTER DATABASE shop SET ALLOW_SNAPSHOT_ISOLATION ON").await;
@@ -246,7 +246,7 @@ async fn what_is_missing_for_a_freeze_is_said() {
 async fn a_writer_that_does_not_end_is_waited_for_and_no_lock_stays_behind() {
     let mut server = Server::new().await;
     accounts(&mut server).await;
-    server.admin.run("GRANT VIEW DATABASE STATE TO reader").await;
+    see_positions(&mut server).await;
     let settings = config::Capture { lock_timeout: Duration::from_millis(100), ..capture() };
     let loading = Loading::with(&server, settings).await;
     let mut writer = server.session().await;
@@ -268,7 +268,7 @@ async fn a_writer_that_does_not_end_is_waited_for_and_no_lock_stays_behind() {
 async fn a_reader_that_gives_up_loses_its_snapshot_and_no_other() {
     let mut server = Server::new().await;
     accounts(&mut server).await;
-    server.admin.run("GRANT VIEW DATABASE STATE TO reader").await;
+    see_positions(&mut server).await;
     let loading = Loading::new(&server).await;
     let table = loading.table("one").clone();
     let mut frozen = freeze(&mut server, &loading, &["one"], 2).await.expect("it freezes");

@@ -5,7 +5,7 @@ use lockstep_capture::source::{Head, Source};
 use lockstep_common::record::Operation;
 use lockstep_common::{Disposition, Position, config};
 
-use crate::load_bed::Loading;
+use crate::load_bed::{Loading, see_positions};
 use crate::server::{Server, text};
 use crate::service::capture;
 
@@ -122,7 +122,7 @@ async fn a_moment_is_proved_by_times_with_the_least_rights() {
 async fn a_moment_is_proved_by_the_log_where_it_may_be_seen() {
     let mut server = Server::new().await;
     server.table("t", "id int NOT NULL PRIMARY KEY").await;
-    server.admin.run("GRANT VIEW DATABASE STATE TO reader").await;
+    see_positions(&mut server).await;
     let mut loading = Loading::new(&server).await;
     a_moment_is_proved(&mut server, &mut loading, "lsn ").await;
     // At once, too: no second has to pass.

@@ -4,7 +4,7 @@
 //! row was read. Two proofs of that, the better one where it is allowed:
 //!
 //! - **The log's own number.** A transaction that does nothing but set a savepoint has a log record,
-//!   and `sys.dm_tran_database_transactions` (VIEW DATABASE STATE) shows its LSN. What was committed
+//!   and `sys.dm_tran_database_transactions` (VIEW SERVER STATE) shows its LSN. What was committed
 //!   before has lower ones. A closed place above it is the proof; no clock is read.
 //! - **The time.** `cdc.lsn_time_mapping` has the time of each commit, in the server's local time to
 //!   1/300 s. LSNs are in the order of commits, so everything that was committed before a moment

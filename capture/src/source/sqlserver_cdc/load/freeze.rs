@@ -29,7 +29,7 @@
 //!
 //! # Without the right to see LSNs
 //!
-//! Step 2's LSN needs VIEW DATABASE STATE. Without it, and with a signal table ([`signal`]), a
+//! Step 2's LSN needs VIEW SERVER STATE. Without it, and with a signal table ([`signal`]), a
 //! connection M writes a signal between steps 1 and 2 and keeps its transaction open, with an
 //! exclusive lock on the signal table; it commits between steps 2 and 3. Its commit lies after every
 //! *before* and ahead of every *after*, so L is its commit LSN, which the change table tells once the
@@ -170,8 +170,9 @@ pub fn no_position() -> Failure {
     Failure::halt(
         "source.freeze",
         "the exact handoff must learn the log's position, and the login may not",
-        "GRANT VIEW DATABASE STATE (from SQL Server 2022 on, VIEW DATABASE PERFORMANCE STATE is \
-         enough) to its user, or name a captured table in capture.signal_table that it may write to",
+        "GRANT VIEW SERVER STATE to it (from SQL Server 2022 on, VIEW SERVER PERFORMANCE STATE is \
+         enough; on Azure SQL Database, VIEW DATABASE STATE), or name a captured table in \
+         capture.signal_table that it may write to",
     )
 }
 
