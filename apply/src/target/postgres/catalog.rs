@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use lockstep_common::config::NameRule;
 use lockstep_common::name::quote_postgres;
-use lockstep_common::{Column, Failure, TableId, TableVersion};
+use lockstep_common::{Column, Failure, TableId, TableName, TableVersion};
 use tokio_postgres::{Client, Row};
 
+use super::define;
 use super::error;
 use super::relation::{Relation, TargetColumn, source_name};
 use super::types::PgType;
@@ -25,29 +26,40 @@ pub(super) struct Naming {
 /// A target table's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TargetName {
-    schema: String,
-    table: String,
+    pub(super) schema: String,
+    pub(super) table: String,
 }
 
 impl TargetName {
-    fn quoted(&self) -> String {
+    /// Schema and table, each quoted.
+    pub(super) fn quoted(&self) -> String {
         format!("{}.{}", quote_postgres(&self.schema), quote_postgres(&self.table))
     }
 }
 
 impl Naming {
-    fn table(&self, version: &TableVersion) -> TargetName {
-        let schema = match self.schemas.get(&version.name.schema) {
+    /// The target table of a source table.
+    pub(super) fn table(&self, source: &TableName) -> TargetName {
+        let schema = match self.schemas.get(&source.schema) {
             Some(schema) => schema.clone(),
-            None => self.carry(&version.name.schema),
+            None => self.carry(&source.schema),
         };
-        TargetName { schema, table: self.carry(&version.name.table) }
+        TargetName { schema, table: self.carry(&source.table) }
     }
 
-    fn carry(&self, name: &str) -> String {
+    /// The key's columns in the target, in the order of their names.
+    pub(super) fn key(&self, version: &TableVersion) -> Vec<String> {
+        let columns = version.key.iter().filter_map(|k| version.columns.get(usize::from(*k)));
+        let mut key: Vec<String> = columns.map(|column| self.carry(&column.name)).collect();
+        key.sort();
+        key
+    }
+
+    /// A name by the rule, and not longer than PostgreSQL's names are.
+    pub(super) fn carry(&self, name: &str) -> String {
         match self.rule {
-            NameRule::Keep => name.to_owned(),
-            NameRule::Lower => name.to_lowercase(),
+            NameRule::Keep => define::fit(name),
+            NameRule::Lower => define::fit(&name.to_lowercase()),
         }
     }
 }
@@ -64,15 +76,17 @@ pub(super) async fn prepare(
     id: TableId,
     version: &TableVersion,
 ) -> Result<Relation, Failure> {
-    let name = naming.table(version);
+    let name = naming.table(&version.name);
     let what = format!("cannot prepare target table {}", name.quoted());
     let failed = |e: tokio_postgres::Error| error::failure("apply.table", &what, &e);
     claim(client, pipeline, &name, id, version).await?;
     let mut found = find(client, &name).await.map_err(failed)?;
     if found.is_none() && create {
-        let statements = create_table(naming, &name, version)?;
+        let table = define::create_table(naming, version, None)
+            .map_err(|wrong| unfit(version, &name, &wrong))?;
+        let schema = define::create_schema(&name.schema);
         let transaction = client.transaction().await.map_err(failed)?;
-        transaction.batch_execute(&statements).await.map_err(failed)?;
+        transaction.batch_execute(&format!("{schema}; {table}")).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         tracing::info!(table = %version.name, target = %name.quoted(), "created the target table");
         found = find(client, &name).await.map_err(failed)?;
@@ -126,61 +140,16 @@ async fn claim(
     ))
 }
 
-/// `CREATE SCHEMA` and `CREATE TABLE` for a version.
-///
-/// # Errors
-/// `Halt` naming the columns whose type has no place in PostgreSQL yet.
-fn create_table(
-    naming: &Naming,
-    name: &TargetName,
-    version: &TableVersion,
-) -> Result<String, Failure> {
-    let mut parts = Vec::new();
-    let mut wrong = Vec::new();
-    for (index, column) in version.columns.iter().enumerate() {
-        if column.computed {
-            continue;
-        }
-        let Some(ty) = PgType::for_column(column) else {
-            wrong.push(unsupported(column));
-            continue;
-        };
-        let key = version.key.iter().any(|k| usize::from(*k) == index);
-        let null = if column.nullable && !key { "" } else { " NOT NULL" };
-        parts.push(format!("{} {ty}{null}", quote_postgres(&naming.carry(&column.name))));
-    }
-    if !wrong.is_empty() {
-        return Err(unfit(version, name, &wrong));
-    }
-    if !version.key.is_empty() {
-        let key: Vec<String> = version
-            .key
-            .iter()
-            .filter_map(|k| version.columns.get(usize::from(*k)))
-            .map(|c| quote_postgres(&naming.carry(&c.name)))
-            .collect();
-        parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
-    }
-    let schema = quote_postgres(&name.schema);
-    // A role that may create in an existing schema need not be able to create one.
-    let exists = lockstep_common::name::literal_postgres(&name.schema);
-    let make_schema = lockstep_common::name::literal_postgres(&format!("CREATE SCHEMA {schema}"));
-    Ok(format!(
-        "DO $do$ BEGIN IF to_regnamespace({exists_quoted}) IS NULL THEN EXECUTE {make_schema}; \
-         END IF; END $do$; CREATE TABLE {} ({})",
-        name.quoted(),
-        parts.join(", "),
-        exists_quoted = format_args!("quote_ident({exists})"),
-    ))
-}
-
 /// A table as the target has it.
 #[derive(Debug, Default)]
-struct Found {
+pub(super) struct Found {
+    pub(super) oid: u32,
     kind: String,
     missing_rights: Vec<String>,
+    /// The role is, or is a member of, its owner.
+    pub(super) owned: bool,
     columns: Vec<FoundColumn>,
-    indexes: Vec<UniqueIndex>,
+    pub(super) indexes: Vec<UniqueIndex>,
 }
 
 #[derive(Debug)]
@@ -195,20 +164,32 @@ struct FoundColumn {
     generated: bool,
 }
 
+/// An index that keeps rows out.
 #[derive(Debug)]
-struct UniqueIndex {
+pub(super) struct UniqueIndex {
+    pub(super) name: String,
     /// Neither partial nor over expressions, and valid.
     plain: bool,
     unique: bool,
     columns: Vec<String>,
 }
 
-async fn find(client: &Client, name: &TargetName) -> Result<Option<Found>, tokio_postgres::Error> {
+impl UniqueIndex {
+    /// Whether it tells rows apart by `key`, which is in the order of its names.
+    pub(super) fn is_key(&self, key: &[String]) -> bool {
+        let mut names = self.columns.clone();
+        names.sort();
+        self.unique && self.plain && names == key
+    }
+}
+
+/// Reads a table from the catalogue; none when nothing has the name.
+pub(super) async fn find(client: &Client, name: &TargetName) -> Result<Option<Found>, tokio_postgres::Error> {
     let table = client
         .query_opt(
             "SELECT c.oid, c.relkind::text, ARRAY(SELECT r FROM unnest(ARRAY['SELECT', 'INSERT', \
-             'UPDATE', 'DELETE']) AS r WHERE NOT has_table_privilege(c.oid, r)) \
-             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             'UPDATE', 'DELETE']) AS r WHERE NOT has_table_privilege(c.oid, r)), \
+             pg_has_role(c.relowner, 'USAGE') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
              WHERE n.nspname = $1 AND c.relname = $2",
             &[&name.schema, &name.table],
         )
@@ -228,18 +209,26 @@ async fn find(client: &Client, name: &TargetName) -> Result<Option<Found>, tokio
             "SELECT i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL, i.indisunique, \
              ARRAY(SELECT a.attname::text FROM generate_series(0, i.indnkeyatts - 1) AS k \
                    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k] \
-                   ORDER BY k) \
+                   ORDER BY k), \
+             (SELECT relname::text FROM pg_class WHERE oid = i.indexrelid) \
              FROM pg_index i WHERE i.indrelid = $1 AND (i.indisunique OR i.indisexclusion)",
             &[&oid],
         )
         .await?;
     Ok(Some(Found {
+        oid,
         kind: table.get(1),
         missing_rights: table.get(2),
+        owned: table.get(3),
         columns: columns.iter().map(found_column).collect(),
         indexes: indexes
             .iter()
-            .map(|row| UniqueIndex { plain: row.get(0), unique: row.get(1), columns: row.get(2) })
+            .map(|row| UniqueIndex {
+                plain: row.get(0),
+                unique: row.get(1),
+                columns: row.get(2),
+                name: row.get(3),
+            })
             .collect(),
     }))
 }
@@ -258,7 +247,7 @@ fn found_column(row: &Row) -> FoundColumn {
     }
 }
 
-/// Holds the table against the version and says everything that is wrong.
+/// Holds the table against the version.
 fn check(
     naming: &Naming,
     name: &TargetName,
@@ -266,6 +255,20 @@ fn check(
     version: &TableVersion,
     found: &Found,
 ) -> Result<Relation, Failure> {
+    fit(naming, name, id, version, found).map_err(|wrong| unfit(version, name, &wrong))
+}
+
+/// Holds the table against the version.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(super) fn fit(
+    naming: &Naming,
+    name: &TargetName,
+    id: TableId,
+    version: &TableVersion,
+    found: &Found,
+) -> Result<Relation, Vec<String>> {
     let mut wrong = Vec::new();
     if !matches!(found.kind.as_str(), "r" | "p") {
         wrong.push("it is not a table".to_owned());
@@ -279,7 +282,12 @@ fn check(
         let carried = naming.carry(&column.name);
         let target = found.columns.iter().find(|c| c.name == carried);
         columns.push(match column_type(column, target) {
-            Ok(None) => None,
+            Ok(None) => {
+                if key.contains(&index) {
+                    wrong.push(format!("key column {} is computed", quote_postgres(&carried)));
+                }
+                None
+            }
             Ok(Some(ty)) => Some(TargetColumn {
                 name: quote_postgres(&carried),
                 ty,
@@ -303,7 +311,7 @@ fn check(
     }
     check_key(naming, version, found, &mut columns, &mut wrong);
     if !wrong.is_empty() {
-        return Err(unfit(version, name, &wrong));
+        return Err(wrong);
     }
     Ok(Relation { id, source: source_name(version), name: name.quoted(), columns, key })
 }
@@ -342,23 +350,12 @@ fn check_key(
     columns: &mut [Option<TargetColumn>],
     wrong: &mut Vec<String>,
 ) {
-    let mut key: Vec<String> = version
-        .key
-        .iter()
-        .filter_map(|k| version.columns.get(usize::from(*k)))
-        .map(|c| naming.carry(&c.name))
-        .collect();
-    key.sort();
-    let is_key = |index: &UniqueIndex| {
-        let mut names = index.columns.clone();
-        names.sort();
-        index.unique && index.plain && names == key
-    };
-    if !key.is_empty() && !found.indexes.iter().any(is_key) {
+    let key = naming.key(version);
+    if !key.is_empty() && !found.indexes.iter().any(|index| index.is_key(&key)) {
         let names: Vec<String> = key.iter().map(|name| quote_postgres(name)).collect();
         wrong.push(format!("it has no primary key or unique index on ({})", names.join(", ")));
     }
-    for index in found.indexes.iter().filter(|index| !is_key(index)) {
+    for index in found.indexes.iter().filter(|index| !index.is_key(&key)) {
         for column in columns.iter_mut().flatten() {
             let named = index.columns.iter().any(|name| quote_postgres(name) == column.name);
             // An index over expressions or with a condition may depend on any column.
@@ -367,7 +364,8 @@ fn check_key(
     }
 }
 
-fn unsupported(column: &Column) -> String {
+/// What is said of a column whose type has no place.
+pub(super) fn unsupported(column: &Column) -> String {
     format!(
         "column {} has source type {}, which apply does not write yet",
         quote_postgres(&column.name),

@@ -1,11 +1,31 @@
-//! After the load.
+//! After the load: indexes, constraints, defaults and identities, beside the running stream.
+//!
+//! - **The stream goes on.** Indexes are built `CONCURRENTLY`; constraints are added `NOT VALID` and
+//!   then validated, which lets writers through. What needs a table's lock for a moment asks for it
+//!   for half a second only, steps back and tries again: whoever queues behind it waits no longer.
+//! - **One at a time.** A session lock keeps a second finish of the pipeline out, in another process
+//!   too; a server process that goes on with a statement after its client is gone keeps it as well.
+//! - **A restart goes on.** An object's row in `lockstep.load_object` says `making` before the first
+//!   statement and is settled after the last. A crash in between leaves an object that is found and
+//!   accepted by its name, or an index that is not valid, which is dropped and made again; or one half
+//!   of it (a constraint that is not validated), whose other half comes next.
+//! - **What the target refuses** (rows that the index's or the constraint's meaning here does not
+//!   allow) is noted as failed and taken back, because half of it would refuse the stream's rows too;
+//!   everything else goes on.
 
-use lockstep_common::{Failure, Shutdown};
-use tokio_postgres::Client;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lockstep_common::{Backoff, Failure, Shutdown};
+use tokio_postgres::{Client, Error};
 use uuid::Uuid;
 
 use super::super::connect::Login;
-use super::{Design, LoadTable};
+use super::super::error;
+use super::objects::{self, LOCK, Row, State};
+use super::plan::{Fate, Kind, Planned, Server, plan};
+use super::prepare::may_be_replica;
+use super::{Design, LoadTable, make};
 
 /// What is to be finished.
 #[derive(Clone, Debug)]
@@ -21,26 +41,234 @@ pub(crate) struct Finish {
 }
 
 /// What came of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     /// Objects made.
     pub(crate) made: usize,
-    /// What was left out, for people: object and reason.
+    /// Objects made that differ, and in what, for people.
+    pub(crate) differing: Vec<String>,
+    /// Objects left out and why, for people.
     pub(crate) left_out: Vec<String>,
-    /// What the target refused, for people: object and error.
+    /// Objects that the target refused and why, for people.
     pub(crate) failed: Vec<String>,
 }
 
-/// Makes everything that comes after the load.
-pub(crate) async fn finish(
-    _login: &Login,
-    _work: &Finish,
-    _stop: &Shutdown,
-) -> Result<Report, Failure> {
-    Ok(Report::default())
+impl Report {
+    /// For the status: nothing when everything was made as it was.
+    pub(crate) fn notices(&self) -> Vec<String> {
+        let mut notices = Vec::new();
+        if !self.failed.is_empty() {
+            notices.push(format!(
+                "{} object(s) of the load could not be made (lockstep.load_object): {}",
+                self.failed.len(),
+                self.failed.join("; ")
+            ));
+        }
+        if !self.left_out.is_empty() {
+            notices.push(format!(
+                "{} object(s) of the source were left out (lockstep.load_object says why)",
+                self.left_out.len()
+            ));
+        }
+        notices
+    }
+
+    fn of<'r>(rows: impl IntoIterator<Item = &'r Row>) -> Self {
+        let mut report = Report::default();
+        let mut rows: Vec<&Row> = rows.into_iter().collect();
+        rows.sort_by(|a, b| (a.kind, &a.source, &a.object).cmp(&(b.kind, &b.source, &b.object)));
+        for row in rows {
+            let what = format!("{} {} of {}", row.kind, row.object, row.source);
+            let line = match &row.reason {
+                Some(reason) => format!("{what}: {reason}"),
+                None => what,
+            };
+            match row.state {
+                State::Made => {
+                    report.made += 1;
+                    if row.reason.is_some() {
+                        report.differing.push(line);
+                    }
+                }
+                State::LeftOut => report.left_out.push(line),
+                State::Failed => report.failed.push(line),
+                State::Making | State::Unmade => {}
+            }
+        }
+        report
+    }
+
+    fn log(&self) {
+        for line in &self.differing {
+            tracing::info!("made, with a difference: {line}");
+        }
+        for line in &self.left_out {
+            tracing::warn!("left out: {line}");
+        }
+        for line in &self.failed {
+            tracing::warn!("could not be made: {line}");
+        }
+        tracing::info!(
+            made = self.made,
+            left_out = self.left_out.len(),
+            failed = self.failed.len(),
+            "indexes, constraints, defaults and identities are done"
+        );
+    }
 }
 
-/// Sets the identity sequences that we made past what their columns hold.
-pub(crate) async fn set_sequences(_client: &Client, _pipeline: &str) -> Result<(), Failure> {
+/// Makes everything that comes after the load; goes on where an earlier call was.
+///
+/// # Errors
+/// `Retry` when the target is away: call it again. `Halt` when `lockstep.load_object` cannot be
+/// written.
+pub(crate) async fn finish(
+    login: &Login,
+    work: &Finish,
+    stop: &Shutdown,
+) -> Result<Report, Failure> {
+    if !work.design.constraints {
+        return Ok(Report::default());
+    }
+    let client = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(Report::default()),
+        client = connect(login, &work.pipeline) => client?,
+    };
+    let mut client = client;
+    let failed = |e: Error| {
+        error::failure("apply.finish", "cannot make indexes and constraints in the target", &e)
+    };
+    let mut pending = list(&client, work).await.map_err(failed)?;
+    let maker = make::Maker { login, pipeline: &work.pipeline, load: work.load, stop };
+    let mut backoff = Backoff::default();
+    while !pending.is_empty() && !stop.is_cancelled() {
+        let round = std::mem::take(&mut pending);
+        let before = round.len();
+        for row in round {
+            // A foreign key needs the unique index that it points to.
+            let waits = row.kind == Kind::ForeignKey
+                && pending.iter().any(|p| matches!(p.kind, Kind::Index | Kind::Unique));
+            if waits || stop.is_cancelled() {
+                pending.push(row);
+                continue;
+            }
+            match maker.make(&mut client, row).await.map_err(failed)? {
+                make::Outcome::Settled => {}
+                make::Outcome::Locked(row) => pending.push(row),
+            }
+        }
+        if pending.len() < before {
+            backoff.reset();
+        } else if !backoff.wait(stop).await {
+            break;
+        }
+    }
+    let rows = objects::read(&client, &work.pipeline).await.map_err(failed)?;
+    let load = work.load.to_string();
+    let report = Report::of(rows.values().filter(|row| row.load == load));
+    if pending.is_empty() {
+        report.log();
+    }
+    Ok(report)
+}
+
+/// A connection that holds the pipeline's lock. It ends with the connection.
+async fn connect(login: &Login, pipeline: &str) -> Result<Client, Failure> {
+    let client = login.cold().await?;
+    let failed = |e: Error| error::failure("apply.finish", "cannot begin the finish of a load", &e);
+    client
+        .batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")
+        .await
+        .map_err(failed)?;
+    client
+        .execute(&format!("SELECT pg_advisory_lock({LOCK})"), &[&pipeline])
+        .await
+        .map_err(failed)?;
+    Ok(client)
+}
+
+/// What remains to be done, in order. What is left out is noted at once.
+async fn list(client: &Client, work: &Finish) -> Result<Vec<Row>, Error> {
+    let version: i32 =
+        client.query_one("SELECT current_setting('server_version_num')::int", &[]).await?.get(0);
+    let server = Server {
+        version: u32::try_from(version / 10_000).unwrap_or(0),
+        replica: may_be_replica(client).await?,
+    };
+    let others = client
+        .query("SELECT source FROM lockstep.tables WHERE pipeline = $1", &[&work.pipeline])
+        .await?;
+    let others: BTreeSet<String> = others.iter().map(|row| row.get(0)).collect();
+    let tables: Vec<Planned<'_>> = work
+        .tables
+        .iter()
+        .map(|table| Planned { version: &table.version, definition: table.definition.as_deref() })
+        .collect();
+    let known = objects::read(client, &work.pipeline).await?;
+    let load = work.load.to_string();
+    let mut rows = Vec::new();
+    for object in plan(&work.design.naming, server, &tables, &others) {
+        let key = (object.source.clone(), object.kind, object.object.clone());
+        let before = known.get(&key);
+        if before.is_some_and(|row| row.load == load && row.state.is_settled()) {
+            continue;
+        }
+        // What it was called once it is called again.
+        let name = match before {
+            Some(row) if row.table == object.table && row.state != State::LeftOut => {
+                row.name.clone()
+            }
+            _ => object.name,
+        };
+        let (state, statements, reason) = match object.fate {
+            Fate::Make { action, note } => {
+                (State::Making, action.statements(&object.table, &name), note)
+            }
+            Fate::LeaveOut(reason) => (State::LeftOut, Vec::new(), Some(reason)),
+        };
+        let row = Row {
+            source: object.source,
+            kind: object.kind,
+            object: object.object,
+            load: load.clone(),
+            table: object.table,
+            name,
+            state,
+            statements,
+            reason,
+        };
+        if state == State::LeftOut {
+            objects::write(client, &work.pipeline, work.load, &row).await?;
+        } else {
+            rows.push(row);
+        }
+    }
+    // What went while a table was loaded again, of other tables too.
+    let planned: BTreeSet<_> = rows.iter().map(Row::key).collect();
+    let unmade = known.into_values().filter(|row| row.state == State::Unmade);
+    rows.extend(unmade.filter(|row| !planned.contains(&row.key())));
+    rows.sort_by(|a, b| (a.kind, &a.source, &a.object).cmp(&(b.kind, &b.source, &b.object)));
+    // Unique ones first: they are what refuses, and what foreign keys need.
+    rows.sort_by_key(|row| (row.kind, !row.statements.iter().any(|s| s.starts_with("CREATE UNIQUE"))));
+    Ok(rows)
+}
+
+/// Sets the identity sequences that we made past what their columns hold. For an orderly stop: the
+/// stream writes numbers without asking the sequences.
+///
+/// # Errors
+/// `Retry` when the target is away, `Halt` when it refuses.
+pub(crate) async fn set_sequences(client: &Client, pipeline: &str) -> Result<(), Failure> {
+    let failed =
+        |e: Error| error::failure("apply.sequences", "cannot set the identity sequences", &e);
+    for row in objects::read(client, pipeline).await.map_err(failed)?.into_values() {
+        if row.kind == Kind::Identity && row.state == State::Made {
+            make::set_sequence(client, &row.table, &row.name).await.map_err(failed)?;
+        }
+    }
     Ok(())
 }
+
+/// How long a lock that stops writers is asked for.
+pub(super) const LOCK_WAIT: Duration = Duration::from_millis(500);

@@ -11,10 +11,11 @@
 //!   half-made index that it drops and makes again.
 
 mod finish;
-mod name;
+mod make;
 mod objects;
 mod plan;
 mod prepare;
+mod translate;
 mod unmake;
 
 use std::sync::Arc;
@@ -26,8 +27,16 @@ use lockstep_common::{TableId, TableVersion};
 
 use super::catalog::Naming;
 
+#[cfg(test)]
+#[path = "../../../../tests/cluster.rs"]
+#[expect(dead_code, reason = "tests of the whole program use more of it")]
+mod cluster;
+#[cfg(test)]
+mod tests;
+
+
 pub(super) use finish::{Finish, Report, finish, set_sequences};
-pub(super) use plan::contested;
+pub(super) use plan::{contested, create_schema, create_table, fit};
 pub(super) use prepare::{Prepared, prepare};
 pub(super) use unmake::unmake;
 

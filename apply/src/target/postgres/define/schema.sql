@@ -11,11 +11,13 @@ CREATE TABLE IF NOT EXISTS lockstep.load_object (
     schema_name text NOT NULL,
     table_name text NOT NULL,
     name text NOT NULL,
-    -- `made`, `left_out`, `failed`; `unmade` while a table is loaded again.
+    -- `making`, `made`, `left_out`, `failed`; `unmade` while a table is loaded again.
     state text NOT NULL,
-    statement text,
+    statements text[] NOT NULL DEFAULT '{}',
     -- Why it is not made, or in what it differs from the source's.
     reason text,
+    -- A default: set in the transaction that wrote this.
+    default_made boolean NOT NULL DEFAULT false,
     noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (pipeline, source, kind, object)
 );

@@ -1,0 +1,161 @@
+//! Schemas and tables.
+
+use lockstep_common::TableVersion;
+use lockstep_common::definition::{ColumnDefinition, Definition, IndexKind};
+use lockstep_common::name::{literal_postgres, quote_postgres};
+
+use super::super::super::catalog::{Naming, TargetName, unsupported};
+use super::super::super::types::PgType;
+use super::super::translate::{self, Purpose, Scope};
+use super::{Context, Fate, Kind, Object};
+
+/// Names that no column of PostgreSQL can have.
+const SYSTEM_COLUMNS: &[&str] = &["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+
+/// What is wrong with the target's names of a version: reserved ones, and two that are one.
+pub(crate) fn reserved_names(naming: &Naming, version: &TableVersion) -> Vec<String> {
+    let target = naming.table(&version.name);
+    let mut wrong = Vec::new();
+    let schema = target.schema.as_str();
+    if schema.starts_with("pg_") || matches!(schema, "lockstep" | "information_schema") {
+        wrong.push(format!(
+            "schema {} belongs to PostgreSQL or Lockstep: name another one in `schemas`",
+            quote_postgres(schema)
+        ));
+    }
+    let mut seen = std::collections::HashMap::new();
+    for column in &version.columns {
+        let carried = naming.carry(&column.name);
+        if SYSTEM_COLUMNS.contains(&carried.as_str()) {
+            wrong.push(format!(
+                "column {} has a name that PostgreSQL keeps for itself",
+                quote_postgres(&carried)
+            ));
+        }
+        if let Some(first) = seen.insert(carried.clone(), &column.name) {
+            wrong.push(format!(
+                "columns {first} and {} are both {}",
+                column.name,
+                quote_postgres(&carried)
+            ));
+        }
+    }
+    wrong
+}
+
+/// Makes a schema that is absent. A role that may create in an existing schema need not be able to
+/// create one, and "if not exists" would ask for that right all the same.
+pub(crate) fn create_schema(schema: &str) -> String {
+    let quoted = quote_postgres(schema);
+    format!(
+        "DO $do$ BEGIN IF to_regnamespace(quote_ident({})) IS NULL THEN EXECUTE {}; END IF; END $do$",
+        literal_postgres(schema),
+        literal_postgres(&format!("CREATE SCHEMA {quoted}")),
+    )
+}
+
+/// `CREATE TABLE` for a version, with the computed columns of `definition` that translate.
+///
+/// # Errors
+/// Every column whose type has no place in PostgreSQL, and a key over such a column.
+pub(crate) fn create_table(
+    naming: &Naming,
+    version: &TableVersion,
+    definition: Option<&Definition>,
+) -> Result<String, Vec<String>> {
+    let mut parts = Vec::new();
+    let mut wrong = Vec::new();
+    for (index, column) in version.columns.iter().enumerate() {
+        let key = version.key.iter().any(|k| usize::from(*k) == index);
+        if column.computed {
+            if key {
+                wrong.push(format!("key column {} is computed", quote_postgres(&column.name)));
+            }
+            let computed = definition.and_then(|d| generated(naming, version, d, &column.name));
+            if let (Some(Ok(expression)), Some(ty)) = (computed, PgType::for_column(column)) {
+                let name = quote_postgres(&naming.carry(&column.name));
+                parts.push(format!("{name} {ty} GENERATED ALWAYS AS ({expression}) STORED"));
+            }
+            continue;
+        }
+        let Some(ty) = PgType::for_column(column) else {
+            wrong.push(unsupported(column));
+            continue;
+        };
+        let null = if column.nullable && !key { "" } else { " NOT NULL" };
+        parts.push(format!("{} {ty}{null}", quote_postgres(&naming.carry(&column.name))));
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let target = naming.table(&version.name);
+    if !version.key.is_empty() {
+        let key: Vec<String> = version
+            .key
+            .iter()
+            .filter_map(|k| version.columns.get(usize::from(*k)))
+            .map(|c| quote_postgres(&naming.carry(&c.name)))
+            .collect();
+        parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
+    }
+    Ok(format!("CREATE TABLE {} (\n    {}\n)", target.quoted(), parts.join(",\n    ")))
+}
+
+/// What PostgreSQL calls the key's constraint.
+pub(super) fn key_name(target: &TargetName) -> String {
+    format!("{}_pkey", target.table)
+}
+
+/// What expressions of a table may name: its columns, but for computed ones that are not made.
+pub(super) fn scope<'a>(
+    naming: &'a Naming,
+    version: &'a TableVersion,
+    definition: &Definition,
+) -> Scope<'a> {
+    let mut scope = Scope::new(naming, version);
+    for column in version.columns.iter().filter(|column| column.computed) {
+        if !matches!(generated(naming, version, definition, &column.name), Some(Ok(_))) {
+            scope.leave_out(&column.name);
+        }
+    }
+    scope
+}
+
+/// A computed column's expression; none when the definition does not have it.
+fn generated(
+    naming: &Naming,
+    version: &TableVersion,
+    definition: &Definition,
+    name: &str,
+) -> Option<Result<String, String>> {
+    let has = |c: &&ColumnDefinition| c.column == name && c.computed.is_some();
+    let found = definition.columns.iter().find(has)?;
+    let text = found.computed.as_deref()?;
+    let column = version.columns.iter().find(|column| column.name == name)?;
+    // A generated column of PostgreSQL must not name another one.
+    let mut scope = Scope::new(naming, version);
+    for other in version.columns.iter().filter(|column| column.computed) {
+        scope.leave_out(&other.name);
+    }
+    if PgType::for_column(column).is_none() {
+        return Some(Err(unsupported(column)));
+    }
+    let purpose = Purpose::Computed { persisted: found.persisted };
+    Some(translate::value(text, &scope, purpose, column).map(|made| made.sql))
+}
+
+/// What becomes of the computed columns.
+pub(super) fn computed(context: &Context<'_>) -> Vec<Object> {
+    let Context { naming, version, definition, .. } = context;
+    let mut objects = Vec::new();
+    for column in version.columns.iter().filter(|column| column.computed) {
+        let reason = match generated(naming, version, definition, &column.name) {
+            Some(Ok(_)) => continue,
+            Some(Err(reason)) => reason,
+            None => "the log does not say what it is computed from".to_owned(),
+        };
+        let name = naming.carry(&column.name);
+        objects.push(context.object(Kind::Computed, &column.name, &name, Fate::LeaveOut(reason)));
+    }
+    objects
+}
