@@ -82,6 +82,8 @@ async fn tables_are_not_dropped_by_accident() {
     let task = |text: String| text.replace("task = \"full_load_and_cdc\"", "task = \"everything\"");
     let says = ["everything", "full_load_and_cdc"];
     ends(&run(&pipeline, task).unwrap(), exit::USAGE, &says).unwrap();
+    let start = |text: String| text.replace("[capture]", "[capture]\nstart = \"earliest\"");
+    ends(&run(&pipeline, start).unwrap(), exit::HALT, &["capture.start", "cdc"]).unwrap();
     untouched(&pipeline).unwrap();
 }
 
