@@ -1,7 +1,7 @@
-//! From records to complete transactions. Pure: no log, no store, no target.
+//! From records to complete units. Pure: no log, no store, no target.
 //!
 //! Why nothing is lost, doubled or torn: every record names the position it leads to and the
-//! position of the complete record `after` which it comes. The assembler knows the position it has
+//! position of the complete record `after` which it comes. The assembler knows the place it has
 //! reached and
 //!
 //! - passes over records at or below it (they are duplicates: the target has them),
@@ -13,12 +13,16 @@
 //! next one writes it again from its first fragment. A lower epoch after a higher one is a fenced
 //! writer's record that must not be there. The number of changes is checked against the totals by
 //! whoever decodes them, before the commit.
+//!
+//! A record of a full load is a unit by itself. It repeats the position of the complete record before
+//! it, so its offset decides whether it is done: offsets of one log rise, and a log that was made
+//! anew has another id. Inside a transaction there is none; one there halts.
 
 use lockstep_common::codec::{FragmentHeader, Header, Kind};
 use lockstep_common::{Failure, Position};
 use uuid::Uuid;
 
-use crate::unit::Mark;
+use crate::unit::{Mark, Place, UnitKind};
 
 /// What to do with a record.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,15 +39,15 @@ pub(crate) enum Action {
     Skip,
     /// Keep it: its transaction is not complete.
     Keep,
-    /// The transaction is complete with it.
+    /// A unit is complete with it: a transaction, or one that is this record alone.
     Complete(Completed),
-    /// It is progress: a unit of its own.
-    Progress(Completed),
 }
 
 /// A complete unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Completed {
+    /// What it is.
+    pub(crate) kind: UnitKind,
     /// The place it brings the target to.
     pub(crate) mark: Mark,
     /// The position of the complete unit before it in the log.
@@ -93,8 +97,9 @@ pub(crate) struct Assembler {
     log_id: Option<Uuid>,
     /// Highest epoch seen.
     epoch: u64,
-    /// Everything up to here is done or given out; none until the first record says.
-    reached: Option<Position>,
+    /// Everything up to here is done or given out; none until the first record says. The offset is 0
+    /// while nothing of its position has been given out.
+    reached: Option<Place>,
     pending: Option<Pending>,
     /// A transaction that the chosen start point cuts in two; none of it is applied.
     cut: Option<Position>,
@@ -108,7 +113,7 @@ impl Assembler {
         Assembler {
             log_id: mark.map(|m| m.log_id),
             epoch: 0,
-            reached: mark.map(|m| m.position),
+            reached: mark.map(Mark::place),
             pending: None,
             cut: None,
             since: None,
@@ -117,7 +122,7 @@ impl Assembler {
 
     /// Begins behind a chosen position: what the log has lost after it is missing.
     pub(crate) fn after(position: Position) -> Self {
-        Assembler { reached: Some(position), ..Assembler::new(None) }
+        Assembler { reached: Some((position, 0)), ..Assembler::new(None) }
     }
 
     /// Begins at a chosen time (100 ns since 1970-01-01Z) with the first record that a trimmed log
@@ -128,14 +133,19 @@ impl Assembler {
 
     /// The transaction that the start point cut, once, when all of it has been passed over.
     pub(crate) fn take_cut(&mut self) -> Option<Position> {
-        self.cut.take_if(|cut| self.reached.is_some_and(|reached| reached >= *cut))
+        self.cut.take_if(|cut| self.reached.is_some_and(|(reached, _)| reached >= *cut))
     }
 
-    /// Takes the record at `offset`.
+    /// Takes the record at `offset`; `load` says that it is one of a full load.
     ///
     /// # Errors
     /// `Halt` when the log is another one, has lost something, or is not in order.
-    pub(crate) fn push(&mut self, offset: u64, header: &Header) -> Result<Outcome, Failure> {
+    pub(crate) fn push(
+        &mut self,
+        offset: u64,
+        header: &Header,
+        load: bool,
+    ) -> Result<Outcome, Failure> {
         if *self.log_id.get_or_insert(header.log_id) != header.log_id {
             return Err(another_log(offset, self.log_id, header.log_id));
         }
@@ -156,7 +166,8 @@ impl Assembler {
         }
         let voided = header.epoch > self.epoch && self.pending.take().is_some();
         self.epoch = header.epoch;
-        Ok(Outcome { voided, action: self.act(offset, header)? })
+        let action = if load { self.load(offset, header)? } else { self.act(offset, header)? };
+        Ok(Outcome { voided, action })
     }
 
     fn act(&mut self, offset: u64, header: &Header) -> Result<Action, Failure> {
@@ -168,7 +179,7 @@ impl Assembler {
                 Ok(Action::Skip)
             }
             (Kind::Timeline | Kind::SchemaChange, _)
-                if self.reached.is_some_and(|reached| header.position < reached) =>
+                if self.reached.is_some_and(|(reached, _)| header.position < reached) =>
             {
                 Ok(Action::Skip)
             }
@@ -181,9 +192,18 @@ impl Assembler {
         if self.is_done(header) {
             return Ok(Action::Skip);
         }
-        self.check_nothing_pending(offset, header)?;
+        self.check_nothing_pending("progress", offset, header)?;
         self.check_gap(offset, header)?;
-        Ok(Action::Progress(self.complete(offset, offset, header)))
+        Ok(Action::Complete(self.complete(UnitKind::Progress, offset, offset, header)))
+    }
+
+    fn load(&mut self, offset: u64, header: &Header) -> Result<Action, Failure> {
+        if self.reached.is_some_and(|reached| (header.position, offset + 1) <= reached) {
+            return Ok(Action::Skip);
+        }
+        self.check_nothing_pending("a record of a load", offset, header)?;
+        self.check_gap(offset, header)?;
+        Ok(Action::Complete(self.complete(UnitKind::Load, offset, offset, header)))
     }
 
     fn fragment(
@@ -208,7 +228,7 @@ impl Assembler {
             offset
         } else if self.starts_inside(header) {
             if fragment.last {
-                self.reached = Some(header.position);
+                self.reached = Some((header.position, offset + 1));
             }
             return Ok(Action::Skip);
         } else {
@@ -224,48 +244,56 @@ impl Assembler {
             return Ok(Action::Keep);
         }
         self.pending = None;
-        Ok(Action::Complete(self.complete(first_offset, offset, header)))
+        Ok(Action::Complete(self.complete(UnitKind::Transaction, first_offset, offset, header)))
     }
 
     /// Whether the chosen start point lies inside this record's transaction.
     fn starts_inside(&mut self, header: &Header) -> bool {
         if self.reached.is_none() {
             self.cut = Some(header.position);
-            self.reached = Some(header.after);
+            self.reached = Some((header.after, 0));
         }
         self.cut == Some(header.position)
     }
 
-    fn complete(&mut self, first_offset: u64, offset: u64, header: &Header) -> Completed {
-        self.reached = Some(header.position);
-        Completed {
-            mark: Mark {
-                log_id: header.log_id,
-                position: header.position,
-                next_offset: offset + 1,
-                time: header.time,
-            },
-            after: header.after,
-            first_offset,
-        }
+    fn complete(
+        &mut self,
+        kind: UnitKind,
+        first_offset: u64,
+        offset: u64,
+        header: &Header,
+    ) -> Completed {
+        let mark = Mark {
+            log_id: header.log_id,
+            position: header.position,
+            next_offset: offset + 1,
+            time: header.time,
+        };
+        self.reached = Some(mark.place());
+        Completed { kind, mark, after: header.after, first_offset }
     }
 
     fn is_done(&self, header: &Header) -> bool {
-        self.reached.is_some_and(|reached| header.position <= reached)
+        self.reached.is_some_and(|(reached, _)| header.position <= reached)
     }
 
-    fn check_nothing_pending(&self, offset: u64, header: &Header) -> Result<(), Failure> {
+    fn check_nothing_pending(
+        &self,
+        what: &str,
+        offset: u64,
+        header: &Header,
+    ) -> Result<(), Failure> {
         match &self.pending {
             None => Ok(()),
             Some(pending) => Err(disorder(
                 offset,
-                format!("progress to {} inside transaction {}", header.position, pending.position),
+                format!("{what} at {} inside transaction {}", header.position, pending.position),
             )),
         }
     }
 
     fn check_gap(&mut self, offset: u64, header: &Header) -> Result<(), Failure> {
-        let reached = *self.reached.get_or_insert(header.after);
+        let (reached, _) = *self.reached.get_or_insert((header.after, 0));
         if header.after <= reached {
             return Ok(());
         }

@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use crate::assemble::Completed;
 use crate::failpoints;
 use crate::spool::{Contents, SharedSpool, Spool, blocking};
-use crate::unit::{Body, Mark, Unit};
+use crate::unit::{Body, Mark, Place, Unit, UnitKind};
 
 /// What may be held where.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +74,8 @@ struct Inner {
     pending: Pending,
     /// Nothing more will come.
     closed: bool,
+    /// The log has nothing more now.
+    caught_up: bool,
 }
 
 #[derive(Default)]
@@ -85,7 +87,7 @@ struct Disk {
     /// Units read but not given out.
     read: VecDeque<Unit>,
     /// Units given out and not flushed: where they end and how many bytes they have.
-    given: VecDeque<(Position, u64)>,
+    given: VecDeque<(Place, u64)>,
     /// Bytes of flushed units not yet trimmed.
     flushed_bytes: u64,
     /// Number of units not given out.
@@ -114,7 +116,7 @@ impl Inner {
         for (index, unit) in self.memory.drain(..).enumerate() {
             self.disk.bytes += unit.weight();
             if index < self.handed {
-                self.disk.given.push_back((unit.mark.position, unit.weight()));
+                self.disk.given.push_back((unit.mark.place(), unit.weight()));
             } else {
                 self.disk.units += 1;
             }
@@ -159,6 +161,7 @@ impl Buffer {
             memory_bytes: 0,
             pending: Pending::default(),
             closed: false,
+            caught_up: false,
         };
         Buffer {
             inner: Mutex::new(inner),
@@ -255,23 +258,25 @@ impl Buffer {
         Ok(())
     }
 
-    /// Takes a unit that is complete, with its last record (none for progress).
+    /// Takes a unit that is complete, with its last record. Progress is all in its mark.
     ///
     /// # Errors
     /// As [`Buffer::keep`].
     pub(crate) fn complete(
         &self,
         completed: &Completed,
-        last: Option<(u64, Bytes)>,
+        last: (u64, Bytes),
     ) -> Result<(), Failure> {
         let mut inner = self.lock();
-        let progress = last.is_none();
-        if let Some((offset, payload)) = last {
+        let progress = completed.kind == UnitKind::Progress;
+        if !progress {
+            let (offset, payload) = last;
             inner.pending.bytes += payload.len() as u64;
             inner.pending.records.push((offset, payload));
         }
         let bytes = inner.pending.total();
         let mut unit = Unit {
+            kind: completed.kind,
             mark: completed.mark,
             after: completed.after,
             first_offset: completed.first_offset,
@@ -317,7 +322,21 @@ impl Buffer {
 
     /// More may come.
     pub(crate) fn open(&self) {
-        self.lock().closed = false;
+        let mut inner = self.lock();
+        (inner.closed, inner.caught_up) = (false, false);
+    }
+
+    /// Whether the log had nothing more when it was last read.
+    pub(crate) fn set_caught_up(&self, caught_up: bool) {
+        self.lock().caught_up = caught_up;
+        if caught_up {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Whether everything that the log holds now has been given out.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.is_drained() && self.lock().caught_up
     }
 
     /// Nothing more will come.
@@ -344,9 +363,9 @@ impl Buffer {
             }
         }
         if let Some(unit) = inner.disk.read.pop_front() {
-            inner.disk.given.push_back((unit.mark.position, unit.weight()));
+            inner.disk.given.push_back((unit.mark.place(), unit.weight()));
             inner.disk.units = inner.disk.units.saturating_sub(1);
-            let at_end = inner.end.is_some_and(|end| end.position == unit.mark.position);
+            let at_end = inner.end.is_some_and(|end| end.place() == unit.mark.place());
             inner.disk.next = if at_end { None } else { Some(unit.mark.next_offset) };
             return Ok(Some(unit));
         }
@@ -388,14 +407,14 @@ impl Buffer {
     pub(crate) fn flushed(&self, mark: &Mark) -> Result<(), Failure> {
         let mut inner = self.lock();
         inner.base = Some(*mark);
-        while let Some((position, bytes)) = inner.disk.given.front().copied()
-            && position <= mark.position
+        while let Some((place, bytes)) = inner.disk.given.front().copied()
+            && place <= mark.place()
         {
             inner.disk.given.pop_front();
             inner.disk.flushed_bytes += bytes;
         }
         while inner.handed > 0
-            && inner.memory.front().is_some_and(|unit| unit.mark.position <= mark.position)
+            && inner.memory.front().is_some_and(|unit| unit.mark.place() <= mark.place())
             && let Some(unit) = inner.memory.pop_front()
         {
             inner.memory_bytes -= unit.weight();
@@ -434,30 +453,28 @@ impl Buffer {
         let covered = match (checkpoint, inner.base, inner.end) {
             (None, None, _) => true,
             (Some(at), Some(base), Some(end)) => {
-                at.log_id == base.log_id
-                    && base.position <= at.position
-                    && at.position <= end.position
+                at.log_id == base.log_id && base.place() <= at.place() && at.place() <= end.place()
             }
             (Some(at), None, Some(end)) => {
                 // The first commits of a chosen start: their reply was lost.
-                at.log_id == end.log_id && at.position <= end.position
+                at.log_id == end.log_id && at.place() <= end.place()
             }
             _ => false,
         };
         if !covered {
             return Ok(false);
         }
-        let at = checkpoint.map_or(Position::ORIGIN, |mark| mark.position);
+        let at = checkpoint.map_or((Position::ORIGIN, 0), Mark::place);
         if !self.rewind_disk(&mut inner, at)? {
             return Ok(false);
         }
-        inner.handed = inner.memory.partition_point(|unit| unit.mark.position <= at);
+        inner.handed = inner.memory.partition_point(|unit| unit.mark.place() <= at);
         drop(inner);
         self.arrived.notify_one();
         Ok(true)
     }
 
-    fn rewind_disk(&self, inner: &mut Inner, at: Position) -> Result<bool, Failure> {
+    fn rewind_disk(&self, inner: &mut Inner, at: Place) -> Result<bool, Failure> {
         inner.disk.read.clear();
         inner.disk.given.clear();
         inner.disk.flushed_bytes = 0;
@@ -475,12 +492,12 @@ impl Buffer {
             let Some(last) = heads.last() else { return Ok(true) };
             from = last.mark.next_offset;
             for unit in heads {
-                if unit.mark.position <= at {
-                    inner.disk.given.push_back((unit.mark.position, unit.weight()));
+                if unit.mark.place() <= at {
+                    inner.disk.given.push_back((unit.mark.place(), unit.weight()));
                     continue;
                 }
                 if !reached {
-                    if unit.after > at {
+                    if unit.after > at.0 {
                         return Ok(false);
                     }
                     reached = true;
@@ -518,7 +535,7 @@ mod tests {
     fn completed(n: u64) -> Completed {
         let at = |n: u64| Position::new(1, &n.to_be_bytes()).expect("eight bytes fit");
         let mark = Mark { log_id: Uuid::nil(), position: at(n), next_offset: n + 1, time: 0 };
-        Completed { mark, after: at(n - 1), first_offset: n }
+        Completed { kind: UnitKind::Transaction, mark, after: at(n - 1), first_offset: n }
     }
 
     #[test]
@@ -528,8 +545,8 @@ mod tests {
         let limits = Limits { memory: 1500, disk: 1 << 20 };
         let buffer = Buffer::new(spool, None, limits, FailPoints::default());
         let payload = || Bytes::from(vec![7; 1000]);
-        buffer.complete(&completed(1), Some((1, payload()))).unwrap();
-        let failure = buffer.complete(&completed(2), Some((2, payload()))).unwrap_err();
+        buffer.complete(&completed(1), (1, payload())).unwrap();
+        let failure = buffer.complete(&completed(2), (2, payload())).unwrap_err();
         assert_eq!(failure.code, "apply.spool");
         assert_eq!(buffer.end(), Some(completed(1).mark));
         assert_eq!(buffer.levels().units, 1);

@@ -16,7 +16,45 @@ pub(crate) struct Content {
     totals: Vec<TableTotal>,
     fragments: u32,
     complete: bool,
-    longs: HashMap<u32, Vec<u8>>,
+    longs: Longs,
+}
+
+/// Long values whose pieces have come, and whose rows have not.
+#[derive(Debug, Default)]
+pub(crate) struct Longs(HashMap<u32, Vec<u8>>);
+
+impl Longs {
+    /// Takes a piece.
+    pub(crate) fn part(&mut self, part: &Part<'_>) {
+        self.0.entry(part.id).or_default().extend_from_slice(&part.data);
+    }
+
+    /// Puts a long value where it belongs; others stay.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn settle(&mut self, value: &mut Value<'_>) -> Result<(), &'static str> {
+        if let Value::Long(long) = value {
+            *value = self.take(long)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, long: &LongValue) -> Result<Value<'static>, &'static str> {
+        let bytes = self
+            .0
+            .remove(&long.id)
+            .filter(|bytes| bytes.len() as u64 == long.length)
+            .filter(|bytes| Sha256::digest(bytes).as_slice() == long.digest)
+            .ok_or("a long value is not what its row says")?;
+        Ok(match long.kind {
+            LongKind::Text => Value::String(Cow::Owned(
+                String::from_utf8(bytes).map_err(|_| "a long text is not UTF-8")?,
+            )),
+            LongKind::Utf16 => Value::Utf16(Cow::Owned(bytes)),
+            LongKind::Bytes => Value::Bytes(Cow::Owned(bytes)),
+        })
+    }
 }
 
 impl Content {
@@ -51,7 +89,7 @@ impl Content {
 
     /// Takes a piece of a long value.
     pub(crate) fn part(&mut self, part: &Part<'_>) {
-        self.longs.entry(part.id).or_default().extend_from_slice(&part.data);
+        self.longs.part(part);
     }
 
     /// Counts a change, and puts its long values where they belong.
@@ -73,28 +111,9 @@ impl Content {
             Before::Key(row) | Before::Full(row) => row.as_mut_slice(),
         };
         for value in change.after.iter_mut().chain(before) {
-            if let Value::Long(long) = value {
-                *value = self.long(position, long)?;
-            }
+            self.longs.settle(value).map_err(|what| damaged(position, what))?;
         }
         Ok(())
-    }
-
-    fn long(&mut self, position: Position, long: &LongValue) -> Result<Value<'static>, Failure> {
-        let bytes = self
-            .longs
-            .remove(&long.id)
-            .filter(|bytes| bytes.len() as u64 == long.length)
-            .filter(|bytes| Sha256::digest(bytes).as_slice() == long.digest)
-            .ok_or_else(|| damaged(position, "a long value is not what its change says"))?;
-        Ok(match long.kind {
-            LongKind::Text => Value::String(Cow::Owned(
-                String::from_utf8(bytes)
-                    .map_err(|_| damaged(position, "a long text is not UTF-8"))?,
-            )),
-            LongKind::Utf16 => Value::Utf16(Cow::Owned(bytes)),
-            LongKind::Bytes => Value::Bytes(Cow::Owned(bytes)),
-        })
     }
 
     /// Takes a total of the last fragment.

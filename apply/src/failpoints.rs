@@ -16,7 +16,24 @@ pub const COMMIT_ACKNOWLEDGED: &str = "apply.commit.acknowledged";
 /// The buffer dropped what the target has flushed.
 pub const TRIMMED: &str = "apply.trimmed";
 
-/// All of them, in the order a transaction meets them.
+/// The tables of a full load are prepared; its begin is not committed.
+pub const LOAD_BEGIN: &str = "apply.load.begin";
+/// A chunk's end is committed; its rows are not on their way yet.
+pub const CHUNK_NOTED: &str = "apply.chunk.noted";
+/// A chunk's rows are on the wire, its commit is not.
+pub const CHUNK_COPIED: &str = "apply.chunk.copied";
+/// A chunk is committed in the target; the stream's side does not know it yet.
+pub const CHUNK_COMMITTED: &str = "apply.chunk.committed";
+/// A full load is consistent; that is not committed.
+pub const LOAD_END: &str = "apply.load.end";
+/// That is committed; nothing of indexes and constraints has begun.
+pub const LOAD_ENDED: &str = "apply.load.ended";
+
+/// Those of full loads, in the order one meets them.
+pub const LOAD: [&str; 6] =
+    [LOAD_BEGIN, CHUNK_NOTED, CHUNK_COPIED, CHUNK_COMMITTED, LOAD_END, LOAD_ENDED];
+
+/// Those of the stream, in the order a transaction meets them.
 pub const ALL: [&str; 7] = [
     FETCHED,
     SPOOL_WRITTEN,

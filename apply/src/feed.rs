@@ -4,20 +4,21 @@
 //! says next always fit together: after any failure reading goes on from the buffer's end, and the
 //! fragments of an unfinished transaction are dropped and read again.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
-use lockstep_common::codec::{self, DecodeError, Header};
+use lockstep_common::codec::{self, Header, Kind};
 use lockstep_common::disposition::Disposition;
+use lockstep_common::load::LoadMarker;
+use lockstep_common::record::Body;
 use lockstep_common::status::TaskState;
 use lockstep_common::{Backoff, FailPoints, Failure, Shutdown};
-use lockstep_log::{Batch, Item, Log, Reader, Schemas, Seek, Stream};
+use lockstep_log::{Batch, Item, Log, Reader, Seek, Stream};
 
 use crate::assemble::{Action, Assembler};
 use crate::buffer::Buffer;
 use crate::failpoints;
+use crate::foreign::Foreign;
 use crate::report::Report;
 use crate::start::Start;
 use crate::unit::Mark;
@@ -77,7 +78,7 @@ impl Feed {
             }
             _ => Assembler::new(from.as_ref()),
         };
-        let mut foreign: Option<Schemas> = None;
+        let mut foreign = Foreign::new(Arc::clone(&self.log));
         let mut acknowledged = 0;
         loop {
             let batch = reader.read().await?;
@@ -87,6 +88,7 @@ impl Feed {
             }
             match batch {
                 Batch::Items(items) => {
+                    self.buffer.set_caught_up(false);
                     self.fail.hit(failpoints::FETCHED)?;
                     for item in items {
                         self.take(&mut assembler, &mut foreign, item).await?;
@@ -94,6 +96,7 @@ impl Feed {
                 }
                 Batch::CaughtUp { next_offset } => {
                     self.report.fetched(next_offset, self.buffer.levels(), false);
+                    self.buffer.set_caught_up(true);
                 }
             }
             let flushed = self.flushed_offset.load(Ordering::Relaxed);
@@ -107,17 +110,18 @@ impl Feed {
     async fn take(
         &self,
         assembler: &mut Assembler,
-        foreign: &mut Option<Schemas>,
+        foreign: &mut Foreign,
         item: Item,
     ) -> Result<(), Failure> {
         if !self.buffer.has_room() {
             self.report.fetched(item.offset, self.buffer.levels(), true);
             self.buffer.room().await?;
         }
-        let Some((payload, header)) = self.read(foreign, item.payload).await? else {
+        let Some((payload, header)) = foreign.read(item.payload).await? else {
             return Ok(());
         };
-        let outcome = assembler.push(item.offset, &header)?;
+        let load = is_of_load(item.offset, &header, &payload)?;
+        let outcome = assembler.push(item.offset, &header, load)?;
         if outcome.voided {
             self.buffer.void()?;
         }
@@ -125,10 +129,9 @@ impl Feed {
             Action::Skip => {}
             Action::Keep => self.buffer.keep(item.offset, payload)?,
             Action::Complete(unit) => {
-                self.buffer.complete(&unit, Some((item.offset, payload)))?;
+                self.buffer.complete(&unit, (item.offset, payload))?;
                 self.report.fetched_lazily(item.offset + 1, || self.buffer.levels());
             }
-            Action::Progress(unit) => self.buffer.complete(&unit, None)?,
         }
         if let Some(position) = assembler.take_cut() {
             self.report.notice(&format!(
@@ -137,32 +140,29 @@ impl Feed {
         }
         Ok(())
     }
+}
 
-    /// The record in our schema, and its header; none for one that may be passed over.
-    async fn read(
-        &self,
-        foreign: &mut Option<Schemas>,
-        payload: Bytes,
-    ) -> Result<Option<(Bytes, Header)>, Failure> {
-        let fingerprint = match codec::header(&payload) {
-            Ok(header) => return Ok(Some((payload, header))),
-            Err(DecodeError::UnknownSchema(fingerprint)) => fingerprint,
-            Err(error) => return Err(error.into()),
-        };
-        let schemas = match foreign {
-            Some(schemas) => schemas,
-            None => foreign.insert(Schemas::open(self.log.as_ref()).await?),
-        };
-        let decoder = schemas.writer_schema(fingerprint).await?;
-        let translated = match decoder.translate(&payload) {
-            Ok(Cow::Borrowed(_)) => payload.clone(),
-            Ok(Cow::Owned(bytes)) => Bytes::from(bytes),
-            Err(DecodeError::UnknownKind { skippable: true, .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let header = codec::header(&translated)?;
-        Ok(Some((translated, header)))
+/// Whether a record is one of a full load. Markers of other names are other programs' business.
+fn is_of_load(offset: u64, header: &Header, payload: &[u8]) -> Result<bool, Failure> {
+    match header.kind {
+        Kind::ChunkBegin | Kind::ChunkEnd => Ok(true),
+        Kind::Marker => {
+            let record = codec::decode(payload)?;
+            let Body::Marker { name } = &record.body else { return Ok(false) };
+            let marker = LoadMarker::parse(name, &record.attributes);
+            marker.map(|marker| marker.is_some()).map_err(|error| unreadable(offset, &error))
+        }
+        _ => Ok(false),
     }
+}
+
+/// A record of a load that does not say what it must.
+pub(crate) fn unreadable(offset: u64, error: &dyn std::fmt::Display) -> Failure {
+    Failure::halt(
+        "apply.corrupt",
+        format!("the record of a full load at offset {offset} cannot be read: {error}"),
+        "the log is damaged, or its writer is newer than this apply: restore it, or upgrade apply",
+    )
 }
 
 /// Puts the reader where reading goes on. The position is the truth: an offset that the log no longer

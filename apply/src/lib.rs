@@ -14,6 +14,7 @@ mod buffer;
 mod content;
 pub mod failpoints;
 mod feed;
+mod foreign;
 mod pipeline;
 mod report;
 mod spool;

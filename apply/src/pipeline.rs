@@ -157,7 +157,8 @@ impl Pipeline {
     /// Connects; none when shutdown came first.
     async fn attach(&mut self) -> Result<Option<(Session, Attached)>, Failure> {
         let careful = self.context.care.until.is_some();
-        let attaching = self.target.attach(&self.claimant, careful);
+        let (log, fail) = (&self.context.log, &self.context.fail);
+        let attaching = self.target.attach(&self.claimant, careful, log, fail);
         let attached = tokio::select! {
             biased;
             () = self.shutdown.cancelled() => return Ok(None),
@@ -237,12 +238,17 @@ impl Pipeline {
         tracing::info!(epoch = session.epoch(), "writing to the target");
         let shutdown = self.shutdown.clone();
         let buffer = Arc::clone(&self.context.buffer);
-        let reached = attached.taken.mark.as_ref().map(|mark| mark.position);
+        let at = attached.taken.mark.as_ref();
+        let reached = at.map(|mark| mark.position);
+        let chosen = self.start.map(|start| start.to_string());
+        let start = attached.taken.start.clone().or(chosen);
+        let earliest = start.is_none_or(|start| start == Start::Earliest.to_string());
         let mut log_ended = None;
         let ended = {
             let feed = self.feed.as_mut().expect("align starts the feed");
-            let mut writing =
-                std::pin::pin!(Writer::new(&mut self.context, session, reached).run(&shutdown));
+            let writer =
+                Writer::new(&mut self.context, session, reached, earliest, shutdown.clone());
+            let mut writing = std::pin::pin!(writer.run(at));
             loop {
                 tokio::select! {
                     ended = &mut writing => break ended,
@@ -298,12 +304,12 @@ impl Pipeline {
             return Err(Failure::halt("apply.conflict", what, refusal.remedy));
         }
         let care = &mut self.context.care;
-        if care.until == Some(unit.position) {
+        if care.until == Some(unit.place()) {
             tracing::warn!("{what}; it is set aside");
-            care.condemned = Some((unit.position, refusal));
+            care.condemned = Some((unit.place(), refusal));
         } else {
             tracing::warn!("{what}; trying it alone");
-            care.until = Some(unit.position);
+            care.until = Some(unit.place());
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_common::record::Operation;
-use lockstep_common::status::{ApplyStatus, Counts, StatusSender, TaskState};
+use lockstep_common::status::{ApplyStatus, Counts, LoadStatus, StatusSender, TaskState};
 use lockstep_common::{Failure, Position, TableId};
 
 use crate::buffer::Levels;
@@ -84,6 +84,15 @@ impl Report {
         }
     }
 
+    /// How far the newest full load is.
+    pub(crate) fn load(&self, load: Option<LoadStatus>) {
+        self.0.send_if_modified(|status| {
+            let changed = status.load != load;
+            status.load = load;
+            changed
+        });
+    }
+
     /// The log has been read up to `offset`.
     pub(crate) fn fetched(&self, offset: u64, levels: Levels, back_pressure: bool) {
         self.0.send_modify(|status| {
@@ -124,6 +133,16 @@ impl Progress {
     /// A transaction was set aside.
     pub(crate) fn set_aside(&self) {
         self.report.set_aside();
+    }
+
+    /// Something an operator should know.
+    pub(crate) fn notice(&self, notice: &str) {
+        self.report.notice(notice);
+    }
+
+    /// How far the newest full load is.
+    pub(crate) fn load(&self, load: Option<LoadStatus>) {
+        self.report.load(load);
     }
 
     /// A unit was committed.

@@ -25,13 +25,13 @@ use lockstep_common::{Failure, Position};
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Direction, IteratorMode, WriteBatch};
 use uuid::Uuid;
 
-use crate::unit::{Body, Mark, Unit};
+use crate::unit::{Body, Mark, Unit, UnitKind};
 
 const RECORDS: &str = "records";
 const UNITS: &str = "units";
 const BASE: &[u8] = b"base";
 /// Changes with the layout of keys or values; another one's spool is dropped.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// RocksDB's memory: few and small buffers, since a crash replays what is in them.
 const WRITE_BUFFER: usize = 16 << 20;
@@ -108,7 +108,7 @@ impl Spool {
             }
         };
         let end = last.map_or(base, |unit| unit.mark);
-        let end = if end.position > base.position { end } else { base };
+        let end = if end.place() > base.place() { end } else { base };
         let mut batch = WriteBatch::default();
         batch.delete_range_cf(
             self.records(),
@@ -120,7 +120,7 @@ impl Spool {
         for entry in self.db.iterator_cf(self.units(), IteratorMode::Start) {
             let (key, value) = self.read(entry)?;
             let Some(unit) = decode_unit(&key, &value, base.log_id) else { return Ok(None) };
-            units += u64::from(unit.mark.position > base.position);
+            units += u64::from(unit.mark.place() > base.place());
             bytes += unit.weight();
         }
         Ok(Some(Contents { base, end, units, bytes }))
@@ -377,7 +377,12 @@ fn decode_base(bytes: &[u8]) -> Option<Mark> {
 /// Kind, next offset, time, bytes, length of `position`, `position`, `after`.
 fn encode_unit(unit: &Unit) -> Vec<u8> {
     let position = unit.mark.position.to_key();
-    let mut out = vec![u8::from(!matches!(unit.body, Body::Progress))];
+    let kind = match unit.kind {
+        UnitKind::Progress => 0,
+        UnitKind::Transaction => 1,
+        UnitKind::Load => 2,
+    };
+    let mut out = vec![kind];
     out.extend_from_slice(&unit.mark.next_offset.to_be_bytes());
     out.extend_from_slice(&unit.mark.time.to_be_bytes());
     out.extend_from_slice(&unit.bytes.to_be_bytes());
@@ -393,8 +398,15 @@ fn decode_unit(key: &[u8], value: &[u8], log_id: Uuid) -> Option<Unit> {
     let (time, rest) = rest.split_first_chunk::<8>()?;
     let (bytes, rest) = rest.split_first_chunk::<8>()?;
     let (length, rest) = rest.split_first()?;
+    let kind = match kind {
+        0 => UnitKind::Progress,
+        1 => UnitKind::Transaction,
+        2 => UnitKind::Load,
+        _ => return None,
+    };
     let (position, after) = rest.split_at_checked(usize::from(*length))?;
     Some(Unit {
+        kind,
         mark: Mark {
             log_id,
             position: Position::from_key(position)?,
@@ -404,7 +416,7 @@ fn decode_unit(key: &[u8], value: &[u8], log_id: Uuid) -> Option<Unit> {
         after: Position::from_key(after)?,
         first_offset: decode_key(key)?,
         bytes: u64::from_be_bytes(*bytes),
-        body: if *kind == 0 { Body::Progress } else { Body::Spooled },
+        body: if kind == UnitKind::Progress { Body::Progress } else { Body::Spooled },
     })
 }
 

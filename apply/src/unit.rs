@@ -1,4 +1,9 @@
-//! What travels from the log to the target: a unit is a complete transaction, or progress.
+//! What travels from the log to the target: a unit is a complete transaction, progress, or a record of
+//! a full load.
+//!
+//! Units are ordered by their [`Place`]: the position, then the offset behind them. Transactions and
+//! progress have a position of their own; a record of a load repeats the position before it, and
+//! only its offset tells it from its neighbours.
 
 use std::sync::Arc;
 
@@ -20,9 +25,32 @@ pub(crate) struct Mark {
     pub(crate) time: i64,
 }
 
-/// One complete transaction, or progress.
+/// Where a unit ends, in the order of the log: everything at or below it is done.
+pub(crate) type Place = (Position, u64);
+
+impl Mark {
+    /// Where it is in the order of units.
+    pub(crate) fn place(&self) -> Place {
+        (self.position, self.next_offset)
+    }
+}
+
+/// What a unit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnitKind {
+    /// The source had nothing up to here.
+    Progress,
+    /// A transaction of the source.
+    Transaction,
+    /// A bracket or a marker of a full load: one record.
+    Load,
+}
+
+/// One complete unit.
 #[derive(Clone, Debug)]
 pub(crate) struct Unit {
+    /// What it is.
+    pub(crate) kind: UnitKind,
     /// The place it brings the target to.
     pub(crate) mark: Mark,
     /// The position of the complete unit before it in the log.
@@ -35,7 +63,7 @@ pub(crate) struct Unit {
     pub(crate) body: Body,
 }
 
-/// Where a unit's fragments are.
+/// Where a unit's records are.
 #[derive(Clone, Debug)]
 pub(crate) enum Body {
     /// There are none.

@@ -80,6 +80,10 @@ impl Bed {
             spool: self.spool("spool"),
             spool_budget: ByteSize::mib(64),
             memory: ByteSize::mib(8),
+            prepare: config::Prepare::Create,
+            drop_tables: false,
+            load_connections: 2,
+            constraints: true,
             http: None,
         };
         ApplySettings { name: "main".into(), pipeline: PIPELINE.into(), config }
@@ -201,6 +205,13 @@ impl Apply {
     /// Waits until the checkpoint is at position `n`.
     pub async fn reaches(&mut self, n: u64) -> ApplyStatus {
         self.until(&format!("position {n}"), |status| status.position >= at(n)).await
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn ends(self) -> ApplyStatus {
+        let ended = tokio::time::timeout(DEADLINE, self.handle).await.expect("apply ends");
+        ended.expect("apply does not panic").expect("apply ends well");
+        self.status.borrow().clone()
     }
 
     pub async fn stop(self) -> ApplyStatus {

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lockstep_common::codec::{self, FragmentHead, FragmentWriter};
+use lockstep_common::codec::{self, ChunkHead, ChunkWriter, FragmentHead, FragmentWriter};
+use lockstep_common::definition::Definition;
 use lockstep_common::entry::{EntryKey, SchemaEntry};
+use lockstep_common::load::{ChunkAttributes, Handoff, LoadMarker};
 use lockstep_common::record::{
-    Before, Body, Boundary, Change, EpochStart, Operation, Part, Progress, Record,
+    Before, Body, Boundary, Change, ChunkBegin, ChunkEnd, EpochStart, Operation, Part, Progress,
+    Record,
 };
 use lockstep_common::{Column, LogicalType, Position, TableId, TableName, TableVersion, Value};
 use lockstep_log::{Entry, Log, Stream, Writer};
@@ -69,6 +72,16 @@ impl Source {
     }
 
     pub async fn append_body(&mut self, n: u64, after: u64, body: Body<'_>) {
+        self.append_record(n, after, BTreeMap::new(), body).await;
+    }
+
+    async fn append_record(
+        &mut self,
+        n: u64,
+        after: u64,
+        attributes: BTreeMap<String, String>,
+        body: Body<'_>,
+    ) {
         let record = Record {
             log_id: self.log_id,
             epoch: self.epoch,
@@ -76,7 +89,7 @@ impl Source {
             after: at(after),
             time: time(n),
             skippable: false,
-            attributes: BTreeMap::new(),
+            attributes,
             body,
         };
         let mut payload = Vec::new();
@@ -146,6 +159,132 @@ impl Source {
         entries.push(entry(self.at, index, writer.finish()));
         self.append(entries).await;
         self.at
+    }
+
+    // --- Full loads -----------------------------------------------------------------------------
+
+    /// A table with a definition that has nothing.
+    pub async fn defined(&mut self, version: &TableVersion) -> TableId {
+        let definition = Definition {
+            table: version.id(),
+            name: version.name.clone(),
+            columns: Vec::new(),
+            indexes: Vec::new(),
+            foreign_keys: Vec::new(),
+            checks: Vec::new(),
+            others: Vec::new(),
+        };
+        self.table_with(version, definition).await
+    }
+
+    pub async fn table_with(&mut self, version: &TableVersion, definition: Definition) -> TableId {
+        let id = self.table(version).await;
+        let entry = SchemaEntry::Definition(definition);
+        let (key, payload) = (entry.key(), entry.encode());
+        self.append(vec![Entry {
+            stream: Stream::Schemas,
+            key: Some(key.into()),
+            headers: None,
+            payload: payload.into(),
+        }])
+        .await;
+        id
+    }
+
+    pub async fn marker(&mut self, marker: LoadMarker) {
+        let (name, attributes) = marker.to_marker();
+        self.append_record(self.at, self.at, attributes, Body::Marker { name }).await;
+    }
+
+    pub async fn begin_load(&mut self, load: Uuid, tables: &[(TableId, Handoff)]) {
+        let tables = tables.to_vec();
+        self.marker(LoadMarker::Begin { load, reload: false, tables }).await;
+    }
+
+    pub async fn end_load(&mut self, load: Uuid) {
+        self.marker(LoadMarker::End { load, consistent: at(self.at) }).await;
+    }
+
+    pub async fn chunk_begin(
+        &mut self,
+        (load, table, chunk): (Uuid, TableId, u32),
+        attributes: ChunkAttributes,
+    ) {
+        let begin = ChunkBegin { load, chunk, table, lower: None, upper: None };
+        let attributes = attributes.to_attributes();
+        self.append_record(self.at, self.at, attributes, Body::ChunkBegin(begin)).await;
+    }
+
+    /// Rows of a chunk, so many to a record; gives where they are.
+    pub async fn chunk_rows(
+        &mut self,
+        (load, table, chunk): (Uuid, TableId, u32),
+        partition: u32,
+        rows: &[Vec<Value<'static>>],
+        each: usize,
+    ) -> Option<(u64, u64)> {
+        let mut writer = ChunkWriter::new(&self.chunk_head(load, table, chunk));
+        let mut payloads = Vec::new();
+        for some in rows.chunks(each) {
+            some.iter().for_each(|row| writer.push_row(row));
+            payloads.push(writer.cut());
+        }
+        self.chunk_records(partition, payloads).await
+    }
+
+    pub fn chunk_head(&self, load: Uuid, table: TableId, chunk: u32) -> ChunkHead {
+        ChunkHead {
+            log_id: self.log_id,
+            epoch: self.epoch,
+            position: at(self.at),
+            after: at(self.at),
+            time: time(self.at),
+            load,
+            chunk,
+            table,
+        }
+    }
+
+    pub async fn chunk_records(
+        &mut self,
+        partition: u32,
+        payloads: Vec<Bytes>,
+    ) -> Option<(u64, u64)> {
+        let stream = Stream::Snapshot(partition);
+        let count = payloads.len() as u64;
+        let entry = |payload| Entry { stream, key: None, headers: None, payload };
+        self.append(payloads.into_iter().map(entry).collect()).await;
+        let last = self.writer.newest(stream).await.expect("an offset")?;
+        (count > 0).then(|| (last + 1 - count, last))
+    }
+
+    pub async fn chunk_end(
+        &mut self,
+        (load, table, chunk): (Uuid, TableId, u32),
+        partition: u32,
+        offsets: Option<(u64, u64)>,
+        rows: usize,
+    ) {
+        let rows = rows as u64;
+        let end = ChunkEnd { load, chunk, table, partition, offsets, rows };
+        self.append_body(self.at, self.at, Body::ChunkEnd(end)).await;
+    }
+
+    /// A whole chunk, in one go.
+    pub async fn chunk(
+        &mut self,
+        chunk: (Uuid, TableId, u32),
+        attributes: ChunkAttributes,
+        rows: &[Vec<Value<'static>>],
+    ) {
+        let partition = chunk.2 % 4;
+        self.chunk_begin(chunk, attributes).await;
+        let offsets = self.chunk_rows(chunk, partition, rows, 2).await;
+        self.chunk_end(chunk, partition, offsets, rows.len()).await;
+    }
+
+    pub async fn table_read(&mut self, load: Uuid, table: TableId, chunks: u32, rows: u64) {
+        self.marker(LoadMarker::TableRead { load, table, chunks, rows }).await;
     }
 
     pub async fn progress(&mut self) -> u64 {

@@ -1,10 +1,10 @@
 use lockstep_common::codec::{FragmentHeader, Header, Kind};
-use lockstep_common::{Disposition, Position};
+use lockstep_common::{Disposition, Failure, Position};
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{Action, Assembler, Outcome};
-use crate::unit::Mark;
+use crate::unit::{Mark, UnitKind};
 
 const LOG: Uuid = Uuid::from_u128(7);
 
@@ -34,12 +34,18 @@ fn from(n: u64) -> Assembler {
     Assembler::new(Some(&Mark { log_id: LOG, position: at(n), next_offset: 0, time: 0 }))
 }
 
+/// The brackets of chunks are records of a load; a marker is where its name says so.
+fn push(assembler: &mut Assembler, offset: u64, header: &Header) -> Result<Outcome, Failure> {
+    let load = matches!(header.kind, Kind::ChunkBegin | Kind::ChunkEnd);
+    assembler.push(offset, header, load)
+}
+
 /// What is completed by each record, and which of them void what was before.
 fn completed(assembler: &mut Assembler, headers: &[Header]) -> Vec<(u64, bool)> {
     let mut units = Vec::new();
     for (offset, header) in headers.iter().enumerate() {
-        let Outcome { voided, action } = assembler.push(offset as u64, header).expect("in order");
-        if let Action::Complete(unit) | Action::Progress(unit) = action {
+        let Outcome { voided, action } = push(assembler, offset as u64, header).expect("in order");
+        if let Action::Complete(unit) = action {
             units.push((unit.first_offset, voided));
         }
     }
@@ -48,7 +54,7 @@ fn completed(assembler: &mut Assembler, headers: &[Header]) -> Vec<(u64, bool)> 
 
 fn code(assembler: &mut Assembler, headers: &[Header]) -> &'static str {
     for (offset, header) in headers.iter().enumerate() {
-        if let Err(failure) = assembler.push(offset as u64, header) {
+        if let Err(failure) = push(assembler, offset as u64, header) {
             assert_eq!(failure.disposition, Disposition::Halt);
             return failure.code;
         }
@@ -130,12 +136,60 @@ fn what_is_out_of_order_halts() {
 
 #[test]
 fn kinds_that_are_not_followed_halt_unless_skippable() {
-    for kind in [Kind::SchemaChange, Kind::Timeline, Kind::ChunkBegin, Kind::ChunkEnd] {
+    for kind in [Kind::SchemaChange, Kind::Timeline, Kind::ChunkRows] {
         let record = header(1, 1, 0, kind);
         assert_eq!(code(&mut from(0), std::slice::from_ref(&record)), "apply.unfollowed");
         let skippable = Header { skippable: true, ..record };
         assert_eq!(code(&mut from(0), &[skippable]), "none");
     }
+}
+
+#[test]
+fn records_of_a_load_are_units_between_transactions() {
+    let headers = [
+        fragment(1, 1, 0, 0, true),
+        header(1, 1, 1, Kind::ChunkBegin),
+        header(1, 1, 1, Kind::Marker),
+        header(1, 1, 1, Kind::ChunkEnd),
+        fragment(1, 2, 1, 0, false),
+        fragment(1, 2, 1, 1, true),
+        header(1, 2, 2, Kind::ChunkBegin),
+    ];
+    let all = [(0, false), (1, false), (3, false), (4, false), (6, false)];
+    assert_eq!(completed(&mut from(0), &headers), all);
+    assert_eq!(completed(&mut Assembler::new(None), &headers), all);
+    // A checkpoint between two of one position: what is done is passed over, what is not is not.
+    for done in 0..=headers.len() {
+        let position = headers[..done].iter().map(|h| h.position).max().unwrap_or(at(0));
+        let whole = !matches!(done, 3 | 5);
+        if whole {
+            let mark = Mark { log_id: LOG, position, next_offset: done as u64, time: 0 };
+            let left: Vec<_> = all.iter().filter(|(first, _)| *first >= done as u64).collect();
+            let given = completed(&mut Assembler::new(Some(&mark)), &headers);
+            assert_eq!(given.iter().collect::<Vec<_>>(), left, "{done}");
+        }
+    }
+}
+
+#[test]
+fn a_marker_is_a_unit_when_it_is_one_of_a_load() {
+    let marker = header(1, 3, 3, Kind::Marker);
+    let outcome = from(3).push(9, &marker, false).unwrap();
+    assert_eq!(outcome.action, Action::Skip);
+    let Action::Complete(unit) = from(3).push(9, &marker, true).unwrap().action else {
+        panic!("a unit");
+    };
+    assert_eq!((unit.kind, unit.mark.place()), (UnitKind::Load, (at(3), 10)));
+}
+
+#[test]
+fn a_record_of_a_load_inside_a_transaction_or_behind_a_gap_halts() {
+    let inside = [fragment(1, 1, 0, 0, false), header(1, 0, 0, Kind::ChunkEnd)];
+    assert_eq!(code(&mut from(0), &inside), "apply.disorder");
+    assert_eq!(code(&mut from(0), &[header(1, 3, 3, Kind::ChunkBegin)]), "apply.gap");
+    // A new epoch voids the transaction first: then it stands between two.
+    let voided = [fragment(1, 1, 0, 0, false), header(2, 0, 0, Kind::ChunkBegin)];
+    assert_eq!(completed(&mut from(0), &voided), [(1, true)]);
 }
 
 #[test]
@@ -174,7 +228,7 @@ proptest! {
         let mut kept = Vec::new();
         let mut units = Vec::new();
         for (offset, header) in headers.iter().enumerate() {
-            let outcome = assembler.push(offset as u64, header).expect("in order");
+            let outcome = push(&mut assembler, offset as u64, header).expect("in order");
             if outcome.voided {
                 kept.clear();
             }
@@ -184,7 +238,7 @@ proptest! {
                     kept.push(header.clone());
                     units.push((unit.mark.position, std::mem::take(&mut kept)));
                 }
-                Action::Skip | Action::Progress(_) => {}
+                Action::Skip => {}
             }
         }
         prop_assert_eq!(units.len(), sizes.len());

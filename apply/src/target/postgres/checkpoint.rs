@@ -20,22 +20,39 @@
 //! returns survives a crash of the server. In `group` durability the commits after it are flushed at
 //! every so-manieth one (`synchronous_commit` is on for that transaction alone); a crash of the server
 //! takes the tail and its checkpoint back together, and the tail is applied again.
+//!
+//! What is done beside the stream, on the cold connection, takes the row's lock first ([`Fence`],
+//! [`Chain::advance`]): the next epoch waits for it to end, and after that it finds another epoch and
+//! does nothing.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::{BufMut, BytesMut};
 use lockstep_common::{Failure, Position};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Transaction};
 use uuid::Uuid;
 
-use super::error;
 use super::parameter::{put_int8, put_text};
 use super::pipe::{Note, Pipe};
 use super::statement::{Kind, Shape, Sql};
+use super::{define, error};
 use crate::unit::Mark;
 
 /// The schema's tables and functions; made when one is absent.
 const SCHEMA: &str = include_str!("schema.sql");
+
+/// Whether a schema that is there is this version's: every version's script brings an older one up
+/// to itself.
+const PRESENT: &str = "SELECT to_regclass('lockstep.checkpoint') IS NOT NULL \
+    AND to_regclass('lockstep.tables') IS NOT NULL \
+    AND to_regclass('lockstep.exceptions') IS NOT NULL \
+    AND to_regclass('lockstep.load') IS NOT NULL \
+    AND to_regclass('lockstep.load_table') IS NOT NULL \
+    AND to_regclass('lockstep.load_chunk') IS NOT NULL \
+    AND to_regclass('lockstep.load_object') IS NOT NULL \
+    AND to_regprocedure('lockstep.claim_chunk(text,uuid,text,integer,bigint)') IS NOT NULL \
+    AND to_regprocedure('lockstep.expect_rows(bigint,bigint)') IS NOT NULL \
+    AND to_regprocedure('lockstep.note_absent(bigint,text,text,text,bigint)') IS NOT NULL";
 
 /// What the row said when the epoch was taken.
 #[derive(Clone, Debug)]
@@ -67,17 +84,7 @@ pub(super) async fn create_schema(client: &mut Client) -> Result<(), Failure> {
     let failed = |e: tokio_postgres::Error| {
         error::failure("apply.schema", "cannot create the schema `lockstep` in the target", &e)
     };
-    let present = client
-        .query_one(
-            "SELECT to_regclass('lockstep.checkpoint') IS NOT NULL \
-             AND to_regclass('lockstep.tables') IS NOT NULL \
-             AND to_regclass('lockstep.exceptions') IS NOT NULL \
-             AND to_regprocedure('lockstep.expect_rows(bigint,bigint)') IS NOT NULL \
-             AND to_regprocedure('lockstep.note_absent(bigint,text,text,text,bigint)') IS NOT NULL",
-            &[],
-        )
-        .await
-        .map_err(failed)?;
+    let present = client.query_one(PRESENT, &[]).await.map_err(failed)?;
     if present.get(0) {
         return Ok(());
     }
@@ -88,6 +95,7 @@ pub(super) async fn create_schema(client: &mut Client) -> Result<(), Failure> {
         .await
         .map_err(failed)?;
     transaction.batch_execute(SCHEMA).await.map_err(failed)?;
+    transaction.batch_execute(define::SCHEMA).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)
 }
 
@@ -203,20 +211,21 @@ pub(super) async fn store_start(
     if stored == 1 { Ok(()) } else { Err(fenced(pipeline)) }
 }
 
-/// Removes the checkpoint, keeping the epoch's count, so that an apply that still runs is fenced.
-/// Gives the position that was removed.
+/// Removes the checkpoint and what is kept of loads, keeping the epoch's count, so that an apply that
+/// still runs is fenced. Gives the position that was removed.
 ///
 /// # Errors
 /// When the target cannot be reached or refuses.
-pub(super) async fn reset(client: &Client, pipeline: &str) -> Result<Option<String>, Failure> {
+pub(super) async fn reset(client: &mut Client, pipeline: &str) -> Result<Option<String>, Failure> {
     let failed = |e: tokio_postgres::Error| {
         error::failure("apply.reset", "cannot remove the checkpoint", &e)
     };
-    let row = client
+    let transaction = client.transaction().await.map_err(failed)?;
+    let row = transaction
         .query_opt("SELECT position FROM lockstep.checkpoint WHERE pipeline = $1", &[&pipeline])
         .await
         .map_err(failed)?;
-    client
+    transaction
         .execute(
             "UPDATE lockstep.checkpoint SET epoch = epoch + 1, seq = seq + 1, log_id = NULL, \
              position = NULL, next_offset = NULL, commit_time = NULL, start = NULL, \
@@ -225,6 +234,8 @@ pub(super) async fn reset(client: &Client, pipeline: &str) -> Result<Option<Stri
         )
         .await
         .map_err(failed)?;
+    super::load::forget(&transaction, pipeline).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
     Ok(row.and_then(|row| row.get(0)))
 }
 
@@ -249,6 +260,30 @@ pub(super) fn fenced(pipeline: &str) -> Failure {
         "apply.fenced",
         format!("another apply took over pipeline {pipeline} on this target"),
     )
+}
+
+/// Holds off whoever takes the next epoch, for the rest of a transaction of the cold connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fence<'a> {
+    pub(super) pipeline: &'a str,
+    pub(super) epoch: u64,
+}
+
+impl Fence<'_> {
+    /// Has to be the transaction's first statement.
+    ///
+    /// # Errors
+    /// `Fenced` when the epoch is no longer ours.
+    pub(super) async fn hold(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
+        let held = transaction
+            .query_opt(
+                "SELECT FROM lockstep.checkpoint WHERE pipeline = $1 AND epoch = $2 FOR UPDATE",
+                &[&self.pipeline, &signed(self.epoch)],
+            )
+            .await
+            .map_err(|e| error::failure("apply.epoch", "cannot lock the checkpoint", &e))?;
+        held.map(drop).ok_or_else(|| fenced(self.pipeline))
+    }
 }
 
 /// The chain's next link: the state of one connection.
@@ -280,6 +315,47 @@ impl Chain {
         pipe.sync();
         self.seq += 1;
     }
+
+    /// What keeps others out while this connection does something beside the stream.
+    pub(super) fn fence(&self) -> Fence<'_> {
+        Fence { pipeline: &self.pipeline, epoch: self.epoch }
+    }
+
+    /// Moves the checkpoint to `mark` within a transaction of the cold connection, as its first
+    /// statement, while the stream has nothing in flight. [`Chain::advanced`] follows its commit.
+    ///
+    /// # Errors
+    /// `Fenced` when the epoch is no longer ours.
+    pub(super) async fn advance(
+        &self,
+        transaction: &Transaction<'_>,
+        mark: &Mark,
+    ) -> Result<(), Failure> {
+        let advanced = transaction
+            .execute(
+                "UPDATE lockstep.checkpoint SET seq = seq + 1, log_id = $4::text::uuid, \
+                 position = $5, next_offset = $6, \
+                 commit_time = timestamptz 'epoch' + $7 * interval '1 microsecond' \
+                 WHERE pipeline = $1 AND epoch = $2 AND seq = $3",
+                &[
+                    &self.pipeline,
+                    &signed(self.epoch),
+                    &signed(self.seq),
+                    &mark.log_id.to_string(),
+                    &mark.position.to_string(),
+                    &signed(mark.next_offset),
+                    &mark.time.div_euclid(10),
+                ],
+            )
+            .await
+            .map_err(|e| error::failure("apply.checkpoint", "cannot move the checkpoint", &e))?;
+        if advanced == 1 { Ok(()) } else { Err(fenced(&self.pipeline)) }
+    }
+
+    /// The transaction of [`Chain::advance`] is committed.
+    pub(super) fn advanced(&mut self) {
+        self.seq += 1;
+    }
 }
 
 fn chain_sql(flushed: bool) -> Sql {
@@ -303,12 +379,13 @@ fn put_timestamp(ticks: i64, out: &mut BytesMut) {
     out.put_i64(ticks.div_euclid(10) - epoch);
 }
 
-/// A count as PostgreSQL's bigint has it: never negative in our tables.
-fn unsigned(value: i64) -> u64 {
+/// A count from PostgreSQL's bigint, never negative in our tables.
+pub(super) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-fn signed(value: u64) -> i64 {
+/// A count as PostgreSQL's bigint.
+pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

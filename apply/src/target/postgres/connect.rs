@@ -138,7 +138,18 @@ impl Login {
     /// As [`socket::connect`].
     pub(super) async fn hot(&self) -> Result<Socket, Failure> {
         let mut parameters = vec![("application_name", self.application.as_str())];
-        parameters.extend(HOT_PARAMETERS);
+        parameters.extend(WIRE_PARAMETERS);
+        parameters.extend(STREAM_PARAMETERS);
+        socket::connect(self, &parameters).await
+    }
+
+    /// A connection for rows of a full load.
+    ///
+    /// # Errors
+    /// As [`socket::connect`].
+    pub(super) async fn load(&self) -> Result<Socket, Failure> {
+        let mut parameters = vec![("application_name", self.application.as_str())];
+        parameters.extend(WIRE_PARAMETERS);
         socket::connect(self, &parameters).await
     }
 }
@@ -149,10 +160,8 @@ const COLD_OPTIONS: &str = "-c statement_timeout=60s -c lock_timeout=30s \
     -c default_transaction_read_only=off -c synchronous_commit=on -c timezone=UTC \
     -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_user_timeout=60000";
 
-/// - No statement timeout: a large transaction takes its time, and a lock's holder is waited for.
-/// - Plans are made once per statement, before its table has grown: an index has to be used even
-///   where a scan of today's few rows would be cheaper, and rows are met in the order sent.
-const HOT_PARAMETERS: &[(&str, &str)] = &[
+/// No statement timeout: a large transaction takes its time, and a lock's holder is waited for.
+const WIRE_PARAMETERS: &[(&str, &str)] = &[
     ("client_encoding", "UTF8"),
     ("TimeZone", "UTC"),
     ("default_transaction_isolation", "read committed"),
@@ -164,10 +173,15 @@ const HOT_PARAMETERS: &[(&str, &str)] = &[
     ("tcp_keepalives_idle", "30"),
     ("tcp_keepalives_interval", "10"),
     ("tcp_user_timeout", "60000"),
+    ("xmloption", "content"),
+];
+
+/// Plans are made once per statement, before its table has grown: an index has to be used even where a
+/// scan of today's few rows would be cheaper, and rows are met in the order sent.
+const STREAM_PARAMETERS: &[(&str, &str)] = &[
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
     ("jit", "off"),
-    ("xmloption", "content"),
 ];

@@ -12,6 +12,7 @@ mod define;
 mod encode;
 mod error;
 mod image;
+mod load;
 mod parameter;
 mod pipe;
 mod prerequisites;
@@ -28,10 +29,12 @@ use std::sync::Arc;
 
 use lockstep_common::config::{self, ConflictPolicy};
 use lockstep_common::record::Change;
-use lockstep_common::{Failure, TableId, TableVersion};
+use lockstep_common::{FailPoints, Failure, Position, TableId, TableVersion};
+use lockstep_log::Log;
 use tokio_postgres::Client;
 
 pub(crate) use checkpoint::{Claimant, Taken, lag_seconds};
+pub(crate) use load::Described;
 pub(crate) use pipe::Note;
 pub(crate) use set_aside::Refusal;
 
@@ -39,7 +42,9 @@ use crate::unit::Mark;
 use catalog::Naming;
 use checkpoint::Chain;
 use connect::Login;
+use define::Design;
 use error::{Class, ServerError};
+use load::{Loaders, Loads, Regime};
 use relation::Relation;
 use run::{ChangeError, Mode, Place, Runs};
 use wire::{Latched, Wire};
@@ -54,6 +59,8 @@ pub(crate) struct Target {
     naming: Naming,
     create_tables: bool,
     policy: ConflictPolicy,
+    design: Design,
+    load_connections: usize,
 }
 
 /// One connection to the target under one epoch.
@@ -62,9 +69,20 @@ pub(crate) struct Session {
     wire: Wire,
     runs: Runs,
     chain: Chain,
-    relations: HashMap<TableId, Arc<Relation>>,
+    entries: HashMap<TableId, Entry>,
     naming: Naming,
     create_tables: bool,
+    /// Of the transaction being written.
+    position: Position,
+    loads: Loads,
+    login: Login,
+    fail: FailPoints,
+}
+
+/// A table that changes are written into.
+struct Entry {
+    relation: Arc<Relation>,
+    regime: Regime,
 }
 
 /// What a new session found.
@@ -104,10 +122,13 @@ impl Target {
             naming: Naming { schemas: config.schemas.clone(), rule: config.names },
             create_tables: config.create_tables,
             policy: config.on_conflict,
+            design: Design::new(config),
+            load_connections: config.load_connections,
         })
     }
 
-    /// Connects and takes the next epoch. `careful` writes one row to a statement.
+    /// Connects and takes the next epoch. `careful` writes one row to a statement. Chunks of loads are
+    /// read from `log`.
     ///
     /// # Errors
     /// `Retry` when the target is away, `Halt` when it refuses, `Fenced` when another instance has it.
@@ -115,6 +136,8 @@ impl Target {
         &self,
         claimant: &Claimant,
         careful: bool,
+        log: &Arc<dyn Log>,
+        fail: &FailPoints,
     ) -> Result<(Session, Attached), Failure> {
         let mut cold = self.login.cold().await?;
         checkpoint::create_schema(&mut cold).await?;
@@ -125,6 +148,10 @@ impl Target {
         // Only now: the epoch is what every later commit hangs on.
         self.setting(&mut socket, "SET synchronous_commit = off").await?;
         let exceptions = checkpoint::open_exceptions(&cold, &claimant.pipeline).await?;
+        let stored = load::stored(&cold, &claimant.pipeline).await?;
+        let pending = load::pending(&cold, &claimant.pipeline).await?;
+        let loaders =
+            Loaders::new(self.login.clone(), Arc::clone(log), fail.clone(), self.load_connections);
         let mode = Mode {
             converge: self.policy == ConflictPolicy::Converge,
             replica,
@@ -138,9 +165,13 @@ impl Target {
             wire: Wire::new(socket),
             runs: Runs::new(mode),
             chain,
-            relations: HashMap::new(),
+            entries: HashMap::new(),
             naming: self.naming.clone(),
             create_tables: self.create_tables,
+            position: Position::ORIGIN,
+            loads: Loads::new(self.design.clone(), loaders, stored, pending),
+            login: self.login.clone(),
+            fail: fail.clone(),
         };
         Ok((session, Attached { taken, exceptions, notices }))
     }
@@ -191,7 +222,7 @@ impl Target {
     pub(crate) async fn reset(&self, pipeline: &str) -> Result<Option<String>, Failure> {
         let mut cold = self.login.cold().await?;
         checkpoint::create_schema(&mut cold).await?;
-        checkpoint::reset(&cold, pipeline).await
+        checkpoint::reset(&mut cold, pipeline).await
     }
 }
 
@@ -203,7 +234,7 @@ impl Session {
 
     /// Whether changes of `id` can be written already.
     pub(crate) fn knows(&self, id: TableId) -> bool {
-        self.relations.contains_key(&id)
+        self.entries.contains_key(&id)
     }
 
     /// Finds or makes the target table of a version, checks and claims it.
@@ -224,7 +255,7 @@ impl Session {
             version,
         )
         .await?;
-        self.relations.insert(id, Arc::new(relation));
+        self.enter(relation);
         Ok(())
     }
 
@@ -244,19 +275,28 @@ impl Session {
     /// Begins the transaction that leads to `mark`.
     pub(crate) fn begin(&mut self, mark: &Mark) {
         self.runs.clear();
+        self.position = mark.position;
         self.runs.place =
             Place { pipeline: self.chain.pipeline.clone(), position: mark.position.to_string() };
     }
 
-    /// Writes a change of a known table; `index` is its number within the transaction.
+    /// Writes a change of a known table; `index` is its number within the transaction. `false` when it
+    /// is passed over: the rows of a load have it already, or will have.
     ///
     /// # Errors
     /// When it cannot be written; the transaction must then not be committed.
-    pub(crate) fn change(&mut self, change: &Change<'_>, index: u64) -> Result<(), Trouble> {
-        let relation = Arc::clone(&self.relations[&change.table]);
+    pub(crate) fn change(&mut self, change: &Change<'_>, index: u64) -> Result<bool, Trouble> {
+        let Entry { relation, regime } = &self.entries[&change.table];
+        let notes = match regime {
+            Regime::Stream => None,
+            Regime::Loading(notes) => Some(notes),
+            Regime::Beyond(Some(from)) if self.position > *from => None,
+            Regime::Beyond(_) => return Ok(false),
+        };
         self.runs
-            .change(&relation, change, index, &mut self.wire.pipe)
-            .map_err(|error| change_trouble(error, &relation, Some(change), index))
+            .change(relation, notes, change, index, &mut self.wire.pipe)
+            .map_err(|error| change_trouble(error, relation, Some(change), index))?;
+        Ok(true)
     }
 
     /// Whether enough has gathered to be handed to the socket.
@@ -308,11 +348,6 @@ impl Session {
             None => Ok(()),
             Some(latched) => Err(self.trouble(latched)),
         }
-    }
-
-    /// Waits until there may be more confirmations, or an error.
-    pub(crate) async fn changed(&self) {
-        self.wire.changed().await;
     }
 
     fn trouble(&self, latched: Latched) -> Trouble {

@@ -29,6 +29,58 @@ CREATE TABLE IF NOT EXISTS lockstep.checkpoint (
     backend_start timestamptz
 ) WITH (fillfactor = 10);
 
+-- Full loads: `loading`, then `consistent` (indexes and constraints are being made), then `done`.
+CREATE TABLE IF NOT EXISTS lockstep.load (
+    pipeline text NOT NULL,
+    load uuid NOT NULL,
+    -- A table loaded again beside the running stream.
+    reload boolean NOT NULL,
+    state text NOT NULL,
+    -- From this position on the target equals the source.
+    consistent text,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    consistent_at timestamptz,
+    ended_at timestamptz,
+    PRIMARY KEY (pipeline, load)
+);
+
+-- Tables of a load: `loading`, then `read` (all chunks are in), or `superseded` by a younger load.
+CREATE TABLE IF NOT EXISTS lockstep.load_table (
+    pipeline text NOT NULL,
+    load uuid NOT NULL,
+    -- The source table's version.
+    version text NOT NULL,
+    source text NOT NULL,
+    -- `bracketed` or `exact`.
+    handoff text NOT NULL,
+    state text NOT NULL,
+    -- Exact: the position that the rows are of.
+    from_position text,
+    -- What changes noted of rows that were not there yet; while `loading`, for bracketed tables.
+    notes text,
+    chunks bigint,
+    rows bigint,
+    started_at timestamptz,
+    ended_at timestamptz,
+    PRIMARY KEY (pipeline, load, version)
+);
+
+-- Chunks: `open` (being read from the source), `pending` (read; not in the target yet), `done`.
+CREATE TABLE IF NOT EXISTS lockstep.load_chunk (
+    pipeline text NOT NULL,
+    load uuid NOT NULL,
+    version text NOT NULL,
+    chunk integer NOT NULL,
+    state text NOT NULL,
+    -- Where the snapshot stream has its rows.
+    partition integer,
+    first_offset bigint,
+    last_offset bigint,
+    rows bigint NOT NULL DEFAULT 0,
+    bytes bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (pipeline, load, version, chunk)
+);
+
 -- Which pipeline owns which table.
 CREATE TABLE IF NOT EXISTS lockstep.tables (
     schema_name text NOT NULL,
@@ -77,5 +129,23 @@ BEGIN
             (pipeline, kind, position, source_table, operation, change, error)
         VALUES (of_pipeline, 'absent', at_position, of_table, 'update', number,
                 'the row to update is absent and the change does not give it whole');
+    END IF;
+END $$;
+
+-- The first statement of the transaction that loads a chunk. The row's lock keeps two of them apart;
+-- an epoch that is not the checkpoint's belongs to an apply that has been replaced.
+CREATE OR REPLACE FUNCTION lockstep.claim_chunk(
+    of_pipeline text, of_load uuid, of_version text, number integer, by_epoch bigint
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    PERFORM FROM lockstep.load_chunk WHERE pipeline = of_pipeline AND load = of_load
+        AND version = of_version AND chunk = number AND state = 'pending' FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the chunk is not pending' USING ERRCODE = 'LS002';
+    END IF;
+    PERFORM FROM lockstep.checkpoint WHERE pipeline = of_pipeline AND epoch = by_epoch;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the epoch is another' USING ERRCODE = 'LS003';
     END IF;
 END $$;

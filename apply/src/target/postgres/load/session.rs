@@ -1,0 +1,602 @@
+//! A session and the loads that run through it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use lockstep_common::definition::Definition;
+use lockstep_common::load::Handoff;
+use lockstep_common::record::ChunkEnd;
+use lockstep_common::status::LoadStatus;
+use lockstep_common::{Failure, Position, TableId, TableVersion};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use super::super::catalog::{self, Naming};
+use super::super::define::{self, Design, LoadTable};
+use super::super::{Entry, Session};
+use super::book::{Book, Live, Load, Stage, StoredLoad, StoredTable, Table, TableStage};
+use super::finishing::Finishing;
+use super::loader::{ChunkDone, Loaders};
+use super::notes::{self, Notes, Touched};
+use super::record::{self, Beginning, ChunkRange, Recorder, disorder};
+use super::{ChunkJob, Regime};
+use crate::unit::Mark;
+
+/// What a session knows of loads.
+pub(in super::super) struct Loads {
+    pub(in super::super) design: Design,
+    pub(in super::super) loaders: Loaders,
+    /// Sessions before this one left these.
+    pub(in super::super) pending: Vec<ChunkRange>,
+    book: Book,
+    finishing: Option<Finishing>,
+    /// A chunk has come to the target since somebody asked.
+    moved: bool,
+    /// Touched keys that are held, over all tables.
+    touched: Arc<AtomicUsize>,
+}
+
+/// A table of a load, as the log describes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Described {
+    pub(crate) id: TableId,
+    pub(crate) handoff: Handoff,
+    pub(crate) version: Arc<TableVersion>,
+    pub(crate) definition: Arc<Definition>,
+}
+
+impl Loads {
+    pub(in super::super) fn new(
+        design: Design,
+        loaders: Loaders,
+        stored: Vec<StoredLoad>,
+        pending: Vec<ChunkRange>,
+    ) -> Self {
+        let book = Book { loads: stored.into_iter().map(Load::restored).collect() };
+        Loads {
+            design,
+            loaders,
+            pending,
+            book,
+            finishing: None,
+            moved: false,
+            touched: Arc::default(),
+        }
+    }
+}
+
+impl Loads {
+    fn chunk_done(&mut self, done: &ChunkDone) {
+        self.book.chunk_done(done);
+        self.moved = true;
+    }
+}
+
+impl Described {
+    fn table(&self) -> LoadTable {
+        LoadTable {
+            id: self.id,
+            version: Arc::clone(&self.version),
+            definition: Some(Arc::clone(&self.definition)),
+            handoff: self.handoff,
+        }
+    }
+}
+
+/// Finds a table that is there already, and which of its columns indexes to come will watch.
+async fn found(
+    cold: &mut Client,
+    pipeline: &str,
+    naming: &Naming,
+    table: &LoadTable,
+) -> Result<super::super::Relation, Failure> {
+    let mut relation =
+        catalog::prepare(cold, pipeline, naming, false, table.id, &table.version).await?;
+    contest(&mut relation, table);
+    Ok(relation)
+}
+
+/// Marks the columns that indexes to come will watch.
+fn contest(relation: &mut super::super::Relation, table: &LoadTable) {
+    let Some(definition) = &table.definition else { return };
+    let contested = define::contested(&table.version, definition);
+    for (column, contested) in relation.columns.iter_mut().zip(contested) {
+        if let Some(column) = column {
+            column.contested |= contested;
+        }
+    }
+}
+
+impl Session {
+    /// What is to be known of tables of loads that are not done.
+    pub(crate) fn unfinished(&self) -> Vec<(Uuid, TableId, Handoff)> {
+        let loads = self.loads.book.loads.iter().filter(|load| load.stage != Stage::Done);
+        let tables =
+            loads.flat_map(|load| load.tables.iter().map(|table| (load.id, &table.stored)));
+        tables
+            .filter(|(_, stored)| stored.stage != TableStage::Superseded)
+            .map(|(load, stored)| (load, stored.id, stored.handoff))
+            .collect()
+    }
+
+    /// Goes on with a table of a load that is not done.
+    ///
+    /// # Errors
+    /// `Halt` when the target's table is not what it was.
+    pub(crate) async fn resume(&mut self, load: Uuid, described: Described) -> Result<(), Failure> {
+        let described = described.table();
+        let naming = &self.loads.design.naming;
+        let relation = found(&mut self.cold, &self.chain.pipeline, naming, &described).await?;
+        let keep = self.loads.design.keeps();
+        let hasher = self.runs.hasher().clone();
+        let held = Arc::clone(&self.loads.touched);
+        if let Some(table) = self.loads.book.table(load, described.id) {
+            let columns = relation.columns.len();
+            let notes = table.stored.notes.clone().map(|table| {
+                Arc::new(Notes { table, keep, columns, touched: Touched::new(hasher, held, false) })
+            });
+            table.live = Some(Live { table: described, relation: Arc::new(relation), notes });
+        }
+        Ok(())
+    }
+
+    /// All tables are resumed: chunks that were pending are loaded, what is made after a load is made.
+    pub(crate) fn resumed(&mut self, mark: Option<&Mark>) {
+        self.set_regimes();
+        for range in std::mem::take(&mut self.loads.pending) {
+            if let Some(mark) = mark {
+                self.dispatch(mark.log_id, range);
+            }
+        }
+        self.finish_next();
+    }
+
+    /// Whether this target follows a load.
+    pub(crate) fn follows(&self, load: Uuid) -> bool {
+        self.loads.book.loads.iter().any(|l| l.id == load && l.stage == Stage::Loading)
+    }
+
+    /// Whether this target has, or had, a load.
+    pub(crate) fn knows_load(&self, load: Uuid) -> bool {
+        self.loads.book.loads.iter().any(|l| l.id == load)
+    }
+
+    /// Whether a table of a load is still loaded by it.
+    pub(crate) fn loads_table(&self, load: Uuid, table: TableId) -> bool {
+        self.table(load, table).is_some()
+    }
+
+    fn table(&self, load: Uuid, id: TableId) -> Option<(&Table, &Live)> {
+        let load = self.loads.book.loads.iter().find(|l| l.id == load && l.stage == Stage::Loading);
+        let table = load?.tables.iter().find(|table| table.stored.id == id)?;
+        Some((table, table.live.as_ref()?))
+    }
+
+    /// Whether chunks of one of these tables are on their way to the target.
+    pub(crate) fn is_pending(&self, of: impl Fn(TableId) -> bool) -> bool {
+        self.loads.book.is_pending(of)
+    }
+
+    /// The newest load, for people.
+    pub(crate) fn load_status(&self) -> Option<LoadStatus> {
+        self.loads.book.status()
+    }
+
+    // --- Records --------------------------------------------------------------------------------
+
+    /// A load begins. Gives what an operator should know.
+    ///
+    /// # Errors
+    /// `Halt` with everything that is wrong with its tables, before anything is changed.
+    pub(crate) async fn begin_load(
+        &mut self,
+        mark: &Mark,
+        load: Uuid,
+        reload: bool,
+        described: &[Described],
+    ) -> Result<Vec<String>, Failure> {
+        self.check_handoffs(described)?;
+        self.stop_finishing().await;
+        let tables: Vec<LoadTable> = described.iter().map(Described::table).collect();
+        let (relations, notices) = self.prepare_load(reload, &tables).await?;
+        self.fail.hit(crate::failpoints::LOAD_BEGIN)?;
+        let beginnings: Vec<Beginning<'_>> = tables
+            .iter()
+            .zip(&relations)
+            .map(|(table, relation)| Beginning {
+                table,
+                relation,
+                notes: (table.handoff == Handoff::Bracketed).then(|| notes::table_name(relation)),
+            })
+            .collect();
+        let noted: Vec<_> = beginnings.iter().map(|beginning| beginning.notes.clone()).collect();
+        self.recorder(mark).begin(load, reload, &beginnings).await?;
+        // A reload empties its tables.
+        let keep = self.loads.design.keeps() && !reload;
+        let live =
+            tables.into_iter().zip(relations).zip(noted).map(|((table, relation), noted)| {
+                let notes = noted.map(|notes| {
+                    let held = Arc::clone(&self.loads.touched);
+                    let touched = Touched::new(self.runs.hasher().clone(), held, !keep);
+                    Arc::new(Notes { table: notes, keep, columns: relation.columns.len(), touched })
+                });
+                Live { table, relation: Arc::new(relation), notes }
+            });
+        let tables = live.map(Table::beginning).collect();
+        let begun = Load {
+            id: load,
+            reload,
+            stage: Stage::Loading,
+            consistent: None,
+            started: record::now(),
+            tables,
+        };
+        for table in &begun.tables {
+            if let Some(live) = &table.live {
+                let relation = Arc::clone(&live.relation);
+                self.entries.insert(relation.id, Entry { relation, regime: Regime::Stream });
+            }
+        }
+        self.loads.book.begin(begun);
+        self.set_regimes();
+        self.finish_next();
+        Ok(notices)
+    }
+
+    /// Rows of a table without a key cannot be told from those the stream brings.
+    fn check_handoffs(&self, described: &[Described]) -> Result<(), Failure> {
+        for table in described {
+            if table.handoff == Handoff::Bracketed && table.version.key.is_empty() {
+                return Err(Failure::halt(
+                    "apply.corrupt",
+                    format!("{} has no key and is loaded beside the stream", table.version.name),
+                    "the log is damaged or its writer is broken: restore it",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn prepare_load(
+        &mut self,
+        reload: bool,
+        tables: &[LoadTable],
+    ) -> Result<(Vec<super::super::Relation>, Vec<String>), Failure> {
+        let pipeline = self.chain.pipeline.clone();
+        if !reload {
+            let fence = self.chain.fence();
+            let design = &self.loads.design;
+            let prepared =
+                define::prepare(&mut self.cold, &pipeline, design, tables, fence).await?;
+            return Ok((prepared.relations, prepared.notices));
+        }
+        let naming = self.loads.design.naming.clone();
+        for table in tables {
+            found(&mut self.cold, &pipeline, &naming, table).await?;
+        }
+        define::unmake(&mut self.cold, &pipeline, tables, self.chain.fence()).await?;
+        let mut relations = Vec::with_capacity(tables.len());
+        for table in tables {
+            relations.push(found(&mut self.cold, &pipeline, &naming, table).await?);
+        }
+        Ok((relations, Vec::new()))
+    }
+
+    /// A chunk is about to be read.
+    ///
+    /// # Errors
+    /// `Halt` where no chunk can begin.
+    pub(crate) async fn open_chunk(
+        &mut self,
+        mark: &Mark,
+        load: Uuid,
+        table: TableId,
+        chunk: u32,
+        from: Option<Position>,
+        restart: bool,
+    ) -> Result<(), Failure> {
+        let keep = self.loads.design.keeps();
+        let Some((known, live)) = self.table(load, table) else { return Ok(()) };
+        let exact = live.table.handoff == Handoff::Exact;
+        if known.stored.stage != TableStage::Loading {
+            return Err(disorder(mark, "begins a chunk of a table that has been read"));
+        }
+        if exact != from.is_some() || (restart && !exact) {
+            return Err(disorder(mark, "begins a chunk under another handoff than its load says"));
+        }
+        if from.is_some_and(|from| mark.position > from) {
+            return Err(disorder(mark, "begins a chunk of a position that the stream has passed"));
+        }
+        let reload = self.is_reload(load);
+        let relation = Arc::clone(&live.relation);
+        let restarted = restart.then_some((&*relation, keep && !reload));
+        self.recorder(mark).open_chunk(load, table, chunk, from, restarted).await?;
+        if let Some(table) = self.loads.book.table(load, table) {
+            let stored = &mut table.stored;
+            stored.from = from;
+            if stored.started == 0 {
+                stored.started = record::now();
+            }
+            if restart {
+                (stored.chunks, stored.rows, stored.bytes) = (0, 0, 0);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_reload(&self, load: Uuid) -> bool {
+        self.loads.book.loads.iter().any(|l| l.id == load && l.reload)
+    }
+
+    /// A chunk has been read: its rows are on their way once this returns.
+    ///
+    /// # Errors
+    /// `Halt` for a chunk that has not begun.
+    pub(crate) async fn end_chunk(&mut self, mark: &Mark, end: &ChunkEnd) -> Result<(), Failure> {
+        self.recorder(mark).end_chunk(end).await?;
+        self.fail.hit(crate::failpoints::CHUNK_NOTED)?;
+        match end.offsets {
+            Some(offsets) => self.dispatch(
+                mark.log_id,
+                ChunkRange {
+                    load: end.load,
+                    table: end.table,
+                    chunk: end.chunk,
+                    partition: end.partition,
+                    offsets,
+                    rows: end.rows,
+                },
+            ),
+            None => {
+                if let Some(table) = self.loads.book.table(end.load, end.table) {
+                    table.stored.chunks += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn dispatch(&mut self, log_id: Uuid, range: ChunkRange) {
+        let keep = self.loads.design.keeps() && !self.is_reload(range.load);
+        let (pipeline, epoch) = (self.chain.pipeline.as_str().into(), self.chain.epoch);
+        let Some(table) = self.loads.book.table(range.load, range.table) else { return };
+        let Some(live) = &table.live else { return };
+        table.pending += 1;
+        let job = ChunkJob {
+            pipeline,
+            epoch,
+            log_id,
+            load: range.load,
+            table: range.table,
+            chunk: range.chunk,
+            partition: range.partition,
+            offsets: range.offsets,
+            rows: range.rows,
+            relation: Arc::clone(&live.relation),
+            notes: live.notes.clone(),
+            keep,
+        };
+        self.loads.loaders.submit(job);
+    }
+
+    /// Takes note of chunks that have come to the target; whether there were any since the last time.
+    ///
+    /// # Errors
+    /// What one of them came to.
+    pub(crate) fn take_chunks(&mut self) -> Result<bool, Failure> {
+        while let Some(outcome) = self.loads.loaders.outcome() {
+            self.loads.chunk_done(&outcome?);
+        }
+        Ok(std::mem::take(&mut self.loads.moved))
+    }
+
+    /// Waits until there may be more confirmations or an error, a chunk has come to the target, or what
+    /// comes after a load is made.
+    ///
+    /// # Errors
+    /// What a chunk came to.
+    pub(crate) async fn changed(&mut self) -> Result<(), Failure> {
+        let Session { wire, loads, .. } = self;
+        let Loads { loaders, finishing, book, moved, .. } = loads;
+        let made = async {
+            match finishing {
+                Some(finishing) => finishing.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = wire.changed() => {}
+            done = loaders.changed() => {
+                book.chunk_done(&done?);
+                *moved = true;
+            }
+            () = made => {}
+        }
+        Ok(())
+    }
+
+    /// All chunks of a table are in the target.
+    ///
+    /// # Errors
+    /// `Halt` when the log has lost one.
+    pub(crate) async fn table_read(
+        &mut self,
+        mark: &Mark,
+        load: Uuid,
+        table: TableId,
+        chunks: u32,
+        rows: u64,
+    ) -> Result<(), Failure> {
+        let Some((known, live)) = self.table(load, table) else { return Ok(()) };
+        if known.stored.stage != TableStage::Loading {
+            return Err(disorder(mark, "ends a table that has been read"));
+        }
+        if known.stored.from.is_some_and(|from| mark.position > from) {
+            return Err(disorder(mark, "ends a table of a position that the stream has passed"));
+        }
+        let source = Arc::clone(&live.relation.source);
+        self.recorder(mark).table_read(load, table, &source, chunks, rows).await?;
+        if let Some(table) = self.loads.book.table(load, table) {
+            table.stored.stage = TableStage::Read;
+            table.stored.chunks_total = Some(chunks);
+            table.stored.ended = Some(record::now());
+        }
+        self.set_regimes();
+        Ok(())
+    }
+
+    /// From here on the target equals the source: indexes and constraints are made beside the stream.
+    ///
+    /// # Errors
+    /// `Halt` when a table has not been read, or a row of one is incomplete.
+    pub(crate) async fn end_load(
+        &mut self,
+        mark: &Mark,
+        load: Uuid,
+        consistent: Position,
+    ) -> Result<(), Failure> {
+        if mark.position < consistent {
+            return Err(disorder(mark, "ends a load before the stream has come to its end"));
+        }
+        let Some(known) = self.loads.book.load(load) else { return Ok(()) };
+        if known.tables.iter().any(|table| table.stored.stage == TableStage::Loading) {
+            return Err(disorder(mark, "ends a load whose tables have not all been read"));
+        }
+        let lives: Vec<Live> = known.tables.iter().filter_map(|table| table.live.clone()).collect();
+        let noted: Vec<_> = lives
+            .iter()
+            .filter_map(|live| Some((&*live.relation, live.notes.as_ref()?.table.as_str())))
+            .collect();
+        self.fail.hit(crate::failpoints::LOAD_END)?;
+        self.recorder(mark).end(load, consistent, &noted).await?;
+        if let Some(known) = self.loads.book.load(load) {
+            known.stage = Stage::Consistent;
+            known.consistent = Some(consistent);
+            for live in known.tables.iter_mut().filter_map(|table| table.live.as_mut()) {
+                live.notes = None;
+            }
+        }
+        self.fail.hit(crate::failpoints::LOAD_ENDED)?;
+        self.set_regimes();
+        if self.loads.book.is_settled() {
+            self.loads.loaders.rest();
+        }
+        self.finish_next();
+        Ok(())
+    }
+
+    fn recorder<'s>(&'s mut self, mark: &'s Mark) -> Recorder<'s> {
+        Recorder {
+            client: &mut self.cold,
+            chain: &mut self.chain,
+            mark,
+            replica: self.runs.mode.replica,
+        }
+    }
+
+    // --- Regimes --------------------------------------------------------------------------------
+
+    fn set_regimes(&mut self) {
+        for entry in self.entries.values_mut() {
+            entry.regime = self.loads.book.regime(&entry.relation);
+        }
+    }
+
+    /// Makes a table's relation known, as its load wants it.
+    pub(in super::super) fn enter(&mut self, mut relation: super::super::Relation) {
+        if let Some(table) = self.loads.book.defined(&relation.name) {
+            contest(&mut relation, table);
+        }
+        let regime = self.loads.book.regime(&relation);
+        let relation = Arc::new(relation);
+        self.entries.insert(relation.id, Entry { relation, regime });
+    }
+
+    // --- After a load ---------------------------------------------------------------------------
+
+    /// Begins to make what comes after the oldest load that is consistent, unless that is being made.
+    fn finish_next(&mut self) {
+        if self.loads.finishing.is_some() {
+            return;
+        }
+        let mut loads = self.loads.book.loads.iter();
+        let Some(load) = loads.find(|load| load.stage == Stage::Consistent) else { return };
+        let lives = load.tables.iter().filter_map(|table| table.live.as_ref());
+        let finish = define::Finish {
+            pipeline: self.chain.pipeline.clone(),
+            load: load.id,
+            design: self.loads.design.clone(),
+            tables: lives.map(|live| live.table.clone()).collect(),
+        };
+        self.loads.finishing = Some(Finishing::start(self.login.clone(), finish));
+    }
+
+    /// Ends what is being made, at its next step.
+    pub(crate) async fn stop_finishing(&mut self) {
+        if let Some(finishing) = self.loads.finishing.take() {
+            finishing.stop().await;
+        }
+    }
+
+    /// Whether something is still being made.
+    pub(crate) fn is_finishing(&self) -> bool {
+        self.loads.finishing.is_some()
+    }
+
+    /// Takes note of what has been made; gives what an operator should know, once.
+    ///
+    /// # Errors
+    /// When the target cannot be reached or refuses.
+    pub(crate) async fn take_finished(&mut self) -> Result<Option<Vec<String>>, Failure> {
+        let Some(finishing) = &mut self.loads.finishing else { return Ok(None) };
+        let Some((load, result)) = finishing.ended() else { return Ok(None) };
+        self.loads.finishing = None;
+        let notices = match result {
+            Ok(report) => report.notices(),
+            Err(failure) => vec![format!("indexes and constraints cannot be made: {failure}")],
+        };
+        record::finished(&mut self.cold, &self.chain, load).await?;
+        if let Some(load) = self.loads.book.load(load) {
+            load.stage = Stage::Done;
+        }
+        let newest = self.loads.book.loads.last().map(|load| load.id);
+        self.loads.book.loads.retain(|l| l.stage != Stage::Done || Some(l.id) == newest);
+        self.finish_next();
+        Ok(Some(notices))
+    }
+
+    /// An orderly end: sequences go past what the stream has written.
+    ///
+    /// # Errors
+    /// When the target cannot be reached or refuses.
+    pub(crate) async fn set_sequences(&self) -> Result<(), Failure> {
+        define::set_sequences(&self.cold, &self.chain.pipeline).await
+    }
+}
+
+impl Design {
+    /// Rows from before a load stay.
+    pub(super) fn keeps(&self) -> bool {
+        self.prepare == lockstep_common::config::Prepare::Keep
+    }
+}
+
+impl Table {
+    fn beginning(live: Live) -> Self {
+        let stored = StoredTable {
+            id: live.table.id,
+            source: live.relation.source.to_string(),
+            handoff: live.table.handoff,
+            stage: TableStage::Loading,
+            from: None,
+            notes: live.notes.as_ref().map(|notes| notes.table.clone()),
+            chunks: 0,
+            chunks_total: None,
+            rows: 0,
+            bytes: 0,
+            started: 0,
+            ended: None,
+        };
+        Table { stored, live: Some(live), pending: 0 }
+    }
+}

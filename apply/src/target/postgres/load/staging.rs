@@ -1,0 +1,82 @@
+//! The second way into the target: rows go to a table of the connection's own, and from there into the
+//! target as the notes say.
+
+use super::super::relation::Relation;
+use super::super::statement::Mask;
+use super::notes::{COLUMN, GIVEN, GONE, Notes, PARTIAL, STATE, WHOLE, aliased};
+
+/// Name of the connection's table for rows of a target table.
+fn name(relation: &Relation) -> String {
+    format!("pg_temp.\"rows of {}\"", relation.id)
+}
+
+/// Makes the table, once for each connection; it is empty after every commit.
+pub(super) fn create(relation: &Relation) -> String {
+    format!(
+        "CREATE TEMP TABLE IF NOT EXISTS \"rows of {}\" ON COMMIT DELETE ROWS AS SELECT {} FROM {} \
+         WITH NO DATA",
+        relation.id,
+        aliased(relation),
+        relation.name
+    )
+}
+
+/// COPY into it.
+pub(super) fn copy(relation: &Relation, columns: &Mask) -> String {
+    let columns: Vec<String> = columns.iter().map(|c| format!("{COLUMN}{c}")).collect();
+    format!("COPY {} ({}) FROM STDIN (FORMAT binary)", name(relation), columns.join(", "))
+}
+
+/// Its rows into the target: but for those whose key is noted as gone, overlaid with what is noted,
+/// and only where the target has none, or, where rows were kept, no whole one.
+pub(super) fn merge(
+    relation: &Relation,
+    columns: &Mask,
+    notes: Option<&Notes>,
+    keep: bool,
+) -> String {
+    let key: Vec<&str> = relation.key.iter().map(|c| relation.column(*c).name.as_str()).collect();
+    let names: Vec<&str> = columns.iter().map(|c| relation.column(c).name.as_str()).collect();
+    let values: Vec<String> = columns
+        .iter()
+        .map(|c| match notes {
+            Some(_) if !relation.column(c).key => format!(
+                "CASE WHEN n.{STATE} = '{PARTIAL}' AND get_bit(n.{GIVEN}, {c}) = 1 \
+                 THEN n.{COLUMN}{c} ELSE s.{COLUMN}{c} END"
+            ),
+            _ => format!("s.{COLUMN}{c}"),
+        })
+        .collect();
+    let mut from = format!("{} AS s", name(relation));
+    if let Some(notes) = notes {
+        let same: Vec<String> =
+            relation.key.iter().map(|c| format!("n.{COLUMN}{c} = s.{COLUMN}{c}")).collect();
+        let left_out = if keep { format!("'{GONE}', '{WHOLE}'") } else { format!("'{GONE}'") };
+        from = format!(
+            "{from} LEFT JOIN {} AS n ON {} WHERE (n.{STATE} IN ({left_out})) IS NOT TRUE",
+            notes.table,
+            same.join(" AND ")
+        );
+    }
+    let sets: Vec<String> = columns
+        .iter()
+        .map(|c| relation.column(c))
+        .filter(|column| !column.key)
+        .map(|column| format!("{0} = EXCLUDED.{0}", column.name))
+        .collect();
+    let action = match (keep, sets.is_empty()) {
+        (true, false) => format!("UPDATE SET {}", sets.join(", ")),
+        _ => "NOTHING".to_owned(),
+    };
+    let conflict = if key.is_empty() {
+        String::new()
+    } else {
+        format!(" ON CONFLICT ({}) DO {action}", key.join(", "))
+    };
+    format!(
+        "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {from}{conflict}",
+        relation.name,
+        names.join(", "),
+        values.join(", ")
+    )
+}

@@ -1,0 +1,77 @@
+//! Changes of a table that is being loaded: its rows come by chunks beside the stream, so that a change
+//! may meet its row, or not, or one that is younger. Why what is written here comes out right is argued
+//! in `load::notes`. Nothing of it is a conflict.
+
+use std::sync::Arc;
+
+use lockstep_common::record::{Before, Change, Operation};
+
+use super::super::image::{changes_key, is_complete, key_value};
+use super::super::load::Notes;
+use super::super::pipe::Pipe;
+use super::super::relation::Relation;
+use super::super::statement::{Check, Kind};
+use super::{ChangeError, Runs};
+
+/// Nobody checks how many rows these statements meet.
+const ANY: Check = Check::Tolerant;
+
+impl Runs {
+    pub(super) fn change_loading(
+        &mut self,
+        relation: &Arc<Relation>,
+        notes: &Arc<Notes>,
+        change: &Change<'_>,
+        index: u64,
+        pipe: &mut Pipe,
+    ) -> Result<(), ChangeError> {
+        self.notes = Some(Arc::clone(notes));
+        let upsert = if notes.keep { Kind::UpsertNoted } else { Kind::Upsert };
+        match change.operation {
+            Operation::Insert => self.push(upsert, ANY, relation, change, index, pipe),
+            Operation::Delete => self.push(Kind::DeleteNoted, ANY, relation, change, index, pipe),
+            Operation::Update => {
+                let rekey = changes_key(relation, change);
+                match (is_complete(relation, &change.after), rekey) {
+                    (true, false) => self.push(upsert, ANY, relation, change, index, pipe),
+                    (true, true) => {
+                        self.push(Kind::DeleteNoted, ANY, relation, change, index, pipe)?;
+                        self.push(upsert, ANY, relation, change, index, pipe)
+                    }
+                    (false, false) => {
+                        self.push(Kind::UpdateNoted, ANY, relation, change, index, pipe)
+                    }
+                    (false, true) => self.rekey_loading(relation, change, index, pipe),
+                }
+            }
+            Operation::Truncate => Err(ChangeError::Unidentified(
+                "a table is emptied while it is being loaded: which rows its chunks read before \
+                 that is not known",
+            )),
+        }
+    }
+
+    /// A change of the key that lacks columns. Where a row of the new key is there already, it is the
+    /// younger one and the old one goes; else the old one moves. Then both keys are noted.
+    fn rekey_loading(
+        &mut self,
+        relation: &Arc<Relation>,
+        change: &Change<'_>,
+        index: u64,
+        pipe: &mut Pipe,
+    ) -> Result<(), ChangeError> {
+        self.push(Kind::DeleteAside, ANY, relation, change, index, pipe)?;
+        self.push(Kind::Rekey, ANY, relation, change, index, pipe)?;
+        let mut moved = Change { before: Before::None, ..change.clone() };
+        for (place, column) in relation.key.iter().enumerate() {
+            if let (Some(new), Some(old)) =
+                (moved.after.get_mut(*column), key_value(relation, change, place))
+                && new.is_unavailable()
+            {
+                *new = old.clone();
+            }
+        }
+        self.push(Kind::UpdateNoted, ANY, relation, &moved, index, pipe)?;
+        self.push(Kind::DeleteNoted, ANY, relation, change, index, pipe)
+    }
+}

@@ -1,0 +1,639 @@
+//! Runs: neighbouring changes that one statement can carry.
+//!
+//! A run holds consecutive changes of one [`Shape`]: same table, same operation, same columns. One
+//! statement for it leaves the table as its changes one by one would, because
+//!
+//! - inserts go in order, and a repeated key fails either way;
+//! - a run of updates or deletes names no key twice, old or new, so that no change of it depends on
+//!   another; a change that repeats a key ends the run and begins the next;
+//! - an update of a column under another unique constraint is a statement of its own, unless it can
+//!   be done as a replacement: delete all rows of the run, then insert them as they are in the end.
+//!   That is right whatever the order in which values move between the rows, which a source that
+//!   checks at the end of its statement allows and PostgreSQL, row by row, refuses. It needs whole
+//!   after images, and foreign keys and triggers out of the way (replica role);
+//! - runs never change order among themselves.
+//!
+//! Keys are compared by 64-bit hashes of their encoded bytes: a collision ends a run too early,
+//! which is harmless. Rows are encoded as they come, into buffers that are kept.
+
+mod loading;
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use lockstep_common::Value;
+use lockstep_common::record::{Before, Change, Operation};
+
+use super::encode::{self, EncodeError, Rules};
+use super::image::{
+    changes_key, check_lengths, each_available, is_complete, key_value, old_value,
+    touches_contested,
+};
+use super::load::Notes;
+use super::parameter::{put_array, put_int8, put_text};
+use super::pipe::{Note, Pipe};
+use super::relation::Relation;
+use super::statement::{self, Check, Field, Kind, Mask, Shape};
+
+/// Bytes after which rows of a COPY go out, and after which a run of arrays ends.
+const RUN_BYTES: usize = 64 << 10;
+/// The same for replacements, which are wrong when cut: a longer one can only fail.
+const REPLACEMENT_BYTES: usize = 16 << 20;
+/// Rows in a run of arrays.
+const RUN_ROWS: u64 = 1000;
+
+/// How changes are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mode {
+    /// Upsert semantics.
+    pub(super) converge: bool,
+    /// Triggers and foreign keys do not fire.
+    pub(super) replica: bool,
+    /// One row to a statement, so that an error names its change.
+    pub(super) careful: bool,
+    pub(super) rules: Rules,
+}
+
+/// A change that cannot be written.
+#[derive(Debug)]
+pub(super) enum ChangeError {
+    /// A value that the target cannot take; the conflict policy decides.
+    Value { column: String, error: EncodeError },
+    /// The change does not say which row; the conflict policy cannot help.
+    Unidentified(&'static str),
+    /// The change does not fit its own table version.
+    Corrupt(&'static str),
+}
+
+/// What a noted statement stores about itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place {
+    pub(super) pipeline: String,
+    pub(super) position: String,
+}
+
+struct Run {
+    relation: Arc<Relation>,
+    /// Of a table that is being loaded.
+    notes: Option<Arc<Notes>>,
+    shape: Shape,
+    operation: Operation,
+    fields: Vec<Field>,
+    rows: u64,
+    first_change: u64,
+    /// The COPY has begun.
+    copying: bool,
+}
+
+/// The run being built, and the buffers that outlive it.
+pub(super) struct Runs {
+    pub(super) mode: Mode,
+    pub(super) place: Place,
+    run: Option<Run>,
+    /// The notes of the change in hand, when its table is being loaded.
+    notes: Option<Arc<Notes>>,
+    /// Shape of the change in hand.
+    shape: Shape,
+    /// Encoded key of the change in hand.
+    key: BytesMut,
+    seen: HashSet<u64>,
+    hasher: RandomState,
+    /// Rows as COPY and single inserts take them.
+    rows: BytesMut,
+    /// Values per field.
+    columns: Vec<BytesMut>,
+    replacement: Replacement,
+}
+
+/// The rows of a replacement. Here keys are compared by their bytes: a later update of a row that is
+/// part of it takes the row's place, which a collision must not do to another row.
+#[derive(Default)]
+struct Replacement {
+    /// Keys the rows had in the target.
+    old: HashSet<Vec<u8>>,
+    /// Keys the rows have now, and which row it is.
+    new: HashMap<Vec<u8>, usize>,
+    /// Where each row stands in the row buffer.
+    rows: Vec<Range<usize>>,
+    /// The buffer holds rows that later ones took the place of.
+    stale: bool,
+}
+
+impl Runs {
+    pub(super) fn new(mode: Mode) -> Self {
+        Runs {
+            mode,
+            place: Place::default(),
+            run: None,
+            notes: None,
+            shape: Shape::of(Kind::Copy),
+            key: BytesMut::new(),
+            seen: HashSet::new(),
+            hasher: RandomState::new(),
+            rows: BytesMut::new(),
+            columns: Vec::new(),
+            replacement: Replacement::default(),
+        }
+    }
+
+    /// Forgets an unfinished run.
+    pub(super) fn clear(&mut self) {
+        self.run = None;
+        self.reset_buffers();
+    }
+
+    /// What hashes of keys are made with.
+    pub(super) fn hasher(&self) -> &RandomState {
+        &self.hasher
+    }
+
+    /// Takes the change numbered `index` within its transaction; `notes` are its table's while that is
+    /// being loaded.
+    ///
+    /// # Errors
+    /// When it cannot be written; the transaction must then not be committed.
+    pub(super) fn change(
+        &mut self,
+        relation: &Arc<Relation>,
+        notes: Option<&Arc<Notes>>,
+        change: &Change<'_>,
+        index: u64,
+        pipe: &mut Pipe,
+    ) -> Result<(), ChangeError> {
+        check_lengths(relation, change)?;
+        if let Some(notes) = notes {
+            return self.change_loading(relation, notes, change, index, pipe);
+        }
+        self.notes = None;
+        match change.operation {
+            Operation::Insert => {
+                let kind = if self.mode.converge && !relation.key.is_empty() {
+                    Kind::Upsert
+                } else {
+                    Kind::Copy
+                };
+                self.push(kind, Check::Exact, relation, change, index, pipe)
+            }
+            Operation::Update => self.update(relation, change, index, pipe),
+            Operation::Delete => {
+                let kind = if relation.key.is_empty() { Kind::DeleteWhole } else { Kind::Delete };
+                let check = if self.mode.converge { Check::Tolerant } else { Check::Exact };
+                self.push(kind, check, relation, change, index, pipe)
+            }
+            Operation::Truncate => {
+                self.push(Kind::Clear, Check::Tolerant, relation, change, index, pipe)
+            }
+        }
+    }
+
+    fn update(
+        &mut self,
+        relation: &Arc<Relation>,
+        change: &Change<'_>,
+        index: u64,
+        pipe: &mut Pipe,
+    ) -> Result<(), ChangeError> {
+        let complete = is_complete(relation, &change.after);
+        if relation.key.is_empty() {
+            if !self.mode.converge {
+                return self.push(Kind::UpdateWhole, Check::Exact, relation, change, index, pipe);
+            }
+            if !complete {
+                return self.push(Kind::UpdateWhole, Check::Noted, relation, change, index, pipe);
+            }
+            self.push(Kind::DeleteWhole, Check::Tolerant, relation, change, index, pipe)?;
+            return self.push(Kind::Copy, Check::Exact, relation, change, index, pipe);
+        }
+        let rekey = changes_key(relation, change);
+        if self.mode.converge {
+            return match (complete, rekey) {
+                (true, false) => {
+                    self.push(Kind::Upsert, Check::Exact, relation, change, index, pipe)
+                }
+                (true, true) => {
+                    self.push(Kind::Delete, Check::Tolerant, relation, change, index, pipe)?;
+                    self.push(Kind::Upsert, Check::Exact, relation, change, index, pipe)
+                }
+                (false, false) => {
+                    self.push(Kind::Update, Check::Noted, relation, change, index, pipe)
+                }
+                (false, true) => {
+                    self.push(Kind::Rekey, Check::Noted, relation, change, index, pipe)
+                }
+            };
+        }
+        if complete && self.mode.replica && self.may_shuffle(relation, change) {
+            return self.replace(relation, change, index, pipe);
+        }
+        let kind = if rekey { Kind::Rekey } else { Kind::Update };
+        self.push(kind, Check::Exact, relation, change, index, pipe)
+    }
+
+    /// Whether an update may be part of values changing places: it moves one, or stands between
+    /// updates that do.
+    fn may_shuffle(&self, relation: &Relation, change: &Change<'_>) -> bool {
+        let between = |run: &Run| run.shape.kind == Kind::Replace && run.shape.table == relation.id;
+        touches_contested(relation, change) || self.run.as_ref().is_some_and(between)
+    }
+
+    /// Adds an update to a replacement.
+    fn replace(
+        &mut self,
+        relation: &Arc<Relation>,
+        change: &Change<'_>,
+        index: u64,
+        pipe: &mut Pipe,
+    ) -> Result<(), ChangeError> {
+        self.set_shape(Kind::Replace, Check::Exact, relation, change)?;
+        let old = self.key_bytes(relation, |place| key_value(relation, change, place))?;
+        let new = self.key_bytes(relation, |place| change.after.get(relation.key[place]))?;
+        let part = self.replacement.new.get(&old).copied();
+        let clash = (old != new && self.replacement.new.contains_key(&new))
+            || (part.is_none() && self.replacement.old.contains(&old));
+        let fits = self.run.as_ref().is_some_and(|run| run.shape == self.shape)
+            && self.rows.len() < REPLACEMENT_BYTES
+            && !clash;
+        if !fits {
+            self.finish(pipe)?;
+            self.begin(relation, change.operation, index);
+        }
+        let start = self.rows.len();
+        self.append_row(relation, change)?;
+        let range = start..self.rows.len();
+        let row = match part.filter(|_| fits) {
+            Some(row) => {
+                self.replacement.rows[row] = range;
+                self.replacement.stale = true;
+                self.replacement.new.remove(&old);
+                row
+            }
+            None => {
+                self.append_fields(relation, change)?;
+                self.run.as_mut().expect("a run was begun").rows += 1;
+                self.replacement.rows.push(range);
+                self.replacement.old.insert(old);
+                self.replacement.rows.len() - 1
+            }
+        };
+        self.replacement.new.insert(new, row);
+        Ok(())
+    }
+
+    fn key_bytes<'v>(
+        &mut self,
+        relation: &Relation,
+        value: impl Fn(usize) -> Option<&'v Value<'v>>,
+    ) -> Result<Vec<u8>, ChangeError> {
+        self.hash_key(relation, value)?;
+        Ok(self.key.to_vec())
+    }
+
+    /// Adds a row to the run of its shape, ending the run before where it must end.
+    fn push(
+        &mut self,
+        kind: Kind,
+        check: Check,
+        relation: &Arc<Relation>,
+        change: &Change<'_>,
+        index: u64,
+        pipe: &mut Pipe,
+    ) -> Result<(), ChangeError> {
+        self.set_shape(kind, check, relation, change)?;
+        let keys = self.hash_keys(kind, relation, change)?;
+        let fits = self.run.as_ref().is_some_and(|run| run.shape == self.shape)
+            && !self.is_full(relation, change)
+            && !keys.iter().flatten().any(|key| self.seen.contains(key));
+        if !fits {
+            self.finish(pipe)?;
+            self.begin(relation, change.operation, index);
+        }
+        for key in keys.into_iter().flatten() {
+            self.seen.insert(key);
+            if let Some(notes) = &self.notes {
+                notes.touched.add(key);
+            }
+        }
+        self.append(relation, change)?;
+        if kind == Kind::Copy && self.rows.len() >= RUN_BYTES {
+            self.copy_rows(pipe)?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, relation: &Arc<Relation>, operation: Operation, first_change: u64) {
+        let fields = statement::fields(relation, &self.shape);
+        if self.columns.len() < fields.len() {
+            self.columns.resize_with(fields.len(), BytesMut::new);
+        }
+        self.run = Some(Run {
+            relation: Arc::clone(relation),
+            notes: self.notes.clone(),
+            shape: self.shape.clone(),
+            operation,
+            fields,
+            rows: 0,
+            first_change,
+            copying: false,
+        });
+    }
+
+    /// Whether the run can take no further row of its own shape.
+    fn is_full(&self, relation: &Relation, change: &Change<'_>) -> bool {
+        let Some(run) = &self.run else { return true };
+        match (run.shape.kind, run.shape.check) {
+            _ if self.mode.careful => true,
+            (Kind::Copy, _) => false,
+            (Kind::UpdateWhole | Kind::DeleteWhole | Kind::DeleteAside | Kind::Clear, _)
+            | (_, Check::Noted) => true,
+            (Kind::Update | Kind::Rekey, _) if touches_contested(relation, change) => true,
+            _ => {
+                let bytes: usize = self.columns.iter().map(BytesMut::len).sum();
+                run.rows >= RUN_ROWS || bytes >= RUN_BYTES
+            }
+        }
+    }
+
+    fn set_shape(
+        &mut self,
+        kind: Kind,
+        check: Check,
+        relation: &Relation,
+        change: &Change<'_>,
+    ) -> Result<(), ChangeError> {
+        let shape = &mut self.shape;
+        (shape.table, shape.kind, shape.check) = (relation.id, kind, check);
+        let columns = relation.columns.len();
+        shape.after.clear(columns);
+        shape.before.clear(columns);
+        shape.nulls.clear(columns);
+        if !matches!(kind, Kind::Delete | Kind::DeleteNoted | Kind::DeleteWhole | Kind::Clear) {
+            each_available(relation, &change.after, |column, _| shape.after.insert(column));
+        }
+        if matches!(kind, Kind::UpdateWhole | Kind::DeleteWhole) {
+            if !matches!(change.before, Before::Full(_)) {
+                return Err(ChangeError::Unidentified(
+                    "a change of a table without key has no whole before image",
+                ));
+            }
+            for column in (0..columns).filter(|column| relation.columns[*column].is_some()) {
+                match old_value(change, column) {
+                    None => {}
+                    Some(Value::Null) => shape.nulls.insert(column),
+                    Some(_) => shape.before.insert(column),
+                }
+            }
+            if shape.before.is_empty() && shape.nulls.is_empty() {
+                return Err(ChangeError::Unidentified("nothing of the before image is available"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hashes of the keys the change names: the old one and, where it differs, the new one.
+    fn hash_keys(
+        &mut self,
+        kind: Kind,
+        relation: &Relation,
+        change: &Change<'_>,
+    ) -> Result<[Option<u64>; 2], ChangeError> {
+        let by_old = matches!(
+            kind,
+            Kind::Update
+                | Kind::UpdateNoted
+                | Kind::Rekey
+                | Kind::Delete
+                | Kind::DeleteNoted
+                | Kind::DeleteAside
+        );
+        let by_new =
+            matches!(kind, Kind::Rekey | Kind::Upsert | Kind::UpsertNoted | Kind::DeleteAside);
+        let old = if by_old {
+            Some(self.hash_key(relation, |p| key_value(relation, change, p))?)
+        } else {
+            None
+        };
+        let new = if by_new {
+            Some(self.hash_key(relation, |place| change.after.get(relation.key[place]))?)
+        } else {
+            None
+        };
+        Ok([old, new])
+    }
+
+    fn hash_key<'v>(
+        &mut self,
+        relation: &Relation,
+        value: impl Fn(usize) -> Option<&'v Value<'v>>,
+    ) -> Result<u64, ChangeError> {
+        self.key.clear();
+        for (place, column) in relation.key.iter().enumerate() {
+            match value(place) {
+                None | Some(Value::Null | Value::Unavailable) => {
+                    return Err(ChangeError::Unidentified("a change does not give its row's key"));
+                }
+                Some(value) => {
+                    put(relation, *column, value, self.mode.rules, &mut self.key)?;
+                }
+            }
+        }
+        Ok(self.hasher.hash_one(&self.key[..]))
+    }
+
+    fn append(&mut self, relation: &Relation, change: &Change<'_>) -> Result<(), ChangeError> {
+        let run = self.run.as_mut().expect("a run was begun");
+        run.rows += 1;
+        if run.shape.kind == Kind::Copy {
+            self.append_row(relation, change)
+        } else {
+            self.append_fields(relation, change)
+        }
+    }
+
+    /// The row after, as COPY takes it.
+    fn append_row(&mut self, relation: &Relation, change: &Change<'_>) -> Result<(), ChangeError> {
+        let start = self.rows.len();
+        self.rows.put_u16(0);
+        let mut count = 0u16;
+        for (column, value) in change.after.iter().enumerate() {
+            if self.shape.after.contains(column) {
+                put(relation, column, value, self.mode.rules, &mut self.rows)?;
+                count += 1;
+            }
+        }
+        self.rows[start..start + 2].copy_from_slice(&count.to_be_bytes());
+        Ok(())
+    }
+
+    /// The value of each field.
+    fn append_fields(
+        &mut self,
+        relation: &Relation,
+        change: &Change<'_>,
+    ) -> Result<(), ChangeError> {
+        let run = self.run.as_ref().expect("a run was begun");
+        for (field, out) in run.fields.iter().zip(&mut self.columns) {
+            let value = match *field {
+                Field::After(column) => change.after.get(column),
+                Field::Key(place) => key_value(relation, change, place),
+                Field::Before(column) => old_value(change, column),
+            };
+            let value = value.ok_or(ChangeError::Corrupt("an image lacks a column"))?;
+            put(relation, statement::column_of(relation, *field), value, self.mode.rules, out)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the run in hand: its statement is then written.
+    ///
+    /// # Errors
+    /// When it is larger than one message may be.
+    pub(super) fn finish(&mut self, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        let Some(mut run) = self.run.take() else { return Ok(()) };
+        match run.shape.kind {
+            Kind::Copy => self.finish_rows(&mut run, pipe)?,
+            Kind::Replace => {
+                let shape = Shape { after: Mask::default(), ..run.shape.clone() };
+                self.execute(&run, Shape { kind: Kind::Delete, ..shape }, pipe)?;
+                self.drop_stale_rows();
+                self.finish_rows(&mut run, pipe)?;
+            }
+            _ => self.execute(&run, run.shape.clone(), pipe)?,
+        }
+        self.reset_buffers();
+        Ok(())
+    }
+
+    fn reset_buffers(&mut self) {
+        self.rows.clear();
+        self.columns.iter_mut().for_each(BytesMut::clear);
+        self.seen.clear();
+        if !self.replacement.rows.is_empty() {
+            self.replacement = Replacement::default();
+        }
+    }
+
+    fn drop_stale_rows(&mut self) {
+        if self.replacement.stale {
+            let mut rows = BytesMut::with_capacity(self.rows.len());
+            for range in &self.replacement.rows {
+                rows.put_slice(&self.rows[range.clone()]);
+            }
+            self.rows = rows;
+        }
+    }
+
+    /// Sends what is in the row buffer as part of the run's COPY.
+    fn copy_rows(&mut self, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        let run = self.run.as_mut().expect("rows belong to a run");
+        copy_begin(run, pipe)?;
+        pipe.copy_data(&self.rows);
+        self.rows.clear();
+        Ok(())
+    }
+
+    fn finish_rows(&mut self, run: &mut Run, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        if run.rows == 1 && !run.copying {
+            return self.insert(run, pipe);
+        }
+        copy_begin(run, pipe)?;
+        self.rows.put_i16(-1);
+        pipe.copy_data(&self.rows);
+        pipe.copy_end(run.rows);
+        Ok(())
+    }
+
+    /// A single row: its parameters are the row as COPY takes it, without the count before it.
+    fn insert(&mut self, run: &Run, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        let shape = row_shape(run, Kind::Insert);
+        let name = pipe.prepare(&shape, || statement::sql(&run.relation, None, &shape));
+        let count = shape.after.iter().count();
+        let row = &self.rows[2..];
+        pipe.execute(name, count, |out| out.put_slice(row), note(run)).map_err(too_large(run))
+    }
+
+    fn execute(&self, run: &Run, mut shape: Shape, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        shape.many = run.rows > 1;
+        let notes = run.notes.as_deref();
+        let name = pipe.prepare(&shape, || statement::sql(&run.relation, notes, &shape));
+        let counted = !matches!(shape.kind, Kind::Upsert | Kind::UpsertNoted | Kind::Clear);
+        let extra = match shape.check {
+            Check::Exact if counted && shape.many => 1,
+            Check::Noted if counted => 4,
+            _ => 0,
+        };
+        let parameters = |out: &mut BytesMut| {
+            for (field, bytes) in run.fields.iter().zip(&self.columns) {
+                if shape.many {
+                    let column = statement::column_of(&run.relation, *field);
+                    put_array(run.relation.column(column).ty.oids().0, run.rows, bytes, out);
+                } else {
+                    out.put_slice(bytes);
+                }
+            }
+            match extra {
+                1 => put_int8(run.rows, out),
+                4 => {
+                    put_text(&self.place.pipeline, out);
+                    put_text(&self.place.position, out);
+                    put_text(&run.relation.source, out);
+                    put_int8(run.first_change, out);
+                }
+                _ => {}
+            }
+        };
+        pipe.execute(name, run.fields.len() + extra, parameters, note(run)).map_err(too_large(run))
+    }
+}
+
+/// The header of binary COPY: signature, no flags, no extension.
+pub(super) const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+fn copy_begin(run: &mut Run, pipe: &mut Pipe) -> Result<(), ChangeError> {
+    if run.copying {
+        return Ok(());
+    }
+    let shape = row_shape(run, Kind::Copy);
+    let name = pipe.prepare(&shape, || statement::sql(&run.relation, None, &shape));
+    pipe.copy_begin(name, note(run)).map_err(too_large(run))?;
+    pipe.copy_data(COPY_HEADER);
+    run.copying = true;
+    Ok(())
+}
+
+/// The shape of the statement that takes a run's rows.
+fn row_shape(run: &Run, kind: Kind) -> Shape {
+    Shape { table: run.relation.id, after: run.shape.after.clone(), ..Shape::of(kind) }
+}
+
+fn note(run: &Run) -> Note {
+    Note {
+        table: Some(Arc::clone(&run.relation.source)),
+        operation: Some(run.operation),
+        first_change: run.first_change,
+        changes: run.rows,
+    }
+}
+
+fn too_large(run: &Run) -> impl Fn(EncodeError) -> ChangeError {
+    let column = run.relation.source.to_string();
+    move |error| ChangeError::Value { column: column.clone(), error }
+}
+
+/// Appends a value as the target's column takes it.
+///
+/// # Errors
+/// When the column cannot take it.
+pub(super) fn put(
+    relation: &Relation,
+    column: usize,
+    value: &Value<'_>,
+    rules: Rules,
+    out: &mut BytesMut,
+) -> Result<(), ChangeError> {
+    let target = relation.column(column);
+    encode::field(value, target.ty, rules, out)
+        .map_err(|error| ChangeError::Value { column: target.name.clone(), error })
+}

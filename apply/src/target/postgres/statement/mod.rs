@@ -1,0 +1,446 @@
+//! The text of every statement that changes a target table.
+//!
+//! A statement is determined by its [`Shape`]: table, kind, columns. Statements for many rows take
+//! one array per column (`unnest`), those for one row take the values themselves; inserts of many
+//! rows are COPY. Updates and deletes are wrapped so that the server itself compares the rows they
+//! met with the rows they were sent for, and raises an error when they differ: a client would notice
+//! only after the commit it has already sent.
+
+mod noted;
+
+use std::fmt::Write;
+
+use super::load::Notes;
+use super::relation::Relation;
+use super::types::PgType;
+use lockstep_common::TableId;
+
+/// A statement and its parameters' types.
+#[derive(Debug)]
+pub(super) struct Sql {
+    pub(super) text: String,
+    pub(super) parameters: Vec<u32>,
+}
+
+/// A set of columns, by their number in the source's order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Mask(Vec<u64>);
+
+impl Mask {
+    pub(super) fn clear(&mut self, columns: usize) {
+        self.0.clear();
+        self.0.resize(columns.div_ceil(64), 0);
+    }
+
+    pub(super) fn insert(&mut self, column: usize) {
+        self.0[column / 64] |= 1 << (column % 64);
+    }
+
+    pub(super) fn contains(&self, column: usize) -> bool {
+        self.0.get(column / 64).is_some_and(|word| word >> (column % 64) & 1 == 1)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.0.len() * 64).filter(|column| self.contains(*column))
+    }
+}
+
+/// What a statement does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    /// New rows, by COPY.
+    Copy,
+    /// One new row.
+    Insert,
+    /// New rows, or the rows of that key as they are now.
+    Upsert,
+    /// Rows by key; the key stays.
+    Update,
+    /// Rows by their old key; the key changes.
+    Rekey,
+    /// Rows by key.
+    Delete,
+    /// Rows by their old key, deleted and inserted anew: two statements, a delete and a COPY.
+    Replace,
+    /// One row by its whole before image.
+    UpdateWhole,
+    /// One row by its whole before image.
+    DeleteWhole,
+    /// All rows. Not TRUNCATE, which other snapshots would see at once.
+    Clear,
+    /// While a table is being loaded: rows by key, and a note that they are gone.
+    DeleteNoted,
+    /// The same: rows by key where they are, and a note of the columns given.
+    UpdateNoted,
+    /// The same, into tables whose rows are kept: rows as they are now, and a note that they are whole.
+    UpsertNoted,
+    /// The same: one row by its old key, where there is one of its new key already.
+    DeleteAside,
+    /// The checkpoint; its commit is flushed.
+    CheckpointFlushed,
+    /// The checkpoint; its commit may reach the disk later.
+    Checkpoint,
+    /// A transaction set aside.
+    SetAside,
+    /// A chunk of a full load is taken in hand.
+    ChunkClaim,
+    /// Its rows are in.
+    ChunkDone,
+    /// A table for rows that are merged.
+    Stage,
+    /// Rows into that table, by COPY.
+    StageCopy,
+    /// From there into the target.
+    StageMerge,
+}
+
+/// What is asked of the number of rows a statement met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Check {
+    /// As many as were sent, or an error.
+    Exact,
+    /// Any.
+    Tolerant,
+    /// One; when there was none, that is noted as an exception in the same transaction.
+    Noted,
+}
+
+/// What determines a statement.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Shape {
+    pub(super) table: TableId,
+    pub(super) kind: Kind,
+    pub(super) check: Check,
+    /// More than one row.
+    pub(super) many: bool,
+    /// Columns of the after image.
+    pub(super) after: Mask,
+    /// Columns of the whole before image that have a value, where it identifies the row.
+    pub(super) before: Mask,
+    /// Columns of the whole before image that are null.
+    pub(super) nulls: Mask,
+}
+
+impl Shape {
+    /// A statement without table.
+    pub(super) fn of(kind: Kind) -> Self {
+        Shape {
+            table: TableId(0),
+            kind,
+            check: Check::Exact,
+            many: false,
+            after: Mask::default(),
+            before: Mask::default(),
+            nulls: Mask::default(),
+        }
+    }
+}
+
+/// Where a parameter's value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Field {
+    /// The row after.
+    After(usize),
+    /// The key before: its place in the key.
+    Key(usize),
+    /// The whole row before.
+    Before(usize),
+}
+
+/// The parameters of a shape, in order.
+pub(super) fn fields(relation: &Relation, shape: &Shape) -> Vec<Field> {
+    let keys = || (0..relation.key.len()).map(Field::Key);
+    let after = || shape.after.iter().map(Field::After);
+    match shape.kind {
+        Kind::Copy | Kind::Insert | Kind::Upsert | Kind::UpsertNoted => after().collect(),
+        Kind::Update | Kind::UpdateNoted => {
+            let rest = shape.after.iter().filter(|c| !relation.column(*c).key).map(Field::After);
+            keys().chain(rest).collect()
+        }
+        Kind::Rekey => keys().chain(after()).collect(),
+        Kind::Delete | Kind::Replace | Kind::DeleteNoted => keys().collect(),
+        Kind::DeleteAside => {
+            let new = shape.after.iter().filter(|c| relation.column(*c).key).map(Field::After);
+            keys().chain(new).collect()
+        }
+        Kind::UpdateWhole => shape.before.iter().map(Field::Before).chain(after()).collect(),
+        Kind::DeleteWhole => shape.before.iter().map(Field::Before).collect(),
+        Kind::Clear
+        | Kind::Checkpoint
+        | Kind::CheckpointFlushed
+        | Kind::SetAside
+        | Kind::ChunkClaim
+        | Kind::ChunkDone
+        | Kind::Stage
+        | Kind::StageCopy
+        | Kind::StageMerge => Vec::new(),
+    }
+}
+
+/// The source column a field is about.
+pub(super) fn column_of(relation: &Relation, field: Field) -> usize {
+    match field {
+        Field::After(column) | Field::Before(column) => column,
+        Field::Key(place) => relation.key[place],
+    }
+}
+
+/// The statement of `shape`. Beside its [`fields`], an exact statement for many rows takes their
+/// number (int8), and a noted one pipeline, position, table (text) and the change's number (int8).
+/// `notes` are those of a table that is being loaded.
+pub(super) fn sql(relation: &Relation, notes: Option<&Notes>, shape: &Shape) -> Sql {
+    let fields = fields(relation, shape);
+    let types: Vec<PgType> =
+        fields.iter().map(|f| relation.column(column_of(relation, *f)).ty).collect();
+    let mut text = Text { relation, notes, shape, fields: &fields, out: String::new() };
+    text.statement();
+    let text = text.out;
+    let mut parameters: Vec<u32> = types
+        .iter()
+        .map(|ty| if shape.many && shape.kind != Kind::Copy { ty.oids().1 } else { ty.oids().0 })
+        .collect();
+    match shape.kind {
+        Kind::Copy => parameters.clear(),
+        Kind::Insert | Kind::Upsert | Kind::UpsertNoted | Kind::Clear => {}
+        _ => match shape.check {
+            Check::Exact if shape.many => parameters.push(INT8),
+            Check::Exact | Check::Tolerant => {}
+            Check::Noted => parameters.extend([TEXT, TEXT, TEXT, INT8]),
+        },
+    }
+    Sql { text, parameters }
+}
+
+/// `pg_type` numbers of the parameters beside the rows.
+const INT8: u32 = 20;
+const TEXT: u32 = 25;
+
+struct Text<'a> {
+    relation: &'a Relation,
+    notes: Option<&'a Notes>,
+    shape: &'a Shape,
+    fields: &'a [Field],
+    out: String,
+}
+
+impl Text<'_> {
+    fn push(&mut self, text: &str) {
+        self.out.push_str(text);
+    }
+
+    fn statement(&mut self) {
+        let name = &self.relation.name;
+        match self.shape.kind {
+            Kind::Copy => {
+                let columns = self.columns();
+                self.out = format!("COPY {name} ({columns}) FROM STDIN (FORMAT binary)");
+            }
+            Kind::Insert => {
+                let columns = self.columns();
+                let values = self.list(|text, i| write!(text, "${}", i + 1));
+                self.out = format!(
+                    "INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values})"
+                );
+            }
+            Kind::Upsert => self.upsert(),
+            Kind::DeleteNoted => self.delete_noted(),
+            Kind::UpdateNoted => self.update_noted(),
+            Kind::UpsertNoted => self.upsert_noted(),
+            Kind::DeleteAside => self.delete_aside(),
+            Kind::Clear => self.out = format!("DELETE FROM {name}"),
+            _ => self.counted(),
+        }
+    }
+
+    fn upsert(&mut self) {
+        let name = &self.relation.name;
+        let columns = self.columns();
+        let from = if self.shape.many {
+            format!("SELECT * FROM {}", self.unnest())
+        } else {
+            format!("VALUES ({})", self.list(|text, i| write!(text, "${}", i + 1)))
+        };
+        let key: Vec<&str> =
+            self.relation.key.iter().map(|c| self.relation.column(*c).name.as_str()).collect();
+        let sets: Vec<String> = self
+            .shape
+            .after
+            .iter()
+            .map(|c| self.relation.column(c))
+            .filter(|c| !c.key)
+            .map(|c| format!("{0} = EXCLUDED.{0}", c.name))
+            .collect();
+        let action = if sets.is_empty() {
+            "NOTHING".to_owned()
+        } else {
+            format!("UPDATE SET {}", sets.join(", "))
+        };
+        self.out = format!(
+            "INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE {from} ON CONFLICT ({}) DO {action}",
+            key.join(", ")
+        );
+    }
+
+    /// Updates and deletes, with what is asked of their row count.
+    fn counted(&mut self) {
+        let check = match self.shape.check {
+            Check::Tolerant => None,
+            Check::Exact if self.shape.many => {
+                Some(format!("lockstep.expect_rows(count(*), ${})", self.fields.len() + 1))
+            }
+            Check::Exact => Some("lockstep.expect_rows(count(*), 1)".to_owned()),
+            Check::Noted => {
+                let n = self.fields.len();
+                Some(format!(
+                    "lockstep.note_absent(count(*), ${}, ${}, ${}, ${})",
+                    n + 1,
+                    n + 2,
+                    n + 3,
+                    n + 4
+                ))
+            }
+        };
+        match check {
+            None => self.change(),
+            Some(check) => {
+                self.push("WITH w AS (");
+                self.change();
+                self.push(" RETURNING 1) SELECT ");
+                self.push(&check);
+                self.push(" FROM w");
+            }
+        }
+    }
+
+    fn change(&mut self) {
+        let name = &self.relation.name;
+        let text = match self.shape.kind {
+            Kind::Update | Kind::UpdateNoted | Kind::Rekey if self.shape.many => format!(
+                "UPDATE {name} AS t SET {} FROM {} WHERE {}",
+                self.sets(),
+                self.unnest(),
+                self.keys()
+            ),
+            Kind::Update | Kind::UpdateNoted | Kind::Rekey => {
+                format!("UPDATE {name} AS t SET {} WHERE {}", self.sets(), self.keys())
+            }
+            Kind::Delete | Kind::DeleteNoted if self.shape.many => {
+                format!("DELETE FROM {name} AS t USING {} WHERE {}", self.unnest(), self.keys())
+            }
+            Kind::Delete | Kind::DeleteNoted => {
+                format!("DELETE FROM {name} AS t WHERE {}", self.keys())
+            }
+            Kind::UpdateWhole => format!(
+                "UPDATE {name} AS t SET {} FROM {} WHERE t.ctid = r.ctid AND t.tableoid = r.tableoid",
+                self.sets(),
+                self.one_row()
+            ),
+            Kind::DeleteWhole => format!(
+                "DELETE FROM {name} AS t USING {} WHERE t.ctid = r.ctid AND t.tableoid = r.tableoid",
+                self.one_row()
+            ),
+            other => unreachable!("{other:?} changes no rows"),
+        };
+        self.push(&text);
+    }
+
+    /// `unnest($1, $2, …) AS u(f0, f1, …)`
+    fn unnest(&self) -> String {
+        let arrays = self.list(|text, i| write!(text, "${}", i + 1));
+        let names = self.list(|text, i| write!(text, "f{i}"));
+        format!("unnest({arrays}) AS u({names})")
+    }
+
+    /// How the statement names the value of field `i`.
+    fn value(&self, i: usize) -> String {
+        if self.shape.many { format!("u.f{i}") } else { format!("${}", i + 1) }
+    }
+
+    fn sets(&self) -> String {
+        let mut sets: Vec<String> = Vec::new();
+        for (i, field) in self.fields.iter().enumerate() {
+            if let Field::After(column) = field {
+                sets.push(format!("{} = {}", self.relation.column(*column).name, self.value(i)));
+            }
+        }
+        if sets.is_empty() {
+            // Nothing to write, yet the row has to be there.
+            let first = self.fields.first().map(|f| column_of(self.relation, *f));
+            let name = &self.relation.column(first.expect("a row is identified by a column")).name;
+            sets.push(format!("{name} = t.{name}"));
+        }
+        sets.join(", ")
+    }
+
+    fn keys(&self) -> String {
+        let mut keys: Vec<String> = Vec::new();
+        for (i, field) in self.fields.iter().enumerate() {
+            if let Field::Key(_) = field {
+                let column = self.relation.column(column_of(self.relation, *field));
+                keys.push(format!("t.{} = {}", column.name, self.value(i)));
+            }
+        }
+        keys.join(" AND ")
+    }
+
+    /// The one row that equals the before image; of several equal ones any. Where the image lacks a
+    /// column, rows that equal it may differ: then a second one is found too, and the check on the
+    /// count refuses the change.
+    fn one_row(&self) -> String {
+        let mut all: Vec<String> = Vec::new();
+        for (i, field) in self.fields.iter().enumerate() {
+            if let Field::Before(column) = field {
+                let column = self.relation.column(*column);
+                all.push(equals(&column.name, column.ty, i + 1));
+            }
+        }
+        for column in self.shape.nulls.iter() {
+            all.push(format!("{} IS NULL", self.relation.column(column).name));
+        }
+        let whole = self.relation.columns.iter().enumerate().all(|(i, column)| {
+            column.is_none() || self.shape.before.contains(i) || self.shape.nulls.contains(i)
+        });
+        let limit = if whole || self.shape.check != Check::Exact { 1 } else { 2 };
+        let (name, all) = (&self.relation.name, all.join(" AND "));
+        format!("(SELECT ctid, tableoid FROM {name} WHERE {all} LIMIT {limit}) AS r")
+    }
+
+    fn columns(&self) -> String {
+        let names: Vec<&str> =
+            self.shape.after.iter().map(|c| self.relation.column(c).name.as_str()).collect();
+        names.join(", ")
+    }
+
+    fn list(&self, one: impl Fn(&mut String, usize) -> std::fmt::Result) -> String {
+        let mut text = String::new();
+        for i in 0..self.fields.len() {
+            if i > 0 {
+                text.push_str(", ");
+            }
+            one(&mut text, i).expect("a string grows");
+        }
+        text
+    }
+}
+
+/// Equality that tells apart what PostgreSQL's own may not: 0 and -0, texts that a collation makes
+/// equal. The plain comparison stays, so that an index can serve it.
+fn equals(name: &str, ty: PgType, parameter: usize) -> String {
+    match ty {
+        PgType::Float4 => {
+            format!("({name} = ${parameter} AND float4send({name}) = float4send(${parameter}))")
+        }
+        PgType::Float8 => {
+            format!("({name} = ${parameter} AND float8send({name}) = float8send(${parameter}))")
+        }
+        PgType::Text | PgType::Varchar(_) | PgType::Char(_) => {
+            format!("({name} = ${parameter} AND {name} COLLATE \"C\" = ${parameter} COLLATE \"C\")")
+        }
+        PgType::Xml | PgType::Json => format!("{name}::text = ${parameter}::text"),
+        _ => format!("{name} = ${parameter}"),
+    }
+}

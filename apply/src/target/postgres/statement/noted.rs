@@ -1,0 +1,97 @@
+//! Changes of a table that is being loaded: what is done with its rows, and the note of it, in one
+//! statement. `load::notes` says what a note is and why.
+
+use super::super::load::Notes;
+use super::super::load::notes::{COLUMN, GIVEN, GONE, PARTIAL, STATE, WHOLE};
+use super::{Field, Text};
+
+impl Text<'_> {
+    fn notes(&self) -> &Notes {
+        self.notes.expect("changes of a table that is being loaded come with its notes")
+    }
+
+    pub(super) fn delete_noted(&mut self) {
+        self.push("WITH w AS (");
+        self.change();
+        self.push(") ");
+        let note = self.note(GONE, "");
+        self.push(&note);
+    }
+
+    pub(super) fn update_noted(&mut self) {
+        self.push("WITH w AS (");
+        self.change();
+        self.push(") ");
+        let given = self.fields.iter().filter_map(|field| match field {
+            Field::After(column) => Some(*column),
+            Field::Key(_) | Field::Before(_) => None,
+        });
+        let sets: Vec<String> =
+            given.map(|column| format!(", {COLUMN}{column} = EXCLUDED.{COLUMN}{column}")).collect();
+        let note = self.note(PARTIAL, &sets.concat());
+        self.push(&note);
+    }
+
+    pub(super) fn upsert_noted(&mut self) {
+        self.upsert();
+        let upsert = std::mem::take(&mut self.out);
+        let note = self.note(WHOLE, "");
+        self.out = format!("WITH w AS ({upsert}) {note}");
+    }
+
+    pub(super) fn delete_aside(&mut self) {
+        let name = &self.relation.name;
+        let mut others = Vec::new();
+        for (i, field) in self.fields.iter().enumerate() {
+            if let Field::After(column) = field {
+                let column = &self.relation.column(*column).name;
+                others.push(format!("o.{column} = ${}", i + 1));
+            }
+        }
+        self.out = format!(
+            "DELETE FROM {name} AS t WHERE {} AND EXISTS (SELECT FROM {name} AS o WHERE {})",
+            self.keys(),
+            others.join(" AND ")
+        );
+    }
+
+    /// Puts a note at each key. Of an earlier one, columns stay noted unless the row was gone
+    /// meanwhile, and a whole row stays whole until it is gone.
+    fn note(&self, state: &str, sets: &str) -> String {
+        let notes = self.notes();
+        let mut columns = Vec::new();
+        let mut values = Vec::new();
+        let mut given = vec![b'0'; notes.columns];
+        for (i, field) in self.fields.iter().enumerate() {
+            let column = super::column_of(self.relation, *field);
+            let key = self.relation.column(column).key;
+            if state == PARTIAL || key {
+                columns.push(format!("{COLUMN}{column}"));
+                values.push(self.value(i));
+            }
+            if state == PARTIAL && !key {
+                given[column] = b'1';
+            }
+        }
+        let given = String::from_utf8(given).expect("zeros and ones");
+        let key: Vec<String> =
+            self.relation.key.iter().map(|column| format!("{COLUMN}{column}")).collect();
+        let from = if self.shape.many { format!(" FROM {}", self.unnest()) } else { String::new() };
+        let (columns, values, key) = (columns.join(", "), values.join(", "), key.join(", "));
+        let merged = if state == PARTIAL {
+            format!(
+                "{STATE} = CASE n.{STATE} WHEN '{WHOLE}' THEN n.{STATE} ELSE EXCLUDED.{STATE} END, \
+                 {GIVEN} = CASE n.{STATE} WHEN '{PARTIAL}' THEN n.{GIVEN} | EXCLUDED.{GIVEN} \
+                 ELSE EXCLUDED.{GIVEN} END{sets}"
+            )
+        } else {
+            format!("{STATE} = EXCLUDED.{STATE}, {GIVEN} = EXCLUDED.{GIVEN}")
+        };
+        format!(
+            "INSERT INTO {} AS n ({columns}, {STATE}, {GIVEN}) \
+             SELECT {values}, '{state}', B'{given}'::varbit{from} \
+             ON CONFLICT ({key}) DO UPDATE SET {merged}",
+            notes.table
+        )
+    }
+}

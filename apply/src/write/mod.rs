@@ -1,0 +1,525 @@
+//! From the buffer into the target, over one connection.
+//!
+//! Transactions are sent one behind the other without waiting; confirmations come back in the same
+//! order. A unit leaves the buffer only when a commit that the target has *flushed* is at or behind
+//! it. What a crash at each step does:
+//!
+//! - before its commit is sent: the target rolls it back; the next connection sends it again;
+//! - between commit and confirmation: the next connection's epoch returns the checkpoint, which tells
+//!   whether it was committed, and writing goes on behind it;
+//! - after the confirmation, before the trim: the buffer still has it and passes over it;
+//! - the target crashes after confirming commits it had not flushed: data and checkpoint come back
+//!   together as of an earlier unit, which the buffer still has.
+//!
+//! Records of full loads are units among the others (`load`): nothing is in flight when one is written.
+
+mod load;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lockstep_common::codec::{FragmentItem, FragmentReader};
+use lockstep_common::config::Durability;
+use lockstep_common::disposition::Disposition;
+use lockstep_common::status::Counts;
+use lockstep_common::{FailPoints, Failure, Position, Shutdown, TableId};
+use lockstep_log::{Log, Schemas};
+
+use crate::buffer::Buffer;
+use crate::content::{Content, damaged};
+use crate::failpoints::{self, CRASH};
+use crate::report::{Progress, count};
+use crate::target::postgres::{Refusal, Session, Trouble};
+use crate::unit::{Body, Mark, Place, Unit, UnitKind};
+
+/// Transactions on the wire without confirmation.
+const WINDOW: usize = 4096;
+/// Bytes of them.
+const WINDOW_BYTES: u64 = 8 << 20;
+/// In `group` durability every so-manieth commit is flushed,
+const FLUSH_EVERY: u32 = 100;
+/// and one this long after the last flush; and any that nothing follows.
+const FLUSH_AFTER: Duration = Duration::from_millis(20);
+/// The buffer's base goes to disk this often.
+const SAVE_BASE: Duration = Duration::from_secs(1);
+
+/// How writing ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// As asked.
+    Shutdown,
+    /// The log gave its last unit and the target has it.
+    Finished,
+    /// The log's task has ended, and nothing follows.
+    TaskEnded,
+}
+
+/// How it did not.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    Failure(Failure),
+    /// The target refuses this unit; the conflict policy decides.
+    Refused {
+        unit: Mark,
+        first_offset: u64,
+        refusal: Box<Refusal>,
+    },
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Stopped::Failure(failure)
+    }
+}
+
+/// What is to be done differently after a refusal.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Care {
+    /// Units up to here go one at a time, one row to a statement.
+    pub(crate) until: Option<Place>,
+    /// This unit is set aside.
+    pub(crate) condemned: Option<(Place, Refusal)>,
+}
+
+/// What outlives a connection.
+pub(crate) struct Context {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) buffer: Arc<Buffer>,
+    pub(crate) schemas: Option<Schemas>,
+    pub(crate) progress: Progress,
+    pub(crate) durability: Durability,
+    pub(crate) flushed_offset: Arc<AtomicU64>,
+    pub(crate) fail: FailPoints,
+    pub(crate) care: Care,
+}
+
+impl Context {
+    /// The log's schemas.
+    async fn schemas(&mut self) -> Result<&mut Schemas, Failure> {
+        Ok(match &mut self.schemas {
+            Some(schemas) => schemas,
+            none => none.insert(Schemas::open(self.log.as_ref()).await?),
+        })
+    }
+}
+
+pub(crate) struct Writer<'a> {
+    context: &'a mut Context,
+    session: Session,
+    in_flight: VecDeque<InFlight>,
+    in_flight_bytes: u64,
+    /// Commits confirmed and accounted for.
+    settled: u64,
+    unflushed: u32,
+    flushed_at: Instant,
+    saved_at: Instant,
+    /// The position last handed to the target; none until its first unit.
+    reached: Option<Position>,
+    /// The unit being written, which is not in flight yet.
+    current: Option<(Mark, u64)>,
+    /// The start point is the log's beginning: it has every load whole.
+    earliest: bool,
+    /// The unit written last ends the log's task.
+    task_ended: bool,
+    shutdown: Shutdown,
+}
+
+struct InFlight {
+    mark: Mark,
+    first_offset: u64,
+    weight: u64,
+    flushed: bool,
+    set_aside: bool,
+    transaction: bool,
+    counts: Vec<(TableId, Counts)>,
+}
+
+impl<'a> Writer<'a> {
+    /// Over a connection whose target is at `reached`; `earliest` says that it has followed the log from
+    /// its beginning.
+    pub(crate) fn new(
+        context: &'a mut Context,
+        session: Session,
+        reached: Option<Position>,
+        earliest: bool,
+        shutdown: Shutdown,
+    ) -> Self {
+        Writer {
+            context,
+            session,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            settled: 0,
+            unflushed: 0,
+            flushed_at: Instant::now(),
+            saved_at: Instant::now(),
+            reached,
+            current: None,
+            earliest,
+            task_ended: false,
+            shutdown,
+        }
+    }
+
+    /// Writes until shutdown, the end of the buffer, or trouble. `at` is where the target is.
+    ///
+    /// # Errors
+    /// What stopped it; the connection is of no further use.
+    pub(crate) async fn run(mut self, at: Option<&Mark>) -> Result<Ended, Stopped> {
+        self.resume_loads(at).await?;
+        let ended = self.write_all().await?;
+        self.end_loads().await?;
+        Ok(ended)
+    }
+
+    async fn write_all(&mut self) -> Result<Ended, Stopped> {
+        loop {
+            self.settle()?;
+            self.take_finished().await?;
+            if !self.shutdown.is_cancelled()
+                && self.has_window()
+                && let Some(unit) = self.context.buffer.take()?
+            {
+                self.write(&unit).await?;
+                continue;
+            }
+            self.flush().await?;
+            if self.in_flight.is_empty() {
+                if self.shutdown.is_cancelled() {
+                    return Ok(Ended::Shutdown);
+                }
+                if self.context.buffer.is_finished() {
+                    return Ok(Ended::Finished);
+                }
+                if self.has_ended_task() {
+                    return Ok(Ended::TaskEnded);
+                }
+            }
+            self.wait().await?;
+        }
+    }
+
+    async fn wait(&mut self) -> Result<(), Failure> {
+        let (window, stopping) = (self.has_window(), self.shutdown.is_cancelled());
+        let buffer = &self.context.buffer;
+        tokio::select! {
+            () = self.shutdown.cancelled(), if !stopping => Ok(()),
+            changed = self.session.changed() => changed,
+            () = buffer.arrived(), if window && !stopping => Ok(()),
+        }
+    }
+
+    fn has_window(&self) -> bool {
+        let window = if self.is_careful() { 1 } else { WINDOW };
+        self.in_flight.len() < window
+            && (self.in_flight.is_empty() || self.in_flight_bytes < WINDOW_BYTES)
+    }
+
+    fn is_careful(&self) -> bool {
+        self.context.care.until.is_some()
+    }
+
+    // --- Confirmations --------------------------------------------------------------------------
+
+    /// Accounts for the commits confirmed since the last time and for chunks that have come, then for
+    /// the connection's error.
+    fn settle(&mut self) -> Result<(), Stopped> {
+        self.take_chunks()?;
+        let committed = self.session.committed();
+        let before = self.settled;
+        let mut flushed = None;
+        while self.settled < committed
+            && let Some(unit) = self.in_flight.pop_front()
+        {
+            self.settled += 1;
+            self.in_flight_bytes -= unit.weight;
+            flushed = if unit.flushed { Some(unit.mark) } else { flushed };
+            self.passed(&unit);
+            self.context.progress.committed(unit.mark, &unit.counts, unit.transaction);
+        }
+        if self.settled > before {
+            self.context.fail.hit(failpoints::COMMIT_ACKNOWLEDGED).map_err(Failure::from)?;
+            self.trim(flushed)?;
+            let levels = self.context.buffer.levels();
+            self.context.progress.publish(self.in_flight.is_empty(), levels);
+        }
+        self.session.check().map_err(|trouble| self.stopped(trouble))
+    }
+
+    /// Leaves what was done for one unit's sake behind it.
+    fn passed(&mut self, unit: &InFlight) {
+        if unit.set_aside {
+            self.context.care.condemned = None;
+            self.context.progress.set_aside();
+        }
+        if self.context.care.until.is_some_and(|until| until <= unit.mark.place()) {
+            self.context.care.until = None;
+            self.session.set_careful(false);
+        }
+    }
+
+    fn trim(&mut self, flushed: Option<Mark>) -> Result<(), Failure> {
+        let Some(mark) = flushed else { return Ok(()) };
+        self.context.buffer.flushed(&mark)?;
+        self.context.flushed_offset.store(mark.next_offset, Ordering::Relaxed);
+        if self.saved_at.elapsed() >= SAVE_BASE {
+            self.context.buffer.save_base()?;
+            self.saved_at = Instant::now();
+        }
+        Ok(self.context.fail.hit(failpoints::TRIMMED)?)
+    }
+
+    /// What a trouble means for the unit it is about: the first without confirmation, which is the one
+    /// being written when all before it are confirmed.
+    fn stopped(&self, trouble: Trouble) -> Stopped {
+        match trouble {
+            Trouble::Failure(failure) => Stopped::Failure(failure),
+            Trouble::Refused(refusal) => {
+                let first = self.in_flight.front().map(|u| (u.mark, u.first_offset));
+                match first.or(self.current) {
+                    Some((unit, first_offset)) => {
+                        Stopped::Refused { unit, first_offset, refusal: Box::new(refusal) }
+                    }
+                    None => Stopped::Failure(Failure::halt(
+                        "apply.protocol",
+                        format!("the target refuses what was not sent: {refusal}"),
+                        "report this with the log",
+                    )),
+                }
+            }
+        }
+    }
+
+    // --- Sending --------------------------------------------------------------------------------
+
+    async fn flush(&mut self) -> Result<(), Stopped> {
+        if let Err(trouble) = self.session.flush().await {
+            // Confirmations that came before the error count.
+            self.settle()?;
+            return Err(self.stopped(trouble));
+        }
+        if self.in_flight.len() as u64 > 0 {
+            self.context.fail.hit(failpoints::COMMIT_SENT).map_err(Failure::from)?;
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, unit: &Unit) -> Result<(), Stopped> {
+        self.current = Some((unit.mark, unit.first_offset));
+        if let Err(gap) = follows(self.reached, unit) {
+            return Err(self.abandon(gap.into()).await);
+        }
+        match unit.kind {
+            UnitKind::Load => return self.write_load(unit).await,
+            UnitKind::Transaction if !self.await_chunks_of(unit).await? => return Ok(()),
+            UnitKind::Transaction | UnitKind::Progress => {}
+        }
+        self.write_plain(unit).await
+    }
+
+    /// Writes a unit behind those in flight.
+    async fn write_plain(&mut self, unit: &Unit) -> Result<(), Stopped> {
+        let position = unit.mark.position;
+        let condemned = match &self.context.care.condemned {
+            Some((at, refusal)) if *at == unit.mark.place() => Some(refusal.clone()),
+            _ => None,
+        };
+        self.task_ended = false;
+        self.session.begin(&unit.mark);
+        let counts = match &condemned {
+            Some(refusal) => {
+                self.session.set_aside(refusal, &unit.mark, unit.first_offset);
+                Vec::new()
+            }
+            None => match self.changes(unit).await {
+                Ok(counts) => counts,
+                Err(trouble) => return Err(self.abandon(trouble).await),
+            },
+        };
+        let flushed = self.is_flush_due();
+        self.session.commit(&unit.mark, flushed);
+        (self.reached, self.current) = (Some(position), None);
+        self.in_flight_bytes += unit.weight();
+        self.in_flight.push_back(InFlight {
+            mark: unit.mark,
+            first_offset: unit.first_offset,
+            weight: unit.weight(),
+            flushed,
+            set_aside: condemned.is_some(),
+            transaction: condemned.is_none() && unit.kind == UnitKind::Transaction,
+            counts,
+        });
+        if self.session.is_gathered() { self.flush().await } else { Ok(()) }
+    }
+
+    /// A unit could not be written to its end. Nothing of it is committed: its Sync was never sent.
+    /// What was sent before it still counts, and an error among that came first.
+    async fn abandon(&mut self, trouble: Trouble) -> Stopped {
+        let connection_works = match &trouble {
+            Trouble::Refused(_) => true,
+            Trouble::Failure(failure) => {
+                failure.disposition == Disposition::Halt && failure.code != CRASH
+            }
+        };
+        if connection_works {
+            while !self.in_flight.is_empty() {
+                if let Err(stopped) = self.flush().await {
+                    return stopped;
+                }
+                if let Err(stopped) = self.settle() {
+                    return stopped;
+                }
+                if !self.in_flight.is_empty()
+                    && let Err(failure) = self.session.changed().await
+                {
+                    return failure.into();
+                }
+            }
+        }
+        self.stopped(trouble)
+    }
+
+    fn is_flush_due(&mut self) -> bool {
+        self.unflushed += 1;
+        let due = self.context.durability == Durability::Strict
+            || self.unflushed >= FLUSH_EVERY
+            || self.flushed_at.elapsed() >= FLUSH_AFTER
+            || self.is_careful()
+            || self.context.buffer.is_drained();
+        if due {
+            self.unflushed = 0;
+            self.flushed_at = Instant::now();
+        }
+        due
+    }
+
+    /// Writes the changes of a unit; gives their counts.
+    async fn changes(&mut self, unit: &Unit) -> Result<Vec<(TableId, Counts)>, Trouble> {
+        let mut content = Content::default();
+        let mut counts = Vec::new();
+        if unit.kind != UnitKind::Transaction {
+            return Ok(counts);
+        }
+        match &unit.body {
+            Body::Progress => return Ok(counts),
+            Body::Memory(fragments) => {
+                for payload in fragments.iter() {
+                    self.fragment(unit, payload, &mut content, &mut counts).await?;
+                }
+            }
+            Body::Spooled => {
+                let mut from = unit.first_offset;
+                while from < unit.mark.next_offset {
+                    let records = self.context.buffer.records(from..unit.mark.next_offset)?;
+                    let Some((last, _)) = records.last() else { break };
+                    from = last + 1;
+                    for (_, payload) in &records {
+                        self.fragment(unit, payload, &mut content, &mut counts).await?;
+                    }
+                }
+            }
+        }
+        content.finish(unit.mark.position)?;
+        self.session.end_statements()?;
+        if let Err(crash) = self.context.fail.hit(failpoints::STATEMENTS_SENT) {
+            // On the wire they have to be.
+            let _ = self.session.flush().await;
+            return Err(Failure::from(crash).into());
+        }
+        Ok(counts)
+    }
+
+    async fn fragment(
+        &mut self,
+        unit: &Unit,
+        payload: &Bytes,
+        content: &mut Content,
+        counts: &mut Vec<(TableId, Counts)>,
+    ) -> Result<(), Trouble> {
+        let position = unit.mark.position;
+        let reader = FragmentReader::new(payload).map_err(Failure::from)?;
+        let reader = reader.ok_or_else(|| damaged(position, "a record of it is no fragment"))?;
+        content.fragment(position, reader.header().position, reader.header().fragment)?;
+        for item in reader {
+            match item.map_err(Failure::from)? {
+                FragmentItem::Part(part) => content.part(&part),
+                FragmentItem::Total(total) => content.total(total),
+                FragmentItem::Change(mut change) => {
+                    let index = content.changes();
+                    content.change(position, &mut change)?;
+                    if !self.session.knows(change.table) {
+                        self.prepare(change.table).await?;
+                    }
+                    if self.session.change(&change, index)? {
+                        count(table_counts(counts, change.table), change.operation);
+                    }
+                    if self.session.is_gathered() {
+                        self.session.flush().await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gets a table version from the log and its table in the target ready.
+    async fn prepare(&mut self, id: TableId) -> Result<(), Failure> {
+        let version = self.context.schemas().await?.table(id).await?;
+        self.context.progress.name(id, &version.name.to_string());
+        self.session.prepare(id, &version).await
+    }
+}
+
+/// Holds a unit against the position that the target is at: whatever went wrong on the way here,
+/// nothing is written behind a hole.
+fn follows(reached: Option<Position>, unit: &Unit) -> Result<(), Failure> {
+    match reached {
+        Some(reached) if unit.after > reached => Err(Failure::halt(
+            "apply.gap",
+            format!(
+                "what lies after {reached} up to {} did not reach the target: transaction {} \
+                 continues from there",
+                unit.after, unit.mark.position
+            ),
+            "start apply again, which reads it from the log; if it halts again, delete the spool's \
+             directory",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn table_counts(counts: &mut Vec<(TableId, Counts)>, id: TableId) -> &mut Counts {
+    let index = match counts.iter().position(|(table, _)| *table == id) {
+        Some(index) => index,
+        None => {
+            counts.push((id, Counts::default()));
+            counts.len() - 1
+        }
+    };
+    &mut counts[index].1
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_written_behind_a_hole() {
+        let at = |n: u64| Position::new(1, &n.to_be_bytes()).expect("eight bytes fit");
+        let mark = Mark { log_id: Uuid::nil(), position: at(5), next_offset: 9, time: 0 };
+        let (kind, body) = (UnitKind::Progress, Body::Progress);
+        let unit = Unit { kind, mark, after: at(4), first_offset: 8, bytes: 0, body };
+        assert!(follows(None, &unit).is_ok());
+        assert!(follows(Some(at(4)), &unit).is_ok());
+        let failure = follows(Some(at(3)), &unit).unwrap_err();
+        assert_eq!((failure.code, failure.disposition), ("apply.gap", Disposition::Halt));
+        for end in [at(3), at(4)] {
+            assert!(failure.message.contains(&end.to_string()), "{failure}");
+        }
+    }
+}
