@@ -3,17 +3,20 @@
 //! [`run`] is the service, [`check`] its prerequisites. The [`source`] boundary is all that the
 //! service knows of a database; [`source::sqlserver_cdc`] is the one behind it.
 
+mod load;
 mod long;
 mod output;
 mod pipeline;
 mod recover;
 mod report;
 pub mod source;
+mod task;
 
 use std::sync::Arc;
 
 use lockstep_common::check::CheckResult;
 use lockstep_common::config;
+use lockstep_common::reload::Reloads;
 use lockstep_common::status::{CaptureStatus, StatusSender};
 use lockstep_common::{FailPoints, Failure, Shutdown};
 use lockstep_log::Log;
@@ -26,10 +29,14 @@ use crate::source::sqlserver_cdc::SqlServer;
 pub struct CaptureSettings {
     /// Name of the pipeline.
     pub pipeline: String,
+    /// What is to be done with the source.
+    pub task: config::Task,
     /// The database to read.
     pub source: config::Source,
     /// How to read it.
     pub capture: config::Capture,
+    /// Where it is asked to load a table again.
+    pub reloads: Reloads,
 }
 
 /// The places where a test may make capture die; see [`FailPoints`].
@@ -42,14 +49,37 @@ pub mod fail_points {
     pub const COMMIT_BEFORE: &str = "capture.commit.before";
     /// A window is committed and capture does not know it yet.
     pub const COMMIT_AFTER: &str = "capture.commit.after";
-    /// The epoch record is committed.
+    /// The epoch record is committed, and with it the begin of a new log's load.
     pub const EPOCH_WRITTEN: &str = "capture.epoch.written";
+    /// The begin of a table's reload is appended.
+    pub const LOAD_BEGIN_APPENDED: &str = "capture.load.begin_appended";
+    /// A chunk's begin is appended, and nothing of it is read.
+    pub const LOAD_CHUNK_BEGUN: &str = "capture.load.chunk_begun";
+    /// Rows of a chunk are appended.
+    pub const LOAD_ROWS_APPENDED: &str = "capture.load.rows_appended";
+    /// A chunk's end is appended, and it is not its table's last.
+    pub const LOAD_CHUNK_ENDED: &str = "capture.load.chunk_ended";
+    /// The end of a table's last chunk is appended.
+    pub const LOAD_TABLE_READ: &str = "capture.load.table_read";
+    /// What was appended of a load is about to be committed.
+    pub const LOAD_COMMIT_BEFORE: &str = "capture.load.commit_before";
+    /// What was appended of a load is committed and capture does not know it yet.
+    pub const LOAD_COMMIT_AFTER: &str = "capture.load.commit_after";
+    /// Tables are frozen, and nothing of them is read.
+    pub const LOAD_FROZEN: &str = "capture.load.frozen";
+    /// The source's clock after the last row is appended.
+    pub const LOAD_CLOCK_TAKEN: &str = "capture.load.clock_taken";
+    /// The end of a load is appended.
+    pub const LOAD_END_APPENDED: &str = "capture.load.end_appended";
+    /// The end of the task is appended.
+    pub const TASK_END_APPENDED: &str = "capture.task.end_appended";
 }
 
 /// Runs capture until it is told to stop or must stop.
 ///
 /// Lost connections, to the source or to the log, are mended inside; `status` says so meanwhile.
-/// Returns `Ok` after `shutdown`, when the window in hand is committed.
+/// Returns `Ok` after `shutdown`, when the window in hand is committed, and when the task ends as it
+/// should: a full load that is consistent, a stop that is reached.
 ///
 /// # Errors
 /// `Halt` when an operator must act, `Fenced` when another capture took over, the crash of an armed
@@ -62,7 +92,19 @@ pub async fn run(
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
     let source = Box::new(SqlServer::new(&settings.source, &settings.capture)?);
-    follow(source, settings.capture, log, status, fail, shutdown).await
+    let CaptureSettings { task, capture, reloads, .. } = settings;
+    follow(source, Following { task, capture, reloads }, log, status, fail, shutdown).await
+}
+
+/// What a capture of any source is told.
+#[derive(Clone, Debug)]
+pub struct Following {
+    /// What is to be done with the source.
+    pub task: config::Task,
+    /// How to read it.
+    pub capture: config::Capture,
+    /// Where it is asked to load a table again.
+    pub reloads: Reloads,
 }
 
 /// As [`run`], of any source.
@@ -71,13 +113,13 @@ pub async fn run(
 /// As [`run`].
 pub async fn follow(
     source: Box<dyn Source>,
-    capture: config::Capture,
+    settings: Following,
     log: Arc<dyn Log>,
     status: StatusSender<CaptureStatus>,
     fail: FailPoints,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
-    pipeline::run(source, capture, log, status, fail, shutdown).await
+    pipeline::run(source, settings, log, status, fail, shutdown).await
 }
 
 /// Examines every prerequisite of reading `source` and reports all of them, in a fixed order.

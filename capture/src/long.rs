@@ -31,16 +31,49 @@ impl Long {
 
 /// Takes the long values out of a change; `next_id` counts them over the transaction.
 pub fn extract(change: &mut Change<'static>, next_id: &mut u32) -> Vec<Long> {
+    // With no more than this in all, no value is long and the rest is small enough.
+    if values(change).map(|value| length(value)).sum::<usize>() <= LONG_BYTES {
+        return Vec::new();
+    }
+    take_long(&mut values(change).collect::<Vec<_>>(), next_id)
+}
+
+/// Takes the long values out of a row; `next_id` counts them over the chunk.
+pub fn extract_row(row: &mut [Value<'_>], next_id: &mut u32) -> Vec<Long> {
+    if row.iter().map(length).sum::<usize>() <= LONG_BYTES {
+        return Vec::new();
+    }
+    take_long(&mut row.iter_mut().collect::<Vec<_>>(), next_id)
+}
+
+/// Upper bound of a row's encoding in bytes.
+pub fn encoded_bytes(row: &[Value<'_>]) -> usize {
+    row.iter().map(encoded).sum()
+}
+
+fn encoded(value: &Value<'_>) -> usize {
+    /// Of what a value has beside its text or bytes: numbers, lengths, a stand-in.
+    const FIXED: usize = 64;
+    FIXED
+        + match value {
+            Value::Variant { type_name, value } => type_name.len() + encoded(value),
+            Value::Geometry { wkb, .. } => wkb.len(),
+            Value::Other { type_name, text } => type_name.len() + text.len(),
+            other => length(other),
+        }
+}
+
+fn take_long(values: &mut [&mut Value<'_>], next_id: &mut u32) -> Vec<Long> {
     let mut limit = LONG_BYTES;
-    while limit > SHORTEST_BYTES && rest(change, limit) > CHANGE_BYTES {
+    while limit > SHORTEST_BYTES && rest(values, limit) > CHANGE_BYTES {
         limit /= 4;
     }
     let mut longs = Vec::new();
-    for value in values(change).filter(|value| length(value) > limit) {
+    for value in values.iter_mut().filter(|value| length(value) > limit) {
         let Some((kind, bytes)) = take(value) else { continue };
         let id = *next_id;
         *next_id += 1;
-        *value = Value::Long(LongValue {
+        **value = Value::Long(LongValue {
             id,
             length: bytes.len() as u64,
             digest: Sha256::digest(&bytes).into(),
@@ -52,8 +85,8 @@ pub fn extract(change: &mut Change<'static>, next_id: &mut u32) -> Vec<Long> {
 }
 
 /// Bytes of the values that are not long by `limit`.
-fn rest(change: &mut Change<'static>, limit: usize) -> usize {
-    values(change).map(|value| length(value)).filter(|length| *length <= limit).sum()
+fn rest(values: &[&mut Value<'_>], limit: usize) -> usize {
+    values.iter().map(|value| length(value)).filter(|length| *length <= limit).sum()
 }
 
 fn values<'c>(change: &'c mut Change<'static>) -> impl Iterator<Item = &'c mut Value<'static>> {
@@ -72,7 +105,7 @@ fn length(value: &Value<'_>) -> usize {
     }
 }
 
-fn take(value: &mut Value<'static>) -> Option<(LongKind, Vec<u8>)> {
+fn take(value: &mut Value<'_>) -> Option<(LongKind, Vec<u8>)> {
     Some(match value {
         Value::String(text) => (LongKind::Text, std::mem::take(text).into_owned().into_bytes()),
         Value::Utf16(bytes) => (LongKind::Utf16, std::mem::take(bytes).into_owned()),
@@ -121,6 +154,6 @@ mod tests {
         let mut change = change((0..100).map(|_| text(8000)).collect());
         let longs = extract(&mut change, &mut 0);
         assert_eq!(longs.len(), 100);
-        assert!(rest(&mut change, usize::MAX) <= CHANGE_BYTES);
+        assert!(values(&mut change).map(|value| length(value)).sum::<usize>() <= CHANGE_BYTES);
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use lockstep_capture::CaptureSettings;
 use lockstep_common::http::{self, Endpoints};
+use lockstep_common::reload::Reloads;
 use lockstep_common::service::{self, Ending};
 use lockstep_common::status::CaptureStatus;
 use lockstep_common::telemetry::{self, LogFormat};
@@ -38,14 +39,16 @@ async fn capture(arguments: Arguments, shutdown: Shutdown) -> Result<(), Ending>
     let fail = FailPoints::from_env().map_err(|text| {
         Ending::usage(format!("{}={text}: not name:n", lockstep_common::failpoint::VARIABLE))
     })?;
-    let pipeline = config.pipeline.name;
+    let (pipeline, task) = (config.pipeline.name, config.pipeline.task);
+    let reloads = Reloads::default();
     let (status, watched) = watch::channel(CaptureStatus::default());
     if let Some(address) = config.capture.http {
-        http::spawn(address, Endpoints::capture(watched), shutdown.clone())
+        let endpoints = Endpoints::capture(watched).with_reloads(reloads.clone());
+        http::spawn(address, endpoints, shutdown.clone())
             .map_err(|error| Ending::usage(format!("capture.http = {address}: {error}")))?;
     }
     let log = lockstep_log::open(&config.log, &pipeline).await?;
-    let settings = CaptureSettings { pipeline, source, capture: config.capture };
+    let settings = CaptureSettings { pipeline, task, source, capture: config.capture, reloads };
     lockstep_capture::run(settings, log, status, fail, shutdown).await?;
     Ok(())
 }

@@ -9,7 +9,9 @@
 //! source transaction without its last fragment is void as soon as the next epoch's first record
 //! stands behind it, and comes again.
 
-use std::collections::HashSet;
+mod loads;
+
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,6 +23,7 @@ use lockstep_log::{Entry, Stream, Writer};
 use uuid::Uuid;
 
 use crate::fail_points;
+use crate::load::Load;
 use crate::long;
 use crate::source::{Cursor, Head, Table, Witness};
 
@@ -45,6 +48,8 @@ pub struct Output {
     kept: Instant,
     /// Bytes handed to the log in all.
     written: u64,
+    /// Since when something of a load is in the log's open transaction.
+    load_appended: Option<Instant>,
 }
 
 /// A transaction being written.
@@ -78,6 +83,7 @@ impl Output {
             bytes: 0,
             kept: Instant::now(),
             written: 0,
+            load_appended: None,
         }
     }
 
@@ -121,9 +127,15 @@ impl Output {
         self.writer.commit().await
     }
 
-    /// Writes the epoch's first record. A new log gets its first position with it, in the same log
-    /// transaction: a log with an epoch and no position cannot be.
-    pub async fn begin(&mut self, source: &str, new_log: bool) -> Result<(), Failure> {
+    /// Writes the epoch's first record. A new log gets its first position with it, and the begin of
+    /// its load if it has one, in the same log transaction: a log with an epoch and no position, or
+    /// one that should have begun a load and has not, cannot be.
+    pub async fn begin(
+        &mut self,
+        source: &str,
+        new_log: bool,
+        load: Option<&Load>,
+    ) -> Result<(), Failure> {
         let epoch = Body::Epoch(EpochStart {
             host: host_name(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -132,6 +144,9 @@ impl Output {
         self.record(epoch, self.end.position);
         if new_log {
             self.record(Body::Progress(progress_of(&self.end)), self.end.position);
+        }
+        if let Some(load) = load {
+            self.load_begins(load);
         }
         self.keep();
         self.flush().await?;
@@ -205,6 +220,7 @@ impl Output {
     /// not stay open while the source takes its time.
     pub async fn pass_on(&mut self) -> Result<(), Failure> {
         self.flush().await?;
+        self.load_appended = None;
         self.writer.commit().await
     }
 
@@ -215,6 +231,7 @@ impl Output {
         }
         self.flush().await?;
         self.fail.hit(fail_points::COMMIT_BEFORE)?;
+        self.load_appended = None;
         self.writer.commit().await?;
         Ok(self.fail.hit(fail_points::COMMIT_AFTER)?)
     }
@@ -229,6 +246,15 @@ impl Output {
     }
 
     fn record(&mut self, body: Body<'_>, after: Position) {
+        self.record_with(body, after, BTreeMap::new());
+    }
+
+    fn record_with(
+        &mut self,
+        body: Body<'_>,
+        after: Position,
+        attributes: BTreeMap<String, String>,
+    ) {
         let record = Record {
             log_id: self.log_id,
             epoch: self.epoch,
@@ -236,7 +262,7 @@ impl Output {
             after,
             time: self.time,
             skippable: false,
-            attributes: Default::default(),
+            attributes,
             body,
         };
         let mut payload = Vec::with_capacity(256);

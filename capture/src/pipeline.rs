@@ -13,46 +13,67 @@
 //! until a record names them. A commit whose reply is lost is either in the log, and then the new
 //! attempt's cursor is behind it, or it is not, and then the window comes again.
 //!
+//! # Full loads
+//!
+//! The loop owns the log's writer, and so it writes what readers of full loads have read, between
+//! windows, while it is idle and while the source takes its time ([`Loads`]). With no load it does
+//! nothing of the kind.
+//!
 //! # Failures
 //!
 //! `Retry` ends the attempt: writer and source connections are dropped and the next attempt begins
 //! after a pause. A halt of the source is looked at once more before it is believed: a dropped
 //! instance shows as any of several errors, and the operator should read the one that names it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lockstep_common::config::{self, Task};
+use lockstep_common::definition::Definition;
+use lockstep_common::load::TableLoad;
+use lockstep_common::reload::{Refused, Reloads, Request, Serving};
 use lockstep_common::status::{CaptureStatus, StatusSender, TaskState};
-use lockstep_common::{
-    Backoff, Disposition, FailPoints, Failure, Position, Shutdown, TableId, config,
-};
+use lockstep_common::{Backoff, Disposition, FailPoints, Failure, Position, Shutdown, TableId};
 use lockstep_log::Log;
 use tracing::{info, warn};
 
-use crate::fail_points;
+use crate::load::{self, Load, Loads};
 use crate::output::Output;
 use crate::recover::{self, From};
 use crate::report::Reporter;
-use crate::source::{Poll, Source, Window};
+use crate::source::{Poll, Source, Start, Table, Window};
+use crate::task::Stop;
+use crate::{Following, fail_points};
 
 /// Bytes collected before they are verified and handed to the log.
 const FLUSH_BYTES: usize = 4 << 20;
 
 pub(crate) async fn run(
     source: Box<dyn Source>,
-    capture: config::Capture,
+    settings: Following,
     log: Arc<dyn Log>,
     status: StatusSender<CaptureStatus>,
     fail: FailPoints,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
     let status = Reporter::new(status);
-    Service { source, capture, log, status, fail, shutdown }.run().await
+    let Following { task, capture, reloads } = settings;
+    let stop = Stop::parse(capture.stop.as_deref())?;
+    let definitions = HashMap::new();
+    Service { source, task, capture, stop, reloads, definitions, log, status, fail, shutdown }
+        .run()
+        .await
 }
 
 struct Service {
     source: Box<dyn Source>,
+    task: Task,
     capture: config::Capture,
+    stop: Option<Stop>,
+    reloads: Reloads,
+    /// Definitions that the log has.
+    definitions: HashMap<TableId, Arc<Definition>>,
     log: Arc<dyn Log>,
     status: Reporter,
     fail: FailPoints,
@@ -88,7 +109,7 @@ impl Service {
         }
     }
 
-    /// From connecting to the first failure; `Ok` is shutdown.
+    /// From connecting to the first failure; `Ok` is shutdown, or the end of the task.
     async fn attempt(&mut self) -> Result<(), Failure> {
         let shutdown = self.shutdown.clone();
         // Nothing is half done before the first window, so it may be cancelled anywhere.
@@ -97,54 +118,211 @@ impl Service {
             () = shutdown.cancelled() => return Ok(()),
             begun = self.begin() => begun,
         };
-        let (mut output, mut cursor) = begun?;
+        let Begun { mut output, mut cursor, mut loads } = begun?;
+        let serving = self.reloads.serve();
         let mut due = Due::new(&self.capture);
+        let mut stopped = self.stop.is_some_and(|stop| stop.is_reached(cursor));
         while !shutdown.is_cancelled() {
-            let poll = tokio::select! {
+            if let Some(request) = serving.try_next() {
+                self.reload(&mut output, &mut loads, cursor, request).await?;
+            }
+            self.load(&mut output, &mut loads, cursor).await?;
+            if stopped || self.task == Task::FullLoad && loads.is_idle() {
+                return self.end(&mut output, &mut loads).await;
+            }
+            let mut poll = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                poll = self.poll(cursor) => poll?,
+                poll = loads.beside(&mut output, self.poll(cursor)) => poll??,
             };
-            let more = poll.window.as_ref().is_some_and(|window| window.more);
             let found = poll.window.is_some();
+            if let (Some(stop), Some(window)) = (self.stop, &mut poll.window) {
+                stopped = stop.cut(window);
+                poll.window = poll.window.filter(|window| !window.heads.is_empty());
+            }
+            let more = poll.window.as_ref().is_some_and(|window| window.more);
             if let Some(window) = poll.window.as_ref() {
-                cursor = self.window(&mut output, window, &mut due).await?;
+                cursor = self.window(&mut output, &mut loads, window, &mut due).await?;
+                loads.reached(&mut output, window, cursor).await?;
             }
             self.status.polled(&poll, &output);
             if due.inspect() {
-                self.inspect(cursor).await?;
+                loads.beside(&mut output, self.inspect(cursor)).await??;
             }
             // Behind, or something came: look again at once. Idle: wait.
             if !more && !found {
-                tokio::select! {
-                    () = shutdown.cancelled() => {}
-                    () = tokio::time::sleep(self.capture.poll_interval) => {}
-                }
+                self.idle(&mut output, &mut loads, &serving, cursor).await?;
             }
         }
-        Ok(())
+        output.commit_load().await
     }
 
     /// Connects, recovers, and writes the epoch's first record.
-    async fn begin(&mut self) -> Result<(Output, Position), Failure> {
+    async fn begin(&mut self) -> Result<Begun, Failure> {
         let identity = self.source.connect().await?;
-        let recovered = recover::recover(self.log.as_ref(), self.capture.start.as_deref()).await?;
+        let start = self.capture.start.as_deref();
+        let recovered = recover::recover(self.log.as_ref(), self.task, start).await?;
         let (cursor, new_log) = match recovered.from {
-            From::Cursor(cursor) => (cursor, false),
-            From::Start(start) => (self.source.locate(start).await?, true),
+            From::Cursor(cursor) => (cursor, None),
+            From::Start(start) => (self.source.locate(start).await?, Some(start)),
         };
         let (ids, known): (Vec<TableId>, Vec<_>) = recovered.known.into_iter().unzip();
         self.source.resume(&cursor, &known).await?;
+        self.definitions = recovered.definitions;
+        let position = cursor.position;
+        let tables = self.source.tables(position);
+        let never_loaded = recovered.loads.is_empty();
+        let first = match new_log {
+            Some(Start::Load) => Some(self.plan(&tables, false).await?),
+            Some(_) => None,
+            None if self.task == Task::FullLoad && never_loaded => return Err(loads_too_late()),
+            None => None,
+        };
+        let resumed = self.resume(recovered.loads, &tables).await?;
         let (writer, fail) = (recovered.writer, self.fail.clone());
         let (epoch, log_id) = (recovered.epoch, recovered.log_id);
-        let position = cursor.position;
         let mut output = Output::new(writer, fail, log_id, epoch, cursor, recovered.time);
         output.already_published(ids);
-        output.publish(self.source.tables(position)).await?;
-        output.begin(&identity, new_log).await?;
+        output.publish(tables).await?;
+        for load in first.iter().chain(&resumed) {
+            self.define(load, &mut output).await?;
+        }
+        output.begin(&identity, new_log.is_some(), first.as_ref()).await?;
         info!(source = identity, %log_id, epoch, %position, "capturing");
         self.status.began(epoch, &output);
-        Ok((output, position))
+        let mut loads = Loads::new(
+            self.source.loader(),
+            &self.capture,
+            first.into_iter().chain(resumed).collect(),
+            self.log.snapshot_partitions().await?,
+            self.status.sender(),
+            self.fail.clone(),
+        );
+        loads.show_now();
+        Ok(Begun { output, cursor: position, loads })
+    }
+
+    /// A load of these tables that has not begun.
+    async fn plan(&mut self, tables: &[Table], reload: bool) -> Result<Load, Failure> {
+        let loader = self.source.loader();
+        load::begin::plan(loader.as_ref(), tables, self.capture.handoff, reload).await
+    }
+
+    /// The loads of the log that have not ended.
+    async fn resume(
+        &mut self,
+        entries: Vec<TableLoad>,
+        tables: &[Table],
+    ) -> Result<Vec<Load>, Failure> {
+        let loader = self.source.loader();
+        load::begin::resume(loader.as_ref(), entries, tables).await
+    }
+
+    /// Stores the definitions of a load's tables, where the log does not have them as they are.
+    async fn define(&mut self, load: &Load, output: &mut Output) -> Result<(), Failure> {
+        let tables: Vec<Table> = load.tables.iter().map(|table| table.table.clone()).collect();
+        let loader = self.source.loader();
+        let new = load::begin::definitions(loader.as_ref(), &tables, &self.definitions).await?;
+        output.publish_definitions(new.clone()).await?;
+        let known = new.into_iter().map(|definition| (definition.table, Arc::new(definition)));
+        self.definitions.extend(known);
+        Ok(())
+    }
+
+    /// Does what there is to do for the loads.
+    async fn load(
+        &mut self,
+        output: &mut Output,
+        loads: &mut Loads,
+        cursor: Position,
+    ) -> Result<(), Failure> {
+        let mut done = Ok(());
+        if loads.wants_freeze() {
+            done = loads.read_frozen(output, &self.shutdown).await;
+        }
+        if done.is_ok() {
+            done = loads.step(output).await;
+        }
+        match done {
+            Err(failure) => Err(self.explain(cursor, failure).await),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Waits until it is time to look at the source again, and does meanwhile what there is to do for
+    /// loads.
+    async fn idle(
+        &mut self,
+        output: &mut Output,
+        loads: &mut Loads,
+        serving: &Serving,
+        cursor: Position,
+    ) -> Result<(), Failure> {
+        let until = tokio::time::Instant::now() + self.capture.poll_interval;
+        loop {
+            tokio::select! {
+                () = self.shutdown.cancelled() => return Ok(()),
+                () = tokio::time::sleep_until(until) => return Ok(()),
+                request = serving.next() => self.reload(output, loads, cursor, request).await?,
+                () = loads.wait(output) => {}
+            }
+            self.load(output, loads, cursor).await?;
+        }
+    }
+
+    /// Begins to load a table again, and answers when that is in the log for good.
+    async fn reload(
+        &mut self,
+        output: &mut Output,
+        loads: &mut Loads,
+        cursor: Position,
+        request: Request,
+    ) -> Result<(), Failure> {
+        let mut tables = self.source.tables(cursor);
+        let asked = request.table().to_owned();
+        tables.retain(|table| table.version.name.to_string() == asked);
+        let Some(table) = tables.pop() else {
+            request.answer(Err(Refused::UnknownTable(asked)));
+            return Ok(());
+        };
+        if loads.is_loading(table.version.object_id) {
+            request.answer(Err(Refused::AlreadyLoading(asked)));
+            return Ok(());
+        }
+        let planned = loads.beside(output, self.plan(&[table], true)).await?;
+        let begun = match planned {
+            Ok(load) => self.define(&load, output).await.map(|()| load),
+            Err(failure) => Err(failure),
+        };
+        match begun {
+            Ok(load) => {
+                let id = load.id;
+                loads.begin(load, output).await?;
+                info!(table = asked, load = %id, "loading the table again");
+                request.answer(Ok(id));
+                Ok(())
+            }
+            Err(failure) => {
+                request.answer(Err(Refused::Failed(failure.to_string())));
+                // A failure that stops the rest as well shows there.
+                if failure.code.starts_with("source.") { Ok(()) } else { Err(failure) }
+            }
+        }
+    }
+
+    /// Ends the task as configured.
+    async fn end(&mut self, output: &mut Output, loads: &mut Loads) -> Result<(), Failure> {
+        if !loads.is_idle() {
+            return Err(Failure::halt(
+                "config.stop",
+                "capture.stop is reached, and the full load is not consistent yet",
+                "remove capture.stop or set it later; the load goes on where it is",
+            ));
+        }
+        output.task_end().await?;
+        self.status.committed(output);
+        info!(position = %output.position(), "the task has ended");
+        Ok(())
     }
 
     async fn poll(&mut self, cursor: Position) -> Result<Poll, Failure> {
@@ -158,6 +336,7 @@ impl Service {
     async fn window(
         &mut self,
         output: &mut Output,
+        loads: &mut Loads,
         window: &Window,
         due: &mut Due,
     ) -> Result<Position, Failure> {
@@ -165,7 +344,7 @@ impl Service {
         let tables = self.source.tables(window.through());
         self.status.know(&tables);
         output.publish(tables).await?;
-        let copied = self.copy(output, window).await;
+        let copied = self.copy(output, loads, window).await;
         let reached = match copied {
             Err(failure) => return Err(self.explain_read(window, failure).await),
             Ok(reached) => reached,
@@ -184,11 +363,17 @@ impl Service {
 
     /// Copies a window's changes into the output, verified; gives how far it came, which is less
     /// than the window on shutdown.
-    async fn copy(&mut self, output: &mut Output, window: &Window) -> Result<Position, Failure> {
+    async fn copy(
+        &mut self,
+        output: &mut Output,
+        loads: &mut Loads,
+        window: &Window,
+    ) -> Result<Position, Failure> {
         let mut changes = self.source.read(window).await?;
         let mut current = None;
         let mut reached = window.through();
-        'window: while let Some(batch) = changes.next().await? {
+        let signal = loads.awaits_signal();
+        'window: while let Some(batch) = loads.beside(output, changes.next()).await?? {
             for located in batch {
                 if current != Some(located.head) {
                     output.close();
@@ -201,16 +386,20 @@ impl Service {
                     current = Some(located.head);
                 }
                 self.status.change(located.change.table, located.change.operation);
+                if signal {
+                    let position = window.heads[located.head].position;
+                    loads.look_for_signal(&located.change, position);
+                }
                 output.push(located.change, located.size);
                 if output.collected() >= FLUSH_BYTES {
-                    self.source.verify(window).await?;
+                    loads.beside(output, self.source.verify(window)).await??;
                     output.pass_on().await?;
                 }
             }
         }
         output.close();
         drop(changes);
-        self.source.verify(window).await?;
+        loads.beside(output, self.source.verify(window)).await??;
         Ok(reached)
     }
 
@@ -247,6 +436,23 @@ impl Service {
             Ok(_) => failure,
         }
     }
+}
+
+/// A task that loads once met a log that was never loaded into.
+fn loads_too_late() -> Failure {
+    Failure::halt(
+        "config.task",
+        "pipeline.task is full_load, and the log holds changes already and no load",
+        "begin a new pipeline (new log); or follow the changes (task \"cdc\" or \
+         \"full_load_and_cdc\") and load single tables with `lockstep reload`",
+    )
+}
+
+/// An attempt that has written its epoch.
+struct Begun {
+    output: Output,
+    cursor: Position,
+    loads: Loads,
 }
 
 /// What is done now and then.

@@ -2,21 +2,27 @@
 //!
 //! Opening the writer fences whoever wrote before and gives the [`Tail`]: the newest complete
 //! position, with the record that gave it. A log without one is new, or it was emptied; the kept
-//! position in the schemas stream tells which. A new log begins where `capture.start` says, by
-//! default with the earliest change the source has. An emptied log is refused: readers of it have
-//! lost records that only an operator can account for. It is accepted only with a start position at
-//! or below the kept one, because then every record that is gone comes again.
+//! position in the schemas stream tells which. A new log of the task `cdc` begins where
+//! `capture.start` says, by default with the earliest change the source has; one that is to be loaded
+//! begins now. An emptied log is refused: readers of it have lost records that only an operator can
+//! account for. It is accepted only with a start position at or below the kept one, because then
+//! every record that is gone comes again; but those of a load that had begun would not.
 
-use std::str::FromStr;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use lockstep_common::codec::{Decoder, Kind};
+use lockstep_common::config::Task;
+use lockstep_common::definition::Definition;
 use lockstep_common::entry::{KeptPosition, SchemaEntry};
+use lockstep_common::load::{TableLoad, TableStage};
 use lockstep_common::record::Body;
-use lockstep_common::{Failure, Position, TableId, TableVersion};
+use lockstep_common::{Failure, TableId, TableVersion};
 use lockstep_log::{Log, Schemas, Tail, Writer};
 use uuid::Uuid;
 
 use crate::source::{Cursor, Start, Witness};
+use crate::task;
 
 /// What was found.
 pub struct Recovered {
@@ -32,6 +38,10 @@ pub struct Recovered {
     pub from: From,
     /// The table versions that the log has.
     pub known: Vec<(TableId, TableVersion)>,
+    /// What the log has of tables beside their shapes.
+    pub definitions: HashMap<TableId, Arc<Definition>>,
+    /// The newest load of each table.
+    pub loads: Vec<TableLoad>,
 }
 
 /// Where to go on.
@@ -46,17 +56,25 @@ pub enum From {
 /// Opens the log and finds its end.
 ///
 /// # Errors
-/// As [`Log::writer`]; `Halt` for an emptied log.
-pub async fn recover(log: &dyn Log, start: Option<&str>) -> Result<Recovered, Failure> {
+/// As [`Log::writer`]; `Halt` for an emptied log, and for a start that the task does not have.
+pub async fn recover(log: &dyn Log, task: Task, start: Option<&str>) -> Result<Recovered, Failure> {
+    let start = task::parse_start(start)?;
     let (writer, tail) = log.writer().await?;
     let schemas = Schemas::open(log).await?;
     let kept = kept(&tail, schemas.decoder())?;
-    let from = from(&tail, kept.as_ref(), schemas.decoder(), parse_start(start)?)?;
+    let from = from(&tail, kept.as_ref(), schemas.decoder(), task, start)?;
     // Versions of a new log stand for nothing yet: only its first records make them count.
-    let known = match &from {
-        From::Start(_) if kept.is_none() => Vec::new(),
-        _ => schemas.tables().map(|(id, version)| (id, TableVersion::clone(version))).collect(),
-    };
+    let new = matches!(from, From::Start(_)) && kept.is_none();
+    let tables = schemas.tables().filter(|_| !new);
+    let known: Vec<_> = tables.map(|(id, version)| (id, TableVersion::clone(version))).collect();
+    let loads: Vec<_> = schemas.loads().filter(|_| !new).cloned().collect();
+    if let From::Start(_) = from
+        && loads.iter().any(|load| load.stage != TableStage::Done)
+    {
+        return Err(emptied_within_a_load());
+    }
+    let definitions =
+        known.iter().filter_map(|(id, _)| Some((*id, schemas.definition(*id)?))).collect();
     let (epoch, time) = kept.as_ref().map_or((0, 0), |kept| (kept.epoch, kept.time));
     Ok(Recovered {
         writer,
@@ -65,6 +83,8 @@ pub async fn recover(log: &dyn Log, start: Option<&str>) -> Result<Recovered, Fa
         time: tail.time.max(time),
         from,
         known,
+        definitions,
+        loads,
     })
 }
 
@@ -84,6 +104,7 @@ fn from(
     tail: &Tail,
     kept: Option<&KeptPosition>,
     decoder: &Decoder,
+    task: Task,
     start: Option<Start>,
 ) -> Result<From, Failure> {
     match (tail.position, kept) {
@@ -94,7 +115,7 @@ fn from(
             };
             Ok(From::Cursor(Cursor { position, witness }))
         }
-        (None, None) => Ok(From::Start(start.unwrap_or(Start::Earliest))),
+        (None, None) => Ok(From::Start(task::first_start(task, start)?)),
         (None, Some(kept)) => match start {
             Some(Start::After(position)) if position <= kept.position => {
                 Ok(From::Start(Start::After(position)))
@@ -116,6 +137,14 @@ fn emptied(kept: &KeptPosition) -> Failure {
     )
 }
 
+fn emptied_within_a_load() -> Failure {
+    Failure::halt(
+        "log.emptied",
+        "the log has no records, and a full load had begun in it that has not ended",
+        "begin a new pipeline (new log), which loads the tables anew",
+    )
+}
+
 /// What the record at the log's end says of the source's transaction there.
 fn witness(record: &[u8], decoder: &Decoder) -> Result<Option<Witness>, Failure> {
     let kind = decoder.header(record)?.kind;
@@ -134,27 +163,11 @@ fn kept_witness(kept: &KeptPosition) -> Option<Witness> {
     Some(Witness { transaction_id: kept.transaction_id.clone(), source_time })
 }
 
-/// Reads `capture.start`.
-fn parse_start(start: Option<&str>) -> Result<Option<Start>, Failure> {
-    match start {
-        None => Ok(None),
-        Some("now") => Ok(Some(Start::Now)),
-        Some("earliest") => Ok(Some(Start::Earliest)),
-        Some(text) => match Position::from_str(text) {
-            Ok(position) => Ok(Some(Start::After(position))),
-            Err(error) => Err(Failure::halt(
-                "config.start",
-                format!("capture.start: {error}"),
-                "write `now`, `earliest` or a position",
-            )),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use lockstep_common::Position;
     use lockstep_common::codec;
     use lockstep_common::record::{Progress, Record, SourceTime};
     use std::collections::BTreeMap;
@@ -211,7 +224,7 @@ mod tests {
     }
 
     fn expect(tail: &Tail, kept: Option<&KeptPosition>, start: Option<Start>) -> Option<From> {
-        from(tail, kept, &Decoder::new(), start).ok()
+        from(tail, kept, &Decoder::new(), Task::Cdc, start).ok()
     }
 
     fn cursor(n: u8) -> From {
@@ -241,13 +254,5 @@ mod tests {
         assert_eq!(expect(&new, Some(&kept_at(7)), later), None);
         let same = Some(Start::After(position(7)));
         assert_eq!(expect(&new, Some(&kept_at(7)), same), same.map(From::Start));
-    }
-
-    #[test]
-    fn start_points_are_read() {
-        assert_eq!(parse_start(Some("now")).unwrap(), Some(Start::Now));
-        let lsn = parse_start(Some("1/00000027:00000758:0005")).unwrap();
-        assert!(matches!(lsn, Some(Start::After(p)) if p.source().len() == 10));
-        assert_eq!(parse_start(Some("yesterday")).unwrap_err().code, "config.start");
     }
 }

@@ -32,6 +32,11 @@ impl Reporter {
         Reporter { sender, names: HashMap::new(), window: WindowCounts::default(), bytes: 0 }
     }
 
+    /// The sending end, for what the loads say.
+    pub fn sender(&self) -> StatusSender<CaptureStatus> {
+        self.sender.clone()
+    }
+
     /// The position last committed.
     pub fn position(&self) -> Position {
         self.sender.borrow().position

@@ -176,7 +176,13 @@ pub fn follow(
 ) -> Running {
     let (sender, status) = watch::channel(CaptureStatus::default());
     let shutdown = Shutdown::new();
-    let settings = CaptureSettings { pipeline: "test".to_owned(), source, capture };
+    let settings = CaptureSettings {
+        pipeline: "test".to_owned(),
+        task: config::Task::Cdc,
+        source,
+        capture,
+        reloads: Default::default(),
+    };
     let service = lockstep_capture::run(settings, Arc::clone(log), sender, fail, shutdown.clone());
     Running::of(service, status, shutdown)
 }

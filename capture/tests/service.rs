@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockstep_capture::Following;
 use lockstep_capture::source::Source;
+use lockstep_common::config::Task;
+use lockstep_common::reload::Reloads;
 use lockstep_common::status::{CaptureStatus, StatusReceiver};
 use lockstep_common::{FailPoints, Failure, Position, Shutdown, config};
 use lockstep_log::Log;
@@ -47,10 +50,21 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it over `source`.
+    /// Starts it over `source`, to follow changes only.
     pub fn start(
         source: Box<dyn Source>,
         capture: config::Capture,
+        log: &Arc<dyn Log>,
+        fail: FailPoints,
+    ) -> Self {
+        let settings = Following { task: Task::Cdc, capture, reloads: Reloads::default() };
+        Running::start_task(source, settings, log, fail)
+    }
+
+    /// Starts it over `source`.
+    pub fn start_task(
+        source: Box<dyn Source>,
+        settings: Following,
         log: &Arc<dyn Log>,
         fail: FailPoints,
     ) -> Self {
@@ -58,7 +72,7 @@ impl Running {
         let shutdown = Shutdown::new();
         let service = lockstep_capture::follow(
             source,
-            capture,
+            settings,
             Arc::clone(log),
             sender,
             fail,
