@@ -4,7 +4,76 @@ use std::cmp::Ordering;
 use std::hash::Hasher;
 use std::sync::Arc;
 
-use crate::engine::collation;
+use crate::engine::collation::{self, Label};
+
+/// The content of a string or binary, and the collation a string compares under. Two are equal in
+/// the sense of `==` if they have the same content.
+#[derive(Clone, Debug)]
+pub struct Str<T> {
+    units: Arc<[T]>,
+    collation: Label,
+}
+
+impl<T> Str<T> {
+    /// Its collation.
+    pub fn label(&self) -> Label {
+        self.collation
+    }
+
+    /// The same content under another collation.
+    pub fn labelled(self, collation: Label) -> Str<T> {
+        Str { collation, ..self }
+    }
+}
+
+impl<T> std::ops::Deref for Str<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &self.units
+    }
+}
+
+impl<T: PartialEq> PartialEq for Str<T> {
+    fn eq(&self, other: &Str<T>) -> bool {
+        self.units == other.units
+    }
+}
+
+impl<T> From<Arc<[T]>> for Str<T> {
+    fn from(units: Arc<[T]>) -> Str<T> {
+        Str { units, collation: Label::default() }
+    }
+}
+
+impl<T> From<Vec<T>> for Str<T> {
+    fn from(units: Vec<T>) -> Str<T> {
+        Arc::<[T]>::from(units).into()
+    }
+}
+
+impl<T: Copy> From<&[T]> for Str<T> {
+    fn from(units: &[T]) -> Str<T> {
+        Arc::<[T]>::from(units).into()
+    }
+}
+
+impl<T: Copy, const N: usize> From<&[T; N]> for Str<T> {
+    fn from(units: &[T; N]) -> Str<T> {
+        units.as_slice().into()
+    }
+}
+
+impl<T, const N: usize> From<[T; N]> for Str<T> {
+    fn from(units: [T; N]) -> Str<T> {
+        Arc::<[T]>::from(units).into()
+    }
+}
+
+impl<T> FromIterator<T> for Str<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(units: I) -> Str<T> {
+        units.into_iter().collect::<Arc<[T]>>().into()
+    }
+}
 
 /// A value. Its declared facets (length, precision, scale of times) are those of the
 /// [`SqlType`](crate::SqlType) beside it; decimals carry their own scale.
@@ -38,11 +107,11 @@ pub enum Value {
     /// `real`
     Real(f32),
     /// `char`, `varchar`: bytes in the collation's code page (Windows-1252 by default).
-    String(Arc<[u8]>),
+    String(Str<u8>),
     /// `nchar`, `nvarchar`: UTF-16 units, which need not be well-formed.
-    NString(Arc<[u16]>),
+    NString(Str<u16>),
     /// `binary`, `varbinary`
-    Binary(Arc<[u8]>),
+    Binary(Str<u8>),
     /// `date`: days since 0001-01-01.
     Date(u32),
     /// `time`: 100 ns units since midnight.
@@ -120,6 +189,24 @@ impl Value {
         self.units().map(|units| String::from_utf16_lossy(&units))
     }
 
+    /// The collation of a string value; the database's for anything else.
+    pub fn label(&self) -> Label {
+        match self {
+            Value::String(text) => text.label(),
+            Value::NString(text) => text.label(),
+            _ => Label::default(),
+        }
+    }
+
+    /// A string value under another collation; anything else as it is.
+    pub fn labelled(self, label: Label) -> Value {
+        match self {
+            Value::String(text) => Value::String(text.labelled(label)),
+            Value::NString(text) => Value::NString(text.labelled(label)),
+            other => other,
+        }
+    }
+
     /// An integer value of any width.
     pub fn as_i64(&self) -> Option<i64> {
         Some(match self {
@@ -155,11 +242,12 @@ impl Value {
             (Int(l), Int(r)) => l.cmp(r),
             (BigInt(l), BigInt(r)) => l.cmp(r),
             (Binary(l), Binary(r)) => compare_binary(l, r),
-            (String(l), String(r)) => collation::compare_bytes(l, r),
-            (NString(l), NString(r)) => collation::compare_units(l, r),
+            (String(l), String(r)) => l.label().with(r.label()).collation().compare_bytes(l, r),
+            (NString(l), NString(r)) => l.label().with(r.label()).collation().compare_units(l, r),
             (String(_) | NString(_), String(_) | NString(_)) => {
+                let rule = self.label().with(other.label()).collation();
                 let (l, r) = (self.units(), other.units());
-                collation::compare_units(&l.unwrap_or_default(), &r.unwrap_or_default())
+                rule.compare_units(&l.unwrap_or_default(), &r.unwrap_or_default())
             }
             (Decimal { unscaled: l, scale: ls }, Decimal { unscaled: r, scale: rs }) => {
                 compare_decimal(*l, *ls, *r, *rs)

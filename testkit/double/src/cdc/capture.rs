@@ -38,6 +38,8 @@ pub struct ScanOutcome {
     pub schema_changes: usize,
     /// Whether a dummy row was written.
     pub dummy: bool,
+    /// The first begin among what it took.
+    pub first_begin: Option<Lsn>,
     /// The last commit it took.
     pub last_commit: Option<Lsn>,
 }
@@ -86,6 +88,7 @@ pub(super) fn scan(
             }
             let last = tail.last().unwrap_or(first).commit_lsn;
             txn.confirm_captured(last)?;
+            scan.outcome.first_begin = tail.iter().map(|logged| logged.begin_lsn).min();
             scan.outcome.last_commit = Some(last);
         }
     } else if idle {

@@ -210,6 +210,7 @@ impl Server {
             total.rows += outcome.rows;
             total.schema_changes += outcome.schema_changes;
             total.dummy |= outcome.dummy;
+            total.first_begin = total.first_begin.or(outcome.first_begin);
             total.last_commit = outcome.last_commit.or(total.last_commit);
             if outcome.transactions < maxtrans {
                 break;

@@ -221,7 +221,8 @@ impl<'s> Env<'s> {
     /// Sets a variable.
     pub fn set_variable(&self, at: usize, value: Value) {
         if let Some(slot) = self.variables.borrow_mut().get_mut(at) {
-            *slot = value;
+            // Variables have the database's collation.
+            *slot = value.labelled(Default::default());
         }
     }
 
@@ -264,7 +265,6 @@ impl<'s> Env<'s> {
         })
     }
 
-    /// A number for a subquery whose result does not change during the statement.
     /// Another database by name, if the name is not the current one's.
     ///
     /// # Errors
@@ -298,6 +298,7 @@ impl<'s> Env<'s> {
         })
     }
 
+    /// A number for a subquery whose result does not change during the statement.
     pub fn cache_key(&self) -> usize {
         let key = self.next_cache.get();
         self.next_cache.set(key + 1);

@@ -90,6 +90,7 @@ impl RowRules {
     pub fn assign(&self, at: usize, value: Value, from: &SqlType) -> Result<Value, SqlError> {
         let column = &self.table.columns[at];
         convert::assign(value, from, &column.ty, || (self.full_name(), column.name.clone()))
+            .map(|value| value.labelled(column.label()))
     }
 
     /// Computes what is computed and checks what must hold.
@@ -106,7 +107,8 @@ impl RowRules {
             let rows = [Row::from(values.clone())];
             let frame = Frame { rows: &rows, outer: None };
             for (at, node) in &self.computed {
-                values[*at] = node.eval(&frame, env).map(Cow::into_owned)?;
+                let value = node.eval(&frame, env).map(Cow::into_owned)?;
+                values[*at] = value.labelled(self.table.columns[*at].label());
             }
         }
         for (column, value) in self.table.columns.iter().zip(&values) {

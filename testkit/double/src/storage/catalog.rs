@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::clock::Micros;
+use crate::engine::collation::Label;
 use crate::{SqlError, SqlType, Value};
 
 /// `object_id` of a table or constraint, unique in its database.
@@ -80,6 +81,13 @@ impl ColumnDef {
             computed: None,
             collation: None,
         }
+    }
+}
+
+impl ColumnDef {
+    /// How its strings compare.
+    pub fn label(&self) -> Label {
+        self.collation.as_deref().and_then(Label::named).unwrap_or_default()
     }
 }
 

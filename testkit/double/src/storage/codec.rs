@@ -10,6 +10,8 @@ use super::{
     FilterTest, ForeignKeyDef, Identity, IndexColumn, IndexDef, IndexKind, Lsn, ReferentialAction,
     RowId, TableDef,
 };
+use crate::engine::collation::Label;
+use crate::value::Str;
 use crate::{SqlType, Value};
 
 /// Bytes that are not what they should be.
@@ -390,10 +392,16 @@ impl Code for Value {
             Value::Real(v) => tagged(10, out, &[v]),
             Value::String(v) => {
                 11u8.put(out);
+                v.label().code().put(out);
                 put_length(v.len(), out);
                 out.extend_from_slice(v);
             }
-            Value::NString(v) => tagged(12, out, &[v]),
+            Value::NString(v) => {
+                12u8.put(out);
+                v.label().code().put(out);
+                put_length(v.len(), out);
+                v.iter().for_each(|unit| unit.put(out));
+            }
             Value::Binary(v) => {
                 13u8.put(out);
                 put_length(v.len(), out);
@@ -422,8 +430,15 @@ impl Code for Value {
             8 => Value::SmallMoney(from.get()?),
             9 => Value::Float(from.get()?),
             10 => Value::Real(from.get()?),
-            11 => Value::String(get_bytes(from)?.into()),
-            12 => Value::NString(from.get()?),
+            11 => {
+                let label = Label::from_code(from.get()?);
+                Value::String(Str::from(get_bytes(from)?).labelled(label))
+            }
+            12 => {
+                let label = Label::from_code(from.get()?);
+                let units: Arc<[u16]> = from.get()?;
+                Value::NString(Str::from(units).labelled(label))
+            }
             13 => Value::Binary(get_bytes(from)?.into()),
             14 => Value::Date(from.get()?),
             15 => Value::Time(from.get()?),

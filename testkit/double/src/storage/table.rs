@@ -16,6 +16,7 @@ use super::duplicate::duplicate_key;
 use super::{
     Direction, FilterTest, IndexDef, IndexId, KeyRange, Rewrite, Row, RowId, TableDef, TxnId,
 };
+use crate::engine::collation::Label;
 use crate::{SqlError, Value};
 
 pub(super) fn same_key(positions: &[usize], left: &Row, right: &Row) -> bool {
@@ -69,6 +70,8 @@ impl Eq for Entry {}
 pub(super) struct Index {
     pub(super) id: IndexId,
     positions: Vec<usize>,
+    /// How the columns' strings compare.
+    labels: Vec<Label>,
     unique: bool,
     /// Only rows that pass are in it: positions, and what is asked of them.
     filter: Vec<(usize, FilterTest)>,
@@ -77,9 +80,11 @@ pub(super) struct Index {
 
 impl Index {
     fn new(def: &IndexDef, table: &TableDef) -> Index {
+        let positions = table.key_positions(def);
         Index {
             id: def.id,
-            positions: table.key_positions(def),
+            labels: positions.iter().map(|at| table.columns[*at].label()).collect(),
+            positions,
             unique: def.unique,
             filter: def
                 .filter
@@ -401,7 +406,12 @@ impl Table {
         after: Option<&Position>,
         limit: usize,
     ) -> Vec<Step> {
-        let probe = |key: &[Value], row: RowId| Bound::Excluded(Entry { key: key.into(), row });
+        // Two bounds are compared with each other, too, so they have the index's collations.
+        let probe = |key: &[Value], row: RowId| {
+            let labelled =
+                key.iter().zip(&index.labels).map(|(value, label)| value.clone().labelled(*label));
+            Bound::Excluded(Entry { key: labelled.collect(), row })
+        };
         let mut lower = match &range.lower {
             Bound::Unbounded => Bound::Unbounded,
             Bound::Included(key) => probe(key, FIRST),

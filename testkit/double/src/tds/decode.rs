@@ -273,7 +273,7 @@ fn read_value(info: &TypeInfo, bytes: &[u8]) -> Decoded<Value> {
         SqlType::SmallDateTime => read_small_date_time(&mut reader)?,
         SqlType::DateTime => read_date_time(&mut reader)?,
         SqlType::Char(_) | SqlType::VarChar(_) => {
-            return read_code_page(info.collation, bytes).map(Value::String);
+            return read_code_page(info.collation, bytes).map(|text| Value::String(text.into()));
         }
         SqlType::NChar(_) | SqlType::NVarChar(_) if bytes.len().is_multiple_of(2) => {
             return Ok(Value::NString(units_of(bytes).into()));

@@ -94,7 +94,7 @@ fn what_is_not_covered_is_refused() {
         "MERGE t USING t u ON 1=1 WHEN MATCHED THEN DELETE",
         "CREATE VIEW v AS SELECT 1 AS a",
         "CREATE TABLE u (a xml)",
-        "CREATE TABLE u (a int COLLATE Latin1_General_BIN2)",
+        "CREATE TABLE u (a char(1) COLLATE Japanese_CI_AS)",
         "CREATE TABLE #u (a int)",
         "SELECT GETDATE() AT TIME ZONE 'UTC'",
         "DBCC CHECKDB",

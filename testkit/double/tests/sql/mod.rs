@@ -1,5 +1,6 @@
 //! T-SQL through sessions.
 
+mod collations;
 mod constraints;
 mod edges;
 mod expressions;

@@ -1,7 +1,7 @@
 //! Which part of which index a scan reads, and whether that saves a sort.
 
 use crate::engine::expr::{Condition, Node, Place};
-use crate::engine::plan::{Access, Join, KeyBound, RowPlan, Scan, TuplePlan};
+use crate::engine::plan::{Access, Join, KeyBound, Ranking, RowPlan, Scan, TuplePlan};
 use crate::engine::syntax::ast::{CompareOp, SetOp};
 use crate::sql_type::Family;
 use crate::storage::{IndexDef, IndexId, TableDef};
@@ -71,7 +71,10 @@ fn bounded(condition: &Condition, slot: usize, known: &[usize]) -> Option<Bounde
     let computable = |node: &Node| {
         let mut places = Vec::new();
         node.places(&mut places);
-        places.iter().all(|place| place.depth > 0 || known.contains(&place.source))
+        // A value under a collation of its own finds nothing in an index of another one.
+        let mut collated = false;
+        node.visit(&mut |part| collated |= matches!(part, Node::Collate(..)));
+        !collated && places.iter().all(|place| place.depth > 0 || known.contains(&place.source))
     };
     let own =
         |node: &Node| bare_column(node).filter(|place| place.depth == 0 && place.source == slot);
@@ -243,6 +246,31 @@ pub fn satisfy_order(plan: &mut TuplePlan, order: &[(Node, bool)]) -> bool {
     scan.access.index = index;
     scan.access.descending = descending;
     true
+}
+
+/// Whether tuples come, or can be made to come, in the order of every ranking function.
+pub fn rank_in_order(plan: &mut TuplePlan, rankings: &[Ranking]) -> bool {
+    let constant = |node: &Node| {
+        let mut places = Vec::new();
+        node.places(&mut places);
+        let mut calls = false;
+        node.visit(&mut |part| calls |= matches!(part, Node::Call { .. } | Node::Capture { .. }));
+        !calls && places.iter().all(|place| place.depth > 0)
+    };
+    let any_order = |ranking: &Ranking| {
+        ranking.partition.is_empty() && ranking.order.iter().all(|(node, _)| constant(node))
+    };
+    if rankings.iter().all(any_order) {
+        return true;
+    }
+    let [ranking] = rankings else {
+        return false;
+    };
+    let descending = ranking.order.first().is_some_and(|(_, descending)| *descending);
+    let mut order: Vec<(Node, bool)> =
+        ranking.partition.iter().map(|node| (node.clone(), descending)).collect();
+    order.extend(ranking.order.iter().cloned());
+    satisfy_order(plan, &order)
 }
 
 /// The index, and the direction, through which the driving scan delivers this order.

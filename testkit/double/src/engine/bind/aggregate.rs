@@ -84,7 +84,10 @@ fn any(expr: &Expr, test: &dyn Fn(&Expr) -> bool) -> bool {
                     over.partition.iter().any(any) || over.order.iter().any(|item| any(&item.value))
                 })
         }
-        Expr::Unary(_, inner) | Expr::Not(inner) | Expr::IsNull(inner, _) => any(inner),
+        Expr::Unary(_, inner)
+        | Expr::Not(inner)
+        | Expr::IsNull(inner, _)
+        | Expr::Collate(inner, _) => any(inner),
         Expr::Binary(_, left, right)
         | Expr::Compare(_, left, right)
         | Expr::And(left, right)

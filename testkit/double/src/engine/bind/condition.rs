@@ -25,6 +25,7 @@ impl Binder<'_, '_> {
             )),
             Expr::Not(inner) => Ok(Condition::Not(Box::new(self.condition(inner, scope)?))),
             Expr::Compare(op, left, right) => {
+                check_collations(*op, left, right, scope)?;
                 let left = self.scalar(left, scope)?;
                 let right = self.scalar(right, scope)?;
                 comparison(*op, left, right)
@@ -102,6 +103,37 @@ impl Binder<'_, '_> {
         }
         Ok(Condition::InQuery(value.node, Rc::new(subquery)))
     }
+}
+
+/// Error 468: two columns of different collations, and no COLLATE.
+fn check_collations(op: CompareOp, left: &Expr, right: &Expr, scope: &Scope<'_>) -> Bound<()> {
+    let (Expr::Column(left), Expr::Column(right)) = (left, right) else {
+        return Ok(());
+    };
+    let (Some(left), Some(right)) = (scope.label_of(left), scope.label_of(right)) else {
+        return Ok(());
+    };
+    if left == right {
+        return Ok(());
+    }
+    let operation = match op {
+        CompareOp::Equal => "equal to",
+        CompareOp::NotEqual => "not equal to",
+        CompareOp::Less => "less than",
+        CompareOp::LessOrEqual => "less than or equal to",
+        CompareOp::Greater => "greater than",
+        CompareOp::GreaterOrEqual => "greater than or equal to",
+    };
+    Err(SqlError::new(
+        468,
+        16,
+        9,
+        format!(
+            "Cannot resolve the collation conflict between \"{}\" and \"{}\" in the {operation} operation.",
+            right.collation().name,
+            left.collation().name
+        ),
+    ))
 }
 
 fn negate_if(negated: bool, condition: Condition) -> Condition {

@@ -308,6 +308,7 @@ impl Binder<'_, '_> {
                 ty: column.ty,
                 nullable: column.nullable,
                 identity: column.identity,
+                label: None,
             });
         }
         Ok(self.push_derived(alias, columns, bound.plan, scope))
@@ -359,6 +360,7 @@ impl Binder<'_, '_> {
                 ty,
                 nullable,
                 identity: false,
+                label: None,
             })
             .collect();
         Ok(self.push_derived(alias, columns, RowPlan::Values(rows), scope))
@@ -459,6 +461,7 @@ impl Binder<'_, '_> {
                 ty: Some(column.ty.clone()),
                 nullable: column.nullable,
                 identity: column.identity,
+                label: None,
             })
             .collect();
         let width = columns.len();
@@ -521,6 +524,7 @@ pub fn columns_of(table: &TableDef) -> Vec<SourceColumn> {
             ty: Some(column.ty.clone()),
             nullable: column.nullable,
             identity: column.identity.is_some(),
+            label: Some(column.label()),
         })
         .collect()
 }

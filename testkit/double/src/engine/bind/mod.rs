@@ -14,6 +14,7 @@ pub mod types;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use super::collation::Label;
 use super::env::Env;
 use super::expr::{Node, Place, Typed};
 use super::plan::{Aggregate, Ranking};
@@ -116,6 +117,8 @@ pub struct SourceColumn {
     pub nullable: bool,
     /// Whether it is an identity column.
     pub identity: bool,
+    /// Collation of a stored column.
+    pub label: Option<Label>,
 }
 
 /// What a grouped query collects while its select list is bound.
@@ -185,6 +188,17 @@ impl<'a> Scope<'a> {
                 None => return Err(unknown_column(parts)),
             }
             depth += 1;
+        }
+    }
+
+    /// Collation of a string column by name; none for anything else.
+    fn label_of(&self, parts: &[String]) -> Option<Label> {
+        let mut scope = self;
+        loop {
+            if let Ok(Some((_, _, column))) = scope.find(parts) {
+                return column.ty.as_ref().filter(|ty| ty.is_text()).and(column.label);
+            }
+            scope = scope.parent?;
         }
     }
 

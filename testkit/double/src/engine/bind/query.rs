@@ -223,7 +223,8 @@ impl Binder<'_, '_> {
         if let Some((slot, rankings)) = rankings
             && !rankings.is_empty()
         {
-            plan = TuplePlan::Window(Window { input: Box::new(plan), rankings, slot });
+            let in_order = access::rank_in_order(&mut plan, &rankings);
+            plan = TuplePlan::Window(Window { input: Box::new(plan), rankings, slot, in_order });
         }
         place.outer.borrow_mut().extend(scope.outer.take());
         let assigned = assigned(&items)?;

@@ -40,6 +40,21 @@ impl Binder<'_, '_> {
             }
             Expr::Call(call) => self.call(call, scope),
             Expr::Convert(conversion) => self.conversion(conversion, scope),
+            Expr::Collate(value, label) => {
+                let value = self.scalar(value, scope)?;
+                match &value.ty {
+                    Some(ty) if !ty.is_text() => Err(SqlError::new(
+                        447,
+                        16,
+                        0,
+                        format!("Expression type {} is invalid for COLLATE clause.", ty.name()),
+                    )),
+                    _ => Ok(Typed {
+                        node: Node::Collate(Box::new(value.node), label.explicit()),
+                        ..value
+                    }),
+                }
+            }
             Expr::Case(case) => self.case(case, scope),
             Expr::Subquery(query) => self.scalar_subquery(query, scope),
             Expr::Default => Err(unsupported("DEFAULT")),

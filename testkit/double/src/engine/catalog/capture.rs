@@ -17,13 +17,14 @@ pub(super) const VIEWS: &[&dyn Definition] = &[
     &ViewOf::sys("dm_cdc_errors", error_columns, errors),
 ];
 
-/// An LSN as `00000021:00000050:0003`.
+/// An LSN as `00000021:00000050:0003` and U+0000 behind it: SQL Server fills all 23 characters of
+/// the column, as readers who compare it have found.
 struct LsnText(Lsn);
 
 impl Field for LsnText {
     const TYPE: SqlType = SqlType::NVarChar(Some(23));
     fn value(self) -> Value {
-        Value::text(&self.0.to_string())
+        Value::text(&format!("{}\0", self.0))
     }
 }
 
@@ -108,7 +109,11 @@ fn session_columns() -> Columns<Session> {
         .add("duration", |s| Some(s.duration()))
         .add("scan_phase", |_| Some(NVar::<200>("Done".to_owned())))
         .add("error_count", |s| Some(i32::from(s.session.error.is_some())))
-        .add_each(&["start_lsn", "current_lsn", "end_lsn"], null::<_, LsnText>)
+        // Zeros where there was nothing to scan.
+        .add("start_lsn", |s| Some(LsnText(s.session.outcome.first_begin.unwrap_or(Lsn::ZERO))))
+        .add_each(&["current_lsn", "end_lsn"], |s| {
+            Some(LsnText(s.session.outcome.last_commit.unwrap_or(Lsn::ZERO)))
+        })
         .add("tran_count", |s| Some(count(s.session.outcome.transactions)))
         .add("last_commit_lsn", |s| s.session.outcome.last_commit.map(LsnText))
         .add("last_commit_time", |s| s.last_commit.map(At))
@@ -117,7 +122,7 @@ fn session_columns() -> Columns<Session> {
             Some(i32::try_from(s.session.outcome.schema_changes).unwrap_or(i32::MAX))
         })
         .add("command_count", |s| Some(count(s.session.outcome.rows)))
-        .add("first_begin_cdc_lsn", null::<_, LsnText>)
+        .add("first_begin_cdc_lsn", |s| s.session.outcome.first_begin.map(LsnText))
         .add("last_commit_cdc_lsn", |s| s.session.outcome.last_commit.map(LsnText))
         .add("last_commit_cdc_time", |s| s.last_commit.map(At))
         .add("latency", |s| Some(s.latency()))

@@ -177,6 +177,7 @@ impl<T: 'static> Columns<T> {
                 ty: Some(column.ty.clone()),
                 nullable: column.nullable,
                 identity: false,
+                label: None,
             })
             .collect()
     }

@@ -90,17 +90,34 @@ struct ConfigOption {
     minimum: i32,
     maximum: i32,
     description: &'static str,
+    dynamic: bool,
+    advanced: bool,
 }
 
 fn options(catalog: &Catalog<'_>) -> Result<Vec<ConfigOption>, SqlError> {
-    Ok(vec![ConfigOption {
-        id: 1536,
-        name: "max text repl size (B)",
-        value: i32::try_from(catalog.storage.max_text_repl_size()).unwrap_or(i32::MAX),
-        minimum: -1,
-        maximum: i32::MAX,
-        description: "Maximum size of a text field in replication.",
-    }])
+    let connections = ConfigOption {
+        id: 103,
+        name: "user connections",
+        value: 0,
+        minimum: 0,
+        maximum: 32_767,
+        description: "Number of user connections allowed",
+        dynamic: false,
+        advanced: true,
+    };
+    Ok(vec![
+        connections,
+        ConfigOption {
+            id: 1536,
+            name: "max text repl size (B)",
+            value: i32::try_from(catalog.storage.max_text_repl_size()).unwrap_or(i32::MAX),
+            minimum: -1,
+            maximum: i32::MAX,
+            description: "Maximum size of a text field in replication.",
+            dynamic: true,
+            advanced: false,
+        },
+    ])
 }
 
 fn option_columns() -> Columns<ConfigOption> {
@@ -112,6 +129,6 @@ fn option_columns() -> Columns<ConfigOption> {
         .add("maximum", |o| Some(o.maximum))
         .add("value_in_use", |o| Some(o.value))
         .add("description", |o| NVar::<255>(o.description.to_owned()))
-        .add("is_dynamic", |_| true)
-        .add("is_advanced", |_| false)
+        .add("is_dynamic", |o| o.dynamic)
+        .add("is_advanced", |o| o.advanced)
 }

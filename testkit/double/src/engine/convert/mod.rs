@@ -6,8 +6,6 @@ mod number;
 mod temporal;
 mod to_text;
 
-use std::sync::Arc;
-
 use super::collation;
 use crate::sql_type::Family;
 use crate::{SqlError, SqlType, Value};
@@ -201,7 +199,7 @@ fn fit_binary(bytes: &[u8], to: &SqlType) -> Value {
         SqlType::Binary(n) => {
             let mut fitted = bytes[..bytes.len().min(usize::from(*n))].to_vec();
             fitted.resize(usize::from(*n), 0);
-            Value::Binary(Arc::from(fitted))
+            Value::Binary(fitted.into())
         }
         SqlType::VarBinary(Some(n)) => {
             Value::Binary(bytes[..bytes.len().min(usize::from(*n))].into())

@@ -1,7 +1,7 @@
 //! LIKE: `%`, `_`, `[a-f]`, `[^a-f]`, under the collation. Trailing blanks of the value count
 //! only for Unicode strings; those of the pattern always do.
 
-use crate::engine::collation;
+use crate::engine::collation::Collation;
 use crate::{SqlError, Value};
 
 enum Item {
@@ -27,6 +27,7 @@ pub fn matches(
     if escape.is_some_and(Value::is_null) {
         return Ok(None);
     }
+    let label = value.label().with(pattern.label());
     let (Some(text), Some(pattern)) = (value.units(), pattern.units()) else {
         return Ok(None);
     };
@@ -47,18 +48,19 @@ pub fn matches(
         },
         None => None,
     };
+    let rule = label.collation();
     let Some(items) = compile(&pattern, escape) else {
         return Ok(Some(false));
     };
     let mut text: &[u16] = &text;
-    if run(&items, text) {
+    if run(&items, text, rule) {
         return Ok(Some(true));
     }
     // A code-page value matches without its trailing blanks, too.
     if matches!(value, Value::String(_)) {
         while let [rest @ .., 0x20] = text {
             text = rest;
-            if run(&items, text) {
+            if run(&items, text, rule) {
                 return Ok(Some(true));
             }
         }
@@ -118,7 +120,7 @@ fn compile_set(pattern: &[u16], mut at: usize, escape: Option<u16>) -> Option<(I
     }
 }
 
-fn run(items: &[Item], text: &[u16]) -> bool {
+fn run(items: &[Item], text: &[u16], rule: &Collation) -> bool {
     let (mut item, mut at) = (0, 0);
     // Where to go on after the last `%` takes one more character.
     let mut retry: Option<(usize, usize)> = None;
@@ -129,7 +131,7 @@ fn run(items: &[Item], text: &[u16]) -> bool {
                 item += 1;
                 continue;
             }
-            Some(single) if text.get(at).is_some_and(|unit| accepts(single, *unit)) => {
+            Some(single) if text.get(at).is_some_and(|unit| accepts(single, *unit, rule)) => {
                 item += 1;
                 at += 1;
                 continue;
@@ -149,15 +151,14 @@ fn run(items: &[Item], text: &[u16]) -> bool {
     }
 }
 
-fn accepts(item: &Item, unit: u16) -> bool {
+fn accepts(item: &Item, unit: u16, rule: &Collation) -> bool {
     match item {
         Item::Many => false,
         Item::One => true,
-        Item::Exactly(expected) => collation::same_char(*expected, unit),
+        Item::Exactly(expected) => rule.same_char(*expected, unit),
         Item::Set(ranges, negated) => {
             let inside = ranges.iter().any(|(low, high)| {
-                collation::compare_char(*low, unit).is_le()
-                    && collation::compare_char(unit, *high).is_le()
+                rule.compare_char(*low, unit).is_le() && rule.compare_char(unit, *high).is_le()
             });
             inside != *negated
         }

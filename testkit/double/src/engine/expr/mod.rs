@@ -8,6 +8,7 @@ pub mod like;
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use super::collation::Label;
 use super::convert;
 use super::env::{Elsewhere, Env};
 use super::plan::Subquery;
@@ -101,6 +102,8 @@ pub enum Node {
         /// NULL instead of an error.
         attempt: bool,
     },
+    /// COLLATE.
+    Collate(Box<Node>, Label),
     /// CASE: conditions and results of one type.
     Case {
         /// Conditions and results.
@@ -119,11 +122,11 @@ pub enum Node {
     Capture {
         /// Function.
         function: &'static crate::cdc::ScalarFunction,
+        /// The database it is asked of, if not the current one.
+        elsewhere: Option<Elsewhere>,
         /// Arguments.
         arguments: Vec<Node>,
     },
-        /// The database it is asked of, if not the current one.
-        elsewhere: Option<Elsewhere>,
     /// A scalar subquery.
     Subquery(Rc<Subquery>),
 }
@@ -216,15 +219,19 @@ impl Node {
             Node::Concatenate { left, right, limit } => {
                 let left = left.eval(frame, env)?;
                 let right = right.eval(frame, env)?;
-                Ok(Cow::Owned(concatenate(&left, &right, *limit)))
+                let label = left.label().with(right.label());
+                Ok(Cow::Owned(concatenate(&left, &right, *limit).labelled(label)))
             }
             Node::Convert { value, from, to, style, attempt } => {
                 let value = value.eval(frame, env)?;
                 match convert::convert(&value, from, to, *style) {
-                    Ok(value) => Ok(Cow::Owned(value)),
+                    Ok(converted) => Ok(Cow::Owned(converted.labelled(value.label()))),
                     Err(_) if *attempt => Ok(Cow::Owned(Value::Null)),
                     Err(error) => Err(error),
                 }
+            }
+            Node::Collate(value, label) => {
+                Ok(Cow::Owned(value.eval(frame, env)?.into_owned().labelled(*label)))
             }
             Node::Case { branches, otherwise } => {
                 for (condition, result) in branches {
@@ -236,7 +243,14 @@ impl Node {
             }
             Node::Call { function, arguments } => {
                 let arguments = evaluate_all(arguments, frame, env)?;
-                function(env, &arguments).map(Cow::Owned)
+                let result = function(env, &arguments)?;
+                // A string made of strings has their collation.
+                let label =
+                    arguments.iter().fold(Label::default(), |label, arg| label.with(arg.label()));
+                Ok(Cow::Owned(match label.is_default() {
+                    true => result,
+                    false => result.labelled(label),
+                }))
             }
             Node::Capture { function, elsewhere, arguments } => {
                 let arguments = evaluate_all(arguments, frame, env)?;
@@ -257,7 +271,7 @@ impl Node {
                 left.visit(see);
                 right.visit(see);
             }
-            Node::Convert { value, .. } => value.visit(see),
+            Node::Convert { value, .. } | Node::Collate(value, _) => value.visit(see),
             Node::Case { branches, otherwise } => {
                 for (condition, result) in branches {
                     condition.visit(see);
@@ -302,6 +316,7 @@ impl Node {
                 Convert { value: lv, to: lt, style: ls, attempt: la, .. },
                 Convert { value: rv, to: rt, style: rs, attempt: ra, .. },
             ) => lt == rt && ls == rs && la == ra && lv.same(rv),
+            (Collate(lv, ll), Collate(rv, rl)) => ll == rl && lv.same(rv),
             (Call { function: lf, arguments: la }, Call { function: rf, arguments: ra }) => {
                 std::ptr::fn_addr_eq(*lf, *rf)
                     && la.len() == ra.len()

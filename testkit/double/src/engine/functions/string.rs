@@ -3,7 +3,7 @@
 
 use super::{Arguments, Bound, Computed, call, string_like, units};
 use crate::engine::bind::types;
-use crate::engine::collation;
+use crate::engine::collation::{self, Collation};
 use crate::engine::env::Env;
 use crate::engine::expr::{Node, Typed, like};
 use crate::{SqlError, SqlType, Value};
@@ -318,13 +318,13 @@ fn reverse(_: &Env<'_>, arguments: &[Value]) -> Computed {
     })
 }
 
-/// Position of `needle` at or behind `from`, under the collation.
-fn find(text: &[u16], needle: &[u16], from: usize) -> Option<usize> {
+/// Position of `needle` at or behind `from`, under a collation.
+fn find(text: &[u16], needle: &[u16], from: usize, rule: &Collation) -> Option<usize> {
     if needle.is_empty() {
         return None;
     }
     (from..=text.len().checked_sub(needle.len())?).find(|at| {
-        text[*at..*at + needle.len()].iter().zip(needle).all(|(l, r)| collation::same_char(*l, *r))
+        text[*at..*at + needle.len()].iter().zip(needle).all(|(l, r)| rule.same_char(*l, *r))
     })
 }
 
@@ -335,7 +335,8 @@ fn replace(_: &Env<'_>, arguments: &[Value]) -> Computed {
         return Ok(Value::Null);
     };
     let (mut result, mut at) = (Vec::new(), 0);
-    while let Some(found) = find(&text, &from, at) {
+    let rule = arguments[0].label().with(arguments[1].label()).collation();
+    while let Some(found) = find(&text, &from, at, rule) {
         result.extend_from_slice(&text[at..found]);
         result.extend_from_slice(&to);
         at = found + from.len();
@@ -400,7 +401,8 @@ fn char_index(_: &Env<'_>, arguments: &[Value]) -> Computed {
         return Ok(Value::Null);
     };
     let from = usize::try_from(whole(&arguments[2]) - 1).unwrap_or(0);
-    Ok(count(find(&text, &needle, from).map_or(0, |at| at + 1)))
+    let rule = arguments[0].label().with(arguments[1].label()).collation();
+    Ok(count(find(&text, &needle, from, rule).map_or(0, |at| at + 1)))
 }
 
 fn pattern_index(_: &Env<'_>, arguments: &[Value]) -> Computed {

@@ -55,6 +55,13 @@ pub fn bind(name: &str, arguments: &mut Arguments) -> Bound<Option<Typed>> {
         "NEWID" => (new_id, SqlType::UniqueIdentifier),
         "SCOPE_IDENTITY" => (identity, IDENTITY),
         "ROWCOUNT_BIG" => (|env, _| Ok(Value::BigInt(env.status.row_count)), SqlType::BigInt),
+        "CURRENT_TRANSACTION_ID" => (
+            |env, _| {
+                let id = env.with_txn(|txn| txn.id());
+                Ok(Value::BigInt(i64::try_from(id).unwrap_or(i64::MAX)))
+            },
+            SqlType::BigInt,
+        ),
         "XACT_STATE" => (transaction_state, SqlType::SmallInt),
         "ERROR_NUMBER" => (|env, _| Ok(caught(env, |e| Value::Int(e.number))), SqlType::Int),
         "ERROR_SEVERITY" => {

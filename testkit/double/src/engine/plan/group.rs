@@ -1,5 +1,6 @@
 //! GROUP BY with aggregates, and ranking functions.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hasher};
@@ -314,10 +315,12 @@ pub struct Window {
     pub rankings: Vec<Ranking>,
     /// Where the row of values goes.
     pub slot: usize,
+    /// Whether tuples come in the order of every function: then none is kept.
+    pub in_order: bool,
 }
 
 impl Window {
-    /// Starts it: reads everything below.
+    /// Starts it: reads everything below, unless that is in order.
     ///
     /// # Errors
     /// Those of its input.
@@ -327,6 +330,11 @@ impl Window {
         outer: Option<&Frame<'_>>,
         env: &Env<'_>,
     ) -> Outcome<Box<dyn TupleCursor + 'p>> {
+        if self.in_order {
+            let input = self.input.open(rows, outer, env)?;
+            let counts = self.rankings.iter().map(|_| Counts::default()).collect();
+            return Ok(Box::new(Counting { plan: self, input, counts }));
+        }
         let mut tuples: Vec<(Vec<Row>, Vec<Value>)> = Vec::new();
         let mut keys: Vec<Vec<(Vec<Value>, Vec<Value>)>> = vec![Vec::new(); self.rankings.len()];
         let mut input = self.input.open(rows, outer, env)?;
@@ -368,27 +376,85 @@ impl Ranking {
             |l: usize, r: usize| super::output::compare_by(&directions, &keys[l].1, &keys[r].1);
         let mut positions: Vec<usize> = (0..keys.len()).collect();
         positions.sort_by(|l, r| by_partition(*l, *r).then_with(|| by_order(*l, *r)));
-        let (mut row, mut rank, mut dense) = (0i64, 0i64, 0i64);
+        let mut counts = Counts::default();
         let mut before: Option<usize> = None;
         for at in positions.iter().copied() {
             let same_partition = before.is_some_and(|b| by_partition(b, at).is_eq());
             let peer = same_partition && before.is_some_and(|b| by_order(b, at).is_eq());
-            if !same_partition {
-                (row, rank, dense) = (0, 0, 0);
-            }
-            row += 1;
-            if !peer {
-                rank = row;
-                dense += 1;
-            }
-            tuples[at].1.push(Value::BigInt(match self.kind {
-                WindowKind::RowNumber => row,
-                WindowKind::Rank => rank,
-                WindowKind::DenseRank => dense,
-            }));
+            tuples[at].1.push(counts.next(self.kind, same_partition, peer));
             before = Some(at);
         }
         positions
+    }
+}
+
+/// Where a ranking function stands in its partition.
+#[derive(Default)]
+struct Counts {
+    row: i64,
+    rank: i64,
+    dense: i64,
+    /// Partition and order of the tuple before.
+    before: Option<(Vec<Value>, Vec<Value>)>,
+}
+
+impl Counts {
+    /// The next tuple's value.
+    fn next(&mut self, kind: WindowKind, same_partition: bool, peer: bool) -> Value {
+        if !same_partition {
+            (self.row, self.rank, self.dense) = (0, 0, 0);
+        }
+        self.row += 1;
+        if !peer {
+            self.rank = self.row;
+            self.dense += 1;
+        }
+        Value::BigInt(match kind {
+            WindowKind::RowNumber => self.row,
+            WindowKind::Rank => self.rank,
+            WindowKind::DenseRank => self.dense,
+        })
+    }
+}
+
+/// Ranking functions over tuples that come in their order.
+struct Counting<'p> {
+    plan: &'p Window,
+    input: Box<dyn TupleCursor + 'p>,
+    counts: Vec<Counts>,
+}
+
+impl TupleCursor for Counting<'_> {
+    fn next(
+        &mut self,
+        rows: &mut Vec<Row>,
+        outer: Option<&Frame<'_>>,
+        env: &Env<'_>,
+    ) -> Outcome<bool> {
+        if !self.input.next(rows, outer, env)? {
+            return Ok(false);
+        }
+        let mut values = Vec::with_capacity(self.counts.len());
+        let same = |l: &[Value], r: &[Value]| l.iter().zip(r).all(|(l, r)| l.compare(r).is_eq());
+        for (ranking, counts) in self.plan.rankings.iter().zip(&mut self.counts) {
+            if ranking.kind == WindowKind::RowNumber && ranking.partition.is_empty() {
+                values.push(counts.next(ranking.kind, true, false));
+                continue;
+            }
+            let frame = Frame { rows, outer };
+            let partition = evaluate_all(&ranking.partition, &frame, env)?;
+            let order = ranking.order.iter().map(|(node, _)| node);
+            let order: Vec<Value> = order
+                .map(|node| node.eval(&frame, env).map(Cow::into_owned))
+                .collect::<Outcome<_>>()?;
+            let before = counts.before.as_ref();
+            let same_partition = before.is_some_and(|(known, _)| same(known, &partition));
+            let peer = same_partition && before.is_some_and(|(_, known)| same(known, &order));
+            values.push(counts.next(ranking.kind, same_partition, peer));
+            counts.before = Some((partition, order));
+        }
+        rows[self.plan.slot] = values.into();
+        Ok(true)
     }
 }
 

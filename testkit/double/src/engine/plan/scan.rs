@@ -69,7 +69,10 @@ pub struct Scan {
 impl Scan {
     /// The range to read; `None` if a NULL makes it empty.
     fn range(&self, frame: &Frame<'_>, env: &Env<'_>) -> Outcome<Option<KeyRange>> {
-        let equal = evaluate_all(&self.access.equal, frame, env)?;
+        // The index is in the order of its columns' collations, whatever these values have.
+        let plain = |value: Value| value.labelled(Default::default());
+        let equal: Vec<Value> =
+            evaluate_all(&self.access.equal, frame, env)?.into_iter().map(plain).collect();
         if equal.iter().any(Value::is_null) {
             return Ok(None);
         }
@@ -77,7 +80,7 @@ impl Scan {
             match bound {
                 Some(bound) => {
                     let value = bound.value.eval(frame, env).map(Cow::into_owned)?;
-                    Ok(Some((value, bound.inclusive)))
+                    Ok(Some((plain(value), bound.inclusive)))
                 }
                 None => Ok(None),
             }

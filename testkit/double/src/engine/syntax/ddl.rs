@@ -155,6 +155,7 @@ impl Parser<'_> {
             name,
             content,
             nullable: None,
+            collation: None,
             identity: None,
             default: None,
             constraints: Vec::new(),
@@ -169,7 +170,7 @@ impl Parser<'_> {
         } else if self.accept_word("NULL") {
             column.nullable = Some(true);
         } else if self.accept_word("COLLATE") {
-            self.collation()?;
+            column.collation = Some(self.collation()?);
         } else if self.accept_word("IDENTITY") {
             column.identity = Some(self.identity()?);
         } else {
@@ -422,15 +423,16 @@ impl Parser<'_> {
         if self.accept_words(&["ALTER", "COLUMN"]) {
             let name = self.identifier()?;
             let (ty, _) = self.declared_type()?;
-            if self.accept_word("COLLATE") {
-                self.collation()?;
-            }
+            let collation = match self.accept_word("COLLATE") {
+                true => Some(self.collation()?),
+                false => None,
+            };
             let nullable = if self.accept_words(&["NOT", "NULL"]) {
                 Some(false)
             } else {
                 self.accept_word("NULL").then_some(true)
             };
-            return Ok(AlterTable::AlterColumn { name, ty, nullable });
+            return Ok(AlterTable::AlterColumn { name, ty, nullable, collation });
         }
         self.expect_word("DROP")?;
         if self.accept_word("COLUMN") {

@@ -4,6 +4,7 @@
 use super::ast::{BinaryOp, Call, Case, CompareOp, Convert, Expr, OrderItem, Over, Query, UnaryOp};
 use super::lexer::TokenKind;
 use super::parser::{MAX_CHAIN, Parsed, Parser};
+use crate::engine::collation::Label;
 use crate::{SqlType, Value};
 
 const COMPARISONS: [(&str, CompareOp); 9] = [
@@ -156,10 +157,9 @@ impl Parser<'_> {
                 return Ok(Expr::Unary(op, Box::new(operand)));
             }
         }
-        let value = self.primary()?;
-        if self.is_word("COLLATE") {
-            self.next();
-            self.collation()?;
+        let mut value = self.primary()?;
+        if self.accept_word("COLLATE") {
+            value = Expr::Collate(Box::new(value), self.collation()?);
         }
         if self.is_word("AT") && self.word_after(1, "TIME") {
             return Err(self.unsupported("AT TIME ZONE"));
@@ -167,13 +167,22 @@ impl Parser<'_> {
         Ok(value)
     }
 
-    /// Takes the name of the one collation there is.
-    pub fn collation(&mut self) -> Parsed<()> {
-        if self.accept_word(crate::engine::collation::NAME) || self.accept_word("DATABASE_DEFAULT")
-        {
-            return Ok(());
+    /// Takes the name of a collation.
+    pub fn collation(&mut self) -> Parsed<Label> {
+        let line = self.token().line;
+        let name = self.identifier()?;
+        if name.eq_ignore_ascii_case("DATABASE_DEFAULT") {
+            return Ok(Label::default());
         }
-        Err(self.unsupported("collation"))
+        Label::named(&name).ok_or_else(|| {
+            // Other collations that SQL Server has look like these.
+            let mut error = match name.contains('_') {
+                true => self.unsupported("collation"),
+                false => crate::SqlError::new(448, 16, 1, format!("Invalid collation '{name}'.")),
+            };
+            error.line = line;
+            error
+        })
     }
 
     fn primary(&mut self) -> Parsed<Expr> {

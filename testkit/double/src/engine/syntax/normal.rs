@@ -52,6 +52,7 @@ fn level(expr: &Expr) -> Level {
             BinaryOp::Multiply | BinaryOp::Divide | BinaryOp::Modulo => Level::Multiply,
             _ => Level::Add,
         },
+        Expr::Collate(..) => Level::Unary,
         Expr::Unary(_, operand) if !matches!(**operand, Expr::Literal(..)) => Level::Unary,
         _ => Level::Primary,
     }
@@ -92,6 +93,9 @@ fn text(expr: &Expr) -> String {
             format!("{name}({},{}{style})", type_name(&convert.ty), text(&convert.value))
         }
         Expr::Case(case) => case_text(case),
+        Expr::Collate(value, label) => {
+            format!("{} collate {}", above(value, Level::Unary), label.collation().name)
+        }
         Expr::Compare(op, left, right) => compare(*op, left, &text_of_operand(right)),
         Expr::And(left, right) => {
             format!("{} AND {}", side(left, Level::And), side(right, Level::And))

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::constraint::add_constraints;
-use super::create::add_columns;
+use super::create::{add_columns, column_collation};
 use super::own_table;
 use crate::engine::bind::{Binder, unsupported};
-use crate::engine::collation;
+use crate::engine::collation::Label;
 use crate::engine::convert;
 use crate::engine::env::Env;
 use crate::engine::expr::{Frame, Typed};
@@ -17,7 +17,7 @@ use crate::engine::syntax::ast::{
     AlterTable, ColumnDefinition, ConstraintDefinition, Enabling, ObjectName,
 };
 use crate::engine::write::{RowRules, Verb, default_of};
-use crate::storage::{Direction, IndexKind, KeyRange, Row, TableDef};
+use crate::storage::{ColumnDef, Direction, IndexKind, KeyRange, Row, TableDef};
 use crate::{SqlError, SqlType, Value};
 
 /// ALTER TABLE.
@@ -51,8 +51,9 @@ pub fn alter_table(
         AlterTable::Constraints { names, enable } => {
             enable_constraints(binder, &table, names.as_deref(), *enable, text)
         }
-        AlterTable::AlterColumn { name, ty, nullable } => {
-            alter_column(env, &table, name, ty, *nullable, text)
+        AlterTable::AlterColumn { name, ty, nullable, collation } => {
+            let altered = Altered { name, ty, nullable: *nullable, collation: *collation };
+            alter_column(env, &table, &altered, text)
         }
         AlterTable::DropColumns { names, if_exists } => {
             drop_columns(env, &table, names, *if_exists, text)
@@ -243,14 +244,21 @@ fn check_references(env: &Env<'_>, table: &Arc<TableDef>) -> Result<(), Fault> {
     Ok(())
 }
 
+/// What ALTER COLUMN makes of a column.
+struct Altered<'a> {
+    name: &'a str,
+    ty: &'a SqlType,
+    nullable: Option<bool>,
+    collation: Option<Label>,
+}
+
 fn alter_column(
     env: &Env<'_>,
     table: &Arc<TableDef>,
-    name: &str,
-    ty: &SqlType,
-    nullable: Option<bool>,
+    altered: &Altered<'_>,
     text: &str,
 ) -> Result<(), Fault> {
+    let Altered { name, ty, nullable, collation } = *altered;
     let at = position(table, name)?;
     let column = &table.columns[at];
     if column.computed.is_some() {
@@ -267,7 +275,10 @@ fn alter_column(
     {
         return Err(Fault::Compile(unsupported("ALTER COLUMN of an identity column")));
     }
-    let used = dependents(table, at, ty != &column.ty);
+    let mut changed = ColumnDef::new(name, ty.clone(), true);
+    changed.collation = column_collation(&changed, collation)?;
+    let label = changed.label();
+    let used = dependents(table, at, ty != &column.ty || label != column.label());
     if let Some(object) = used {
         return Err(SqlError::new(
             5074,
@@ -297,7 +308,7 @@ fn alter_column(
     let mut new = TableDef::clone(table);
     new.columns[at].ty = ty.clone();
     new.columns[at].nullable = nullable;
-    new.columns[at].collation = ty.is_text().then(|| collation::NAME.to_owned());
+    new.columns[at].collation = changed.collation;
     let full = format!("{}.{}", env.status.database.name(), table.full_name());
     let mut rewrite = |row: &Row| -> Result<Row, SqlError> {
         let mut content = row.to_vec();
@@ -312,7 +323,8 @@ fn alter_column(
                 ),
             ));
         }
-        content[at] = convert::assign(value, &from, ty, || (full.clone(), name.to_owned()))?;
+        content[at] =
+            convert::assign(value, &from, ty, || (full.clone(), name.to_owned()))?.labelled(label);
         Ok(content.into())
     };
     env.with_txn(|txn| txn.alter_table(new, text, Some(&mut rewrite)))?;

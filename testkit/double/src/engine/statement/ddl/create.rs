@@ -4,7 +4,7 @@ use super::constraint::{add_constraints, push_index};
 use super::filter::filter_def;
 use super::{may_define, not_found_or_allowed, own_table};
 use crate::engine::bind::{Binder, Bound, Scope, columns_of, is_volatile, types, unsupported};
-use crate::engine::collation;
+use crate::engine::collation::{self, Label};
 use crate::engine::convert;
 use crate::engine::fault::{Fault, of_binding};
 use crate::engine::syntax::ast::{
@@ -163,7 +163,7 @@ fn stored(
         (None, None) => !key_part,
     };
     let mut column = ColumnDef::new(&definition.name, ty.clone(), nullable);
-    column.collation = ty.is_text().then(|| collation::NAME.to_owned());
+    column.collation = column_collation(&column, definition.collation)?;
     if let Some((seed, increment)) = definition.identity {
         let whole =
             matches!(ty, SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt)
@@ -211,6 +211,25 @@ fn stored(
         column.default = Some(default_def(binder, name, &default.value, ty)?);
     }
     Ok(column)
+}
+
+/// The name of a column's collation: its own, or the database's.
+///
+/// # Errors
+/// 447 for a column that is no string.
+pub fn column_collation(column: &ColumnDef, label: Option<Label>) -> Bound<Option<String>> {
+    if !column.ty.is_text() {
+        return match label {
+            None => Ok(None),
+            Some(_) => Err(SqlError::new(
+                447,
+                16,
+                0,
+                format!("Expression type {} is invalid for COLLATE clause.", column.ty.name()),
+            )),
+        };
+    }
+    Ok(Some(label.unwrap_or_default().collation().name.to_owned()))
 }
 
 pub fn default_def(

@@ -2,6 +2,7 @@
 
 use super::{Expr, ObjectName};
 use crate::SqlType;
+use crate::engine::collation::Label;
 use crate::storage::ReferentialAction;
 
 /// Definitions.
@@ -158,6 +159,8 @@ pub enum AlterTable {
         ty: SqlType,
         /// NULL or NOT NULL, where given.
         nullable: Option<bool>,
+        /// COLLATE.
+        collation: Option<Label>,
     },
     /// `DROP COLUMN`
     DropColumns {
@@ -184,6 +187,8 @@ pub struct ColumnDefinition {
     pub content: ColumnContent,
     /// NULL or NOT NULL, where given.
     pub nullable: Option<bool>,
+    /// COLLATE.
+    pub collation: Option<Label>,
     /// IDENTITY (seed, increment).
     pub identity: Option<(i64, i64)>,
     /// DEFAULT.

@@ -1,6 +1,7 @@
 //! Expressions and queries.
 
 use super::ObjectName;
+use crate::engine::collation::Label;
 use crate::{SqlType, Value};
 
 /// An expression; the binder tells conditions from values.
@@ -22,6 +23,8 @@ pub enum Expr {
     Call(Box<Call>),
     /// `CAST`, `CONVERT`, `TRY_CAST`, `TRY_CONVERT`
     Convert(Box<Convert>),
+    /// `x COLLATE name`
+    Collate(Box<Expr>, Label),
     /// `CASE`
     Case(Box<Case>),
     /// `(SELECT …)`
