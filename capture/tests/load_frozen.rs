@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use lockstep_capture::source::load::{Frozen, Loader};
+use lockstep_capture::source::load::Frozen;
 use lockstep_common::load::ChunkRange;
 use lockstep_common::{Disposition, Failure, Position, Value, config};
 
@@ -41,7 +41,7 @@ async fn transfer(session: &mut Session, r: &mut StdRng) {
     let id = r.random_range(0..ACCOUNTS);
     let sql = if r.random_range(0..3) == 0 {
         format!(
-            "SET XACT_ABORT ON; BEGIN TRANSACTION; INSERT INTO dbo.{to} SELECT id + 1000, v FROM dbo.{from} WHERE id = {id}; \
+            "SET XACT_ABORT ON; BEGIN TRANSACTION; INSERT INTO dbo.{to} SELECT id + 1000, v FROM dbo.{from} WITH (UPDLOCK) WHERE id = {id}; \
              DELETE FROM dbo.{from} WHERE id = {id} AND EXISTS (SELECT 1 FROM dbo.{to} WHERE id = {id} + 1000); \
              UPDATE dbo.{to} SET id = {id} WHERE id = {id} + 1000; COMMIT TRANSACTION"
         )

@@ -15,6 +15,7 @@ mod load_frozen;
 mod load_live;
 mod load_places;
 mod load_ranges;
+mod load_speed;
 mod order;
 mod prerequisites;
 mod records;

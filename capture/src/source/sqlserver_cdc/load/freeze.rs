@@ -254,7 +254,7 @@ async fn lock(
         "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCK_TIMEOUT {}; \
          DECLARE @at int, @found int; SET @at = 0; BEGIN TRANSACTION; \
          BEGIN TRY {locks} END TRY \
-         BEGIN CATCH ROLLBACK TRANSACTION; \
+         BEGIN CATCH IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION; \
          SELECT @at AS failed, ERROR_NUMBER() AS number, ERROR_MESSAGE() AS message END CATCH",
         milliseconds(limit)
     );
