@@ -26,9 +26,10 @@ mod write;
 use std::sync::Arc;
 
 use lockstep_common::check::CheckResult;
+use lockstep_common::definition::Definition;
 use lockstep_common::disposition::Disposition;
 use lockstep_common::status::{ApplyStatus, StatusSender, TaskState};
-use lockstep_common::{FailPoints, Failure, Shutdown, config};
+use lockstep_common::{FailPoints, Failure, Shutdown, TableVersion, config};
 use lockstep_log::Log;
 
 use pipeline::Pipeline;
@@ -98,4 +99,14 @@ pub async fn check(settings: &ApplySettings) -> Vec<CheckResult> {
 /// `Retry` when the target is away, `Halt` when it refuses.
 pub async fn reset(settings: &ApplySettings) -> Result<Option<String>, Failure> {
     Target::new(&settings.config, &settings.pipeline)?.reset(&settings.pipeline).await
+}
+
+/// The DDL that a full load of `tables` runs in a target of that major version of PostgreSQL, before
+/// and after the load, and as comments what is not made of them and why. Connects to nothing.
+pub fn schema(
+    config: &config::Apply,
+    version: u32,
+    tables: &[(Arc<TableVersion>, Definition)],
+) -> String {
+    target::postgres::schema(config, version, tables)
 }

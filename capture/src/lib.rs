@@ -16,9 +16,10 @@ use std::sync::Arc;
 
 use lockstep_common::check::CheckResult;
 use lockstep_common::config;
+use lockstep_common::definition::Definition;
 use lockstep_common::reload::Reloads;
 use lockstep_common::status::{CaptureStatus, StatusSender};
-use lockstep_common::{FailPoints, Failure, Shutdown};
+use lockstep_common::{FailPoints, Failure, Position, Shutdown, TableVersion};
 use lockstep_log::Log;
 
 use crate::source::Source;
@@ -125,4 +126,27 @@ pub async fn follow(
 /// Examines every prerequisite of reading `source` and reports all of them, in a fixed order.
 pub async fn check(source: &config::Source) -> Vec<CheckResult> {
     source::sqlserver_cdc::prerequisites::check(source).await
+}
+
+/// The tables that a pipeline would follow from now on, and what they have beside their shapes: what
+/// a target is built from. Connects to the source, and changes nothing there.
+///
+/// # Errors
+/// As [`check`] says in more words: the source cannot be reached or read, or a table not followed.
+pub async fn definitions(
+    source: &config::Source,
+    capture: &config::Capture,
+) -> Result<Vec<(Arc<TableVersion>, Definition)>, Failure> {
+    let mut server = SqlServer::new(source, capture)?;
+    server.connect().await?;
+    let cursor = server.locate(source::Start::Now).await?;
+    server.resume(&cursor, &[]).await?;
+    // Those too whose capture instance is so new that the source has nothing of it yet.
+    let ever = Position::new(u32::MAX, &[u8::MAX; lockstep_common::MAX_SOURCE_BYTES]);
+    let tables = server.tables(ever.unwrap_or(cursor.position));
+    let definitions = server.loader().definitions(&tables).await?;
+    let version = |definition: &Definition| {
+        tables.iter().find(|table| table.id == definition.table).map(|t| Arc::clone(&t.version))
+    };
+    Ok(definitions.into_iter().filter_map(|d| Some((version(&d)?, d))).collect())
 }

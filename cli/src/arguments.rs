@@ -29,6 +29,29 @@ pub(crate) enum Command {
     Log(LogOptions),
     /// Print what the running services say of themselves.
     Status(StatusOptions),
+    /// Show what a full load makes in the target, before anything is made. Asks the source only.
+    Schema(SchemaOptions),
+    /// Load one table again while the pipeline runs.
+    Reload(ReloadOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaOptions {
+    /// Print every statement before and after the load, and as comments what is not made and why.
+    #[arg(long, required = true)]
+    pub(crate) print: bool,
+    /// The target, where the file has several.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) apply: Option<String>,
+    /// Major version of the target's PostgreSQL.
+    #[arg(long, value_name = "VERSION", default_value_t = 15, value_parser = clap::value_parser!(u32).range(13..=99))]
+    pub(crate) target_version: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReloadOptions {
+    /// The source table, as `schema.table`.
+    pub(crate) table: String,
 }
 
 #[derive(Debug, Args)]

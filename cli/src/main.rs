@@ -5,8 +5,10 @@ mod check;
 mod load_view;
 mod log_view;
 mod progress;
+mod reload;
 mod render;
 mod run;
+mod schema_view;
 mod status_view;
 
 use std::process::ExitCode;
@@ -30,5 +32,7 @@ async fn dispatch(arguments: Arguments, shutdown: Shutdown) -> Result<(), Ending
         Command::Check => check::check(&config).await,
         Command::Log(options) => log_view::print(&config, options, shutdown).await,
         Command::Status(options) => status_view::print(&config, options).await,
+        Command::Schema(options) => schema_view::print(&config, &options).await,
+        Command::Reload(options) => reload::reload(&config, &options).await,
     }
 }

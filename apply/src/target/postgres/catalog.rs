@@ -184,7 +184,10 @@ impl UniqueIndex {
 }
 
 /// Reads a table from the catalogue; none when nothing has the name.
-pub(super) async fn find(client: &Client, name: &TargetName) -> Result<Option<Found>, tokio_postgres::Error> {
+pub(super) async fn find(
+    client: &Client,
+    name: &TargetName,
+) -> Result<Option<Found>, tokio_postgres::Error> {
     let table = client
         .query_opt(
             "SELECT c.oid, c.relkind::text, ARRAY(SELECT r FROM unnest(ARRAY['SELECT', 'INSERT', \

@@ -28,6 +28,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use lockstep_common::config::{self, ConflictPolicy};
+use lockstep_common::definition::Definition;
 use lockstep_common::record::Change;
 use lockstep_common::{FailPoints, Failure, Position, TableId, TableVersion};
 use lockstep_log::Log;
@@ -416,4 +417,17 @@ fn change_trouble(
             "the log is damaged or its writer is broken: restore it",
         )),
     }
+}
+
+/// What a full load would make in a target of `version`, and what not, as a script.
+pub(crate) fn schema(
+    config: &config::Apply,
+    version: u32,
+    tables: &[(Arc<TableVersion>, Definition)],
+) -> String {
+    let planned: Vec<define::Planned<'_>> = tables
+        .iter()
+        .map(|(version, definition)| define::Planned { version, definition: Some(definition) })
+        .collect();
+    define::print(&Design::new(config), version, &planned)
 }

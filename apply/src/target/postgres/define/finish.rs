@@ -250,7 +250,9 @@ async fn list(client: &Client, work: &Finish) -> Result<Vec<Row>, Error> {
     rows.extend(unmade.filter(|row| !planned.contains(&row.key())));
     rows.sort_by(|a, b| (a.kind, &a.source, &a.object).cmp(&(b.kind, &b.source, &b.object)));
     // Unique ones first: they are what refuses, and what foreign keys need.
-    rows.sort_by_key(|row| (row.kind, !row.statements.iter().any(|s| s.starts_with("CREATE UNIQUE"))));
+    rows.sort_by_key(|row| {
+        (row.kind, !row.statements.iter().any(|s| s.starts_with("CREATE UNIQUE")))
+    });
     Ok(rows)
 }
 

@@ -80,12 +80,18 @@ impl Maker<'_> {
             };
             let unique = row.statements[0].starts_with("CREATE UNIQUE");
             match found {
-                FoundIndex { of_table: true, valid: false, .. } => self.drop_index(client, row).await?,
-                FoundIndex { of_table: true, unique: is_unique, .. } if is_unique == unique => break,
+                FoundIndex { of_table: true, valid: false, .. } => {
+                    self.drop_index(client, row).await?
+                }
+                FoundIndex { of_table: true, unique: is_unique, .. } if is_unique == unique => {
+                    break;
+                }
                 _ => {
                     let other = other_index_name(&row.table.schema, &row.table.table, &row.name);
                     if row.name.ends_with(other.rsplit('_').next().unwrap_or_default()) {
-                        return Err(Trouble::Refused("its names are taken in the schema".to_owned()));
+                        return Err(Trouble::Refused(
+                            "its names are taken in the schema".to_owned(),
+                        ));
                     }
                     rename(row, other);
                     objects::write(client, self.pipeline, self.load, row).await.map_err(trouble)?;
@@ -104,7 +110,8 @@ impl Maker<'_> {
         let found = FoundIndex::read(client, row).await?;
         if found.is_some_and(|found| found.of_table && !found.valid) {
             let name = TargetName { schema: row.table.schema.clone(), table: row.name.clone() };
-            self.long(client, &format!("DROP INDEX CONCURRENTLY IF EXISTS {}", name.quoted())).await?;
+            self.long(client, &format!("DROP INDEX CONCURRENTLY IF EXISTS {}", name.quoted()))
+                .await?;
         }
         Ok(())
     }
@@ -143,10 +150,8 @@ impl Maker<'_> {
             .split_once(" CHECK (")
             .and_then(|(_, rest)| rest.strip_suffix(") NOT VALID"))
             .unwrap_or("true");
-        let sql = format!(
-            "SELECT EXISTS (SELECT FROM {} WHERE NOT ({condition}))",
-            row.table.quoted()
-        );
+        let sql =
+            format!("SELECT EXISTS (SELECT FROM {} WHERE NOT ({condition}))", row.table.quoted());
         if client.query_one(&sql, &[]).await.map_err(trouble)?.get(0) {
             return Err(Trouble::Refused(
                 "rows from before it do not meet it (it is unchecked in the source), and PostgreSQL \
@@ -206,7 +211,9 @@ impl Maker<'_> {
             }
         };
         match result {
-            Err(error) if self.stop.is_cancelled() && code(&error) == "57014" => Err(Trouble::Locked),
+            Err(error) if self.stop.is_cancelled() && code(&error) == "57014" => {
+                Err(Trouble::Locked)
+            }
             other => other.map_err(trouble),
         }
     }
@@ -250,6 +257,8 @@ fn trouble(error: Error) -> Trouble {
     match (server.class(), server.code.as_str()) {
         // A lock, a deadlock.
         (_, "55P03" | "40P01" | "40001") => Trouble::Locked,
+        // No room for it, or somebody ended it: trying for ever would do harm.
+        (_, "53100" | "53200" | "53400" | "57014") => Trouble::Refused(server.to_string()),
         (Class::Retry, _) => Trouble::Error(error),
         (Class::Conflict | Class::Halt, _) => Trouble::Refused(server.to_string()),
     }
@@ -260,7 +269,8 @@ fn rename(row: &mut Row, name: String) {
     let (old, new) = (quote_postgres(&row.name), quote_postgres(&name));
     for statement in &mut row.statements {
         for before in ["INDEX CONCURRENTLY ", "ADD CONSTRAINT ", "USING INDEX "] {
-            *statement = statement.replacen(&format!("{before}{old}"), &format!("{before}{new}"), 1);
+            *statement =
+                statement.replacen(&format!("{before}{old}"), &format!("{before}{new}"), 1);
         }
     }
     row.name = name;

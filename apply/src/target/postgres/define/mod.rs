@@ -15,6 +15,7 @@ mod make;
 mod objects;
 mod plan;
 mod prepare;
+mod print;
 mod translate;
 mod unmake;
 
@@ -34,10 +35,10 @@ mod cluster;
 #[cfg(test)]
 mod tests;
 
-
 pub(super) use finish::{Finish, Report, finish, set_sequences};
-pub(super) use plan::{contested, create_schema, create_table, fit};
-pub(super) use prepare::{Prepared, prepare};
+pub(super) use plan::{Planned, contested, create_schema, create_table, fit};
+pub(super) use prepare::prepare;
+pub(super) use print::print;
 pub(super) use unmake::unmake;
 
 /// What `lockstep.load_object` is; `schema.sql` comes before it.

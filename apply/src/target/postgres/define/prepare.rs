@@ -47,9 +47,9 @@ pub(crate) async fn prepare(
     tables: &[LoadTable],
     fence: Fence<'_>,
 ) -> Result<Prepared, Failure> {
-    let survey = survey(client, pipeline, design, tables).await.map_err(|e| {
-        error::failure("apply.prepare", "cannot look at the target's tables", &e)
-    })?;
+    let survey = survey(client, pipeline, design, tables)
+        .await
+        .map_err(|e| error::failure("apply.prepare", "cannot look at the target's tables", &e))?;
     if !survey.wrong.is_empty() {
         return Err(unready(&survey.wrong));
     }
@@ -75,9 +75,7 @@ pub(crate) async fn prepare(
         })?;
         let fit = match found {
             None => Err(vec!["it is gone again".to_owned()]),
-            Some(found) => {
-                catalog::fit(&design.naming, &name, table.id, &table.version, &found)
-            }
+            Some(found) => catalog::fit(&design.naming, &name, table.id, &table.version, &found),
         };
         match fit {
             Ok(relation) => relations.push(with_contested(relation, table)),
@@ -264,7 +262,8 @@ fn absent(design: &Design, role: &Role, name: &TargetName, table: &LoadTable) ->
     }
     wrong.extend(create_rights(role, name));
     let definition = table.definition.as_deref();
-    wrong.extend(create_table(&design.naming, &table.version, definition).err().unwrap_or_default());
+    wrong
+        .extend(create_table(&design.naming, &table.version, definition).err().unwrap_or_default());
     wrong
 }
 

@@ -43,9 +43,7 @@ async fn drop_all(
     pipeline: &str,
     sources: &[String],
 ) -> Result<(), Error> {
-    transaction
-        .execute(&format!("SELECT pg_advisory_xact_lock({LOCK})"), &[&pipeline])
-        .await?;
+    transaction.execute(&format!("SELECT pg_advisory_xact_lock({LOCK})"), &[&pipeline]).await?;
     let tables = transaction
         .query(
             "SELECT format('%I.%I', schema_name, table_name) FROM lockstep.tables \

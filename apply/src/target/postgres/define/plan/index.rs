@@ -106,7 +106,8 @@ fn action(
     if !included.is_empty() {
         what.push_str(&format!(" INCLUDE ({})", included.join(", ")));
     }
-    let nullable = |name: &&str| context.version.columns.iter().any(|c| c.name == **name && c.nullable);
+    let nullable =
+        |name: &&str| context.version.columns.iter().any(|c| c.name == **name && c.nullable);
     if unique && names.iter().any(|name| nullable(&name)) {
         if context.server.version >= NULLS_NOT_DISTINCT {
             what.push_str(" NULLS NOT DISTINCT");
@@ -131,9 +132,10 @@ fn is_unique_here(
     index: &Index,
     notes: &mut Vec<String>,
 ) -> Result<bool, String> {
-    let key = index.columns.iter().filter_map(|c| {
-        context.version.columns.iter().find(|column| column.name == c.column)
-    });
+    let key = index
+        .columns
+        .iter()
+        .filter_map(|c| context.version.columns.iter().find(|column| column.name == c.column));
     let key: Vec<&Column> = key.collect();
     if let Some(column) = key.iter().find(|column| is_cut(column)) {
         notes.push(format!(

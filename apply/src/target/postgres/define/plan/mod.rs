@@ -22,7 +22,7 @@ use super::translate::Scope;
 
 pub(crate) use index::contested;
 pub(crate) use name::{fit, other_index_name};
-pub(crate) use table::{create_schema, create_table, reserved_names};
+pub(crate) use table::{create_schema, create_schema_plainly, create_table, reserved_names};
 
 /// What is known of the target.
 #[derive(Clone, Copy, Debug)]

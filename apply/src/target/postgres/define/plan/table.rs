@@ -1,7 +1,7 @@
 //! Schemas and tables.
 
 use lockstep_common::TableVersion;
-use lockstep_common::definition::{ColumnDefinition, Definition, IndexKind};
+use lockstep_common::definition::{ColumnDefinition, Definition};
 use lockstep_common::name::{literal_postgres, quote_postgres};
 
 use super::super::super::catalog::{Naming, TargetName, unsupported};
@@ -52,6 +52,11 @@ pub(crate) fn create_schema(schema: &str) -> String {
         literal_postgres(schema),
         literal_postgres(&format!("CREATE SCHEMA {quoted}")),
     )
+}
+
+/// The same for people to read and run.
+pub(crate) fn create_schema_plainly(schema: &str) -> String {
+    format!("CREATE SCHEMA IF NOT EXISTS {}", quote_postgres(schema))
 }
 
 /// `CREATE TABLE` for a version, with the computed columns of `definition` that translate.

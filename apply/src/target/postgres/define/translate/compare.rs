@@ -32,9 +32,15 @@ impl Translator<'_> {
                 plain(&a.text, &uuid(b.characters())?)
             }
             (Ty::Uuid, _) => Err("uniqueidentifier has another order".to_owned()),
+            (Ty::Text(_), Ty::Bit) | (Ty::Bit, Ty::Text(_)) => {
+                Err("a text is compared with a bit".to_owned())
+            }
             (Ty::Text(_), other) | (other, Ty::Text(_)) if other.exact().is_some() => {
-                let (number, text, turned) =
-                    if a.ty == *other { (a, b, operator) } else { (b, a, swap(operator).unwrap_or(operator)) };
+                let (number, text, turned) = if a.ty == *other {
+                    (a, b, operator)
+                } else {
+                    (b, a, swap(operator).unwrap_or(operator))
+                };
                 let digits = text.characters().map(|text| text.trim_matches(' '));
                 let digits = digits.filter(|digits| digits.parse::<i32>().is_ok());
                 let digits = digits.ok_or("a text is compared with a number")?;
@@ -96,12 +102,19 @@ impl Translator<'_> {
         if !left.unicode && parts.last() != Some(&Part::Any) {
             return Err("LIKE passes over trailing blanks of text that is not Unicode".to_owned());
         }
-        let counts = parts.iter().any(|part| matches!(part, Part::One | Part::Set(..)));
+        // A set of characters of the first plane cannot meet half of a pair.
+        let counts = parts.iter().any(|part| match part {
+            Part::One => true,
+            Part::Set(members, negated) => {
+                *negated || members.iter().any(|(_, high)| *high > '\u{d7ff}')
+            }
+            Part::Any | Part::Literal(_) => false,
+        });
         if counts && !met.counts_characters() {
             return Err("LIKE counts UTF-16 units".to_owned());
         }
         let expression: String = parts.iter().map(Part::expression).collect();
-        Ok(format!("({} ~ {})", text.padded()?, literal_text(&format!("^(?s:{expression})$"))?))
+        Ok(format!("({} ~ {})", text.padded()?, literal_text(&format!("^{expression}$"))?))
     }
 }
 

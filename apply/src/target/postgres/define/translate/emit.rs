@@ -56,6 +56,17 @@ impl Sql {
         }
     }
 
+    /// Precision and scale of an exact number; a constant integer has as many digits as it shows.
+    fn exact(&self) -> Option<(u8, u8)> {
+        match (&self.ty, self.integer()) {
+            (Ty::Int(_), Some(number)) => {
+                let digits = number.unsigned_abs().to_string().len();
+                Some((u8::try_from(digits).unwrap_or(u8::MAX), 0))
+            }
+            (ty, _) => ty.exact(),
+        }
+    }
+
     /// Its text type.
     ///
     /// # Errors
@@ -74,7 +85,7 @@ impl Sql {
     pub(super) fn padded(&self) -> Result<String, Refusal> {
         match self.pad {
             None => Ok(self.text.clone()),
-            Some(length) if self.as_text()?.counts_characters() => {
+            Some(length) if self.as_text()?.single_byte() => {
                 Ok(format!("rpad({}, {length})", self.text))
             }
             Some(_) => Err("the padding of a fixed-length text is not known".to_owned()),
@@ -207,11 +218,15 @@ impl<'a> Translator<'a> {
         match expr {
             Expr::Null => Ok(Sql::new("NULL", Ty::Null)),
             Expr::Number(digits) => number(digits),
+            Expr::Money(digits) if digits.is_empty() => self.value(&Expr::Money("0".to_owned())),
             Expr::Money(digits) => {
                 let text = format!("{digits}::numeric(19,4)");
                 Ok(Sql::constant(text, Ty::Money, Constant::Number(digits.clone())))
             }
             Expr::Text { value, unicode } => {
+                if !unicode && !value.is_ascii() {
+                    return Err("a constant without N depends on the database's code page".to_owned());
+                }
                 let units = if *unicode { value.encode_utf16().count() } else { value.len() };
                 let max = u32::try_from(units).ok().map(|units| units.max(1));
                 let ty = Ty::Text(Text { unicode: *unicode, max, fixed: false, collation: None });
@@ -233,7 +248,14 @@ impl<'a> Translator<'a> {
             Expr::Convert { ty, value, style } => self.convert(ty, value, style.as_deref()),
             Expr::Collate(inner, collation) => {
                 let inner = self.value(inner)?;
-                let text = Text { collation: Some(collation.clone()), ..inner.as_text()?.clone() };
+                let before = inner.as_text()?;
+                let text = Text { collation: Some(collation.clone()), ..before.clone() };
+                let same_page = before.unicode
+                    || inner.characters().is_some()
+                    || before.latin() && text.latin();
+                if !same_page {
+                    return Err("COLLATE may convert the text to another code page".to_owned());
+                }
                 Ok(Sql { ty: Ty::Text(text), ..inner })
             }
             Expr::Call(name, arguments) => self.call(name, arguments),
@@ -257,7 +279,10 @@ impl<'a> Translator<'a> {
     fn unary(&self, operator: &str, operand: Sql) -> Result<Sql, Refusal> {
         match (operator, &operand.ty) {
             ("+", _) => Ok(operand),
-            ("-", Ty::Int(2..) | Ty::Decimal(..) | Ty::Money | Ty::SmallMoney | Ty::Real | Ty::Float) => {
+            (
+                "-",
+                Ty::Int(2..) | Ty::Decimal(..) | Ty::Money | Ty::SmallMoney | Ty::Real | Ty::Float,
+            ) => {
                 let text = format!("(-{})", operand.text);
                 let constant = operand.digits().map(|digits| {
                     Constant::Number(match digits.strip_prefix('-') {
@@ -294,12 +319,15 @@ impl<'a> Translator<'a> {
             (Ty::Int(_) | Ty::Bit, Ty::Int(_) | Ty::Bit) => {
                 let bytes = |ty: &Ty| if let Ty::Int(bytes) = ty { *bytes } else { 1 };
                 let ty = Ty::Int(bytes(&left.ty).max(bytes(&right.ty)));
+                let harmless = right.integer().is_some_and(|divisor| divisor > 0);
                 let (left, right) = (whole(&left), whole(&right));
                 Ok(Sql::new(
                     match operator {
                         "&" | "|" | "^" => bits(operator, &left, &right),
                         "/" | "%" => {
-                            self.may_fail();
+                            if !harmless {
+                                self.may_fail();
+                            }
                             format!("({left} {operator} {right})")
                         }
                         _ => format!("({left} {operator} {right})"),
@@ -310,7 +338,7 @@ impl<'a> Translator<'a> {
             (Ty::Real | Ty::Float, _) | (_, Ty::Real | Ty::Float) => {
                 self.floating(operator, &left, &right)
             }
-            (a, b) => match (a.exact(), b.exact()) {
+            _ => match (left.exact(), right.exact()) {
                 (Some(a), Some(b)) => self.decimals(operator, &left, a, &right, b),
                 _ => refused(),
             },
@@ -463,7 +491,9 @@ pub(super) fn floating(sql: &Sql, ty: &Ty) -> Result<String, Refusal> {
     let name = if *ty == Ty::Real { "real" } else { "double precision" };
     let exact = match (&sql.ty, ty) {
         (from, to) if from == to => return Ok(sql.text.clone()),
-        (Ty::Real, Ty::Float) | (Ty::Bit, _) | (Ty::Int(1 | 2), _) | (Ty::Int(4), Ty::Float) => true,
+        (Ty::Real, Ty::Float) | (Ty::Bit, _) | (Ty::Int(1 | 2), _) | (Ty::Int(4), Ty::Float) => {
+            true
+        }
         _ => sql.digits().is_some_and(|digits| digits.len() <= 15),
     };
     if exact {

@@ -129,7 +129,9 @@ impl Translator<'_> {
             ("replace", [value, from, to]) => {
                 let (value, from, to) = (self.value(value)?, self.value(from)?, self.value(to)?);
                 if !value.as_text()?.binary() || !value.as_text()?.counts_characters() {
-                    return Err(super::compare::by_collation(value.as_text()?.collation.as_deref()));
+                    return Err(super::compare::by_collation(
+                        value.as_text()?.collation.as_deref(),
+                    ));
                 }
                 let (from, to) = match (from.characters(), to.characters()) {
                     (Some(from), Some(to)) if to.chars().count() <= from.chars().count() => {
@@ -137,7 +139,10 @@ impl Translator<'_> {
                     }
                     _ => return Err("REPLACE may make the text longer".to_owned()),
                 };
-                Ok(Sql::new(format!("replace({}, {from}, {to})", value.padded()?), unfixed(value.ty)))
+                Ok(Sql::new(
+                    format!("replace({}, {from}, {to})", value.padded()?),
+                    unfixed(value.ty),
+                ))
             }
             ("concat", [_, _, ..]) => {
                 let mut joined: Option<Sql> = None;
@@ -150,7 +155,12 @@ impl Translator<'_> {
                     };
                     let ty = match value.ty {
                         Ty::Text(_) => unfixed(value.ty),
-                        _ => Ty::Text(Text { unicode: false, max: Some(1), fixed: false, collation: None }),
+                        _ => Ty::Text(Text {
+                            unicode: false,
+                            max: Some(1),
+                            fixed: false,
+                            collation: None,
+                        }),
                     };
                     let value = Sql::new(text, ty);
                     joined = Some(match joined {
@@ -160,10 +170,13 @@ impl Translator<'_> {
                 }
                 joined.ok_or_else(|| "CONCAT has nothing in it".to_owned())
             }
-            ("abs" | "ceiling" | "floor" | "sign", [value]) => self.of_number(name, self.value(value)?),
+            ("abs" | "ceiling" | "floor" | "sign", [value]) => {
+                self.of_number(name, self.value(value)?)
+            }
             ("round", [value, digits]) => self.round(self.value(value)?, digits, false),
             ("round", [value, digits, function]) => {
-                let cut = self.value(function)?.integer().ok_or("ROUND's function is no constant")?;
+                let cut =
+                    self.value(function)?.integer().ok_or("ROUND's function is no constant")?;
                 self.round(self.value(value)?, digits, cut != 0)
             }
             ("power", [value, exponent]) => {
@@ -171,14 +184,15 @@ impl Translator<'_> {
                 match (&value.ty, exponent) {
                     (Ty::Int(1 | 2 | 4), Some(exponent @ 0..=31)) => {
                         self.may_fail();
-                        let text = format!("(power(({})::numeric, {exponent}))::integer", value.text);
+                        let text =
+                            format!("(power(({})::numeric, {exponent}))::integer", value.text);
                         Ok(Sql::new(text, Ty::Int(4)))
                     }
                     _ => Err("POWER of other than an int and a small constant rounds".to_owned()),
                 }
             }
             ("year" | "month" | "day", [value]) => {
-                let value = self.moment(value)?;
+                let value = self.moment(value, &Ty::DateTime)?;
                 Ok(Sql::new(format!("(extract({name} FROM {value}))::integer"), Ty::Int(4)))
             }
             ("dateadd", [part, number, value]) => self.date_add(part, number, value),
@@ -217,7 +231,7 @@ impl Translator<'_> {
         let ty = value.as_text()?.clone();
         let int = |text: String| Ok(Sql::new(text, Ty::Int(if ty.max.is_none() { 8 } else { 4 })));
         match name {
-            "len" if ty.counts_characters() || value.constant.is_some() => {
+            "len" if ty.counts_characters() || value.characters().is_some_and(str::is_ascii) => {
                 int(format!("char_length({})", value.trimmed()?))
             }
             // A character beyond the first plane is two UTF-16 units.
@@ -290,11 +304,11 @@ impl Translator<'_> {
         }
     }
 
-    /// A date or a timestamp, a constant one included.
-    fn moment(&self, expr: &Expr) -> Result<String, Refusal> {
+    /// A date or a timestamp; a constant text is read as type `constant`.
+    fn moment(&self, expr: &Expr, constant: &Ty) -> Result<String, Refusal> {
         let value = self.value(expr)?;
         match (&value.ty, value.characters()) {
-            (Ty::Text(_), Some(text)) => literal::temporal(text, &Ty::DateTime2(6)),
+            (Ty::Text(_), Some(text)) => literal::temporal(text, constant),
             (ty, _) if ty.is_timestamp() => Ok(value.text),
             (Ty::DateTimeOffset(_), _) => Err("the target does not keep the offset".to_owned()),
             _ => Err("a value that is no date stands for one".to_owned()),
@@ -331,7 +345,8 @@ impl Translator<'_> {
 
     /// How many borders of a part lie between two moments.
     fn date_diff(&self, part: &Expr, from: &Expr, to: &Expr) -> Result<Sql, Refusal> {
-        let (from, to) = (self.moment(from)?, self.moment(to)?);
+        let constant = Ty::DateTime2(6);
+        let (from, to) = (self.moment(from, &constant)?, self.moment(to, &constant)?);
         let of = |field: &str, moment: &str| format!("extract({field} FROM {moment})");
         let years = format!("({} - {})", of("year", &to), of("year", &from));
         let within = |field: &str| format!("{} - {}", of(field, &to), of(field, &from));
@@ -346,7 +361,8 @@ impl Translator<'_> {
             // Weeks begin on Sunday, whatever DATEFIRST says; the first of January of the year 1 was
             // a Monday.
             Part::Week => {
-                let week = |moment: &str| format!("(({moment})::date - '0001-01-01'::date + 1) / 7");
+                let week =
+                    |moment: &str| format!("(({moment})::date - '0001-01-01'::date + 1) / 7");
                 format!("{} - {}", week(&to), week(&from))
             }
             Part::Day => format!("({to})::date - ({from})::date"),
@@ -384,10 +400,13 @@ impl Translator<'_> {
             let collation = source.collation.clone();
             let result = Ty::Text(Text { collation, ..target.clone() });
             recoded(&from, target)?;
-            let fits = target.max.is_none() || source.max.is_some_and(|max| Some(max) <= target.max);
+            let fits =
+                target.max.is_none() || source.max.is_some_and(|max| Some(max) <= target.max);
             let text = match target.max {
                 _ if fits => from.padded()?,
-                Some(max) if counted(from.clone()).is_ok() => format!("left({}, {max})", from.padded()?),
+                Some(max) if counted(from.clone()).is_ok() => {
+                    format!("left({}, {max})", from.padded()?)
+                }
                 _ => return Err("the source would cut the text off by UTF-16 units".to_owned()),
             };
             return Ok(Sql { constant: from.constant.filter(|_| fits), ..Sql::new(text, result) });
@@ -413,29 +432,41 @@ impl Translator<'_> {
         // What the clock shows is rounded here and there; nobody can tell.
         let clock = self.purpose_is_default() && from.constant.is_none();
         match (&from.ty, to) {
-            (Ty::Text(_), Ty::Bit) => match from.characters().map(str::to_ascii_lowercase).as_deref() {
-                Some("1" | "true") => Ok("true".to_owned()),
-                Some("0" | "false") => Ok("false".to_owned()),
-                _ => refused(),
-            },
+            (Ty::Text(_), Ty::Bit) => {
+                match from.characters().map(str::to_ascii_lowercase).as_deref() {
+                    Some("1" | "true") => Ok("true".to_owned()),
+                    Some("0" | "false") => Ok("false".to_owned()),
+                    _ => refused(),
+                }
+            }
             (Ty::Text(_), Ty::Int(_)) => match from.characters() {
-                Some(text) if text.trim().parse::<i32>().is_ok() => Ok(format!("{}::{name}", parenthesised(text.trim()))),
+                Some(text) if text.trim().parse::<i32>().is_ok() => {
+                    Ok(format!("{}::{name}", parenthesised(text.trim())))
+                }
                 Some("") => Ok(format!("0::{name}")),
                 _ => refused(),
             },
             (Ty::Text(_), Ty::Uuid) => uuid(from.characters()),
             (Ty::Text(_), _) if to.is_timestamp() || matches!(to, Ty::Time(_)) => {
-                let text = from.characters().ok_or("a text that is no constant stands for a time")?;
+                let text =
+                    from.characters().ok_or("a text that is no constant stands for a time")?;
                 literal::temporal(text, to)
             }
             (Ty::Text(source), Ty::Text(target)) => {
                 recoded(&from, target)?;
-                let fits = target.max.is_none() || source.max.is_some_and(|max| Some(max) <= target.max);
-                if fits { from.padded() } else { Err("a text is too long for its place".to_owned()) }
+                let fits =
+                    target.max.is_none() || source.max.is_some_and(|max| Some(max) <= target.max);
+                if fits {
+                    from.padded()
+                } else {
+                    Err("a text is too long for its place".to_owned())
+                }
             }
             (Ty::Int(_) | Ty::Bit, Ty::Text(target)) if !target.fixed => {
                 let digits = match (&from.constant, &from.ty) {
-                    (Some(Constant::Number(digits)), _) => u32::try_from(digits.len()).unwrap_or(u32::MAX),
+                    (Some(Constant::Number(digits)), _) => {
+                        u32::try_from(digits.len()).unwrap_or(u32::MAX)
+                    }
                     (_, Ty::Bit) => 1,
                     (_, Ty::Int(1)) => 3,
                     (_, Ty::Int(2)) => 6,
@@ -486,9 +517,10 @@ impl Translator<'_> {
                 })
             }
             (source, Ty::Decimal(..) | Ty::Money | Ty::SmallMoney) if source.exact().is_some() => {
-                let fits = source.exact().zip(to.exact()).is_some_and(|((p1, s1), (p2, s2))| {
-                    p1 - s1 <= p2 - s2 && s1 <= s2
-                });
+                let fits = source
+                    .exact()
+                    .zip(to.exact())
+                    .is_some_and(|((p1, s1), (p2, s2))| p1 - s1 <= p2 - s2 && s1 <= s2);
                 if !fits {
                     self.may_fail();
                 }
@@ -501,7 +533,11 @@ impl Translator<'_> {
             (Ty::DateTime2(a), Ty::DateTime2(b)) if a <= b => Ok(from.text),
             (Ty::DateTime2(a), Ty::Time(b)) if a <= b => Ok(format!("(({})::time)", from.text)),
             (Ty::DateTime, Ty::Time(3)) => Ok(format!("(({})::time)", from.text)),
-            (source, _) if clock && source.is_timestamp() && (to.is_timestamp() || matches!(to, Ty::Time(_))) => {
+            (source, _)
+                if clock
+                    && source.is_timestamp()
+                    && (to.is_timestamp() || matches!(to, Ty::Time(_))) =>
+            {
                 Ok(format!("(({})::{name})", from.text))
             }
             (Ty::DateTimeOffset(_), Ty::DateTimeOffset(_)) if clock => Ok(from.text),
@@ -561,7 +597,9 @@ fn recoded(from: &Sql, target: &Text) -> Result<(), Refusal> {
     let source = from.as_text()?;
     let plain = from.characters().is_some_and(str::is_ascii);
     if source.unicode && !target.unicode && !plain {
-        return Err("the source would replace characters that its code page does not have".to_owned());
+        return Err(
+            "the source would replace characters that its code page does not have".to_owned()
+        );
     }
     Ok(())
 }

@@ -43,7 +43,10 @@ pub(super) fn temporal(text: &str, ty: &Ty) -> Result<String, Refusal> {
         }
         _ => {
             check_digits(&clock, 0)?;
-            if !clock.get(5..).is_some_and(|seconds| seconds.trim_matches([':', '0', '.']).is_empty()) {
+            if !clock
+                .get(5..)
+                .is_some_and(|seconds| seconds.trim_matches([':', '0', '.']).is_empty())
+            {
                 return Err("a smalldatetime constant would be rounded to minutes".to_owned());
             }
             Ok(format!("'{date} {clock}'::timestamp"))
@@ -112,7 +115,9 @@ fn clock(text: &str) -> Result<String, Refusal> {
     let digits = fraction.len() <= 7 && fraction.bytes().all(|b| b.is_ascii_digit());
     let seconds = match parts.as_slice() {
         [hours, minutes] if two(hours, 24) && two(minutes, 60) && fraction.is_empty() => "00",
-        [hours, minutes, seconds] if two(hours, 24) && two(minutes, 60) && two(seconds, 60) => seconds,
+        [hours, minutes, seconds] if two(hours, 24) && two(minutes, 60) && two(seconds, 60) => {
+            seconds
+        }
         _ => return Err(odd()),
     };
     if !digits {
@@ -142,7 +147,8 @@ mod tests {
         assert_eq!(date("20240229").unwrap(), "'2024-02-29'::date");
         assert_eq!(date("2024-02-29").unwrap(), "'2024-02-29'::date");
         assert_eq!(date("").unwrap(), "'1900-01-01'::date");
-        let wrong = ["20230229", "2024-13-01", "02/29/2024", "2024", "1 Jan 2024", "2024-1-1", "ä2024-1-"];
+        let wrong =
+            ["20230229", "2024-13-01", "02/29/2024", "2024", "1 Jan 2024", "2024-1-1", "ä2024-1-"];
         for text in wrong {
             assert!(date(text).is_err(), "{text}");
         }

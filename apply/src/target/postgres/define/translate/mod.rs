@@ -154,11 +154,19 @@ pub(super) fn value(
     }
     let translator = Translator::new(scope, purpose);
     let value = translator.value(&expr)?;
+    // A computed column's type is the one that the source gave its expression: nothing is narrowed
+    // on the way into it.
+    let computed = matches!(purpose, Purpose::Computed { .. });
+    if computed {
+        translator.admit()?;
+    }
     let sql = translator.store(value, &Ty::of(column)?)?;
-    translator.admit()?;
-    let note = translator.is_local().then(|| {
-        "the local time of the session here, of the server in the source".to_owned()
-    });
+    if !computed {
+        translator.admit()?;
+    }
+    let note = translator
+        .is_local()
+        .then(|| "the local time of the session here, of the server in the source".to_owned());
     Ok(Made { sql, note })
 }
 

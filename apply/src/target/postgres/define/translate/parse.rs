@@ -14,7 +14,10 @@ pub(super) enum Expr {
     Null,
     Number(String),
     Money(String),
-    Text { value: String, unicode: bool },
+    Text {
+        value: String,
+        unicode: bool,
+    },
     Bytes(Vec<u8>),
     /// A column, or an argument that is a word (`day`).
     Name(String),
@@ -28,9 +31,22 @@ pub(super) enum Expr {
     IsNull(Box<Expr>, bool),
     In(Box<Expr>, Vec<Expr>, bool),
     Between(Box<Expr>, Box<Expr>, Box<Expr>, bool),
-    Like { text: Box<Expr>, pattern: Box<Expr>, escape: Option<Box<Expr>>, negated: bool },
-    Case { operand: Option<Box<Expr>>, whens: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>> },
-    Convert { ty: TypeName, value: Box<Expr>, style: Option<Box<Expr>> },
+    Like {
+        text: Box<Expr>,
+        pattern: Box<Expr>,
+        escape: Option<Box<Expr>>,
+        negated: bool,
+    },
+    Case {
+        operand: Option<Box<Expr>>,
+        whens: Vec<(Expr, Expr)>,
+        otherwise: Option<Box<Expr>>,
+    },
+    Convert {
+        ty: TypeName,
+        value: Box<Expr>,
+        style: Option<Box<Expr>>,
+    },
     Collate(Box<Expr>, String),
     /// A function by its name in lower case.
     Call(String, Vec<Expr>),

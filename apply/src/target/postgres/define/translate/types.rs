@@ -74,10 +74,16 @@ impl Text {
         self.collation.is_some() && !wide
     }
 
+    /// Its code page has one byte for each character: a length of the type is one of the text.
+    pub(super) fn single_byte(&self) -> bool {
+        !self.unicode && !self.utf8() && self.counts_characters()
+    }
+
     /// Text of code page 1252.
     pub(super) fn latin(&self) -> bool {
         let name = self.collation().to_ascii_uppercase();
-        let western = name.starts_with("LATIN1_GENERAL_") || name.starts_with("SQL_LATIN1_GENERAL_CP1_");
+        let western =
+            name.starts_with("LATIN1_GENERAL_") || name.starts_with("SQL_LATIN1_GENERAL_CP1_");
         !self.unicode && !self.utf8() && western
     }
 }
@@ -251,6 +257,9 @@ mod tests {
         assert!(!text(false, "Japanese_CI_AS").counts_characters());
         assert!(text(false, "Latin1_General_100_CI_AS_SC_UTF8").counts_characters());
         assert!(!text(false, "Latin1_General_100_CI_AS_SC_UTF8").latin());
+        assert!(text(false, usual).single_byte());
+        assert!(!text(false, "Latin1_General_100_CI_AS_SC_UTF8").single_byte());
+        assert!(!text(true, "Latin1_General_100_CI_AS_SC").single_byte());
         assert!(text(true, "Latin1_General_100_BIN2").binary());
         assert!(!text(true, usual).binary());
     }

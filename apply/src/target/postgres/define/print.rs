@@ -1,0 +1,73 @@
+//! What a full load would make, as a script for people: `lockstep schema --print`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use super::Design;
+use super::plan::{Fate, Planned, Server, create_schema_plainly, create_table, plan, reserved_names};
+
+/// The whole DDL of a load of `tables`, for a server of that major version, and as comments what is
+/// not made and why.
+pub(crate) fn print(design: &Design, version: u32, tables: &[Planned<'_>]) -> String {
+    let mut out = String::new();
+    let mut not_made = Vec::new();
+    section(&mut out, "Before the load");
+    let schemas: BTreeSet<String> =
+        tables.iter().map(|table| design.naming.table(&table.version.name).schema).collect();
+    for schema in schemas {
+        statement(&mut out, &create_schema_plainly(&schema));
+    }
+    for table in tables {
+        let name = &table.version.name;
+        for wrong in reserved_names(&design.naming, table.version) {
+            not_made.push(format!("{name}: {wrong}"));
+        }
+        match create_table(&design.naming, table.version, table.definition) {
+            Ok(sql) => statement(&mut out, &sql),
+            Err(wrong) => not_made.push(format!("table {name}: {}", wrong.join("; "))),
+        }
+    }
+    section(&mut out, "After it, once the target is consistent");
+    let objects = plan(&design.naming, Server { version, replica: true }, tables, &BTreeSet::new());
+    if !design.constraints {
+        comment(&mut out, "nothing: constraints = false");
+    }
+    for object in objects {
+        let what = format!("{} {} of {}", object.kind, object.object, object.source);
+        match object.fate {
+            Fate::Make { .. } if !design.constraints => {}
+            Fate::Make { action, note } => {
+                if let Some(note) = note {
+                    comment(&mut out, &format!("{what}: {note}"));
+                }
+                for sql in action.statements(&object.table, &object.name) {
+                    statement(&mut out, &sql);
+                }
+            }
+            Fate::LeaveOut(reason) => not_made.push(format!("{what}: {reason}")),
+        }
+    }
+    section(&mut out, "Not made");
+    if not_made.is_empty() {
+        comment(&mut out, "nothing is left out");
+    }
+    for line in not_made {
+        comment(&mut out, &line);
+    }
+    out
+}
+
+fn section(out: &mut String, title: &str) {
+    let before = if out.is_empty() { "" } else { "\n" };
+    let _ = writeln!(out, "{before}-- {title}\n");
+}
+
+fn statement(out: &mut String, sql: &str) {
+    let _ = writeln!(out, "{sql};");
+}
+
+/// One line, whatever names have in them.
+fn comment(out: &mut String, text: &str) {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let _ = writeln!(out, "-- {line}");
+}
