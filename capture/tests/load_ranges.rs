@@ -11,7 +11,7 @@ use crate::server::Server;
 const SEED: u64 = 20_261_126;
 
 /// Types a key may have, each with a maker of literals.
-const TYPES: [(&str, fn(&mut StdRng) -> String); 27] = [
+const TYPES: [(&str, fn(&mut StdRng) -> String); 32] = [
     ("bit", |r| r.random_range(0..2).to_string()),
     ("tinyint", |r| r.random_range(0..=255).to_string()),
     ("smallint", |r| r.random::<i16>().to_string()),
@@ -48,6 +48,11 @@ const TYPES: [(&str, fn(&mut StdRng) -> String); 27] = [
     ("varchar(6)", |r| format!("'{}'", latin(r))),
     ("nchar(6)", |r| format!("N'{}'", unicode(r))),
     ("nvarchar(6)", |r| format!("N'{}'", unicode(r))),
+    ("char(6) COLLATE Latin1_General_BIN2", |r| format!("'{}'", latin(r))),
+    ("varchar(6) COLLATE Latin1_General_100_CS_AS", |r| format!("'{}'", latin(r))),
+    ("nvarchar(6) COLLATE Latin1_General_100_BIN2", |r| format!("N'{}'", unicode(r))),
+    ("nvarchar(6) COLLATE Latin1_General_CI_AI", |r| format!("N'{}'", unicode(r))),
+    ("nchar(6) COLLATE SQL_Latin1_General_CP1_CS_AS", |r| format!("N'{}'", unicode(r))),
 ];
 
 fn sign(r: &mut StdRng) -> &'static str {
@@ -171,8 +176,14 @@ async fn composite_keys_of_any_types_are_cut_into_ranges() {
     let mut r = StdRng::seed_from_u64(SEED);
     let mut server = Server::new().await;
     // Few values in front, so that prefixes are shared: bits, text that differs in its case alone.
-    let (bit, varbinary, nvarchar) = (0, 22, 26);
-    let mut shapes = vec![vec![bit, 1], vec![nvarchar, bit, 1], vec![varbinary, nvarchar]];
+    let (bit, varbinary, nvarchar, binary_order, accentless) = (0, 22, 26, 29, 30);
+    let mut shapes = vec![
+        vec![bit, 1],
+        vec![nvarchar, bit, 1],
+        vec![varbinary, nvarchar],
+        vec![binary_order, 1],
+        vec![accentless, bit, binary_order],
+    ];
     for _ in 0..6 {
         let columns = r.random_range(2..4);
         shapes.push((0..columns).map(|_| r.random_range(0..TYPES.len())).collect());
