@@ -134,7 +134,7 @@ impl Writer<'_> {
 
     /// Waits until no chunk of a table that the transaction names is on its way; `false` at shutdown.
     pub(super) async fn await_chunks_of(&mut self, unit: &Unit) -> Result<bool, Stopped> {
-        if !self.session.is_pending(|_| true) {
+        if !self.session.awaits_chunks() {
             return Ok(true);
         }
         let tables = match &unit.body {
@@ -162,14 +162,16 @@ impl Writer<'_> {
             return Ok(());
         };
         let begins = matches!(record, Record::Marker(LoadMarker::Begin { .. }));
-        if begins == self.session.follows(load) {
-            if begins {
+        match (begins, self.session.follows(load)) {
+            (true, true) => {
                 let what = "it begins a load that has begun";
                 return Err(unreadable(unit.first_offset, &what).into());
             }
-        } else if !begins {
-            self.pass_over(load)?;
-            return self.write_plain(unit).await;
+            (false, false) => {
+                self.pass_over(load)?;
+                return self.write_plain(unit).await;
+            }
+            (true, false) | (false, true) => {}
         }
         if record.table().is_some_and(|table| !self.session.loads_table(load, table)) {
             // A younger load has the table.

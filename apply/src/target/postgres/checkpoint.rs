@@ -335,7 +335,7 @@ impl Chain {
             .execute(
                 "UPDATE lockstep.checkpoint SET seq = seq + 1, log_id = $4::text::uuid, \
                  position = $5, next_offset = $6, \
-                 commit_time = timestamptz 'epoch' + $7 * interval '1 microsecond' \
+                 commit_time = timestamptz 'epoch' + $7::bigint * interval '1 microsecond' \
                  WHERE pipeline = $1 AND epoch = $2 AND seq = $3",
                 &[
                     &self.pipeline,

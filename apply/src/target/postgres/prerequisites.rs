@@ -128,8 +128,9 @@ async fn rights(client: &Client) -> CheckResult {
         .query_one(
             "SELECT array_agg(c.relname || ': ' || r) \
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, \
-             unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS r \
+             unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS r \
              WHERE n.nspname = 'lockstep' AND c.relkind = 'r' \
+             AND (r <> 'DELETE' OR c.relname LIKE 'load%') \
              AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, r))",
             &[],
         )
@@ -139,7 +140,8 @@ async fn rights(client: &Client) -> CheckResult {
         Ok(Some(missing)) => CheckResult::fail(
             name,
             format!("the role lacks {}", missing.join(", ")),
-            "grant the role USAGE on the schema and SELECT, INSERT, UPDATE on its tables",
+            "grant the role USAGE on the schema, SELECT, INSERT, UPDATE on its tables, and DELETE \
+             on those of loads",
         ),
         Err(error) => unreadable(name, &error),
     }

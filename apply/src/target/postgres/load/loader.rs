@@ -77,6 +77,11 @@ impl Loaders {
         let _ = self.jobs.send(job);
     }
 
+    /// Chunks that have been submitted and not come to an end.
+    pub(in super::super) fn outstanding(&self) -> usize {
+        self.outstanding
+    }
+
     /// The next chunk that came to an end, if there is one now.
     pub(in super::super) fn outcome(&mut self) -> Option<Result<ChunkDone, Failure>> {
         let outcome = self.outcomes.try_recv().ok()?;

@@ -172,6 +172,11 @@ impl Session {
         Some((table, table.live.as_ref()?))
     }
 
+    /// Whether chunks are on their way to the target.
+    pub(crate) fn awaits_chunks(&self) -> bool {
+        self.loads.loaders.outstanding() > 0
+    }
+
     /// Whether chunks of one of these tables are on their way to the target.
     pub(crate) fn is_pending(&self, of: impl Fn(TableId) -> bool) -> bool {
         self.loads.book.is_pending(of)
