@@ -24,7 +24,7 @@ use super::super::connect::Login;
 use super::super::error;
 use super::objects::{self, LOCK, Row, State};
 use super::plan::{Fate, Kind, Planned, Server, plan};
-use super::prepare::may_be_replica;
+use super::role::may_be_replica;
 use super::{Design, LoadTable, make};
 
 /// What is to be finished.
@@ -130,12 +130,12 @@ pub(crate) async fn finish(
     if !work.design.constraints {
         return Ok(Report::default());
     }
-    let client = tokio::select! {
+    let connected = tokio::select! {
         biased;
-        () = stop.cancelled() => return Ok(Report::default()),
-        client = connect(login, &work.pipeline) => client?,
+        () = stop.cancelled() => None,
+        client = connect(login, &work.pipeline, stop) => client?,
     };
-    let mut client = client;
+    let Some(mut client) = connected else { return Ok(Report::default()) };
     let failed = |e: Error| {
         error::failure("apply.finish", "cannot make indexes and constraints in the target", &e)
     };
@@ -165,6 +165,8 @@ pub(crate) async fn finish(
         }
     }
     let rows = objects::read(&client, &work.pipeline).await.map_err(failed)?;
+    // At once, rather than when the server notices that the connection is gone.
+    client.batch_execute("SELECT pg_advisory_unlock_all()").await.map_err(failed)?;
     let load = work.load.to_string();
     let report = Report::of(rows.values().filter(|row| row.load == load));
     if pending.is_empty() {
@@ -173,19 +175,29 @@ pub(crate) async fn finish(
     Ok(report)
 }
 
-/// A connection that holds the pipeline's lock. It ends with the connection.
-async fn connect(login: &Login, pipeline: &str) -> Result<Client, Failure> {
+/// A connection that holds the pipeline's lock, until it ends; none when the finish is to stop.
+///
+/// The lock is tried for, not waited for: whoever waits in a statement holds a snapshot, and an index
+/// that is built concurrently by the lock's holder would wait for that.
+async fn connect(
+    login: &Login,
+    pipeline: &str,
+    stop: &Shutdown,
+) -> Result<Option<Client>, Failure> {
     let client = login.cold().await?;
     let failed = |e: Error| error::failure("apply.finish", "cannot begin the finish of a load", &e);
     client
         .batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")
         .await
         .map_err(failed)?;
-    client
-        .execute(&format!("SELECT pg_advisory_lock({LOCK})"), &[&pipeline])
-        .await
-        .map_err(failed)?;
-    Ok(client)
+    let lock = format!("SELECT pg_try_advisory_lock({LOCK})");
+    let mut backoff = Backoff::default();
+    while !client.query_one(&lock, &[&pipeline]).await.map_err(failed)?.get::<_, bool>(0) {
+        if !backoff.wait(stop).await {
+            return Ok(None);
+        }
+    }
+    Ok(Some(client))
 }
 
 /// What remains to be done, in order. What is left out is noted at once.

@@ -88,11 +88,6 @@ impl Maker<'_> {
                 }
                 _ => {
                     let other = other_index_name(&row.table.schema, &row.table.table, &row.name);
-                    if row.name.ends_with(other.rsplit('_').next().unwrap_or_default()) {
-                        return Err(Trouble::Refused(
-                            "its names are taken in the schema".to_owned(),
-                        ));
-                    }
                     rename(row, other);
                     objects::write(client, self.pipeline, self.load, row).await.map_err(trouble)?;
                 }

@@ -16,6 +16,7 @@ mod objects;
 mod plan;
 mod prepare;
 mod print;
+mod role;
 mod translate;
 mod unmake;
 

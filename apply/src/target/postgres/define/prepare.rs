@@ -20,9 +20,10 @@ use tokio_postgres::{Client, GenericClient, Transaction};
 
 use super::super::catalog::{self, Found, TargetName};
 use super::super::checkpoint::Fence;
-use super::super::error;
+use super::super::error::{self, Class, ServerError};
 use super::super::relation::Relation;
 use super::plan::{contested, create_schema, create_table, reserved_names};
+use super::role::{Role, create_rights};
 use super::{Design, LoadTable};
 
 /// The target's tables, ready for the load.
@@ -58,7 +59,7 @@ pub(crate) async fn prepare(
     fence.hold(&transaction).await?;
     // A lock that is not free in time is another matter than a table that takes its time.
     transaction.batch_execute("SET LOCAL statement_timeout = 0").await.map_err(failed)?;
-    change(&transaction, pipeline, design, tables, &survey).await.map_err(failed)?;
+    let notices = change(&transaction, pipeline, design, tables, &survey).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)?;
     for (index, table) in tables.iter().enumerate() {
         if !survey.present.contains(&index) {
@@ -85,7 +86,7 @@ pub(crate) async fn prepare(
     if !wrong.is_empty() {
         return Err(unready(&wrong));
     }
-    Ok(Prepared { relations, notices: survey.notices })
+    Ok(Prepared { relations, notices: survey.notices.into_iter().chain(notices).collect() })
 }
 
 /// What is wrong, by source table.
@@ -166,61 +167,6 @@ async fn survey(
     Ok(survey)
 }
 
-/// What the role may.
-struct Role {
-    /// Schemas of the load that are there, and whether the role may create tables in them.
-    schemas: HashMap<String, bool>,
-    /// It may create schemas.
-    creates_schemas: bool,
-    /// It may keep triggers and foreign keys from firing.
-    replica: bool,
-}
-
-impl Role {
-    async fn read(client: &Client, names: &[TargetName]) -> Result<Self, tokio_postgres::Error> {
-        let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
-        let rows = client
-            .query(
-                "SELECT nspname::text, has_schema_privilege(oid, 'CREATE') AND \
-                 has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = ANY ($1)",
-                &[&schemas],
-            )
-            .await?;
-        Ok(Role {
-            schemas: rows.iter().map(|row| (row.get(0), row.get(1))).collect(),
-            creates_schemas: client
-                .query_one("SELECT has_database_privilege(current_database(), 'CREATE')", &[])
-                .await?
-                .get(0),
-            replica: may_be_replica(client).await?,
-        })
-    }
-}
-
-/// Whether the role may set `session_replication_role`.
-pub(super) async fn may_be_replica(client: &Client) -> Result<bool, tokio_postgres::Error> {
-    let superuser: bool = client
-        .query_one("SELECT rolsuper FROM pg_roles WHERE rolname = current_user", &[])
-        .await?
-        .get(0);
-    if superuser {
-        return Ok(true);
-    }
-    // The function is there from PostgreSQL 15 on.
-    let known: bool = client
-        .query_one(
-            "SELECT to_regprocedure('pg_catalog.has_parameter_privilege(text,text)') IS NOT NULL",
-            &[],
-        )
-        .await?
-        .get(0);
-    if !known {
-        return Ok(false);
-    }
-    let may = "SELECT has_parameter_privilege('session_replication_role', 'SET')";
-    Ok(client.query_one(may, &[]).await?.get(0))
-}
-
 /// A target table that belongs to somebody else, or to another source table.
 async fn claimed(
     client: &Client,
@@ -265,18 +211,6 @@ fn absent(design: &Design, role: &Role, name: &TargetName, table: &LoadTable) ->
     wrong
         .extend(create_table(&design.naming, &table.version, definition).err().unwrap_or_default());
     wrong
-}
-
-fn create_rights(role: &Role, name: &TargetName) -> Option<String> {
-    let schema = quote_postgres(&name.schema);
-    match role.schemas.get(&name.schema) {
-        Some(true) => None,
-        Some(false) => Some(format!("the role lacks USAGE and CREATE on schema {schema}")),
-        None if role.creates_schemas => None,
-        None => Some(format!(
-            "schema {schema} does not exist, and the role lacks CREATE on the database"
-        )),
-    }
 }
 
 /// What keeps a table that is there from taking the load.
@@ -439,7 +373,8 @@ async fn change(
     design: &Design,
     tables: &[LoadTable],
     survey: &Survey,
-) -> Result<(), tokio_postgres::Error> {
+) -> Result<Vec<String>, tokio_postgres::Error> {
+    let mut notices = Vec::new();
     let names: Vec<TargetName> =
         tables.iter().map(|table| design.naming.table(&table.version.name)).collect();
     let there: Vec<String> = survey.present.iter().map(|&index| names[index].quoted()).collect();
@@ -460,18 +395,44 @@ async fn change(
     for (index, table) in tables.iter().enumerate() {
         let drops = design.prepare == Prepare::DropAndCreate;
         if drops || !survey.present.contains(&index) {
-            let definition = table.definition.as_deref();
-            // The survey made sure that it can be made.
-            if let Ok(sql) = create_table(&design.naming, &table.version, definition) {
-                transaction.batch_execute(&sql).await?;
-            }
+            notices.extend(create(transaction, design, table).await?);
         }
         claim(transaction, pipeline, &names[index], table).await?;
         if drops {
             forget(transaction, pipeline, &table.version).await?;
         }
     }
-    Ok(())
+    Ok(notices)
+}
+
+/// Makes a table, without its computed columns where PostgreSQL refuses one of them.
+async fn create(
+    transaction: &Transaction<'_>,
+    design: &Design,
+    table: &LoadTable,
+) -> Result<Option<String>, tokio_postgres::Error> {
+    let (naming, version) = (&design.naming, &table.version);
+    // The survey made sure that it can be made.
+    let sql = |definition| create_table(naming, version, definition).unwrap_or_default();
+    let whole = sql(table.definition.as_deref());
+    let bare = sql(None);
+    if whole == bare {
+        transaction.batch_execute(&bare).await?;
+        return Ok(None);
+    }
+    transaction.batch_execute("SAVEPOINT computed").await?;
+    let Err(error) = transaction.batch_execute(&whole).await else { return Ok(None) };
+    let Some(db) = error.as_db_error() else { return Err(error) };
+    let refusal = ServerError::from_client(db);
+    if refusal.class() == Class::Retry {
+        return Err(error);
+    }
+    transaction.batch_execute("ROLLBACK TO SAVEPOINT computed").await?;
+    transaction.batch_execute(&bare).await?;
+    Ok(Some(format!(
+        "{} was made without its computed columns, which the target refuses: {refusal}",
+        version.name
+    )))
 }
 
 async fn claim(

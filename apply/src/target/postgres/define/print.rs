@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::Design;
-use super::plan::{Fate, Planned, Server, create_schema_plainly, create_table, plan, reserved_names};
+use super::plan::{
+    Fate, Planned, Server, create_schema_plainly, create_table, plan, reserved_names,
+};
 
 /// The whole DDL of a load of `tables`, for a server of that major version, and as comments what is
 /// not made and why.

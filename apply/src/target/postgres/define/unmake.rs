@@ -33,6 +33,12 @@ pub(crate) async fn unmake(
     };
     let transaction = client.transaction().await.map_err(failed)?;
     fence.hold(&transaction).await?;
+    // Tried for, not waited for: see `finish`.
+    let lock = format!("SELECT pg_try_advisory_xact_lock({LOCK})");
+    if !transaction.query_one(&lock, &[&pipeline]).await.map_err(failed)?.get::<_, bool>(0) {
+        let what = "indexes of an earlier load are still being made in the target";
+        return Err(Failure::retry("apply.unmake", what));
+    }
     let sources: Vec<String> = tables.iter().map(|table| table.version.name.to_string()).collect();
     drop_all(&transaction, pipeline, &sources).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)
@@ -43,7 +49,6 @@ async fn drop_all(
     pipeline: &str,
     sources: &[String],
 ) -> Result<(), Error> {
-    transaction.execute(&format!("SELECT pg_advisory_xact_lock({LOCK})"), &[&pipeline]).await?;
     let tables = transaction
         .query(
             "SELECT format('%I.%I', schema_name, table_name) FROM lockstep.tables \

@@ -1,7 +1,8 @@
 //! Comparisons and LIKE.
 
-use super::emit::{Sql, Translator, one_collation, same_floats, whole};
+use super::emit::{Sql, Translator, whole};
 use super::types::Ty;
+use super::unite::{one_collation, same_floats};
 use super::{Refusal, literal, literal_text};
 
 impl Translator<'_> {
@@ -80,6 +81,9 @@ impl Translator<'_> {
         pattern: &Sql,
         escape: Option<&Sql>,
     ) -> Result<String, Refusal> {
+        if text.constant.is_some() {
+            return Err("LIKE of a constant is not translated".to_owned());
+        }
         let (left, right) = (text.as_text()?, pattern.as_text()?);
         let mut met = left.clone();
         met.collation = one_collation(left, right)?;
@@ -114,7 +118,11 @@ impl Translator<'_> {
             return Err("LIKE counts UTF-16 units".to_owned());
         }
         let expression: String = parts.iter().map(Part::expression).collect();
-        Ok(format!("({} ~ {})", text.padded()?, literal_text(&format!("^{expression}$"))?))
+        Ok(format!(
+            "({} COLLATE \"C\" ~ {})",
+            text.padded()?,
+            literal_text(&format!("^{expression}$"))?
+        ))
     }
 }
 

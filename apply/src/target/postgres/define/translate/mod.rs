@@ -21,6 +21,8 @@
 //!   (Overflow of an integer sum, difference or product is the exception: it would stop the row.)
 
 mod compare;
+mod convert;
+mod date;
 mod emit;
 mod function;
 mod literal;
@@ -29,6 +31,7 @@ mod parse;
 mod tests;
 mod token;
 mod types;
+mod unite;
 
 use std::collections::HashMap;
 

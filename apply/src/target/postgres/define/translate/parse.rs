@@ -60,7 +60,7 @@ pub(super) struct TypeName {
 }
 
 /// Deeper expressions are refused: the tree is walked by recursion.
-const DEPTH: usize = 200;
+const DEPTH: usize = 100;
 
 /// Reads a text as one expression.
 ///
