@@ -1,5 +1,5 @@
-//! How fast rows are read. Measurements, run by hand:
-//! `cargo test --profile … -p lockstep-capture --test main load_speed -- --ignored --nocapture`
+//! How fast rows are read. A measurement, run by hand:
+//! `cargo test -p lockstep-capture --test main load_speed -- --ignored --nocapture`
 
 use std::time::{Duration, Instant};
 

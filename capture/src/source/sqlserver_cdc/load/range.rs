@@ -3,7 +3,9 @@
 //! A range is `lower < key <= upper` in the order of the key's columns, each in the server's own
 //! order. Written as one condition over a key of several columns a server seeks by the first column
 //! at best, so it is cut into *pieces*, each a run of equal columns followed by at most one
-//! inequality or interval; each is one seek of the key's index, read in its order.
+//! inequality or interval; each is one seek of the key's index, read in its order. (Every column
+//! counts upwards here, whatever the index does, so that a range means the same for as long as a load
+//! takes. An index that mixes directions is sought all the same; its pieces are then sorted.)
 //!
 //! # Why the pieces tile the range
 //!
