@@ -108,7 +108,7 @@ fn action(
     }
     let nullable =
         |name: &&str| context.version.columns.iter().any(|c| c.name == **name && c.nullable);
-    if unique && names.iter().any(|name| nullable(&name)) {
+    if unique && names.iter().any(nullable) {
         if context.server.version >= NULLS_NOT_DISTINCT {
             what.push_str(" NULLS NOT DISTINCT");
         } else {

@@ -94,7 +94,8 @@ fn moment(text: &str, ty: &Ty) -> Result<(String, String), Refusal> {
 }
 
 fn days(year: u32, month: u32) -> u32 {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let divides = |by: u32| year.is_multiple_of(by);
+    let leap = divides(4) && (!divides(100) || divides(400));
     match month {
         2 => 28 + u32::from(leap),
         4 | 6 | 9 | 11 => 30,
