@@ -25,24 +25,25 @@
 //! after a pause. A halt of the source is looked at once more before it is believed: a dropped
 //! instance shows as any of several errors, and the operator should read the one that names it.
 
+mod loads;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_common::config::{self, Task};
 use lockstep_common::definition::Definition;
-use lockstep_common::load::TableLoad;
-use lockstep_common::reload::{Refused, Reloads, Request, Serving};
+use lockstep_common::reload::{Reloads, Serving};
 use lockstep_common::status::{CaptureStatus, StatusSender, TaskState};
 use lockstep_common::{Backoff, Disposition, FailPoints, Failure, Position, Shutdown, TableId};
 use lockstep_log::Log;
 use tracing::{info, warn};
 
-use crate::load::{self, Load, Loads};
+use crate::load::Loads;
 use crate::output::Output;
 use crate::recover::{self, From};
 use crate::report::Reporter;
-use crate::source::{Poll, Source, Start, Table, Window};
+use crate::source::{Poll, Source, Start, Window};
 use crate::task::Stop;
 use crate::{Following, fail_points};
 
@@ -118,8 +119,10 @@ impl Service {
             () = shutdown.cancelled() => return Ok(()),
             begun = self.begin() => begun,
         };
-        let Begun { mut output, mut cursor, mut loads } = begun?;
+        let Begun { mut output, mut cursor, mut loads, epoch } = begun?;
         let serving = self.reloads.serve();
+        self.status.began(epoch, &output);
+        loads.show_now();
         let mut due = Due::new(&self.capture);
         let mut stopped = self.stop.is_some_and(|stop| stop.is_reached(cursor));
         while !shutdown.is_cancelled() {
@@ -144,6 +147,14 @@ impl Service {
             if let Some(window) = poll.window.as_ref() {
                 cursor = self.window(&mut output, &mut loads, window, &mut due).await?;
                 loads.reached(&mut output, window, cursor).await?;
+                // The log ends where the task does, whether there was a change at last or not.
+                if stopped
+                    && let Some(last) = window.heads.last()
+                    && output.position() < cursor
+                    && cursor == last.position
+                {
+                    output.progress(last);
+                }
             }
             self.status.polled(&poll, &output);
             if due.inspect() {
@@ -175,7 +186,9 @@ impl Service {
         let first = match new_log {
             Some(Start::Load) => Some(self.plan(&tables, false).await?),
             Some(_) => None,
-            None if self.task == Task::FullLoad && never_loaded => return Err(loads_too_late()),
+            None if self.task == Task::FullLoad && never_loaded => {
+                return Err(loads::loads_too_late());
+            }
             None => None,
         };
         let resumed = self.resume(recovered.loads, &tables).await?;
@@ -189,64 +202,16 @@ impl Service {
         }
         output.begin(&identity, new_log.is_some(), first.as_ref()).await?;
         info!(source = identity, %log_id, epoch, %position, "capturing");
-        self.status.began(epoch, &output);
-        let mut loads = Loads::new(
+        let partitions = self.partitions().await?;
+        let loads = Loads::new(
             self.source.loader(),
             &self.capture,
             first.into_iter().chain(resumed).collect(),
-            self.log.snapshot_partitions().await?,
+            partitions,
             self.status.sender(),
             self.fail.clone(),
         );
-        loads.show_now();
-        Ok(Begun { output, cursor: position, loads })
-    }
-
-    /// A load of these tables that has not begun.
-    async fn plan(&mut self, tables: &[Table], reload: bool) -> Result<Load, Failure> {
-        let loader = self.source.loader();
-        load::begin::plan(loader.as_ref(), tables, self.capture.handoff, reload).await
-    }
-
-    /// The loads of the log that have not ended.
-    async fn resume(
-        &mut self,
-        entries: Vec<TableLoad>,
-        tables: &[Table],
-    ) -> Result<Vec<Load>, Failure> {
-        let loader = self.source.loader();
-        load::begin::resume(loader.as_ref(), entries, tables).await
-    }
-
-    /// Stores the definitions of a load's tables, where the log does not have them as they are.
-    async fn define(&mut self, load: &Load, output: &mut Output) -> Result<(), Failure> {
-        let tables: Vec<Table> = load.tables.iter().map(|table| table.table.clone()).collect();
-        let loader = self.source.loader();
-        let new = load::begin::definitions(loader.as_ref(), &tables, &self.definitions).await?;
-        output.publish_definitions(new.clone()).await?;
-        let known = new.into_iter().map(|definition| (definition.table, Arc::new(definition)));
-        self.definitions.extend(known);
-        Ok(())
-    }
-
-    /// Does what there is to do for the loads.
-    async fn load(
-        &mut self,
-        output: &mut Output,
-        loads: &mut Loads,
-        cursor: Position,
-    ) -> Result<(), Failure> {
-        let mut done = Ok(());
-        if loads.wants_freeze() {
-            done = loads.read_frozen(output, &self.shutdown).await;
-        }
-        if done.is_ok() {
-            done = loads.step(output).await;
-        }
-        match done {
-            Err(failure) => Err(self.explain(cursor, failure).await),
-            Ok(()) => Ok(()),
-        }
+        Ok(Begun { output, cursor: position, loads, epoch })
     }
 
     /// Waits until it is time to look at the source again, and does meanwhile what there is to do for
@@ -267,46 +232,6 @@ impl Service {
                 () = loads.wait(output) => {}
             }
             self.load(output, loads, cursor).await?;
-        }
-    }
-
-    /// Begins to load a table again, and answers when that is in the log for good.
-    async fn reload(
-        &mut self,
-        output: &mut Output,
-        loads: &mut Loads,
-        cursor: Position,
-        request: Request,
-    ) -> Result<(), Failure> {
-        let mut tables = self.source.tables(cursor);
-        let asked = request.table().to_owned();
-        tables.retain(|table| table.version.name.to_string() == asked);
-        let Some(table) = tables.pop() else {
-            request.answer(Err(Refused::UnknownTable(asked)));
-            return Ok(());
-        };
-        if loads.is_loading(table.version.object_id) {
-            request.answer(Err(Refused::AlreadyLoading(asked)));
-            return Ok(());
-        }
-        let planned = loads.beside(output, self.plan(&[table], true)).await?;
-        let begun = match planned {
-            Ok(load) => self.define(&load, output).await.map(|()| load),
-            Err(failure) => Err(failure),
-        };
-        match begun {
-            Ok(load) => {
-                let id = load.id;
-                loads.begin(load, output).await?;
-                info!(table = asked, load = %id, "loading the table again");
-                request.answer(Ok(id));
-                Ok(())
-            }
-            Err(failure) => {
-                request.answer(Err(Refused::Failed(failure.to_string())));
-                // A failure that stops the rest as well shows there.
-                if failure.code.starts_with("source.") { Ok(()) } else { Err(failure) }
-            }
         }
     }
 
@@ -438,21 +363,12 @@ impl Service {
     }
 }
 
-/// A task that loads once met a log that was never loaded into.
-fn loads_too_late() -> Failure {
-    Failure::halt(
-        "config.task",
-        "pipeline.task is full_load, and the log holds changes already and no load",
-        "begin a new pipeline (new log); or follow the changes (task \"cdc\" or \
-         \"full_load_and_cdc\") and load single tables with `lockstep reload`",
-    )
-}
-
 /// An attempt that has written its epoch.
 struct Begun {
     output: Output,
     cursor: Position,
     loads: Loads,
+    epoch: u64,
 }
 
 /// What is done now and then.

@@ -33,6 +33,15 @@ pub struct Contents {
 
 /// Reads everything committed.
 pub async fn read(log: &dyn Log) -> Contents {
+    read_all(log, false).await
+}
+
+/// As [`read`], of a log whose task has ended.
+pub async fn read_markers_aside(log: &dyn Log) -> Contents {
+    read_all(log, true).await
+}
+
+async fn read_all(log: &dyn Log, markers: bool) -> Contents {
     let schemas = Schemas::open(log).await.expect("the schemas stream is readable");
     let versions =
         schemas.tables().map(|(id, version)| (id, TableVersion::clone(version))).collect();
@@ -53,7 +62,9 @@ pub async fn read(log: &dyn Log) -> Contents {
                 epoch = record.epoch;
                 open = None;
             }
-            contents.take(record, &mut open);
+            if !(markers && matches!(record.body, Body::Marker { .. })) {
+                contents.take(record, &mut open);
+            }
         }
     }
     contents

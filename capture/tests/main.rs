@@ -16,6 +16,7 @@ mod load_live;
 mod load_places;
 mod load_ranges;
 mod load_speed;
+mod loads;
 mod order;
 mod prerequisites;
 mod records;

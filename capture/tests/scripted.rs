@@ -3,10 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use lockstep_capture::source::load::Loader;
+use lockstep_capture::source::load::{Clock, Frozen, Loader, Rows, Survey};
 use lockstep_capture::source::{
     Changes, Cursor, Head, Located, Poll, Source, Start, Table, Window, Witness,
 };
+use lockstep_common::definition::Definition;
+use lockstep_common::load::ChunkRange;
 use lockstep_common::record::{Before, Change, Operation, SourceTime};
 use lockstep_common::{
     Column, Failure, LogicalType, Position, TICKS_PER_SECOND, TableName, TableVersion, Value,
@@ -144,7 +146,7 @@ impl Source for Scripted {
     }
 
     fn loader(&self) -> Arc<dyn Loader> {
-        unimplemented!("the script has no rows to load")
+        Arc::new(NoRows)
     }
 
     async fn inspect(&mut self, _: Position) -> Result<Vec<String>, Failure> {
@@ -181,5 +183,52 @@ impl Changes for Batches {
         let some = self.changes.len().min(3);
         let batch: Vec<Located> = self.changes.drain(..some).collect();
         Ok((!batch.is_empty()).then_some(batch))
+    }
+}
+
+/// The script has changes only.
+struct NoRows;
+
+fn no_rows<T>() -> Result<T, Failure> {
+    Err(Failure::halt("source.scripted", "the script has no rows to load", "follow its changes"))
+}
+
+#[async_trait]
+impl Loader for NoRows {
+    async fn definitions(&self, _: &[Table]) -> Result<Vec<Definition>, Failure> {
+        no_rows()
+    }
+
+    async fn survey(&self, _: &[Table]) -> Result<Vec<Survey>, Failure> {
+        no_rows()
+    }
+
+    async fn boundary(
+        &self,
+        _: &Table,
+        _: Option<&[Value<'static>]>,
+        _: u32,
+    ) -> Result<Option<Vec<Value<'static>>>, Failure> {
+        no_rows()
+    }
+
+    async fn rows(&self, _: &Table, _: &ChunkRange) -> Result<Box<dyn Rows>, Failure> {
+        no_rows()
+    }
+
+    async fn clock(&self) -> Result<Clock, Failure> {
+        no_rows()
+    }
+
+    fn proves(&self, _: &Head, _: &Clock) -> bool {
+        false
+    }
+
+    async fn signal(&self) -> Result<Option<String>, Failure> {
+        no_rows()
+    }
+
+    async fn freeze(&self, _: &[Table], _: usize) -> Result<Frozen, Failure> {
+        no_rows()
     }
 }

@@ -144,6 +144,11 @@ impl TableState {
         !self.planning && !self.all_planned && self.ready.len() < ahead
     }
 
+    /// Whether some chunk of it has not begun.
+    pub fn has_more(&self) -> bool {
+        !self.all_planned || !self.ready.is_empty() || !self.again.is_empty()
+    }
+
     /// Begins to plan a range: the key it lies above.
     pub fn plan(&mut self) -> Option<Key> {
         self.planning = true;

@@ -20,7 +20,7 @@ use crate::output::Output;
 /// Reads of one chunk that may fail for now in a row.
 const MOST_FAILURES: u32 = 5;
 /// The pause after the first failure; it doubles with each.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 impl Loads {
     /// Hands rows that have been read to the log.
@@ -73,8 +73,9 @@ impl Loads {
                 self.planned(of, outcome)
             }
             Event::Clock { load, outcome } => self.clock(load, outcome, output).await,
-            // Those are handed to the log as soon as they come.
-            Event::Rows { .. } => Ok(()),
+            Event::Rows { .. } => {
+                unreachable!("rows are written before anything else is looked at")
+            }
         }
     }
 
@@ -130,14 +131,18 @@ impl Loads {
         matches!(slot.reader, Reader::Frozen(_)) == self.frozen
     }
 
-    /// Tables that may be read now.
+    /// Tables that may be read now. Of those that are frozen one after the other: a table that is read
+    /// whole stays read, should the snapshots be lost.
     fn readable(&mut self) -> impl Iterator<Item = (Uuid, &mut TableState)> {
-        let handoff = if self.frozen { Handoff::Exact } else { Handoff::Bracketed };
-        self.loads.iter_mut().flat_map(move |load| {
+        let (handoff, most) =
+            if self.frozen { (Handoff::Exact, 1) } else { (Handoff::Bracketed, usize::MAX) };
+        let tables = self.loads.iter_mut().flat_map(move |load| {
             let id = load.id;
-            let tables = load.tables.iter_mut().map(move |table| (id, table));
-            tables.filter(move |(_, t)| t.entry.handoff == handoff && !t.is_read())
-        })
+            load.tables.iter_mut().map(move |table| (id, table))
+        });
+        tables
+            .filter(move |(_, t)| t.entry.handoff == handoff && !t.is_read() && t.has_more())
+            .take(most)
     }
 
     fn next_chunk(&mut self, now: Instant) -> Option<((Uuid, i64), ChunkRange, ChunkAttributes)> {

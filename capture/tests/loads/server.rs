@@ -1,0 +1,96 @@
+//! Full loads from the SQL Server double, changed meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_capture::{CaptureSettings, fail_points};
+use lockstep_common::config::Task;
+use lockstep_common::status::CaptureStatus;
+use lockstep_common::{FailPoints, Shutdown, Value, config};
+use tokio::sync::watch;
+
+use super::replica;
+use super::world::sorted;
+use crate::server::{Server, text};
+use crate::service::{Bed, Running, capture};
+
+fn start(server: &Server, bed: &Bed, fail: FailPoints) -> Running {
+    let (sender, status) = watch::channel(CaptureStatus::default());
+    let shutdown = Shutdown::new();
+    let capture = config::Capture { chunk_rows: 40, load_readers: 3, ..capture() };
+    let settings = CaptureSettings {
+        pipeline: "test".to_owned(),
+        task: Task::FullLoad,
+        source: server.source(),
+        capture,
+        reloads: Default::default(),
+    };
+    let log = Arc::clone(&bed.log);
+    let service = lockstep_capture::run(settings, log, sender, fail, shutdown.clone());
+    Running::of(service, status, shutdown)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_have_just_been_enabled_are_loaded_through_crashes() {
+    let mut server = Server::new().await;
+    let columns = "id int NOT NULL PRIMARY KEY, v nvarchar(20) NULL";
+    server.admin.run(&format!("CREATE TABLE dbo.t ({columns})")).await;
+    for block in 0..4 {
+        let rows: Vec<_> =
+            (0..100).map(|i| format!("({}, N'row {i}')", (block * 100 + i) * 10)).collect();
+        server.admin.run(&format!("INSERT INTO dbo.t VALUES {}", rows.join(", "))).await;
+    }
+    server.admin.run("GRANT SELECT ON dbo.t TO reader").await;
+    server.capture("t", "dbo_t").await;
+    server.table("empty", columns).await;
+
+    let bed = Bed::new().await;
+    for (point, hit) in [
+        (fail_points::EPOCH_WRITTEN, 1),
+        (fail_points::LOAD_ROWS_APPENDED, 3),
+        (fail_points::LOAD_CHUNK_ENDED, 4),
+        (fail_points::LOAD_TABLE_READ, 2),
+    ] {
+        let running = start(&server, &bed, FailPoints::armed(point, hit));
+        assert_eq!(running.ends().await.expect_err("it crashes").code, "failpoint", "{point}");
+        server.admin.run("UPDATE dbo.t SET v = N'between' WHERE id % 70 = 0").await;
+    }
+    let running = start(&server, &bed, FailPoints::default());
+    let mut ended = std::pin::pin!(running.ends());
+    // Commits that prove that the rows are from before: those of more than a second later.
+    let mut n = 0;
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        tokio::select! {
+            result = &mut ended => break result.expect("the task ends"),
+            _ = pace.tick() => {}
+        }
+        n += 1;
+        server
+            .captured(&format!(
+                "BEGIN TRAN; INSERT INTO dbo.t VALUES ({}, N'new'); DELETE FROM dbo.t WHERE id = {n}0; \
+                 UPDATE dbo.t SET v = N'{n}' WHERE id % 30 = 0 AND id < 10000; COMMIT",
+                10_000 + n
+            ))
+            .await;
+    }
+    let replica = replica::read_log(bed.log.as_ref()).await;
+    assert!(replica.task_end && replica.ended.len() == 1 && replica.ended[0].tables.len() == 2);
+    let loaded: Vec<_> = replica.tables.values().filter(|rows| !rows.is_empty()).collect();
+    let [rows] = loaded.as_slice() else { panic!("one table has rows") };
+    // The log ends where the task did: at one of the commits made above.
+    let last = rows.iter().filter(|row| row[1] == text("new")).count();
+    let mut expected = Vec::new();
+    for id in (0..400).map(|i| i * 10).filter(|id| *id == 0 || *id > last as i64 * 10) {
+        let v = if id % 30 == 0 {
+            last.to_string()
+        } else if id % 70 == 0 {
+            "between".to_owned()
+        } else {
+            format!("row {}", id / 10 % 100)
+        };
+        expected.push(vec![Value::I64(id), text(&v)]);
+    }
+    expected.extend((1..=last as i64).map(|n| vec![Value::I64(10_000 + n), text("new")]));
+    assert_eq!(sorted((*rows).clone()), sorted(expected));
+}
