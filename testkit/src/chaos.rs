@@ -105,13 +105,39 @@ enum Disruption {
 
 const SESSIONS: usize = 2;
 
+const CAPTURE_POINTS: [&str; 5] = [
+    fail_points::WINDOW_PLANNED,
+    fail_points::FRAGMENT_APPENDED,
+    fail_points::COMMIT_BEFORE,
+    fail_points::COMMIT_AFTER,
+    fail_points::EPOCH_WRITTEN,
+];
+
+const CAPTURE_LOAD_POINTS: [&str; 9] = [
+    fail_points::LOAD_CHUNK_BEGUN,
+    fail_points::LOAD_ROWS_APPENDED,
+    fail_points::LOAD_CHUNK_ENDED,
+    fail_points::LOAD_TABLE_READ,
+    fail_points::LOAD_COMMIT_BEFORE,
+    fail_points::LOAD_COMMIT_AFTER,
+    fail_points::LOAD_FROZEN,
+    fail_points::LOAD_CLOCK_TAKEN,
+    fail_points::LOAD_END_APPENDED,
+];
+
 impl Disruption {
-    fn draw(rng: &mut StdRng) -> Self {
+    /// What dies; while tables are loaded, mostly at the points that only a load comes by.
+    fn draw(rng: &mut StdRng, loading: bool) -> Self {
         let n = if rng.random_ratio(1, 2) { 1 } else { rng.random_range(2..12) };
-        let (capture, apply) = (fail_points::ALL, failpoints::ALL);
+        let mut point = |all: &[&'static str], of_loads: &[&'static str]| {
+            let points = if loading && rng.random_ratio(3, 4) { of_loads } else { all };
+            *points.choose(rng).expect("there are some")
+        };
+        let capture = point(&CAPTURE_POINTS, &CAPTURE_LOAD_POINTS);
+        let apply = point(&failpoints::ALL, &failpoints::LOAD);
         match rng.random_range(0..10) {
-            0..4 => Disruption::Capture(capture.choose(rng).expect("there are some"), n),
-            4..8 => Disruption::Apply(apply.choose(rng).expect("there are some"), n),
+            0..4 => Disruption::Capture(capture, n),
+            4..8 => Disruption::Apply(apply, n),
             8 => Disruption::Target,
             _ => Disruption::Everything,
         }
@@ -157,8 +183,8 @@ async fn run_seed(seed: u64, options: Options, postgres: Arc<Postgres>) -> Resul
     let mut outcome = Outcome::default();
     let mut result = Ok(());
     for step in 0..options.steps {
-        let disruption = Disruption::draw(&mut rng);
         let loading = options.what == What::Loads && step == 0;
+        let disruption = Disruption::draw(&mut rng, loading);
         // A load is longer than a step of changes: there is to be work all the while.
         let longer = if loading { 3 } else { 1 };
         let run = Run {

@@ -113,11 +113,14 @@ impl Services {
                     Some(LoadState::Done) => return Ok(()),
                     state => nudge.give(state == Some(LoadState::Converging)).await?,
                 }
+                let next = tokio::time::Instant::now() + NUDGE;
                 let mut status = self.apply.watch();
-                status.mark_unchanged();
+                let done = |status: &ApplyStatus| {
+                    status.load.as_ref().is_some_and(|load| load.state == LoadState::Done)
+                };
                 tokio::select! {
                     again = self.restart_ended(pipeline) => again?,
-                    _ = timeout(NUDGE, status.changed()) => {}
+                    _ = tokio::time::timeout_at(next, status.wait_for(done)) => {}
                 }
             }
         };

@@ -15,7 +15,7 @@ use lockstep_capture::CaptureSettings;
 use lockstep_common::FailPoints;
 use lockstep_common::config::{self, Apply, Capture, EmbeddedLog, Encrypt, KafkaLog, Secret, Task};
 use lockstep_common::reload::Reloads;
-use lockstep_common::status::{ApplyStatus, CaptureStatus};
+use lockstep_common::status::{ApplyStatus, CaptureStatus, StatusReceiver};
 use lockstep_log::Log;
 use lockstep_servers::{Double, Kafka, Postgres, Scratch};
 
@@ -156,6 +156,7 @@ impl PipelineBuilder {
             task: self.task,
             capture_config,
             reloads: Reloads::default(),
+            capture_status: None,
             sessions: 0,
             tally: Arc::new(Tally::default()),
             log: None,
@@ -191,6 +192,8 @@ pub struct Pipeline {
     task: Task,
     capture_config: Capture,
     reloads: Reloads,
+    /// Of the capture that was started last.
+    capture_status: Option<StatusReceiver<CaptureStatus>>,
     sessions: i64,
     tally: Arc<Tally>,
     log: Option<Arc<dyn Log>>,
@@ -309,9 +312,11 @@ impl Pipeline {
             capture: self.capture_config.clone(),
             reloads: self.reloads.clone(),
         };
-        Ok(Service::start(|status, shutdown| {
+        let service = Service::start(|status, shutdown| {
             lockstep_capture::run(settings, log, status, fail, shutdown)
-        }))
+        });
+        self.capture_status = Some(service.watch());
+        Ok(service)
     }
 
     /// Starts the apply of the first target.

@@ -6,7 +6,6 @@ use anyhow::{Context, Result, bail};
 use lockstep_common::config::Task;
 use lockstep_common::reload::{Refused, Reloads};
 use lockstep_common::status::{ApplyStatus, LoadState, LoadStatus};
-use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::super::servers::is_real_source;
@@ -116,18 +115,34 @@ impl Pipeline {
         let deadline = Instant::now() + DEADLINE;
         let mut status = apply.watch();
         loop {
-            let load = status.borrow_and_update().load.clone();
-            match load {
-                Some(load) if reached(load.state, wanted) => return Ok(load),
-                load => nudge.give(load.is_some_and(|l| l.state == LoadState::Converging)).await?,
+            let state = status.borrow_and_update().load.as_ref().map(|load| load.state);
+            if state.is_some_and(|state| reached(state, wanted)) {
+                return status.borrow().load.clone().context("it was there just now");
             }
-            if Instant::now() > deadline {
-                bail!("the load is not {wanted:?} within {DEADLINE:?}: {:#?}", apply.status());
-            }
-            if let Ok(Err(_)) = timeout(NUDGE, status.changed()).await {
+            nudge.give(state == Some(LoadState::Converging)).await?;
+            let next = tokio::time::Instant::now() + NUDGE;
+            let waited = tokio::time::timeout_at(
+                next,
+                status.wait_for(|s| s.load.as_ref().is_some_and(|l| reached(l.state, wanted))),
+            );
+            if let Ok(Err(_)) = waited.await {
                 // The sender is gone: so is the service.
                 let ended = apply.ended().await?;
                 bail!("the apply ended before its load was {wanted:?}: {:?}", ended.0);
+            }
+            if Instant::now() > deadline {
+                let apply = apply.status();
+                let capture = self.capture_status.as_ref().map(|capture| {
+                    let status = capture.borrow();
+                    (status.state, status.last_error.clone(), status.load.clone())
+                });
+                bail!(
+                    "the load is not {wanted:?} within {DEADLINE:?}: apply {:?} {:?} {:#?}; \
+                     capture {capture:#?}",
+                    apply.state,
+                    apply.last_error,
+                    apply.load
+                );
             }
         }
     }
