@@ -165,6 +165,7 @@ pub struct Env<'s> {
     random: Cell<Option<f64>>,
     cached: RefCell<HashMap<usize, Rc<Cached>>>,
     next_cache: Cell<usize>,
+    reads_current: Cell<bool>,
 }
 
 impl<'s> Env<'s> {
@@ -188,6 +189,7 @@ impl<'s> Env<'s> {
             random: Cell::new(None),
             cached: RefCell::default(),
             next_cache: Cell::new(0),
+            reads_current: Cell::new(false),
         }
     }
 
@@ -211,6 +213,16 @@ impl<'s> Env<'s> {
     /// What NOLOCK sees.
     pub fn dirty_view(&self) -> &View {
         self.dirty.get_or_init(|| self.with_txn(Txn::dirty_view))
+    }
+
+    /// Notes that the statement reads rows as they are now, and so would meet its own.
+    pub fn note_current_read(&self) {
+        self.reads_current.set(true);
+    }
+
+    /// Whether it does.
+    pub fn reads_current(&self) -> bool {
+        self.reads_current.get()
     }
 
     /// A variable's value.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 
-use super::table::same_key;
-use super::{Row, TxnId};
+use super::TxnId;
+use super::packed::Packed;
+use super::table::same_stored_key;
 
 /// A transaction as its versions know it. Read and written under the database's mutex only.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ pub(super) struct Version {
     /// Running number of the write.
     pub(super) write: u64,
     /// `None` is a deletion.
-    pub(super) row: Option<Row>,
+    pub(super) row: Option<Packed>,
 }
 
 impl Version {
@@ -73,11 +74,48 @@ impl Version {
 #[derive(Debug)]
 pub(super) struct Chain {
     pub(super) head: Version,
-    /// Newest last.
-    pub(super) older: Vec<Version>,
+    older: Option<Box<Vec<Version>>>,
 }
 
 impl Chain {
+    /// A row with one version.
+    pub(super) fn new(head: Version) -> Chain {
+        Chain { head, older: None }
+    }
+
+    /// Versions behind the head, newest last.
+    pub(super) fn older(&self) -> &[Version] {
+        self.older.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    /// Puts a version at the head.
+    pub(super) fn push(&mut self, version: Version) {
+        let before = std::mem::replace(&mut self.head, version);
+        self.older.get_or_insert_default().push(before);
+    }
+
+    /// Takes the head off, if there is a version behind it.
+    pub(super) fn pop(&mut self) -> Option<Version> {
+        let versions = self.older.as_mut()?;
+        let before = versions.pop()?;
+        if versions.is_empty() {
+            self.older = None;
+        }
+        Some(std::mem::replace(&mut self.head, before))
+    }
+
+    /// Takes off the oldest versions.
+    pub(super) fn drop_oldest(&mut self, count: usize) -> Vec<Version> {
+        let Some(versions) = self.older.as_mut() else {
+            return Vec::new();
+        };
+        let dropped = versions.drain(..count.min(versions.len())).collect();
+        if versions.is_empty() {
+            self.older = None;
+        }
+        dropped
+    }
+
     pub(super) fn head(&self) -> &Version {
         &self.head
     }
@@ -92,16 +130,16 @@ impl Chain {
         self.versions().find(|version| version.txn.committed().is_some())
     }
 
-    pub(super) fn seen(&self, sight: &Sight) -> Option<&Row> {
+    pub(super) fn seen(&self, sight: &Sight) -> Option<&Packed> {
         self.versions().find(|version| version.visible(sight))?.row.as_ref()
     }
 
     pub(super) fn versions(&self) -> impl Iterator<Item = &Version> {
-        std::iter::once(&self.head).chain(self.older.iter().rev())
+        std::iter::once(&self.head).chain(self.older().iter().rev())
     }
 
     /// What the row may turn out to be: every uncommitted version, and the newest committed one.
-    pub(super) fn outcomes(&self) -> impl Iterator<Item = &Row> {
+    pub(super) fn outcomes(&self) -> impl Iterator<Item = &Packed> {
         let mut committed = false;
         self.versions()
             .take_while(move |version| {
@@ -114,11 +152,11 @@ impl Chain {
     pub(super) fn has_key(
         &self,
         positions: &[usize],
-        row: &Row,
-        counts: impl Fn(&Row) -> bool,
+        row: &Packed,
+        counts: impl Fn(&Packed) -> bool,
     ) -> bool {
-        self.versions().filter_map(|version| version.row.as_ref()).any(|other| {
-            counts(other) && (Arc::ptr_eq(other, row) || same_key(positions, other, row))
-        })
+        self.versions()
+            .filter_map(|version| version.row.as_ref())
+            .any(|other| counts(other) && same_stored_key(positions, other, row))
     }
 }

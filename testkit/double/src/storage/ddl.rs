@@ -364,7 +364,7 @@ fn logged_ddl(
 }
 
 fn current_rows(table: &Table) -> Vec<(RowId, Row)> {
-    table.chains().filter_map(|(id, chain)| Some((id, chain.head().row.clone()?))).collect()
+    table.chains().filter_map(|(id, chain)| Some((id, chain.head().row.as_ref()?.row()))).collect()
 }
 
 fn exists(name: &str) -> SqlError {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::database::Attempt;
+use super::packed::Packed;
 use super::{ObjectId, Row, RowId, RowLock, TableDef, TableLock, Txn, invalid_object};
 use crate::SqlError;
 
@@ -39,7 +40,7 @@ impl Txn {
             let Some(chain) = found.chain(id) else {
                 return Ok(Attempt::Done((None, false)));
             };
-            let row = chain.head().row.clone();
+            let row = chain.head().row.as_ref().map(Packed::row);
             // A row this transaction has written is locked by that already.
             let new = chain.writer() != Some(me)
                 && state.locks.lock_row((table, id), me, lock) == Ok(true);

@@ -42,7 +42,7 @@ fn put_table(table: &Table, out: &mut Vec<u8>) {
         if let Some(row) = chain.committed().and_then(|version| version.row.as_ref()) {
             true.put(out);
             id.put(out);
-            row.put(out);
+            row.row().put(out);
         }
     }
     false.put(out);

@@ -275,7 +275,7 @@ impl Replay {
         let past = self.past.clone();
         let table = self.table(from.get()?)?;
         let row: RowId = from.get()?;
-        let before = table.chain(row).and_then(|chain| chain.head().row.clone());
+        let before = table.chain(row).and_then(|chain| Some(chain.head().row.as_ref()?.row()));
         let before = || before.clone().ok_or(Damaged("a row that is not there"));
         let (after, change) = match tag {
             1 => {
@@ -314,7 +314,9 @@ impl Replay {
         new.identity = old.identity;
         new.next_row = old.next_row;
         let rows = rows.unwrap_or_else(|| {
-            old.chains().filter_map(|(id, chain)| Some((id, chain.head().row.clone()?))).collect()
+            old.chains()
+                .filter_map(|(id, chain)| Some((id, chain.head().row.as_ref()?.row())))
+                .collect()
         });
         for (id, row) in rows {
             new.push(id, &past, 0, Some(row));

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::chain::Sight;
+use super::packed::{self, Packed};
 use super::table::Position;
 use super::{Database, IndexId, ObjectId, Row, RowLock, Txn, invalid_object};
 use crate::{SqlError, Value};
@@ -108,7 +109,9 @@ impl View {
             index: found.resolve_index(index),
             range,
             direction,
+            content: Vec::new(),
             batch: VecDeque::new(),
+            start: 0,
             after: None,
             ended: false,
         })
@@ -121,7 +124,7 @@ impl View {
     pub fn row(&self, table: ObjectId, id: RowId) -> Result<Option<Row>, SqlError> {
         let state = self.inner.database.lock();
         let found = state.tables.get(&table).ok_or_else(|| gone(table))?;
-        Ok(found.chain(id).and_then(|chain| chain.seen(&self.inner.sight)).cloned())
+        Ok(found.chain(id).and_then(|chain| chain.seen(&self.inner.sight)).map(Packed::row))
     }
 }
 
@@ -147,7 +150,11 @@ pub struct Scan {
     index: Option<IndexId>,
     range: KeyRange,
     direction: Direction,
-    batch: VecDeque<(RowId, Row)>,
+    /// Rows as they are stored, one behind the other, and where each one ends.
+    content: Vec<u8>,
+    batch: VecDeque<(RowId, usize)>,
+    /// Where the next row begins.
+    start: usize,
     after: Option<Position>,
     ended: bool,
 }
@@ -160,9 +167,13 @@ impl Scan {
         let limit = if self.after.is_some() { BATCH } else { 8 };
         let steps = found.walk(self.index, &self.range, self.direction, self.after.as_ref(), limit);
         self.ended = steps.len() < limit;
+        // Copied as they are: what they say is read without the mutex.
+        self.content.clear();
+        self.start = 0;
         for step in steps {
             if let Some(row) = found.seen_at(self.index, &step, &self.view.sight) {
-                self.batch.push_back((step.row(), row));
+                self.content.extend_from_slice(row.bytes());
+                self.batch.push_back((step.row(), self.content.len()));
             }
             self.after = Some(step.at);
         }
@@ -180,7 +191,10 @@ impl Iterator for Scan {
                 return Some(Err(error));
             }
         }
-        self.batch.pop_front().map(Ok)
+        let (id, end) = self.batch.pop_front()?;
+        let row = packed::row(&self.content[self.start..end]);
+        self.start = end;
+        Some(Ok((id, row)))
     }
 }
 
@@ -242,7 +256,7 @@ impl UpdateScan {
             let state = txn.database().lock();
             let row = state.tables.get(&self.table).and_then(|table| {
                 let row = table.chain(id)?.seen(&self.sight)?;
-                table.found_at(self.index, at, row).then(|| row.clone())
+                table.found_at(self.index, at, row).then(|| row.row())
             });
             return Ok(row.map(|row| (id, row)));
         }
@@ -254,7 +268,7 @@ impl UpdateScan {
         let found = row.filter(|row| {
             let state = txn.database().lock();
             let table = state.tables.get(&self.table);
-            table.is_some_and(|table| table.found_at(self.index, at, row))
+            table.is_some_and(|table| table.row_at(self.index, at, row))
         });
         if found.is_none() && new {
             txn.release_row(self.table, id);

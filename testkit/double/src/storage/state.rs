@@ -321,7 +321,14 @@ impl State {
         for step in &state.undo {
             match step {
                 Undo::Row { table, row } => {
-                    self.garbage.push_back(Garbage { seq, table: *table, row: *row });
+                    // A row that has only just come has nothing behind it.
+                    let chain = self.tables.get(table).and_then(|table| table.chain(*row));
+                    let dead = chain.is_some_and(|chain| {
+                        !chain.older().is_empty() || chain.head().row.is_none()
+                    });
+                    if dead {
+                        self.garbage.push_back(Garbage { seq, table: *table, row: *row });
+                    }
                 }
                 Undo::Create(table) => {
                     if let Some(table) = self.tables.get_mut(table) {

@@ -7,12 +7,14 @@
 //! version need no check, because entries leave together with the versions they stand for.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::chain::{Chain, Sight, TxnCell, Version};
 use super::duplicate::duplicate_key;
+use super::packed::Packed;
+use super::rows::Rows;
+use super::sorted::Sorted;
 use super::{
     Direction, FilterTest, IndexDef, IndexId, KeyRange, Rewrite, Row, RowId, TableDef, TxnId,
 };
@@ -23,11 +25,47 @@ pub(super) fn same_key(positions: &[usize], left: &Row, right: &Row) -> bool {
     positions.iter().all(|at| left[*at].compare(&right[*at]) == Ordering::Equal)
 }
 
+/// Whether a stored row has the key of `row`.
+fn has_same_key(positions: &[usize], stored: &Packed, row: &Row) -> bool {
+    positions.iter().all(|at| stored.value(*at).compare(&row[*at]) == Ordering::Equal)
+}
+
+/// Whether two stored rows have the same key.
+pub(super) fn same_stored_key(positions: &[usize], left: &Packed, right: &Packed) -> bool {
+    positions.iter().all(|at| left.value(*at).compare(&right.value(*at)) == Ordering::Equal)
+}
+
+/// A key of an index; most have one column.
+#[derive(Clone, Debug)]
+enum Key {
+    One(Value),
+    Many(Box<[Value]>),
+}
+
+impl Key {
+    fn values(&self) -> &[Value] {
+        match self {
+            Key::One(value) => std::slice::from_ref(value),
+            Key::Many(values) => values,
+        }
+    }
+}
+
+impl FromIterator<Value> for Key {
+    fn from_iter<I: IntoIterator<Item = Value>>(values: I) -> Key {
+        let mut values = values.into_iter();
+        match (values.next(), values.next()) {
+            (Some(only), None) => Key::One(only),
+            (first, second) => Key::Many(first.into_iter().chain(second).chain(values).collect()),
+        }
+    }
+}
+
 /// An entry of an index. A shorter key than the index has is a probe: with row 0 it stands
 /// before, with row `u64::MAX` behind everything that begins with it.
 #[derive(Debug)]
 struct Entry {
-    key: Box<[Value]>,
+    key: Key,
     row: RowId,
 }
 
@@ -36,13 +74,14 @@ const LAST: RowId = RowId(u64::MAX);
 
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> Ordering {
-        for (left, right) in self.key.iter().zip(other.key.iter()) {
+        let (own, others) = (self.key.values(), other.key.values());
+        for (left, right) in own.iter().zip(others) {
             match left.compare(right) {
                 Ordering::Equal => {}
                 decided => return decided,
             }
         }
-        match self.key.len().cmp(&other.key.len()) {
+        match own.len().cmp(&others.len()) {
             Ordering::Equal => self.row.cmp(&other.row),
             Ordering::Less if self.row == LAST => Ordering::Greater,
             Ordering::Less => Ordering::Less,
@@ -75,7 +114,7 @@ pub(super) struct Index {
     unique: bool,
     /// Only rows that pass are in it: positions, and what is asked of them.
     filter: Vec<(usize, FilterTest)>,
-    entries: BTreeSet<Entry>,
+    entries: Sorted<Entry>,
 }
 
 impl Index {
@@ -92,7 +131,7 @@ impl Index {
                 .flat_map(|filter| &filter.terms)
                 .filter_map(|term| Some((table.position_of(term.column)?, term.test.clone())))
                 .collect(),
-            entries: BTreeSet::new(),
+            entries: Sorted::default(),
         }
     }
 
@@ -105,7 +144,12 @@ impl Index {
         self.filter.iter().all(|(at, test)| test.passes(&row[*at]))
     }
 
-    fn key(&self, row: &Row) -> Box<[Value]> {
+    /// The same of a stored row.
+    fn has_stored(&self, row: &Packed) -> bool {
+        self.filter.iter().all(|(at, test)| test.passes(&row.value(*at)))
+    }
+
+    fn key(&self, row: &Row) -> Key {
         self.positions.iter().map(|at| row[*at].clone()).collect()
     }
 }
@@ -113,7 +157,7 @@ impl Index {
 /// Where a scan stands: behind this row.
 #[derive(Clone, Debug)]
 pub(super) struct Position {
-    key: Box<[Value]>,
+    key: Key,
     row: RowId,
 }
 
@@ -142,7 +186,7 @@ pub(super) enum KeyConflict {
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) def: Arc<TableDef>,
-    rows: BTreeMap<RowId, Chain>,
+    rows: Rows,
     indexes: Vec<Index>,
     pub(super) next_row: u64,
     /// Last identity value handed out.
@@ -162,7 +206,7 @@ impl Table {
         let indexes = kept.map(|index| Index::new(index, &def)).collect();
         Table {
             def,
-            rows: BTreeMap::new(),
+            rows: Rows::default(),
             indexes,
             next_row: 1,
             identity: None,
@@ -178,11 +222,11 @@ impl Table {
     }
 
     pub(super) fn chain(&self, id: RowId) -> Option<&Chain> {
-        self.rows.get(&id)
+        self.rows.get(id)
     }
 
     pub(super) fn chains(&self) -> impl Iterator<Item = (RowId, &Chain)> {
-        self.rows.iter().map(|(id, chain)| (*id, chain))
+        self.rows.iter()
     }
 
     pub(super) fn take_row_id(&mut self) -> RowId {
@@ -218,33 +262,29 @@ impl Table {
 
     /// Puts a version at the head of a row's chain (a new row's first version too).
     pub(super) fn push(&mut self, id: RowId, txn: &Arc<TxnCell>, write: u64, row: Option<Row>) {
-        if let Some(row) = &row {
-            self.bytes += row_bytes(row);
+        let packed = row.as_ref().map(|row| Packed::new(row));
+        if let (Some(row), Some(packed)) = (&row, &packed) {
+            self.bytes += stored_bytes(packed);
             for index in self.indexes.iter_mut().filter(|index| index.has(row)) {
                 let entry = index.entry(id, row);
                 index.entries.insert(entry);
             }
         }
-        let version = Version { txn: txn.clone(), write, row };
-        match self.rows.entry(id) {
-            std::collections::btree_map::Entry::Vacant(vacant) => {
-                vacant.insert(Chain { head: version, older: Vec::new() });
-            }
-            std::collections::btree_map::Entry::Occupied(mut chain) => {
-                let chain = chain.get_mut();
-                chain.older.push(std::mem::replace(&mut chain.head, version));
-            }
+        let version = Version { txn: txn.clone(), write, row: packed };
+        match self.rows.get_mut(id) {
+            Some(chain) => chain.push(version),
+            None => self.rows.insert(id, Chain::new(version)),
         }
     }
 
     /// Takes the head off again.
     pub(super) fn pop(&mut self, id: RowId) {
-        let Some(chain) = self.rows.get_mut(&id) else {
+        let Some(chain) = self.rows.get_mut(id) else {
             return;
         };
-        let popped = match chain.older.pop() {
-            Some(older) => std::mem::replace(&mut chain.head, older),
-            None => match self.rows.remove(&id) {
+        let popped = match chain.pop() {
+            Some(popped) => popped,
+            None => match self.rows.remove(id) {
                 Some(chain) => chain.head,
                 None => return,
             },
@@ -256,19 +296,20 @@ impl Table {
     /// if that one is a deletion.
     pub(super) fn prune(&mut self, id: RowId, horizon: u64) {
         let old = |version: &Version| version.txn.committed().is_some_and(|seq| seq <= horizon);
-        let Some(chain) = self.rows.get_mut(&id) else {
+        let Some(chain) = self.rows.get_mut(id) else {
             return;
         };
-        let dead: Vec<Version> = if old(&chain.head) {
-            std::mem::take(&mut chain.older)
+        let dead = if old(&chain.head) {
+            chain.older().len()
         } else {
-            match chain.older.iter().rposition(old) {
-                Some(keep) => chain.older.drain(..keep).collect(),
+            match chain.older().iter().rposition(old) {
+                Some(keep) => keep,
                 None => return,
             }
         };
-        if chain.older.is_empty() && chain.head.row.is_none() && old(&chain.head) {
-            self.rows.remove(&id);
+        let dead = chain.drop_oldest(dead);
+        if chain.older().is_empty() && chain.head.row.is_none() && old(&chain.head) {
+            self.rows.remove(id);
         }
         for version in dead {
             self.forget(id, version);
@@ -280,13 +321,14 @@ impl Table {
         let Some(row) = version.row else {
             return;
         };
-        self.bytes = self.bytes.saturating_sub(row_bytes(&row));
-        let chain = self.rows.get(&id);
-        for index in &mut self.indexes {
+        self.bytes = self.bytes.saturating_sub(stored_bytes(&row));
+        let chain = self.rows.get(id);
+        let content = row.row();
+        for index in self.indexes.iter_mut().filter(|index| index.has(&content)) {
             let needed =
-                |chain: &Chain| chain.has_key(&index.positions, &row, |other| index.has(other));
+                |chain: &Chain| chain.has_key(&index.positions, &row, |row| index.has_stored(row));
             if !chain.is_some_and(needed) {
-                let entry = index.entry(id, &row);
+                let entry = index.entry(id, &content);
                 index.entries.remove(&entry);
             }
         }
@@ -295,12 +337,12 @@ impl Table {
     /// What stands against `row` (of `id`, if it exists already) in the unique indexes.
     pub(super) fn conflict(&self, id: Option<RowId>, row: &Row, me: TxnId) -> Option<KeyConflict> {
         self.indexes.iter().filter(|index| index.unique && index.has(row)).find_map(|index| {
-            let key = index.key(row);
-            let from = Entry { key: key.clone(), row: FIRST };
+            let from = Entry { key: index.key(row), row: FIRST };
+            let key = &from.key;
             index
                 .entries
-                .range(from..)
-                .take_while(|entry| keys_equal(&entry.key, &key))
+                .range(Bound::Included(&from), Bound::Unbounded)
+                .take_while(|entry| keys_equal(&entry.key, key))
                 .filter(|entry| Some(entry.row) != id)
                 .find_map(|entry| self.conflict_with(index, entry.row, row, me))
         })
@@ -313,7 +355,7 @@ impl Table {
         row: &Row,
         me: TxnId,
     ) -> Option<KeyConflict> {
-        let chain = self.rows.get(&other)?;
+        let chain = self.rows.get(other)?;
         if let Some(writer) = chain.writer()
             && writer != me
         {
@@ -321,11 +363,11 @@ impl Table {
             // savepoint.
             let holds = chain
                 .outcomes()
-                .any(|found| index.has(found) && same_key(&index.positions, found, row));
+                .any(|found| index.has_stored(found) && has_same_key(&index.positions, found, row));
             return holds.then_some(KeyConflict::Wait(writer));
         }
         let found = chain.head().row.as_ref()?;
-        (index.has(found) && same_key(&index.positions, found, row)).then(|| {
+        (index.has_stored(found) && has_same_key(&index.positions, found, row)).then(|| {
             KeyConflict::Duplicate(duplicate_key(&self.def, index.id, &index.positions, row))
         })
     }
@@ -333,15 +375,16 @@ impl Table {
     /// Whether `sight` still sees another row under one of the unique keys of `row`.
     pub(super) fn key_seen(&self, id: Option<RowId>, row: &Row, sight: &Sight) -> bool {
         self.indexes.iter().filter(|index| index.unique && index.has(row)).any(|index| {
-            let key = index.key(row);
-            let from = Entry { key: key.clone(), row: FIRST };
-            let mut entries =
-                index.entries.range(from..).take_while(|entry| keys_equal(&entry.key, &key));
+            let from = Entry { key: index.key(row), row: FIRST };
+            let mut entries = index
+                .entries
+                .range(Bound::Included(&from), Bound::Unbounded)
+                .take_while(|entry| keys_equal(&entry.key, &from.key));
             entries.any(|entry| {
-                let seen = self.rows.get(&entry.row).and_then(|chain| chain.seen(sight));
+                let seen = self.rows.get(entry.row).and_then(|chain| chain.seen(sight));
                 Some(entry.row) != id
                     && seen.is_some_and(|seen| {
-                        index.has(seen) && same_key(&index.positions, seen, row)
+                        index.has_stored(seen) && has_same_key(&index.positions, seen, row)
                     })
             })
         })
@@ -382,19 +425,14 @@ impl Table {
     }
 
     fn walk_heap(&self, direction: Direction, after: Option<&Position>, limit: usize) -> Vec<Step> {
-        let step = |(id, _): (&RowId, &Chain)| Step {
-            at: Position { key: Box::default(), row: *id },
+        let step = |row: RowId| Step {
+            at: Position { key: Key::Many(Box::default()), row },
             check: false,
         };
+        let after = after.map(|at| at.row);
         match direction {
-            Direction::Forward => {
-                let from = after.map_or(Bound::Unbounded, |at| Bound::Excluded(at.row));
-                self.rows.range((from, Bound::Unbounded)).take(limit).map(step).collect()
-            }
-            Direction::Backward => {
-                let to = after.map_or(Bound::Unbounded, |at| Bound::Excluded(at.row));
-                self.rows.range((Bound::Unbounded, to)).rev().take(limit).map(step).collect()
-            }
+            Direction::Forward => self.rows.after(after).take(limit).map(step).collect(),
+            Direction::Backward => self.rows.before(after).take(limit).map(step).collect(),
         }
     }
 
@@ -424,21 +462,15 @@ impl Table {
         };
         if let Some(at) = after {
             match direction {
-                Direction::Forward => lower = probe(&at.key, at.row),
-                Direction::Backward => upper = probe(&at.key, at.row),
+                Direction::Forward => lower = probe(at.key.values(), at.row),
+                Direction::Backward => upper = probe(at.key.values(), at.row),
             }
-        }
-        // BTreeSet::range panics on bounds that cross; such a range is empty.
-        if let (Bound::Excluded(low), Bound::Excluded(high)) = (&lower, &upper)
-            && low >= high
-        {
-            return Vec::new();
         }
         let step = |entry: &Entry| Step {
             at: Position { key: entry.key.clone(), row: entry.row },
-            check: self.rows.get(&entry.row).is_some_and(|chain| !chain.older.is_empty()),
+            check: self.rows.get(entry.row).is_some_and(|chain| !chain.older().is_empty()),
         };
-        let entries = index.entries.range((lower, upper));
+        let entries = index.entries.range(lower.as_ref(), upper.as_ref());
         match direction {
             Direction::Forward => entries.take(limit).map(step).collect(),
             Direction::Backward => entries.rev().take(limit).map(step).collect(),
@@ -451,16 +483,26 @@ impl Table {
         index: Option<IndexId>,
         step: &Step,
         sight: &Sight,
-    ) -> Option<Row> {
-        let row = self.rows.get(&step.at.row)?.seen(sight)?;
-        (!step.check || self.found_at(index, &step.at, row)).then(|| row.clone())
+    ) -> Option<&Packed> {
+        let row = self.rows.get(step.at.row)?.seen(sight)?;
+        (!step.check || self.found_at(index, &step.at, row)).then_some(row)
     }
 
     /// Whether `row` belongs at `at` in this index.
-    pub(super) fn found_at(&self, index: Option<IndexId>, at: &Position, row: &Row) -> bool {
+    pub(super) fn found_at(&self, index: Option<IndexId>, at: &Position, row: &Packed) -> bool {
         let index = index.and_then(|id| self.indexes.iter().find(|index| index.id == id));
         index.is_none_or(|index| {
-            let mut key = index.positions.iter().zip(&at.key);
+            let mut key = index.positions.iter().zip(at.key.values());
+            index.has_stored(row)
+                && key.all(|(p, key)| row.value(*p).compare(key) == Ordering::Equal)
+        })
+    }
+
+    /// The same of a row in use.
+    pub(super) fn row_at(&self, index: Option<IndexId>, at: &Position, row: &Row) -> bool {
+        let index = index.and_then(|id| self.indexes.iter().find(|index| index.id == id));
+        index.is_none_or(|index| {
+            let mut key = index.positions.iter().zip(at.key.values());
             index.has(row) && key.all(|(p, key)| row[*p].compare(key) == Ordering::Equal)
         })
     }
@@ -468,7 +510,7 @@ impl Table {
     /// Whether a row belongs, or may come to belong, at `at` in this index for anybody who writes
     /// now. A key that only old views still see does not count.
     pub(super) fn current_at(&self, index: Option<IndexId>, at: &Position) -> bool {
-        let Some(chain) = self.rows.get(&at.row) else {
+        let Some(chain) = self.rows.get(at.row) else {
             return false;
         };
         chain.outcomes().any(|row| self.found_at(index, at, row))
@@ -488,16 +530,16 @@ impl Table {
         table.next_row = self.next_row;
         table.identity = self.identity;
         table.created_by = self.created_by;
-        for (id, chain) in &self.rows {
+        for (id, chain) in self.rows.iter() {
             // The heads are what the statement itself sees; nobody else may write now, so the
             // versions behind them matter only to views that the change refuses anyway.
             let row = match (&chain.head.row, &mut rewrite) {
                 (None, _) => None,
-                (Some(row), None) => Some(row.clone()),
-                (Some(row), Some(rewrite)) => Some(rewrite(row)?),
+                (Some(row), None) => Some(row.row()),
+                (Some(row), Some(rewrite)) => Some(rewrite(&row.row())?),
             };
             if let Some(row) = &row
-                && let Some(KeyConflict::Duplicate(error)) = table.conflict(Some(*id), row, me)
+                && let Some(KeyConflict::Duplicate(error)) = table.conflict(Some(id), row, me)
             {
                 return Err(SqlError::new(
                     1505,
@@ -510,7 +552,7 @@ impl Table {
                     ),
                 ));
             }
-            table.push(*id, &chain.head.txn, chain.head.write, row);
+            table.push(id, &chain.head.txn, chain.head.write, row);
         }
         Ok(table)
     }
@@ -522,8 +564,13 @@ impl Step {
     }
 }
 
-fn keys_equal(left: &[Value], right: &[Value]) -> bool {
-    left.iter().zip(right).all(|(l, r)| l.compare(r) == Ordering::Equal)
+fn keys_equal(left: &Key, right: &Key) -> bool {
+    left.values().iter().zip(right.values()).all(|(l, r)| l.compare(r) == Ordering::Equal)
+}
+
+/// Bytes a stored row counts for in the views.
+fn stored_bytes(row: &Packed) -> u64 {
+    row.len() + 8
 }
 
 /// About how many bytes a row takes.

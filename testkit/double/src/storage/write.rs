@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::database::Attempt;
 use super::log::{Change, LogRecord};
+use super::packed::Packed;
 use super::state::{Redo, State, Undo};
 use super::table::{KeyConflict, Table, row_bytes};
 use super::{
@@ -202,7 +203,8 @@ impl Txn {
             }
             let found =
                 state.tables.get(&table).ok_or_else(|| invalid_object(&table.to_string()))?;
-            let Some(before) = found.chain(id).and_then(|chain| chain.head().row.clone()) else {
+            let before = found.chain(id).and_then(|chain| chain.head().row.as_ref());
+            let Some(before) = before.map(Packed::row) else {
                 return Ok(Attempt::Done(false));
             };
             let (after, change) = make(found, &before);
@@ -231,7 +233,9 @@ impl Txn {
         let state = self.database.lock();
         state.tables.get(&table).is_some_and(|found| {
             let before = found.chain(id).and_then(|chain| chain.head().row.as_ref());
-            before.is_some_and(|before| found.moves(before, after, |index| index.unique))
+            before
+                .map(Packed::row)
+                .is_some_and(|before| found.moves(&before, after, |index| index.unique))
         })
     }
 

@@ -134,6 +134,9 @@ impl Binder<'_, '_> {
         }
         let target = self.resolve(name, Permission::Select)?;
         let lock = self.lock(&target, hints)?;
+        if lock != Lock::None {
+            self.env.note_current_read();
+        }
         Ok(self.push_table(target, alias, lock, false, scope))
     }
 

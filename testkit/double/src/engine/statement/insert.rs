@@ -115,7 +115,15 @@ impl Destination {
         }
     }
 
-    /// The statement has its rows.
+    /// Whether [`complete`](Self::complete) looks at the rows.
+    fn needs_rows(&self) -> bool {
+        match self {
+            Destination::Table(table) => !table.foreign_keys.is_empty(),
+            Destination::Variable(_) => true,
+        }
+    }
+
+    /// The statement has its rows, where they are needed.
     fn complete(&self, env: &Env<'_>, rows: &[Row]) -> Result<(), Fault> {
         match self {
             Destination::Table(table) => {
@@ -170,7 +178,7 @@ fn insert_rows(
         }
         None => None,
     };
-    let inserted = run(env, &destination, &rules, &shape, &sources)?;
+    let inserted = run(env, &destination, &rules, &shape, &sources, output.is_some())?;
     let mut rows_out = Vec::new();
     if let Some(output) = &output {
         for row in &inserted.rows {
@@ -178,7 +186,7 @@ fn insert_rows(
         }
     }
     let output = finish_output(binder, output, rows_out)?;
-    Ok(Changed { rows: inserted.rows.len() as u64, output, identity: inserted.identity })
+    Ok(Changed { rows: inserted.count, output, identity: inserted.identity })
 }
 
 fn shape(
@@ -408,7 +416,10 @@ fn values(
 }
 
 struct Inserted {
+    /// Whether the rows are kept.
+    keeps: bool,
     rows: Vec<Row>,
+    count: u64,
     identity: Option<i64>,
 }
 
@@ -418,8 +429,10 @@ fn run(
     rules: &RowRules,
     shape: &Shape,
     sources: &[Source],
+    keeps: bool,
 ) -> Result<Inserted, Fault> {
-    let mut inserted = Inserted { rows: Vec::new(), identity: None };
+    let keeps = keeps || destination.needs_rows();
+    let mut inserted = Inserted { keeps, rows: Vec::new(), count: 0, identity: None };
     for source in sources {
         run_source(env, destination, rules, shape, source, &mut inserted)?;
     }
@@ -446,16 +459,7 @@ fn run_source(
             )));
         }
     }
-    // The source is read before anything is written: a scan that locks meets rows as they are, and
-    // must not meet these.
-    let mut sources = Vec::new();
-    let mut cursor = source.plan.open(None, env)?;
-    let mut row = Vec::new();
-    while cursor.next(&mut row, None, env)? {
-        sources.push(std::mem::take(&mut row));
-    }
-    drop(cursor);
-    for given in sources {
+    let mut insert = |given: Vec<Value>| -> Result<(), Fault> {
         env.check_interrupt()?;
         let mut values = vec![Value::Null; table.columns.len()];
         for ((at, value), from) in shape.given.iter().zip(given).zip(&source.types) {
@@ -479,9 +483,29 @@ fn run_source(
         }
         let row = rules.complete(values, Verb::Insert, env)?;
         destination.insert(env, &row)?;
-        inserted.rows.push(row);
+        inserted.count += 1;
+        if inserted.keeps {
+            inserted.rows.push(row);
+        }
+        Ok(())
+    };
+    // What the statement sees is fixed before its first row comes in, so that it never meets its
+    // own rows; but a scan that locks meets rows as they are, and is read to its end before.
+    let mut cursor = source.plan.open(None, env)?;
+    let mut row = Vec::new();
+    if !env.reads_current() {
+        env.view()?;
+        while cursor.next(&mut row, None, env)? {
+            insert(std::mem::take(&mut row))?;
+        }
+        return Ok(());
     }
-    Ok(())
+    let mut sources = Vec::new();
+    while cursor.next(&mut row, None, env)? {
+        sources.push(std::mem::take(&mut row));
+    }
+    drop(cursor);
+    sources.into_iter().try_for_each(insert)
 }
 
 fn identity_value(next: i64, ty: &SqlType) -> Result<Value, SqlError> {
@@ -605,6 +629,6 @@ pub fn finish_output(
         types: output.columns.iter().map(|column| column.ty.clone()).collect(),
     };
     let rules = RowRules::new(binder, destination.table()).map_err(of_binding)?;
-    run(binder.env, &destination, &rules, &shape, &[source])?;
+    run(binder.env, &destination, &rules, &shape, &[source], false)?;
     Ok(None)
 }

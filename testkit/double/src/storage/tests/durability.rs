@@ -66,7 +66,7 @@ fn a_crash_at_any_byte_leaves_a_prefix_of_the_commits() {
         let found: Vec<(i32, i32)> = state.tables[&table]
             .chains()
             .filter_map(|(_, chain)| chain.committed()?.row.clone())
-            .map(|row| (number(&row[0]), number(&row[1])))
+            .map(|row| (number(&row.value(0)), number(&row.value(1))))
             .collect();
         let mut found_sorted = found.clone();
         found_sorted.sort_unstable();
