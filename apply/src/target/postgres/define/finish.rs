@@ -20,6 +20,7 @@ use lockstep_common::{Backoff, Failure, Shutdown};
 use tokio_postgres::{Client, Error};
 use uuid::Uuid;
 
+use super::super::catalog::TargetName;
 use super::super::connect::Login;
 use super::super::error;
 use super::objects::{self, LOCK, Row, State};
@@ -218,6 +219,7 @@ async fn list(client: &Client, work: &Finish) -> Result<Vec<Row>, Error> {
         .map(|table| Planned { version: &table.version, definition: table.definition.as_deref() })
         .collect();
     let known = objects::read(client, &work.pipeline).await?;
+    let loading = Loading::read(client, work).await?;
     let load = work.load.to_string();
     let mut rows = Vec::new();
     for object in plan(&work.design.naming, server, &tables, &others) {
@@ -252,13 +254,17 @@ async fn list(client: &Client, work: &Finish) -> Result<Vec<Row>, Error> {
         };
         if state == State::LeftOut {
             objects::write(client, &work.pipeline, work.load, &row).await?;
+        } else if loading.touch(&row) {
+            let later = Row { state: State::Unmade, ..row };
+            objects::write(client, &work.pipeline, work.load, &later).await?;
         } else {
             rows.push(row);
         }
     }
     // What went while a table was loaded again, of other tables too.
     let planned: BTreeSet<_> = rows.iter().map(Row::key).collect();
-    let unmade = known.into_values().filter(|row| row.state == State::Unmade);
+    let unmade =
+        known.into_values().filter(|row| row.state == State::Unmade && !loading.touch(row));
     rows.extend(unmade.filter(|row| !planned.contains(&row.key())));
     rows.sort_by(|a, b| (a.kind, &a.source, &a.object).cmp(&(b.kind, &b.source, &b.object)));
     // Unique ones first: they are what refuses, and what foreign keys need.
@@ -266,6 +272,51 @@ async fn list(client: &Client, work: &Finish) -> Result<Vec<Row>, Error> {
         (row.kind, !row.statements.iter().any(|s| s.starts_with("CREATE UNIQUE")))
     });
     Ok(rows)
+}
+
+/// Tables that are being loaded again meanwhile. What would refuse a state that they pass through is
+/// left to the finish of that load.
+struct Loading {
+    /// As `schema.table` in the source.
+    sources: BTreeSet<String>,
+    /// How a foreign key names them.
+    references: Vec<String>,
+}
+
+impl Loading {
+    async fn read(client: &Client, work: &Finish) -> Result<Self, Error> {
+        let rows = client
+            .query(
+                "SELECT DISTINCT n.source, n.schema_name, n.table_name FROM lockstep.load l \
+                 JOIN lockstep.load_table t USING (pipeline, load) \
+                 JOIN lockstep.tables n USING (pipeline, source) \
+                 WHERE l.pipeline = $1 AND l.state = 'loading' AND t.state <> 'superseded' \
+                 AND l.load <> $2::text::uuid",
+                &[&work.pipeline, &work.load.to_string()],
+            )
+            .await?;
+        let target = |row: &tokio_postgres::Row| {
+            let name = TargetName { schema: row.get(1), table: row.get(2) };
+            format!(" REFERENCES {} (", name.quoted())
+        };
+        Ok(Loading {
+            sources: rows.iter().map(|row| row.get(0)).collect(),
+            references: rows.iter().map(target).collect(),
+        })
+    }
+
+    /// Whether an object would refuse rows of such a table.
+    fn touch(&self, row: &Row) -> bool {
+        let statement = row.statements.first().map_or("", String::as_str);
+        let refuses = match row.kind {
+            Kind::Index | Kind::Unique => statement.starts_with("CREATE UNIQUE"),
+            Kind::Check | Kind::ForeignKey => true,
+            Kind::Computed | Kind::Default | Kind::Identity | Kind::Other => false,
+        };
+        refuses
+            && (self.sources.contains(&row.source)
+                || self.references.iter().any(|name| statement.contains(name)))
+    }
 }
 
 /// Sets the identity sequences that we made past what their columns hold. For an orderly stop: the

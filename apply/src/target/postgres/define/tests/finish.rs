@@ -314,3 +314,33 @@ async fn a_reload_unmakes_what_would_refuse_it_and_makes_it_again() {
     assert_eq!(bed.indexes().await, indexes);
     assert_eq!(bed.constraints().await, constraints);
 }
+
+/// While a table is loaded again, the finish of the load before leaves alone what would refuse the
+/// states that the table passes through; the finish of the reload makes it.
+#[tokio::test]
+async fn a_finish_beside_a_reload_waits_with_what_would_refuse_it() {
+    let mut bed = Bed::new().await;
+    let tables = shop();
+    bed.prepare(Prepare::Create, &tables).await.unwrap();
+    bed.run(ROWS).await;
+    let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    bed.run(&format!(
+        "INSERT INTO lockstep.load (pipeline, load, reload, state) VALUES \
+         ('shop', '{first}', false, 'consistent'), ('shop', '{second}', true, 'loading'); \
+         INSERT INTO lockstep.load_table (pipeline, load, version, source, handoff, state) VALUES \
+         ('shop', '{first}', 'o', 'dbo.orders', 'bracketed', 'read'), \
+         ('shop', '{first}', 'c', 'dbo.customers', 'bracketed', 'superseded'), \
+         ('shop', '{second}', 'c', 'dbo.customers', 'bracketed', 'loading')"
+    ))
+    .await;
+    let report = bed.finish(1, &tables).await;
+    assert_eq!(report.failed, Vec::<String>::new());
+    let made = bed.constraints().await.join(" ");
+    assert!(made.contains("CK_total") && !made.contains("UNIQUE"), "{made}");
+    assert!(!made.contains("FOREIGN KEY"), "{made}");
+    bed.run(&format!("UPDATE lockstep.load SET state = 'consistent' WHERE load = '{second}'"))
+        .await;
+    let report = bed.finish(2, &tables[..1]).await;
+    assert_eq!(report.failed, Vec::<String>::new());
+    assert_eq!(bed.constraints().await.len(), 6);
+}
