@@ -16,6 +16,19 @@ final class Check {
         report(name, Objects.equals(found, expected), "found " + found + ", expected " + expected);
     }
 
+    /**
+     * A check whose right outcome the double is known not to give; docs/double.md says so. It fails
+     * once the outcome is another one, the right one too: then this is to become a check like any
+     * other.
+     */
+    static void known(String name, Object found, Object right, Object wrong) {
+        if (Objects.equals(found, wrong)) {
+            System.out.println("known " + name + ": found " + found + ", SQL Server has " + right);
+        } else {
+            report(name, false, "found " + found + ", which is no longer " + wrong + " (SQL Server has " + right + ")");
+        }
+    }
+
     /** A check by its outcome. */
     static void report(String name, boolean holds, String otherwise) {
         if (holds) {
