@@ -29,7 +29,7 @@ const BATCHES_AHEAD: usize = 4;
 
 enum Message {
     Batch(Vec<Row>),
-    End(Lease),
+    End(Box<Lease>),
     Failed(Failure),
 }
 
@@ -82,7 +82,7 @@ impl Rows for TaskRows<'_> {
                 self.ended = true;
                 match &mut self.home {
                     Home::Pool => lease.keep(),
-                    Home::Snapshot(slot) => **slot = Some(lease),
+                    Home::Snapshot(slot) => **slot = Some(*lease),
                 }
                 Ok(false)
             }
@@ -111,7 +111,7 @@ async fn run(
     // A receiver that is gone wants to know nothing.
     let _ = sender
         .send(match result {
-            Ok(lease) => Message::End(lease),
+            Ok(lease) => Message::End(Box::new(lease)),
             Err(failure) => Message::Failed(failure),
         })
         .await;
@@ -125,10 +125,7 @@ async fn read(
 ) -> Result<Lease, Failure> {
     let parameters: Vec<&dyn ToSql> =
         statement.parameters.iter().map(|parameter| parameter as &dyn ToSql).collect();
-    let failed = match stream(&mut lease, &statement.sql, &parameters, sender).await {
-        Ok(()) => None,
-        Err(error) => Some(error),
-    };
+    let failed = stream(&mut lease, &statement.sql, &parameters, sender).await.err();
     if let Some(error) = failed {
         return Err(table.classify(&lease, error));
     }
