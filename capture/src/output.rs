@@ -136,6 +136,9 @@ impl Output {
         new_log: bool,
         load: Option<&Load>,
     ) -> Result<(), Failure> {
+        if let Some(load) = load {
+            self.table_loads(load);
+        }
         let epoch = Body::Epoch(EpochStart {
             host: host_name(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

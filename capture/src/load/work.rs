@@ -12,10 +12,11 @@ use uuid::Uuid;
 
 use super::proof::{Moment, Proof};
 use super::readers::{ChunkJob, Event, RangeJob, Reader};
-use super::state::{Load, TableState};
+use super::state::{Key, Load, TableState};
 use super::{Attempt, Loads, Slot};
 use crate::fail_points;
 use crate::output::Output;
+use crate::source::load::Clock;
 
 /// Reads of one chunk that may fail for now in a row.
 const MOST_FAILURES: u32 = 5;
@@ -66,11 +67,13 @@ impl Loads {
                 Ok(())
             }
             Event::Range { of, slot, reader, outcome } => {
-                match reader {
-                    Reader::Frozen(_) => self.slots.push(Slot { index: slot, reader }),
-                    Reader::Committed(_) => self.planning = false,
+                let frozen = matches!(reader, Reader::Frozen(_));
+                if frozen {
+                    self.slots.push(Slot { index: slot, reader });
+                } else {
+                    self.planning = false;
                 }
-                self.planned(of, outcome)
+                self.planned(of, frozen, outcome)
             }
             Event::Clock { load, outcome } => self.clock(load, outcome, output).await,
             Event::Rows { .. } => {
@@ -168,9 +171,9 @@ impl Loads {
     fn planned(
         &mut self,
         of: (Uuid, i64),
-        outcome: Result<Option<super::state::Key>, Failure>,
+        frozen: bool,
+        outcome: Result<Option<Key>, Failure>,
     ) -> Result<(), Failure> {
-        let frozen = self.frozen;
         let Some(table) = self.table(of) else { return Ok(()) };
         match outcome {
             Ok(upper) => {
@@ -340,7 +343,7 @@ impl Loads {
     async fn clock(
         &mut self,
         load: Uuid,
-        outcome: Result<(crate::source::load::Clock, Option<String>), Failure>,
+        outcome: Result<(Clock, Option<String>), Failure>,
         output: &mut Output,
     ) -> Result<(), Failure> {
         let Some(load) = self.loads.iter_mut().find(|other| other.id == load) else {

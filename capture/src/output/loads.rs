@@ -52,14 +52,19 @@ impl Output {
         }
     }
 
-    /// Collects the begin of a load, with what the schemas stream keeps of each of its tables.
+    /// Collects what the schemas stream keeps of each table of a load that begins. It goes ahead of the
+    /// begin itself: alone it means nothing in a new log.
+    pub fn table_loads(&mut self, load: &Load) {
+        for table in &load.tables {
+            self.table_load(&table.entry);
+        }
+    }
+
+    /// Collects the begin of a load.
     pub fn load_begins(&mut self, load: &Load) {
         let tables = load.tables.iter().map(|table| (table.table.id, table.entry.handoff));
         let (id, reload) = (load.id, load.reload);
         self.load_marker(&LoadMarker::Begin { load: id, reload, tables: tables.collect() });
-        for table in &load.tables {
-            self.table_load(&table.entry);
-        }
     }
 
     /// Collects a marker.

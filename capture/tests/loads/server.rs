@@ -94,3 +94,29 @@ async fn tables_that_have_just_been_enabled_are_loaded_through_crashes() {
     expected.extend((1..=last as i64).map(|n| vec![Value::I64(10_000 + n), text("new")]));
     assert_eq!(sorted((*rows).clone()), sorted(expected));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_begins_at_a_time() {
+    let mut server = Server::new().await;
+    server.table("t", "id int NOT NULL PRIMARY KEY").await;
+    server.captured("INSERT INTO dbo.t VALUES (1)").await;
+    let time = server
+        .admin
+        .run("SELECT CONVERT(varchar(30), DATEADD(millisecond, 40, SYSUTCDATETIME()), 126)")
+        .await;
+    let time: &str = time[0].get(0).expect("a time");
+    // The server's clock has to pass it.
+    tokio::time::sleep(Duration::from_millis(80)).await;
+    server.captured("INSERT INTO dbo.t VALUES (2)").await;
+    server.captured("INSERT INTO dbo.t VALUES (3)").await;
+    let starts = |start: &str| config::Capture { start: Some(start.to_owned()), ..capture() };
+    let bed = Bed::new().await;
+    let contents = server.run_through_with(&bed, starts(&format!("time:{time}Z"))).await;
+    let ids: Vec<_> = contents.transactions.iter().map(|t| t.changes[0].after.clone()).collect();
+    assert_eq!(ids, [vec![Value::I64(2)], vec![Value::I64(3)]]);
+
+    let other = Bed::new().await;
+    let long_ago = starts("time:2000-01-01T00:00:00Z");
+    let running = server.follow_with(&other.log, long_ago, FailPoints::default());
+    assert_eq!(running.ends().await.expect_err("it halts").code, "source.start_time");
+}
