@@ -3,6 +3,7 @@
 
 mod replica;
 mod server;
+mod speed;
 mod tasks;
 mod world;
 
