@@ -70,7 +70,7 @@ impl Recorder<'_> {
         insert(&transaction, &pipeline, load, reload, tables).await.map_err(|e| failed(&e))?;
         if reload {
             let relations: Vec<&Relation> = tables.iter().map(|table| table.relation).collect();
-            empty(&transaction, replica, &relations).await?;
+            empty(&transaction, replica, &relations, Seen::AsOfBefore).await?;
         }
         transaction.commit().await.map_err(|e| failed(&e))?;
         self.chain.advanced();
@@ -106,7 +106,14 @@ impl Recorder<'_> {
                 return Err(cannot_restart(relation));
             }
             if written {
-                empty(&transaction, replica, &[relation]).await?;
+                let reload = "SELECT reload FROM lockstep.load WHERE pipeline = $1 \
+                              AND load = $2::text::uuid";
+                let row = transaction.query_one(reload, &[&pipeline, &load]).await;
+                let seen = match row.map_err(|e| failed(&e))?.get(0) {
+                    true => Seen::AsOfBefore,
+                    false => Seen::Converging,
+                };
+                empty(&transaction, replica, &[relation], seen).await?;
             }
         }
         let opened = transaction
@@ -329,26 +336,40 @@ async fn long(transaction: &Transaction<'_>) -> Result<(), Failure> {
     transaction.batch_execute("SET LOCAL statement_timeout = 0").await.map_err(|e| failed(&e))
 }
 
-/// Takes all rows away: at once where the target allows it, else row by row (a foreign key of the
-/// user's, or a role that does not own the tables).
+/// What a reader whose snapshot is older than this transaction may take a table for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// For what it was: it equalled the source.
+    AsOfBefore,
+    /// For one that is being loaded for the first time.
+    Converging,
+}
+
+/// Takes all rows away. TRUNCATE takes them from older snapshots too, so that a table which readers
+/// may rely on is emptied row by row; the others at once where the target allows it (a foreign key of
+/// the user's, or a role that does not own the tables, do not).
 async fn empty(
     transaction: &Transaction<'_>,
     replica: bool,
     relations: &[&Relation],
+    seen: Seen,
 ) -> Result<(), Failure> {
     if relations.is_empty() {
         return Ok(());
     }
     long(transaction).await?;
     let names: Vec<&str> = relations.iter().map(|relation| relation.name.as_str()).collect();
-    let point = "SAVEPOINT emptying";
-    transaction.batch_execute(point).await.map_err(|e| failed(&e))?;
-    let truncated = transaction.batch_execute(&format!("TRUNCATE {}", names.join(", "))).await;
-    let Err(error) = truncated else { return Ok(()) };
-    if error.code().is_none_or(|code| !matches!(code.code(), "0A000" | "42501")) {
-        return Err(failed(&error));
+    let mut sql = String::new();
+    if seen == Seen::Converging {
+        let point = "SAVEPOINT emptying";
+        transaction.batch_execute(point).await.map_err(|e| failed(&e))?;
+        let truncated = transaction.batch_execute(&format!("TRUNCATE {}", names.join(", "))).await;
+        let Err(error) = truncated else { return Ok(()) };
+        if error.code().is_none_or(|code| !matches!(code.code(), "0A000" | "42501")) {
+            return Err(failed(&error));
+        }
+        sql.push_str("ROLLBACK TO SAVEPOINT emptying; ");
     }
-    let mut sql = "ROLLBACK TO SAVEPOINT emptying; ".to_owned();
     if replica {
         sql.push_str("SET LOCAL session_replication_role = replica; ");
     }
