@@ -139,7 +139,7 @@ fn objects(pipeline: &Pipeline) -> Result<()> {
         let found = pipeline.query_target("target", &sql)?;
         let all = pipeline.query_target(
             "target",
-            "SELECT source, kind, object, state, statement, reason FROM lockstep.load_object",
+            "SELECT source, kind, object, state, statements, reason FROM lockstep.load_object",
         )?;
         ensure!(found.trim() == expected, "{what}: {} not {expected}; {all}", found.trim());
     }
