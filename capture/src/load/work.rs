@@ -327,7 +327,7 @@ impl Loads {
                 continue;
             }
             let known = load.tables.iter().find_map(|table| table.entry.read_at.clone());
-            if !load.has_bracketed() && !self.signal || known.is_some() && !self.signal {
+            if !self.signal && (known.is_some() || !load.has_bracketed()) {
                 load.proof = Proof::Awaiting(Moment { clock: known, ..Moment::default() });
                 continue;
             }
