@@ -20,6 +20,8 @@ use crate::storage::{
 
 /// A key that is gone, and what its row has instead.
 type Gone = (Vec<Value>, Option<Vec<Value>>);
+/// A row that refers to one, and what the key becomes.
+type Referring = (RowId, Row, Option<Vec<Value>>);
 
 /// Follows changed rows of a table (before, and after unless deleted) to those that refer to them.
 ///
@@ -75,14 +77,14 @@ fn referring(
     child: &TableDef,
     foreign: &ForeignKeyDef,
     gone: &[Gone],
-) -> Result<Vec<(RowId, Row, Option<Vec<Value>>)>, crate::SqlError> {
+) -> Result<Vec<Referring>, crate::SqlError> {
     let index = leading_index(child, &foreign.columns);
     let ranges: Vec<KeyRange> = match index {
         Some(_) => gone.iter().map(|(key, _)| KeyRange::prefix(key.clone())).collect(),
         None => vec![KeyRange::all()],
     };
     let id = index.filter(|index| !index.clustered).map(|index| index.id);
-    let mut found: Vec<(RowId, Row, Option<Vec<Value>>)> = Vec::new();
+    let mut found: Vec<Referring> = Vec::new();
     for range in ranges {
         let mut scan = env.with_txn(|txn| {
             txn.scan_for_update(child.id, id, range, Direction::Forward, RowLock::Update)

@@ -74,6 +74,8 @@ impl Version {
 #[derive(Debug)]
 pub(super) struct Chain {
     pub(super) head: Version,
+    /// Boxed, as hardly any row has any: a vector would take three words in each.
+    #[allow(clippy::box_collection)]
     older: Option<Box<Vec<Version>>>,
 }
 

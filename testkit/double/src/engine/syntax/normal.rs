@@ -66,11 +66,11 @@ fn above(expr: &Expr, least: Level) -> String {
 /// A side of AND or OR: one of the same kind goes on without parentheses, unless it stands for
 /// something else as written.
 fn side(expr: &Expr, own: Level) -> String {
-    let same = match (expr, own) {
-        (Expr::And(..), Level::And) | (Expr::Or(..), Level::Or) => true,
-        (Expr::Between { negated: false, .. }, Level::And) => true,
-        _ => false,
-    };
+    let same = matches!(
+        (expr, own),
+        (Expr::And(..) | Expr::Between { negated: false, .. }, Level::And)
+            | (Expr::Or(..), Level::Or)
+    );
     if same { text(expr) } else { above(expr, own) }
 }
 
