@@ -6,7 +6,7 @@ use super::enable::{drop_instance, error};
 use super::same_name;
 use super::schema::Tables;
 use crate::SqlError;
-use crate::storage::{IndexKind, ObjectId, Rewrite, TableDef, Txn, invalid_object};
+use crate::storage::{IndexDef, IndexKind, ObjectId, Rewrite, TableDef, Txn, invalid_object};
 
 impl Txn {
     /// DROP TABLE. A captured table's instances go with it, at once.
@@ -84,7 +84,10 @@ fn check_alter(txn: &mut Txn, old: &TableDef, new: &TableDef) -> Result<(), SqlE
             table.indexes.iter().find(|found| same_name(&found.name, index)).cloned()
         };
         let (before, after) = (used(old), used(new));
-        if before.as_ref().map(|index| &index.keys) != after.as_ref().map(|index| &index.keys) {
+        let identifies = |index: &Option<IndexDef>| {
+            index.as_ref().map(|index| (index.keys.clone(), index.disabled))
+        };
+        if identifies(&before) != identifies(&after) {
             let number = if before.is_some_and(|index| index.kind == IndexKind::PrimaryKey) {
                 22983
             } else {

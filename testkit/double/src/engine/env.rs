@@ -225,6 +225,14 @@ impl<'s> Env<'s> {
         self.reads_current.get()
     }
 
+    /// The schema of a name: the session's own for temporary tables.
+    pub fn schema_of(&self, name: &super::syntax::ast::ObjectName) -> String {
+        if name.is_temporary() {
+            return temporary_schema(self.status.spid);
+        }
+        name.schema.clone().unwrap_or_else(|| "dbo".to_owned())
+    }
+
     /// A variable's value.
     pub fn variable(&self, at: usize) -> Value {
         self.variables.borrow().get(at).cloned().unwrap_or(Value::Null)
@@ -345,6 +353,11 @@ impl<'s> Env<'s> {
             None => Ok(None),
         }
     }
+}
+
+/// The schema of a session's temporary tables.
+pub fn temporary_schema(spid: i16) -> String {
+    format!("#{spid}")
 }
 
 /// The error that ends a cancelled request; it never reaches a client.

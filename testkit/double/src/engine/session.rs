@@ -119,7 +119,7 @@ impl Session {
         database: Arc<Database>,
         rights: Arc<Rights>,
     ) -> Session {
-        Session {
+        let session = Session {
             security_epoch: shared.security_epoch(),
             shared,
             status: initial_status(spid, login, Arc::clone(&database), rights),
@@ -127,6 +127,27 @@ impl Session {
             open: None,
             impersonated: Vec::new(),
             waiting: Canceller::default(),
+        };
+        // A server that was killed may have left some.
+        session.drop_temporary_tables();
+        session
+    }
+
+    /// Drops the session's temporary tables. Nobody else knows of them, so that nothing stands
+    /// against it; what a broken log file keeps is dropped by the next session of this number.
+    fn drop_temporary_tables(&self) {
+        let schema = super::env::temporary_schema(self.status.spid);
+        for database in self.shared.storage.databases() {
+            let mut txn = database.begin(IsolationLevel::ReadCommitted);
+            let mut tables = txn.tables();
+            tables.retain(|table| table.schema == schema);
+            if tables.is_empty() {
+                continue;
+            }
+            let dropped = tables.iter().try_for_each(|table| txn.drop_table(table.id));
+            if let Err(error) = dropped.and_then(|()| txn.commit().map(drop)) {
+                tracing::warn!(%error, "temporary tables stay");
+            }
         }
     }
 
@@ -159,6 +180,9 @@ impl Session {
             self.status.doomed = before.doomed;
         }
         self.open = open;
+        if self.open.is_none() {
+            self.drop_temporary_tables();
+        }
         // Rights are those of a database: they are found again with the next request.
         self.security_epoch = u64::MAX;
     }
@@ -429,6 +453,14 @@ impl Session {
             TransactionRequest::Save(name) => return Ok(self.save(&name)),
         }
         Ok(Ok(()))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Its locks first.
+        self.open = None;
+        self.drop_temporary_tables();
     }
 }
 

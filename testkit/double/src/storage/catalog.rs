@@ -417,9 +417,16 @@ impl TableDef {
         same_name(&self.schema, schema) && same_name(&self.name, name)
     }
 
+    /// Whether it is a session's temporary table. Such tables stand in a schema of the session's,
+    /// whose name no other schema can have.
+    pub fn is_temporary(&self) -> bool {
+        self.schema.starts_with('#')
+    }
+
     /// `schema.name`
     pub fn full_name(&self) -> String {
-        format!("{}.{}", self.schema, self.name)
+        let schema = if self.is_temporary() { "dbo" } else { self.schema.as_str() };
+        format!("{schema}.{}", self.name)
     }
 }
 

@@ -98,7 +98,8 @@ impl Txn {
         let (me, now) = (self.id(), self.now());
         {
             let mut state = self.database.lock();
-            if !state.schemas.iter().any(|(_, name)| same_name(name, &table.schema)) {
+            let known = state.schemas.iter().any(|(_, name)| same_name(name, &table.schema));
+            if !known && !table.is_temporary() {
                 return Err(SqlError::new(
                     2760,
                     16,

@@ -7,4 +7,5 @@ mod expressions;
 mod fixture;
 mod queries;
 mod session;
+mod temporary;
 mod writes;

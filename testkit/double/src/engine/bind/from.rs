@@ -168,8 +168,9 @@ impl Binder<'_, '_> {
     /// 208, 229, 916, and what a test has injected.
     pub fn resolve(&self, name: &ObjectName, permission: Permission) -> Bound<Target> {
         let current = &self.env.status.database;
-        let schema = name.schema.as_deref().unwrap_or("dbo");
+        let schema = &self.env.schema_of(name);
         let elsewhere = match &name.database {
+            Some(_) if name.is_temporary() => None,
             Some(database) if !super::same_name(database, &current.name()) => Some(
                 self.env.shared.storage.database(database).ok_or_else(|| invalid_object(name))?,
             ),

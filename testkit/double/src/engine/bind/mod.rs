@@ -185,7 +185,7 @@ impl<'a> Scope<'a> {
             }
             match scope.parent {
                 Some(parent) => scope = parent,
-                None => return Err(unknown_column(parts)),
+                None => return Err(self.unknown_column(parts)),
             }
             depth += 1;
         }
@@ -200,6 +200,27 @@ impl<'a> Scope<'a> {
             }
             scope = scope.parent?;
         }
+    }
+
+    /// Error 207 where the source is there, 4104 where it is not.
+    fn unknown_column(&self, parts: &[String]) -> SqlError {
+        let (name, qualifier) = match parts.split_last() {
+            Some((name, qualifier)) => (name.as_str(), qualifier),
+            None => ("", parts),
+        };
+        let mut scope = Some(self);
+        while let Some(seen) = scope {
+            if qualifier.is_empty() || seen.sources.iter().any(|s| s.answers_to(qualifier)) {
+                return SqlError::new(207, 16, 1, format!("Invalid column name '{name}'."));
+            }
+            scope = seen.parent;
+        }
+        SqlError::new(
+            4104,
+            16,
+            1,
+            format!("The multi-part identifier \"{}\" could not be bound.", parts.join(".")),
+        )
     }
 
     fn note_outer(&self, depth: usize, source: usize, ordinal: usize) {
@@ -255,18 +276,6 @@ impl Source {
     }
 }
 
-fn unknown_column(parts: &[String]) -> SqlError {
-    match parts {
-        [name] => SqlError::new(207, 16, 1, format!("Invalid column name '{name}'.")),
-        _ => SqlError::new(
-            4104,
-            16,
-            1,
-            format!("The multi-part identifier \"{}\" could not be bound.", parts.join(".")),
-        ),
-    }
-}
-
 /// Whether two identifiers are the same.
 pub fn same_name(left: &str, right: &str) -> bool {
     left.eq_ignore_ascii_case(right) || crate::storage::same_name(left, right)
@@ -280,12 +289,21 @@ pub struct Binder<'e, 's> {
     pub variables: &'e Variables,
     /// Common table expressions in force, innermost last.
     ctes: RefCell<Vec<Cte>>,
+    /// Whether the next SELECT may have INTO.
+    takes_into: Cell<bool>,
 }
 
 impl<'e, 's> Binder<'e, 's> {
     /// A binder.
     pub fn new(env: &'e Env<'s>, variables: &'e Variables) -> Self {
-        Binder { env, variables, ctes: RefCell::default() }
+        Binder { env, variables, ctes: RefCell::default(), takes_into: Cell::new(false) }
+    }
+}
+
+impl Binder<'_, '_> {
+    /// Lets the next SELECT that is bound have INTO, which its caller sees to.
+    pub fn take_into(&self) {
+        self.takes_into.set(true);
     }
 }
 

@@ -185,6 +185,9 @@ impl Binder<'_, '_> {
     }
 
     fn select(&self, select: &Select, query: &ast::Query, place: &Scope<'_>) -> Bound<BoundSelect> {
+        if !self.takes_into.replace(false) && select.into.is_some() {
+            return Err(unsupported("INTO"));
+        }
         let mut scope = Scope::inside(place.parent);
         let tree = self.from(&select.from, &mut scope)?;
         let scope = scope;

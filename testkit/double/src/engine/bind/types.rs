@@ -238,6 +238,9 @@ pub fn binary(op: BinaryOp, left: Typed, right: Typed) -> Bound<Typed> {
     };
     let (lf, rf) = (lt.family(), rt.family());
     let (left, right) = (untyped_as(left, &lt), untyped_as(right, &rt));
+    // What is computed of columns may overflow, and then be NULL with ARITHABORT OFF.
+    let constants = left.as_constant().is_some() && right.as_constant().is_some();
+    let computed = nullable || !constants;
     if matches!(op, BinaryOp::BitAnd | BinaryOp::BitOr | BinaryOp::BitXor) {
         return bits(op, left, right, &lt, &rt, nullable);
     }
@@ -253,7 +256,7 @@ pub fn binary(op: BinaryOp, left: Typed, right: Typed) -> Bound<Typed> {
         (Family::Guid, _) | (_, Family::Guid) => {
             Err(invalid_operand(&SqlType::UniqueIdentifier, operator_name(op)))
         }
-        _ => numbers(op, left, right, &lt, &rt, nullable),
+        _ => numbers(op, left, right, &lt, &rt, computed),
     }
 }
 

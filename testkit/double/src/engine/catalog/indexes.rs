@@ -154,7 +154,9 @@ fn partitions_of(catalog: &Catalog<'_>, tables: &[Table]) -> Vec<Partition> {
 
 /// Of every table: `public` sees `sys.partitions`, whoever owns what.
 fn all_partitions(catalog: &Catalog<'_>) -> Result<Vec<Partition>, SqlError> {
-    Ok(partitions_of(catalog, &catalog.txn.tables()))
+    let mut tables = catalog.txn.tables();
+    tables.retain(|table| !table.is_temporary());
+    Ok(partitions_of(catalog, &tables))
 }
 
 fn partition_stats(catalog: &Catalog<'_>) -> Result<Vec<Partition>, SqlError> {

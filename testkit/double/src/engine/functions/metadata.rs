@@ -99,6 +99,9 @@ fn find(env: &Env<'_>, name: &Value) -> Result<Option<Arc<TableDef>>, SqlError> 
     let Some(name) = name.to_text().and_then(|text| parse_name(&text).ok()) else {
         return Ok(None);
     };
+    if name.is_temporary() {
+        return env.with_txn(|txn| txn.table(&env.schema_of(&name), &name.name));
+    }
     let database = match &name.database {
         Some(database) => match env.shared.storage.database(database) {
             Some(database) => Some(database),

@@ -172,6 +172,7 @@ impl Rights {
     /// Whether a permission on a whole table is there.
     pub fn has_object_permission(&self, permission: &str, table: &TableDef) -> bool {
         self.is_owner()
+            || table.is_temporary()
             || self.on_object(&permission.to_ascii_uppercase(), table) == Decision::Granted
     }
 
@@ -280,6 +281,10 @@ impl Rights {
 
     /// Whether the catalogue shows a table to the user: any permission on it does.
     pub fn sees(&self, table: &TableDef) -> bool {
+        // Temporary tables are listed in tempdb, and there not by this server.
+        if table.is_temporary() {
+            return false;
+        }
         self.is_owner()
             || [
                 "SELECT",
@@ -307,6 +312,9 @@ impl Rights {
         database: &str,
         table: &TableDef,
     ) -> Result<(), SqlError> {
+        if table.is_temporary() {
+            return Ok(());
+        }
         let some_column = || {
             permission == Permission::Select
                 && table.columns.iter().any(|column| self.may_read(table, column.id))

@@ -47,6 +47,9 @@ fn cannot_drop(kind: &str, name: &str) -> SqlError {
 /// A table of the current database that is to be changed.
 fn own_table(env: &Env<'_>, name: &ObjectName) -> Result<Option<Arc<TableDef>>, Fault> {
     let current = env.status.database.name();
+    if name.is_temporary() {
+        return Ok(env.with_txn(|txn| txn.table(&env.schema_of(name), &name.name))?);
+    }
     if name.database.as_ref().is_some_and(|database| !crate::storage::same_name(database, &current))
     {
         return Err(Fault::Compile(unsupported("a definition in another database")));
@@ -89,7 +92,9 @@ impl Executor<'_> {
             })?,
             Ddl::CreateTable { name, columns, constraints } => {
                 self.with_env(true, |env, variables| {
-                    may_define(env, "CREATE TABLE")?;
+                    if !name.is_temporary() {
+                        may_define(env, "CREATE TABLE")?;
+                    }
                     let binder = Binder::new(env, variables);
                     create::create_table(&binder, name, columns, constraints)
                 })?
@@ -215,7 +220,7 @@ fn drop_table(env: &Env<'_>, name: &ObjectName, if_exists: bool) -> Result<(), F
             false => Err(cannot_drop("table", &name.to_string()).into()),
         };
     };
-    if !env.status.rights.may_define() {
+    if !env.status.rights.may_define() && !table.is_temporary() {
         return Err(cannot_drop("table", &name.to_string()).into());
     }
     if table.ms_shipped {

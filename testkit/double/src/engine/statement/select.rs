@@ -1,14 +1,27 @@
 //! SELECT.
 
+use super::ddl::create::create_table_into;
 use crate::engine::batch::{Executor, Flow};
-use crate::engine::bind::{Binder, BoundSelect};
+use crate::engine::bind::{Binder, Bound, BoundSelect, unsupported};
 use crate::engine::env::Env;
 use crate::engine::fault::{Fault, of_binding};
-use crate::engine::syntax::ast::Query;
+use crate::engine::plan::OutputColumn;
+use crate::engine::security::Permission;
+use crate::engine::syntax::ast::{ObjectName, Query, QueryBody, Select, TableRef};
+use crate::engine::write::{RowRules, Verb};
+use crate::storage::Identity;
 use crate::{Column, StatementKind};
 
 impl Executor<'_> {
     pub(crate) fn select(&mut self, query: &Query) -> Result<Flow, Fault> {
+        if let QueryBody::Select(select) = &query.body
+            && let Some(into) = &select.into
+        {
+            let rows = self.with_env(true, |env, variables| {
+                select_into(&Binder::new(env, variables), query, select, into)
+            })?;
+            return self.counted(StatementKind::Select, rows);
+        }
         let (rows, assigns) = self.with_env(false, |env, variables| {
             let bound = Binder::new(env, variables).statement_query(query).map_err(of_binding)?;
             match &bound.assigned {
@@ -22,6 +35,62 @@ impl Executor<'_> {
         }
         self.counted(StatementKind::Select, rows)
     }
+}
+
+/// SELECT … INTO: a table of the query's columns, and its rows in it.
+fn select_into(
+    binder: &Binder<'_, '_>,
+    query: &Query,
+    select: &Select,
+    into: &ObjectName,
+) -> Result<u64, Fault> {
+    let env = binder.env;
+    binder.take_into();
+    let bound = binder.statement_query(query).map_err(of_binding)?;
+    if bound.assigned.is_some() {
+        return Err(Fault::Compile(unsupported("assignment in SELECT … INTO")));
+    }
+    let columns = &bound.query.columns;
+    let identity = inherited_identity(binder, select, columns).map_err(of_binding)?;
+    // What the query sees is fixed before its table is there.
+    env.view()?;
+    let table = create_table_into(env, into, columns, identity)?;
+    let rules = RowRules::new(binder, &table).map_err(of_binding)?;
+    let mut cursor = bound.query.plan.open(None, env)?;
+    let (mut row, mut count) = (Vec::new(), 0);
+    while count < row_limit(env) && cursor.next(&mut row, None, env)? {
+        env.check_interrupt()?;
+        let mut values = Vec::with_capacity(row.len());
+        for (at, value) in row.drain(..).enumerate() {
+            values.push(rules.assign(at, value, &table.columns[at].ty)?);
+        }
+        if let Some((at, _)) = identity
+            && let Some(value) = values[at].as_i64()
+        {
+            env.with_txn(|txn| txn.note_identity(table.id, value));
+        }
+        let row = rules.complete(values, Verb::Insert, env)?;
+        env.with_txn(|txn| txn.insert(table.id, row))?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// The identity column that the new table takes over: the only one, straight from a single table.
+fn inherited_identity(
+    binder: &Binder<'_, '_>,
+    select: &Select,
+    columns: &[OutputColumn],
+) -> Bound<Option<(usize, Identity)>> {
+    let [TableRef::Named { name, .. }] = select.from.as_slice() else {
+        return Ok(None);
+    };
+    let mut found = columns.iter().enumerate().filter(|(_, column)| column.identity);
+    let (Some((at, _)), None) = (found.next(), found.next()) else {
+        return Ok(None);
+    };
+    let target = binder.resolve(name, Permission::Select)?;
+    Ok(target.table.columns.iter().find_map(|column| column.identity).map(|own| (at, own)))
 }
 
 /// SET ROWCOUNT.

@@ -143,9 +143,10 @@ impl Parser<'_> {
         }
         let top = self.top()?;
         let items = self.comma_list(Self::select_item)?;
-        if self.is_word("INTO") {
-            return Err(self.unsupported("INTO"));
-        }
+        let into = match self.accept_word("INTO") {
+            true => Some(self.object_name()?),
+            false => None,
+        };
         let from = self.from()?;
         let filter = self.filter()?;
         let mut group = Vec::new();
@@ -165,7 +166,7 @@ impl Parser<'_> {
             true => Some(self.condition()?),
             false => None,
         };
-        Ok(Select { distinct, top, items, from, filter, group, having })
+        Ok(Select { distinct, top, items, into, from, filter, group, having })
     }
 
     /// `TOP (n)` or `TOP n`.

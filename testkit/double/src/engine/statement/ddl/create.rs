@@ -3,10 +3,14 @@
 use super::constraint::{add_constraints, push_index};
 use super::filter::filter_def;
 use super::{may_define, not_found_or_allowed, own_table};
+use std::sync::Arc;
+
 use crate::engine::bind::{Binder, Bound, Scope, columns_of, is_volatile, types, unsupported};
 use crate::engine::collation::{self, Label};
 use crate::engine::convert;
+use crate::engine::env::Env;
 use crate::engine::fault::{Fault, of_binding};
+use crate::engine::plan::OutputColumn;
 use crate::engine::syntax::ast::{
     ColumnContent, ColumnDefinition, ConstraintContent, ConstraintDefinition, Expr, ObjectName,
     SourceText,
@@ -60,8 +64,7 @@ pub fn create_table(
         )
         .into());
     }
-    let schema = name.schema.as_deref().unwrap_or("dbo");
-    let mut table = TableDef::new(schema, &name.name, Vec::new());
+    let mut table = TableDef::new(env.schema_of(name), &name.name, Vec::new());
     add_columns(binder, &mut table, columns).map_err(of_binding)?;
     // Constraints name columns by id; a new table's are numbered in order.
     for (at, column) in table.columns.iter_mut().enumerate() {
@@ -84,6 +87,49 @@ pub fn create_table(
     }
     env.with_txn(|txn| txn.create_table(table))?;
     Ok(())
+}
+
+/// Makes the table of a SELECT … INTO for rows of these columns; a column with an identity in
+/// `identity` goes on counting as its source does.
+///
+/// # Errors
+/// 2714, 2760, 1038 for a column without a name, 2705 for two of one name.
+pub fn create_table_into(
+    env: &Env<'_>,
+    name: &ObjectName,
+    columns: &[OutputColumn],
+    identity: Option<(usize, Identity)>,
+) -> Result<Arc<TableDef>, Fault> {
+    if !name.is_temporary() {
+        may_define(env, "CREATE TABLE")?;
+    }
+    if own_table(env, name)?.is_some() {
+        return Err(SqlError::new(
+            2714,
+            16,
+            6,
+            format!("There is already an object named '{}' in the database.", name.name),
+        )
+        .into());
+    }
+    let mut definitions = Vec::new();
+    for (at, column) in columns.iter().enumerate() {
+        if column.name.is_empty() {
+            return Err(Fault::Compile(SqlError::new(
+                1038,
+                15,
+                5,
+                "An object or column name is missing or empty. For SELECT INTO statements, verify each column has a name. For other statements, look for empty alias names. Aliases defined as \"\" or [] are not allowed. Change the alias to a valid name.",
+            )));
+        }
+        let ty = column.ty.clone().unwrap_or(SqlType::Int);
+        let mut definition = ColumnDef::new(&column.name, ty, column.nullable);
+        definition.collation = column_collation(&definition, None).map_err(of_binding)?;
+        definition.identity = identity.filter(|(of, _)| *of == at).map(|(_, identity)| identity);
+        definitions.push(definition);
+    }
+    let table = TableDef::new(env.schema_of(name), &name.name, definitions);
+    Ok(env.with_txn(|txn| txn.create_table(table))?)
 }
 
 /// Adds columns to a definition.
@@ -284,7 +330,9 @@ pub fn create_index(
 ) -> Result<(), Fault> {
     let env = binder.env;
     let table = own_table(env, name)?.ok_or_else(|| not_found_or_allowed(&name.to_string()))?;
-    may_define(env, "ALTER ANY SCHEMA").map_err(|_| not_found_or_allowed(&name.to_string()))?;
+    if !table.is_temporary() {
+        may_define(env, "ALTER ANY SCHEMA").map_err(|_| not_found_or_allowed(&name.to_string()))?;
+    }
     let mut new = TableDef::clone(&table);
     push_index(
         &mut new,

@@ -87,7 +87,7 @@ pub fn drop_index(
             false => Err(cannot_drop("index", &full).into()),
         };
     };
-    if !env.status.rights.may_define() {
+    if !env.status.rights.may_define() && !table.is_temporary() {
         return Err(cannot_drop("index", &full).into());
     }
     if found.kind != IndexKind::Index {

@@ -39,6 +39,13 @@ pub struct ObjectName {
     pub name: String,
 }
 
+impl ObjectName {
+    /// Whether it is a temporary table's, whatever database and schema are written before it.
+    pub fn is_temporary(&self) -> bool {
+        self.name.starts_with('#')
+    }
+}
+
 impl std::fmt::Display for ObjectName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(database) = &self.database {

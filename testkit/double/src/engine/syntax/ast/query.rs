@@ -227,6 +227,8 @@ pub struct Select {
     pub top: Option<Expr>,
     /// Select list.
     pub items: Vec<SelectItem>,
+    /// `INTO`
+    pub into: Option<ObjectName>,
     /// `FROM`
     pub from: Vec<TableRef>,
     /// `WHERE`
