@@ -16,8 +16,9 @@
 //! # Full loads
 //!
 //! The loop owns the log's writer, and so it writes what readers of full loads have read, between
-//! windows, while it is idle and while the source takes its time ([`Loads`]). With no load it does
-//! nothing of the kind.
+//! windows, while it is idle and while the source takes its time ([`Loads`]). Chunks begin and end
+//! between windows only, so that a window that takes long gives way between two transactions when a
+//! reader waits for that; what is left of it is planned anew. With no load nothing of the kind happens.
 //!
 //! # Failures
 //!
@@ -287,7 +288,7 @@ impl Service {
     }
 
     /// Copies a window's changes into the output, verified; gives how far it came, which is less
-    /// than the window on shutdown.
+    /// than the window on shutdown, and when it takes long and readers of a load wait meanwhile.
     async fn copy(
         &mut self,
         output: &mut Output,
@@ -298,11 +299,14 @@ impl Service {
         let mut current = None;
         let mut reached = window.through();
         let signal = loads.awaits_signal();
+        let begun = Instant::now();
         'window: while let Some(batch) = loads.beside(output, changes.next()).await?? {
             for located in batch {
                 if current != Some(located.head) {
                     output.close();
-                    if current.is_some() && self.shutdown.is_cancelled() {
+                    let interrupted = self.shutdown.is_cancelled()
+                        || loads.want_turn() && begun.elapsed() >= self.capture.poll_interval;
+                    if current.is_some() && interrupted {
                         reached = output.position();
                         break 'window;
                     }

@@ -160,6 +160,12 @@ impl Loads {
         self.loads.is_empty()
     }
 
+    /// Readers wait for what only [`Loads::step`] does.
+    pub fn want_turn(&self) -> bool {
+        // Rows do not stay there.
+        !self.events.is_empty()
+    }
+
     /// A load of the table has not ended.
     pub fn is_loading(&self, object_id: i64) -> bool {
         let mut tables = self.loads.iter().flat_map(|load| &load.tables);
