@@ -20,7 +20,7 @@ use crate::source::{Source, at};
 
 pub const PIPELINE: &str = "shop";
 /// How long anything may take before a test gives up.
-const DEADLINE: Duration = Duration::from_secs(15);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 pub struct Bed {
     pub log: Arc<dyn Log>,

@@ -7,9 +7,12 @@ use lockstep_log::Stream;
 
 use crate::bed::{Bed, connect};
 use crate::loads::LOAD;
-use crate::source::{account, accounts, at, delete, insert, update};
+use crate::source::{INT, account, accounts, at, delete, insert, int, table, update};
 
 const ROWS: &str = "SELECT id, owner, balance FROM accounts ORDER BY id";
+/// A loader waits for a chunk's row.
+const WAITING: &str = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+    AND query LIKE '%claim_chunk%' AND datname = current_database()";
 const PLAIN: ChunkAttributes = ChunkAttributes { from: None, restart: false };
 
 /// A load of three chunks with changes between, up to its end.
@@ -80,9 +83,7 @@ async fn a_loader_left_behind_keeps_others_out_until_it_ends() {
         zombie.batch_execute(claim).await.unwrap();
         let mut apply = bed.start();
         apply.until("its epoch", |status| status.epoch == 2).await;
-        let waiting = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
-                       AND query LIKE '%claim_chunk%' AND datname = current_database()";
-        bed.database.shows(waiting, &["t"]).await;
+        bed.database.shows(WAITING, &["t"]).await;
         if commits {
             // It has overlaid the notes, as the rule says.
             let rows = "INSERT INTO accounts SELECT i, 'x', 0 FROM generate_series(2, 9) AS i; \
@@ -114,6 +115,40 @@ async fn a_loader_of_an_older_epoch_does_nothing() {
     client.batch_execute(&claim("epoch")).await.unwrap();
     let refused = client.batch_execute(&claim("epoch - 1")).await.unwrap_err();
     assert_eq!(refused.code().map(|code| code.code()), Some("LS003"));
+}
+
+/// While rows of a chunk are on their way, transactions that name its table wait, and others do not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stream_waits_for_chunks_of_the_tables_it_names() {
+    let mut bed = Bed::new().await;
+    let a = bed.source.defined(&accounts()).await;
+    let other = bed.source.defined(&table("other", 1, &[("id", INT)])).await;
+    bed.source.progress().await;
+    bed.source.begin_load(LOAD, &[(a, Handoff::Bracketed)]).await;
+    bed.source.chunk((LOAD, a, 0), PLAIN, &[account(1, "x", 0), account(2, "x", 0)]).await;
+    let point = FailPoints::armed(failpoints::CHUNK_NOTED, 1);
+    bed.start_with(bed.settings(), point).fails().await;
+    let client = connect(bed.database.port, &bed.database.name, "postgres").await;
+    let hold = "BEGIN; SELECT FROM lockstep.load_chunk WHERE state = 'pending' FOR UPDATE";
+    client.batch_execute(hold).await.unwrap();
+    let mut apply = bed.start();
+    bed.database.shows(WAITING, &["t"]).await;
+    let n = bed.source.commit(&[insert(other, vec![int(1)])]).await;
+    apply.reaches(n).await;
+    assert_eq!(bed.query("SELECT count(*) FROM accounts").await, ["0"]);
+    let both = [insert(other, vec![int(2)]), delete(a, account(1, "x", 0))];
+    let waits = bed.source.commit(&both).await;
+    apply.until("the waiting transaction", |status| status.waiting_transactions == 0).await;
+    let last = bed.source.commit(&[insert(other, vec![int(3)])]).await;
+    apply.until("the next one", |status| status.waiting_transactions == 1).await;
+    assert_eq!(apply.status.borrow().position, at(waits - 1));
+    let locks = "SELECT count(*) FROM pg_locks WHERE mode = 'RowExclusiveLock' \
+                 AND relation = 'other'::regclass";
+    assert_eq!(bed.query(locks).await, ["0"], "it waits before its first statement");
+    client.batch_execute("COMMIT").await.unwrap();
+    apply.reaches(last).await;
+    apply.stop().await;
+    assert_eq!(bed.query(ROWS).await, ["2|x|0"]);
 }
 
 /// A chunk's connection may be lost at any moment: it is done again, beside the stream.

@@ -225,12 +225,12 @@ impl Model {
 }
 
 async fn compare(bed: &Bed, model: &Model, position: u64, seed: u64, kept: &[Rows]) {
-    for table in 0..model.ids.len() {
+    for (table, kept) in kept.iter().enumerate() {
         let sql = format!("SELECT id, a, lob FROM t{table} ORDER BY id");
         let mut found = bed.query(&sql).await;
         let stale = |row: &String| {
             let key: i64 = row.split('|').next().unwrap().parse().unwrap();
-            kept[table].contains_key(&key) && row.ends_with("|stale")
+            kept.contains_key(&key) && row.ends_with("|stale")
         };
         found.retain(|row| !stale(row));
         let expected = model.expected(position, table);

@@ -54,7 +54,7 @@ pub(crate) enum Ended {
     /// The log gave its last unit and the target has it.
     Finished,
     /// The log's task has ended, and nothing follows.
-    TaskEnded,
+    Complete,
 }
 
 /// How it did not.
@@ -195,7 +195,7 @@ impl<'a> Writer<'a> {
                     return Ok(Ended::Finished);
                 }
                 if self.has_ended_task() {
-                    return Ok(Ended::TaskEnded);
+                    return Ok(Ended::Complete);
                 }
             }
             self.wait().await?;

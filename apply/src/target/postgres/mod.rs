@@ -256,8 +256,7 @@ impl Session {
             version,
         )
         .await?;
-        self.enter(relation);
-        Ok(())
+        self.enter(relation)
     }
 
     /// Remembers the start point chosen for this target.

@@ -119,7 +119,9 @@ async fn schema(client: &Client, pipeline: &str) -> Vec<CheckResult> {
             )
         }];
     }
-    vec![rights(client).await, checkpoint(client, pipeline).await]
+    let mut results = vec![rights(client).await, checkpoint(client, pipeline).await];
+    results.extend(loads(client).await);
+    results
 }
 
 async fn rights(client: &Client) -> CheckResult {
@@ -144,6 +146,27 @@ async fn rights(client: &Client) -> CheckResult {
              on those of loads",
         ),
         Err(error) => unreadable(name, &error),
+    }
+}
+
+/// What a full load makes beside the target's tables; nothing is said where it may.
+async fn loads(client: &Client) -> Option<CheckResult> {
+    let name = "full loads";
+    let row = client
+        .query_one(
+            "SELECT has_schema_privilege('lockstep', 'CREATE') \
+             AND has_database_privilege(current_database(), 'TEMP')",
+            &[],
+        )
+        .await;
+    match row.map(|row| row.get::<_, bool>(0)) {
+        Ok(true) => None,
+        Ok(false) => Some(CheckResult::warn(
+            name,
+            "the role may not make tables in schema lockstep, or temporary ones",
+            "GRANT CREATE ON SCHEMA lockstep and TEMP ON DATABASE to the role before a full load",
+        )),
+        Err(error) => Some(unreadable(name, &error)),
     }
 }
 

@@ -508,13 +508,25 @@ impl Session {
     }
 
     /// Makes a table's relation known, as its load wants it.
-    pub(in super::super) fn enter(&mut self, mut relation: super::super::Relation) {
-        if let Some(table) = self.loads.book.defined(&relation.name) {
-            contest(&mut relation, table);
-        }
+    ///
+    /// # Errors
+    /// `Halt` for another shape of a table than the one that is being loaded.
+    pub(in super::super) fn enter(
+        &mut self,
+        mut relation: super::super::Relation,
+    ) -> Result<(), Failure> {
         let regime = self.loads.book.regime(&relation);
+        if let Some(table) = self.loads.book.defined(&relation.name) {
+            if table.id != relation.id && !matches!(regime, Regime::Stream) {
+                return Err(reshaped(&relation));
+            }
+            if table.id == relation.id {
+                contest(&mut relation, table);
+            }
+        }
         let relation = Arc::new(relation);
         self.entries.insert(relation.id, Entry { relation, regime });
+        Ok(())
     }
 
     // --- After a load ---------------------------------------------------------------------------
@@ -577,6 +589,14 @@ impl Session {
     pub(crate) async fn set_sequences(&self) -> Result<(), Failure> {
         define::set_sequences(&self.cold, &self.chain.pipeline).await
     }
+}
+
+fn reshaped(relation: &super::super::Relation) -> Failure {
+    Failure::halt(
+        "apply.load.reshaped",
+        format!("{} changed its shape while it is being loaded", relation.source),
+        "load the table again (`lockstep reload`)",
+    )
 }
 
 impl Design {
