@@ -71,7 +71,7 @@ async fn a_signal_table_that_cannot_be_written_is_refused() {
     assert_eq!(without.loader.signal().await.expect("none is wanted"), None);
     let refused = async |server: &Server| {
         let loading = Loading::with(server, signalling()).await;
-        let failure = loading.loader.signal().await.err().expect("it is refused");
+        let failure = loading.loader.signal().await.expect_err("it is refused");
         assert_eq!((failure.code, failure.disposition), ("source.signal_table", Disposition::Halt));
         assert!(failure.remedy.contains("capture.signal_table"), "{failure}");
     };

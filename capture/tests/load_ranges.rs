@@ -10,8 +10,11 @@ use crate::server::Server;
 
 const SEED: u64 = 20_261_126;
 
+/// Makes a literal.
+type Literal = fn(&mut StdRng) -> String;
+
 /// Types a key may have, each with a maker of literals.
-const TYPES: [(&str, fn(&mut StdRng) -> String); 32] = [
+const TYPES: [(&str, Literal); 32] = [
     ("bit", |r| r.random_range(0..2).to_string()),
     ("tinyint", |r| r.random_range(0..=255).to_string()),
     ("smallint", |r| r.random::<i16>().to_string()),
@@ -41,9 +44,7 @@ const TYPES: [(&str, fn(&mut StdRng) -> String); 32] = [
     }),
     ("uniqueidentifier", |r| format!("'{}'", uuid(r))),
     ("binary(3)", |r| format!("0x{:06X}", r.random_range(0..0x0100_0000))),
-    ("varbinary(4)", |r| {
-        format!("0x{}", "00FF01".repeat(1).get(..2 * r.random_range(0..4)).expect("even"))
-    }),
+    ("varbinary(4)", |r| format!("0x{}", &"00FF01"[..2 * r.random_range(0..4)])),
     ("char(6)", |r| format!("'{}'", latin(r))),
     ("varchar(6)", |r| format!("'{}'", latin(r))),
     ("nchar(6)", |r| format!("N'{}'", unicode(r))),
