@@ -29,7 +29,7 @@ pub(super) async fn pipeline(
         builder = builder.signal();
     }
     let exact = rng.random_ratio(1, 4);
-    let (chunk_rows, readers) = (rng.random_range(2..10), rng.random_range(1..=4));
+    let (chunk_rows, readers) = (rng.random_range(4..14), rng.random_range(1..=4));
     let connections = rng.random_range(1..=3);
     let builder = builder.capture(|capture| {
         capture.handoff = if exact { Handoff::Exact } else { Handoff::Bracketed };

@@ -55,7 +55,7 @@ pub(super) async fn step(
 }
 
 /// Between two commits that a load waits for.
-const NUDGE: Duration = Duration::from_millis(50);
+const NUDGE: Duration = Duration::from_millis(100);
 
 struct Services {
     capture: Service<CaptureStatus>,
@@ -111,7 +111,8 @@ impl Services {
             loop {
                 match self.apply.status().load.map(|load| load.state) {
                     Some(LoadState::Done) => return Ok(()),
-                    state => nudge.give(state == Some(LoadState::Converging)).await?,
+                    Some(LoadState::Converging) => nudge.give().await?,
+                    _ => {}
                 }
                 let next = tokio::time::Instant::now() + NUDGE;
                 let mut status = self.apply.watch();

@@ -13,6 +13,10 @@ use crate::oracle::{Observations, Observer};
 use crate::session::Tally;
 use crate::workload::{self, Run, Workload};
 
+/// Transactions a second: every one is a row more in the ledger, which a load in small chunks has to
+/// come to the end of.
+const RATE: f64 = 30.0;
+
 /// Sessions at work until they are stopped.
 #[derive(Debug)]
 pub struct Working {
@@ -79,7 +83,7 @@ impl Pipeline {
         let run = Run {
             sessions,
             seed,
-            rate: None,
+            rate: Some(RATE),
             limit: None,
             first_session: self.session_numbers(sessions),
         };

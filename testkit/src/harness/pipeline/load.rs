@@ -18,7 +18,7 @@ use crate::source::Source;
 pub(super) const SIGNAL_TABLE: &str = "dbo.lockstep_signal";
 
 /// Between two commits that a load waits for.
-const NUDGE: Duration = Duration::from_millis(50);
+const NUDGE: Duration = Duration::from_millis(100);
 
 /// What the exact handoff needs of the database.
 pub(super) async fn allow_snapshots(source: &Source) -> Result<()> {
@@ -49,12 +49,12 @@ pub struct Nudge {
 }
 
 impl Nudge {
-    /// Commits a transaction that nothing depends on; with `clock`, two seconds later.
+    /// Commits a transaction that nothing depends on, two seconds later by the double's clock.
     ///
     /// # Errors
     /// When the source refuses.
-    pub async fn give(&mut self, clock: bool) -> Result<()> {
-        if clock && !is_real_source() {
+    pub async fn give(&mut self) -> Result<()> {
+        if !is_real_source() {
             let mut db = self.source.connect().await?;
             db.run("EXEC [double].set_fault 'clock_advance', '2'").await?;
         }
@@ -119,7 +119,10 @@ impl Pipeline {
             if state.is_some_and(|state| reached(state, wanted)) {
                 return status.borrow().load.clone().context("it was there just now");
             }
-            nudge.give(state == Some(LoadState::Converging)).await?;
+            // Before that it would only make more rows to load.
+            if state == Some(LoadState::Converging) {
+                nudge.give().await?;
+            }
             let next = tokio::time::Instant::now() + NUDGE;
             let waited = tokio::time::timeout_at(
                 next,

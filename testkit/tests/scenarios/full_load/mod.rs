@@ -33,7 +33,8 @@ async fn filled(
     seed: u64,
     builder: impl FnOnce(Vec<Table>) -> PipelineBuilder,
 ) -> Result<(Pipeline, Arc<RandomWork>)> {
-    let mut pipeline = builder(work.tables()).build().await?;
+    let builder = builder(work.tables()).capture(|capture| capture.chunk_rows = 25);
+    let mut pipeline = builder.build().await?;
     let mut filler = pipeline.session();
     workload::populate(&work, seed, &mut filler).await?;
     Ok((pipeline, Arc::new(work)))

@@ -16,19 +16,19 @@ crate::over_each_log!(bracketed_with_a_signal_table, bracketed_by_the_clock, exa
 const SESSIONS: usize = 2;
 
 async fn bracketed_with_a_signal_table(log: LogKind) -> Result<()> {
-    let work = RandomWork::every_key(31, SESSIONS, 60, 100);
+    let work = RandomWork::every_key(31, SESSIONS, 90, 130);
     let (pipeline, work) = filled(work, 31, |tables| loading(log, tables).signal()).await?;
     under_work(pipeline, work, 31).await
 }
 
 async fn bracketed_by_the_clock(log: LogKind) -> Result<()> {
-    let work = RandomWork::every_key(32, SESSIONS, 60, 100);
+    let work = RandomWork::every_key(32, SESSIONS, 90, 130);
     let (pipeline, work) = filled(work, 32, |tables| loading(log, tables)).await?;
     under_work(pipeline, work, 32).await
 }
 
 async fn exact(log: LogKind) -> Result<()> {
-    let work = RandomWork::every_key(33, SESSIONS, 60, 100);
+    let work = RandomWork::every_key(33, SESSIONS, 90, 130);
     let exact = |tables| loading(log, tables).capture(|c| c.handoff = Handoff::Exact);
     let (pipeline, work) = filled(work, 33, exact).await?;
     under_work(pipeline, work, 33).await
