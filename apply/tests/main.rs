@@ -12,7 +12,6 @@ mod fencing;
 mod gaps;
 mod load_faults;
 mod load_model;
-mod load_speed;
 mod loads;
 mod policies;
 mod proxy;

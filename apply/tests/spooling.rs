@@ -1,7 +1,7 @@
 //! Outages of the target, the spool, its budget, and what it must not be used for.
 
 use bytesize::ByteSize;
-use lockstep_common::status::TaskState;
+use lockstep_common::status::{ApplyStatus, TaskState};
 use lockstep_common::{FailPoints, LogicalType, TableId, Value};
 
 use crate::bed::Bed;
@@ -36,8 +36,8 @@ async fn an_outage_fills_the_spool_and_apply_may_restart_in_it() {
     // Started again while the target is away: goes on reading from where the spool ends.
     let mut apply = bed.start_with(settings.clone(), FailPoints::default());
     let n = write(&mut bed, a, 1000..1500).await;
-    let status = apply.until("more in the spool", |s| s.waiting_transactions >= 1490).await;
-    assert_eq!(status.state, TaskState::Retrying);
+    let waits = |s: &ApplyStatus| s.waiting_transactions >= 1490 && s.state == TaskState::Retrying;
+    apply.until("more in the spool, without the target", waits).await;
     apply.kill().await;
     let mut apply = bed.start_with(settings, FailPoints::default());
     proxy.set(Line::Up);

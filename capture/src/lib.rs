@@ -128,6 +128,11 @@ pub async fn check(source: &config::Source) -> Vec<CheckResult> {
     source::sqlserver_cdc::prerequisites::check(source).await
 }
 
+/// Examines what a full load needs of the source beside that.
+pub async fn check_load(source: &config::Source, capture: &config::Capture) -> Vec<CheckResult> {
+    source::sqlserver_cdc::prerequisites::check_load(source, capture).await
+}
+
 /// The tables that a pipeline would follow from now on, and what they have beside their shapes: what
 /// a target is built from. Connects to the source, and changes nothing there.
 ///

@@ -15,7 +15,6 @@ mod load_frozen;
 mod load_live;
 mod load_places;
 mod load_ranges;
-mod load_speed;
 mod loads;
 mod order;
 mod prerequisites;

@@ -16,6 +16,10 @@ pub(crate) async fn check(config: &Config) -> Result<(), Ending> {
     let mut failed = 0;
     if let Some(source) = &config.source {
         failed += print("source", lockstep_capture::check(source).await);
+        if config.pipeline.task != config::Task::Cdc {
+            let results = lockstep_capture::check_load(source, &config.capture).await;
+            failed += print("full load", results);
+        }
     }
     failed += print("log", check_log(config).await);
     for (name, apply) in &config.apply {

@@ -3,7 +3,6 @@
 
 mod replica;
 mod server;
-mod speed;
 mod tasks;
 mod world;
 
