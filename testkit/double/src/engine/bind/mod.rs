@@ -202,18 +202,20 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// Error 207 where the source is there, 4104 where it is not.
+    /// Error 207 where the source is seen from here, 4104 where it is not.
     fn unknown_column(&self, parts: &[String]) -> SqlError {
         let (name, qualifier) = match parts.split_last() {
             Some((name, qualifier)) => (name.as_str(), qualifier),
             None => ("", parts),
         };
         let mut scope = Some(self);
-        while let Some(seen) = scope {
-            if qualifier.is_empty() || seen.sources.iter().any(|s| s.answers_to(qualifier)) {
+        while let Some(around) = scope {
+            let visible = around.transparent.get() || std::ptr::eq(around, self);
+            let answers = || around.sources.iter().any(|source| source.answers_to(qualifier));
+            if qualifier.is_empty() || visible && answers() {
                 return SqlError::new(207, 16, 1, format!("Invalid column name '{name}'."));
             }
-            scope = seen.parent;
+            scope = around.parent;
         }
         SqlError::new(
             4104,
