@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures_util::TryStreamExt;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use crate::history::{Lsn, TableState, grouped};
@@ -35,8 +36,7 @@ impl Target {
     /// # Errors
     /// When the target is away.
     pub async fn snapshot(&self) -> Result<Snapshot> {
-        let (client, connection) = self.config.connect(NoTls).await?;
-        tokio::spawn(connection);
+        let client = self.connect().await?;
         client
             .batch_execute(
                 "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET bytea_output = 'hex'; \
@@ -62,11 +62,33 @@ impl Target {
     /// # Errors
     /// The server's.
     pub async fn run(&self, sql: &str) -> Result<()> {
-        let (client, connection) = self.config.connect(NoTls).await?;
-        tokio::spawn(connection);
-        Ok(client.batch_execute(sql).await?)
+        Ok(self.connect().await?.batch_execute(sql).await?)
+    }
+
+    /// Connects. A server that says it is recovering from a crash is waited for: it is not away.
+    async fn connect(&self) -> Result<Client> {
+        let deadline = tokio::time::Instant::now() + RECOVERY;
+        loop {
+            match self.config.connect(NoTls).await {
+                Ok((client, connection)) => {
+                    tokio::spawn(connection);
+                    return Ok(client);
+                }
+                Err(error)
+                    if error.code() == Some(&SqlState::CANNOT_CONNECT_NOW)
+                        && tokio::time::Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(RECOVERY_POLL).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
+
+/// How long a recovering server is waited for, and how often it is asked.
+const RECOVERY: Duration = Duration::from_secs(30);
+const RECOVERY_POLL: Duration = Duration::from_millis(50);
 
 /// When the server began to live. A server process that is killed makes all others begin anew under
 /// the same postmaster, so that the checkpointer's start tells more, to those who may see it.
