@@ -131,6 +131,14 @@ impl Service {
                 self.reload(&mut output, &mut loads, cursor, request).await?;
             }
             self.load(&mut output, &mut loads, cursor).await?;
+            // The stream must not pass a signal whose text is not known yet.
+            while loads.is_signalling() && !shutdown.is_cancelled() {
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    () = loads.wait(&output) => {}
+                }
+                self.load(&mut output, &mut loads, cursor).await?;
+            }
             if stopped || self.task == Task::FullLoad && loads.is_idle() {
                 return self.end(&mut output, &mut loads).await;
             }

@@ -61,6 +61,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use self::offsets::Offsets;
+use self::proof::Proof;
 use self::readers::{Event, Reader, Readers};
 pub use self::state::Load;
 use crate::fail_points;
@@ -185,6 +186,11 @@ impl Loads {
         self.loads.push(load);
         self.show(true);
         Ok(())
+    }
+
+    /// A signal is being given, and nobody knows yet how it reads. It takes a statement's time.
+    pub fn is_signalling(&self) -> bool {
+        self.signal && self.loads.iter().any(|load| matches!(load.proof, Proof::Asking))
     }
 
     /// Some change may carry a signal that is waited for.
