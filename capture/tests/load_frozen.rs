@@ -141,8 +141,23 @@ async fn at(server: &mut Server, name: &str, position: &Position) -> BTreeMap<i6
     state
 }
 
-/// Freezes, with the capture job at work.
+/// Freezes, with the capture job at work, as capture does it: a lost race for the locks is tried
+/// again.
 async fn freeze(
+    server: &mut Server,
+    loading: &Loading,
+    names: &[&str],
+    readers: usize,
+) -> Result<Frozen, Failure> {
+    loop {
+        match freeze_once(server, loading, names, readers).await {
+            Err(failure) if failure.disposition == Disposition::Retry => println!("{failure}"),
+            other => return other,
+        }
+    }
+}
+
+async fn freeze_once(
     server: &mut Server,
     loading: &Loading,
     names: &[&str],

@@ -106,7 +106,10 @@ async fn a_log_begins_at_a_time() {
         .await;
     let time: &str = time[0].get(0).expect("a time");
     // The server's clock has to pass it.
-    tokio::time::sleep(Duration::from_millis(80)).await;
+    server
+        .admin
+        .run(&format!("WHILE SYSUTCDATETIME() <= '{time}' WAITFOR DELAY '00:00:00.005'"))
+        .await;
     server.captured("INSERT INTO dbo.t VALUES (2)").await;
     server.captured("INSERT INTO dbo.t VALUES (3)").await;
     let starts = |start: &str| config::Capture { start: Some(start.to_owned()), ..capture() };
