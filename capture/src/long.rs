@@ -1,8 +1,12 @@
 //! Long values: their bytes go ahead of the change, in parts, so that no record is larger than a
 //! fragment may be.
+//!
+//! A long value is text or bytes. A long geometry is the bytes of its EWKB, which hold its SRID; of a
+//! long value of another type the text goes, and the column says which type it is.
 
 use std::borrow::Cow;
 
+use lockstep_common::geometry::to_ewkb;
 use lockstep_common::record::{Before, Change, Part};
 use lockstep_common::{LongKind, LongValue, Value};
 use sha2::{Digest, Sha256};
@@ -57,7 +61,6 @@ fn encoded(value: &Value<'_>) -> usize {
     FIXED
         + match value {
             Value::Variant { type_name, value } => type_name.len() + encoded(value),
-            Value::Geometry { wkb, .. } => wkb.len(),
             Value::Other { type_name, text } => type_name.len() + text.len(),
             other => length(other),
         }
@@ -100,7 +103,10 @@ fn values<'c>(change: &'c mut Change<'static>) -> impl Iterator<Item = &'c mut V
 fn length(value: &Value<'_>) -> usize {
     match value {
         Value::String(text) => text.len(),
-        Value::Utf16(bytes) | Value::Bytes(bytes) => bytes.len(),
+        Value::Utf16(bytes) | Value::Bytes(bytes) | Value::Geometry { wkb: bytes, .. } => {
+            bytes.len()
+        }
+        Value::Other { text, .. } => text.len(),
         _ => 0,
     }
 }
@@ -110,6 +116,10 @@ fn take(value: &mut Value<'_>) -> Option<(LongKind, Vec<u8>)> {
         Value::String(text) => (LongKind::Text, std::mem::take(text).into_owned().into_bytes()),
         Value::Utf16(bytes) => (LongKind::Utf16, std::mem::take(bytes).into_owned()),
         Value::Bytes(bytes) => (LongKind::Bytes, std::mem::take(bytes).into_owned()),
+        Value::Geometry { wkb, srid } => (LongKind::Bytes, to_ewkb(wkb, *srid)?),
+        Value::Other { text, .. } => {
+            (LongKind::Text, std::mem::take(text).into_owned().into_bytes())
+        }
         _ => return None,
     })
 }
@@ -147,6 +157,26 @@ mod tests {
         assert_eq!((long.id, long.length, long.kind), (4, bytes.len() as u64, LongKind::Text));
         assert_eq!(long.digest, <[u8; 32]>::from(Sha256::digest(&bytes)));
         assert_eq!(longs[0].parts().count(), 2);
+    }
+
+    #[test]
+    fn a_long_geometry_goes_with_its_srid_and_a_long_other_as_its_text() {
+        let wkb = [&[1, 2, 0, 0, 0][..], &[7; LONG_BYTES]].concat();
+        let geometry = Value::Geometry { wkb: Cow::Owned(wkb.clone()), srid: 4326 };
+        let words = "v".repeat(LONG_BYTES + 1);
+        let other = Value::Other { type_name: "vector(3)".into(), text: words.clone().into() };
+        let mut change = change(vec![geometry, other]);
+        let longs = extract(&mut change, &mut 0);
+        let bytes = |i: usize| -> Vec<u8> {
+            longs[i].parts().flat_map(|part| part.data.into_owned()).collect()
+        };
+        assert_eq!(lockstep_common::geometry::from_ewkb(&bytes(0)), Some((wkb, 4326)));
+        assert_eq!(bytes(1), words.into_bytes());
+        let kinds = change.after.iter().map(|value| match value {
+            Value::Long(long) => long.kind,
+            other => panic!("not long: {other:?}"),
+        });
+        assert_eq!(kinds.collect::<Vec<_>>(), [LongKind::Bytes, LongKind::Text]);
     }
 
     #[test]

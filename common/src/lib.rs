@@ -9,6 +9,7 @@ pub mod definition;
 pub mod disposition;
 pub mod entry;
 pub mod failpoint;
+pub mod geometry;
 pub mod http;
 pub mod load;
 pub mod metrics;

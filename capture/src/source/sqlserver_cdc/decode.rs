@@ -12,8 +12,9 @@ use tiberius::{ColumnData, Row};
 use super::lsn::Lsn;
 use super::merge::{ChangeRow, PairedChange};
 use super::order::ChangeKey;
+use super::text::{cp1252, utf8, utf16};
 use super::types::{Reading, Recording, TypePlan};
-use super::{mask, time};
+use super::{mask, spatial, time, variant};
 
 /// Columns of a change row before those of the table.
 const SYSTEM_COLUMNS: usize = 5;
@@ -152,12 +153,17 @@ impl ColumnPlan {
         limit: u64,
     ) -> Result<Value<'static>, DecodeError> {
         let failed = |reason| DecodeError::Column { column: self.name.clone(), reason };
-        match self.plan.reading {
-            Reading::Plain => plain(cell).map_err(failed),
-            reading => match self.bytes(cell, limit)? {
-                None => Ok(Value::Null),
-                Some(bytes) => from_bytes(reading, bytes, &self.plan.source_type).map_err(failed),
-            },
+        let limit = match self.plan.reading {
+            Reading::Plain => return plain(cell).map_err(failed),
+            // What a variant holds is bounded by SQL Server, and it is selected in a longer form.
+            Reading::Variant => limit.max(variant::LARGEST_BYTES),
+            _ => limit,
+        };
+        match self.bytes(cell, limit)? {
+            None => Ok(Value::Null),
+            Some(bytes) => {
+                from_bytes(self.plan.reading, bytes, &self.plan.source_type).map_err(failed)
+            }
         }
     }
 
@@ -240,43 +246,12 @@ fn from_bytes(
         Reading::Bytes => Ok(Value::Bytes(Cow::Owned(bytes))),
         Reading::Utf16 => utf16(bytes),
         Reading::Utf8 => utf8(bytes),
-        Reading::Cp1252 => Ok(string(cp1252(bytes))),
+        Reading::Cp1252 => Ok(cp1252(bytes)),
         Reading::Other => utf16(bytes).and_then(|text| other(source_type, text)),
+        Reading::Variant => variant::decode(&bytes),
+        Reading::Geometry => geometry(&bytes, false),
+        Reading::Geography => geometry(&bytes, true),
     }
-}
-
-fn string(text: String) -> Value<'static> {
-    Value::String(Cow::Owned(text))
-}
-
-/// UTF-16 as text where it is valid, as its bytes where it is not.
-fn utf16(mut bytes: Vec<u8>) -> Result<Value<'static>, &'static str> {
-    if !bytes.len().is_multiple_of(2) {
-        return Err("UTF-16 with an odd number of bytes");
-    }
-    // Most text is ASCII, and that is found out many characters at a time. It becomes text where it
-    // stands.
-    if bytes.chunks_exact(2).all(|pair| pair[0] < 0x80 && pair[1] == 0) {
-        let length = bytes.len() / 2;
-        for i in 0..length {
-            bytes[i] = bytes[2 * i];
-        }
-        bytes.truncate(length);
-        return String::from_utf8(bytes).map(string).map_err(|_| "ASCII that is not ASCII");
-    }
-    let mut text = String::with_capacity(bytes.len() / 2);
-    let units = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
-    for unit in char::decode_utf16(units) {
-        match unit {
-            Ok(character) => text.push(character),
-            Err(_) => return Ok(Value::Utf16(Cow::Owned(bytes))),
-        }
-    }
-    Ok(string(text))
-}
-
-fn utf8(bytes: Vec<u8>) -> Result<Value<'static>, &'static str> {
-    String::from_utf8(bytes).map(string).map_err(|_| "bytes that are not UTF-8")
 }
 
 fn other(type_name: &str, text: Value<'static>) -> Result<Value<'static>, &'static str> {
@@ -288,35 +263,21 @@ fn other(type_name: &str, text: Value<'static>) -> Result<Value<'static>, &'stat
     }
 }
 
-/// What code page 1252 has at 0x80 to 0x9F; the rest is Latin-1. The five bytes that it leaves
-/// undefined are the C1 controls of their number, as Windows and SQL Server convert them.
-const CP1252_HIGH: [char; 32] = [
-    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}',
-    '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
-];
-
-fn cp1252(bytes: Vec<u8>) -> String {
-    match String::from_utf8(bytes) {
-        Ok(text) if text.is_ascii() => text,
-        Ok(text) => cp1252_slow(text.as_bytes()),
-        Err(error) => cp1252_slow(error.as_bytes()),
-    }
-}
-
-fn cp1252_slow(bytes: &[u8]) -> String {
-    let decode = |byte: &u8| match byte {
-        0x80..=0x9f => CP1252_HIGH[usize::from(byte - 0x80)],
-        _ => char::from(*byte),
-    };
-    bytes.iter().map(decode).collect()
+fn geometry(bytes: &[u8], geography: bool) -> Result<Value<'static>, &'static str> {
+    let decoded = spatial::decode(bytes, geography)?;
+    Ok(decoded.map_or(Value::Null, |spatial| Value::Geometry {
+        wkb: Cow::Owned(spatial.wkb),
+        srid: spatial.srid,
+    }))
 }
 
 /// About how many bytes a value holds.
 pub fn weight(value: &Value<'_>) -> usize {
     let inner = match value {
         Value::String(v) => v.len(),
-        Value::Utf16(v) | Value::Bytes(v) => v.len(),
-        Value::Other { text, .. } => text.len(),
+        Value::Utf16(v) | Value::Bytes(v) | Value::Geometry { wkb: v, .. } => v.len(),
+        Value::Other { type_name, text } => type_name.len() + text.len(),
+        Value::Variant { type_name, value } => type_name.len() + weight(value),
         _ => 0,
     };
     size_of::<Value<'_>>() + inner

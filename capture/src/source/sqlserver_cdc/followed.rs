@@ -134,7 +134,7 @@ fn unsupported(instance: &Instance, column: &RawColumn) -> Failure {
     Failure::halt(
         "source.type",
         format!(
-            "column {} of {} is {}, which is not followed yet",
+            "column {} of {} is {}, which is not followed",
             column.name,
             instance.table,
             types::source_type(column)
@@ -231,7 +231,7 @@ mod tests {
     use lockstep_common::TableName;
 
     const INT: u8 = 56;
-    const SQL_VARIANT: u8 = 98;
+    const CLR: u8 = 240;
 
     fn raw(name: &str, id: i32, system_type: u8) -> RawColumn {
         RawColumn {
@@ -296,9 +296,9 @@ mod tests {
         let mut widened = shape();
         widened.source[2].system_type = 127;
         assert_eq!(code(widened).err(), Some("source.shape"));
-        let mut variant = shape();
-        variant.source[2].system_type = SQL_VARIANT;
-        assert_eq!(code(variant).err(), Some("source.type"));
+        let mut own = shape();
+        own.source[2].system_type = CLR;
+        assert_eq!(code(own).err(), Some("source.type"));
         let mut invisible = shape();
         invisible.change_table.clear();
         assert_eq!(code(invisible).err(), Some("source.instance"));

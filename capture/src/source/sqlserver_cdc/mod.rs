@@ -32,9 +32,12 @@ mod merged;
 mod order;
 pub mod prerequisites;
 mod settle;
+mod spatial;
 mod statements;
+mod text;
 mod time;
 mod types;
+mod variant;
 mod window;
 
 use std::collections::{BTreeMap, HashMap};

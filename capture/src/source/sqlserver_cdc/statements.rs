@@ -10,13 +10,16 @@ use lockstep_common::name::{literal_mssql as literal, quote_mssql as quote};
 
 use super::decode::ColumnPlan;
 use super::order::COLUMNS;
+use super::variant;
 
 /// What every connection is told first. Explicit, because a pooled or migrated session may carry
 /// other settings: no dirty reads (a closed LSN is only closed for READ COMMITTED), yield to the
 /// capture and cleanup jobs in deadlocks and lock waits, and MAX values whole up to
-/// `max_value_bytes` (one byte more is asked for, so that a larger value shows as one).
+/// `max_value_bytes` (one byte more is asked for, so that a larger value shows as one; a variant, which
+/// is selected as a MAX value, comes whole in any case).
 pub fn session(max_value_bytes: u64) -> String {
-    let text_size = i32::try_from(max_value_bytes.saturating_add(1)).unwrap_or(-1);
+    let largest = max_value_bytes.max(variant::LARGEST_BYTES);
+    let text_size = i32::try_from(largest.saturating_add(1)).unwrap_or(-1);
     format!(
         "SET NOCOUNT ON; SET ANSI_NULLS ON; SET ANSI_PADDING ON; SET ANSI_WARNINGS ON; \
          SET QUOTED_IDENTIFIER ON; SET CONCAT_NULL_YIELDS_NULL ON; \

@@ -83,6 +83,59 @@ pub fn parse_datetime(text: &str) -> Option<i64> {
     (datetime_text(time) == text).then_some(time)
 }
 
+/// Days since 1970-01-01 of a date that the server wrote as `2026-11-23`.
+pub fn parse_date(text: &str) -> Option<i64> {
+    let [year, month, day] = numbers(text, '-', [4, 2, 2])?;
+    let days = days_of(year, month, day);
+    (year > 0 && civil(days) == (year, month, day)).then_some(days)
+}
+
+/// 100 ns since midnight of a time that the server wrote as `10:00:00`, with up to seven digits
+/// behind a point.
+pub fn parse_time(text: &str) -> Option<i64> {
+    let (clock, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let [hours, minutes, seconds] = numbers(clock, ':', [2, 2, 2])?;
+    let digits = u32::try_from(fraction.len()).ok().filter(|digits| (1..=7).contains(digits))?;
+    let fraction = number(fraction)? * 10i64.pow(7 - digits);
+    let valid = hours < 24 && minutes < 60 && seconds < 60;
+    let seconds = (hours * 60 + minutes) * 60 + seconds;
+    valid.then_some(seconds * TICKS_PER_SECOND + fraction)
+}
+
+/// 100 ns since 1970-01-01 of a date and a time behind a blank.
+pub fn parse_timestamp(text: &str) -> Option<i64> {
+    let (date, time) = text.split_once(' ')?;
+    Some(parse_date(date)? * TICKS_PER_DAY + parse_time(time)?)
+}
+
+/// 100 ns since 1970-01-01Z, and the offset in minutes, of a local time with `+05:30` behind it.
+pub fn parse_timestamp_tz(text: &str) -> Option<(i64, i16)> {
+    let (local, offset) = text.rsplit_once(' ')?;
+    let (sign, minutes) = match offset.split_at_checked(1)? {
+        ("+", minutes) => (1, minutes),
+        ("-", minutes) => (-1, minutes),
+        _ => return None,
+    };
+    let [hours, minutes] = numbers(minutes, ':', [2, 2])?;
+    let offset = i16::try_from(sign * (hours * 60 + minutes)).ok()?;
+    Some((to_utc(parse_timestamp(local)?, offset), offset))
+}
+
+/// Numbers of so many digits each, with `separator` between them.
+fn numbers<const N: usize>(text: &str, separator: char, digits: [usize; N]) -> Option<[i64; N]> {
+    let mut parts = text.split(separator);
+    let mut numbers = [0; N];
+    for (of, digits) in numbers.iter_mut().zip(digits) {
+        *of = parts.next().filter(|part| part.len() == digits).and_then(number)?;
+    }
+    parts.next().is_none().then_some(numbers)
+}
+
+/// Digits, and nothing but digits.
+fn number(text: &str) -> Option<i64> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
 /// The inverse of [`civil`].
 fn days_of(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
@@ -142,6 +195,41 @@ mod tests {
         let offset = DateTimeOffset::new(DateTime2::new(Date::new(719_162), Time::new(0, 7)), -840);
         assert_eq!(datetime_offset(offset), Some((0, -840)));
         assert_eq!(to_utc(0, -90), 90 * TICKS_PER_MINUTE);
+    }
+
+    #[test]
+    fn written_times_are_read_to_the_last_digit() {
+        assert_eq!(parse_date("0001-01-01"), Some(-DAYS_0001_TO_1970));
+        assert_eq!(parse_date("9999-12-31"), Some(2_932_896));
+        assert_eq!(parse_time("23:59:59.9999999"), Some(TICKS_PER_DAY - 1));
+        assert_eq!(parse_time("00:00:00.1"), Some(TICKS_PER_SECOND / 10));
+        assert_eq!(parse_time("01:02:03"), Some(3723 * TICKS_PER_SECOND));
+        assert_eq!(parse_timestamp("1970-01-02 00:00:00.0000001"), Some(TICKS_PER_DAY + 1));
+        let east = parse_timestamp_tz("1970-01-01 14:00:00.0000000 +14:00");
+        assert_eq!(east, Some((0, 840)));
+        let west = parse_timestamp_tz("1969-12-31 23:30:00 -00:30");
+        assert_eq!(west, Some((0, -30)));
+        for wrong in ["2026-02-29", "0000-01-01", "2026-1-01", "2026-01-01-01", "+026-01-01", ""] {
+            assert_eq!(parse_date(wrong), None, "{wrong}");
+        }
+        for wrong in ["24:00:00", "00:60:00", "00:00:60", "00:00:00.", "00:00:00.00000001", "0:0:0"]
+        {
+            assert_eq!(parse_time(wrong), None, "{wrong}");
+        }
+        assert_eq!(parse_timestamp_tz("1970-01-01 00:00:00 05:30"), None);
+        assert_eq!(parse_timestamp_tz("1970-01-01 00:00:00"), None);
+    }
+
+    /// All 25,920,000 ticks of a day: each is shown as the nearest millisecond, and told apart.
+    #[test]
+    fn every_tick_of_a_datetime_has_a_time_of_its_own() {
+        let mut last = -1;
+        for tick in 0..25_920_000u32 {
+            let shown = datetime(DateTime::new(25_567, tick));
+            let milliseconds = i64::from(tick / 3) * 10 + [0, 3, 7][(tick % 3) as usize];
+            assert!(shown == milliseconds * 10_000 && shown > last, "tick {tick}");
+            last = shown;
+        }
     }
 
     proptest! {

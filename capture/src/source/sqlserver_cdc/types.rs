@@ -5,12 +5,23 @@
 //! text: the driver refuses (or replaces) UTF-16 that is not valid Unicode and does not know every
 //! code page, while the bytes lose nothing. UTF-16, UTF-8 and code page 1252 are decoded here; any
 //! other code page is converted to UTF-16 by the server, whose own conversion is the truth.
-//! And what the driver reads inexactly (money as a float) is cast to what it reads exactly.
+//! And what the driver reads inexactly (money as a float) or not at all is cast to what it reads
+//! exactly: `json` and `vector` (SQL Server 2025) to their text, `geometry` and `geography` to the bytes
+//! of their serialization (`super::spatial`), `sql_variant` to text of a form of its own
+//! (`super::variant`).
+//!
+//! An alias type (`CREATE TYPE … FROM`) is the type that it stands for: `system_type_id` is that type's.
 //!
 //! A cast to a bounded length would cut a column that was widened meanwhile; that is why a window's
 //! shape is verified after it was read (`Source::verify`), never only before.
 
 use lockstep_common::LogicalType;
+
+use super::variant;
+
+mod key;
+
+pub use key::{KeyType, key_type};
 
 /// A column as `sys.columns` describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +65,12 @@ pub enum Reading {
     Cp1252,
     /// Bytes of UTF-16: the text of a type that has no place in the value model.
     Other,
+    /// A variant, in the form that [`variant::expression`] gives it.
+    Variant,
+    /// A `geometry`, serialized.
+    Geometry,
+    /// A `geography`, serialized.
+    Geography,
 }
 
 /// When a NULL in a change table means "not recorded" (reference, rule 6).
@@ -61,7 +78,8 @@ pub enum Reading {
 pub enum Recording {
     /// Never.
     Always,
-    /// MAX types and xml: in a row of an update, unless its mask says the column was set.
+    /// MAX types and xml, and likewise what is stored as they are (`geometry`, `geography`, `json`,
+    /// `vector`): in a row of an update, unless its mask says the column was set.
     WhenSet,
     /// text, ntext, image: in the old row of an update and in a delete, and as above in the new row.
     NewOnly,
@@ -92,6 +110,8 @@ enum Cast {
     Through(&'static str, String),
     /// `CAST(x.ToString() AS nvarchar(4000))`, then to bytes.
     ToText,
+    /// [`variant::expression`]
+    Variant,
 }
 
 impl TypePlan {
@@ -106,6 +126,7 @@ impl TypePlan {
             Cast::ToText => {
                 format!("CAST(CAST({column}.ToString() AS nvarchar(4000)) AS varbinary(8000))")
             }
+            Cast::Variant => variant::expression(column),
         }
     }
 }
@@ -144,18 +165,24 @@ mod id {
     pub const CLR: u8 = 240;
     pub const XML: u8 = 241;
     pub const JSON: u8 = 244;
-    pub const VECTOR: u8 = 245;
     /// `user_type_id` of hierarchyid.
     pub const HIERARCHYID: i32 = 128;
     pub const GEOMETRY: i32 = 129;
     pub const GEOGRAPHY: i32 = 130;
+    /// `user_type_id` of vector, whose `system_type_id` is varbinary's.
+    pub const VECTOR: i32 = 255;
 }
 
-/// How a column is read; `None` for a type that is not followed yet.
+/// How a column is read; `None` for a type without a rule: user-defined CLR types, and what this
+/// version does not know.
 pub fn plan(column: &RawColumn) -> Option<TypePlan> {
     use LogicalType as L;
     let plain = |logical| Some((logical, Reading::Plain, Cast::None));
+    let max_text = || Cast::Through("nvarchar(max)", "varbinary(max)".to_owned());
+    let spatial = |reading| Some((L::Geometry, reading, Cast::To("varbinary(max)".to_owned())));
     let (logical, reading, cast) = match column.system_type {
+        // Before varbinary, which it is stored as.
+        id::VARBINARY if is_vector(column) => Some((L::Other, Reading::Other, max_text())),
         id::BIT => plain(L::Bool),
         id::TINYINT => plain(L::Int { bytes: 1 }),
         id::SMALLINT => plain(L::Int { bytes: 2 }),
@@ -184,14 +211,16 @@ pub fn plan(column: &RawColumn) -> Option<TypePlan> {
         id::NCHAR | id::NVARCHAR | id::NTEXT | id::CHAR | id::VARCHAR | id::TEXT => {
             Some(text(column))
         }
-        id::XML => Some((
-            L::String { max: None, fixed: false },
-            Reading::Utf16,
-            Cast::Through("nvarchar(max)", "varbinary(max)".to_owned()),
-        )),
-        id::CLR if column.user_type == id::HIERARCHYID => {
-            Some((L::Other, Reading::Other, Cast::ToText))
+        id::XML | id::JSON => {
+            Some((L::String { max: None, fixed: false }, Reading::Utf16, max_text()))
         }
+        id::SQL_VARIANT => Some((L::Variant, Reading::Variant, Cast::Variant)),
+        id::CLR => match column.user_type {
+            id::HIERARCHYID => Some((L::Other, Reading::Other, Cast::ToText)),
+            id::GEOMETRY => spatial(Reading::Geometry),
+            id::GEOGRAPHY => spatial(Reading::Geography),
+            _ => None,
+        },
         _ => None,
     }?;
     let recording = recording(column);
@@ -201,6 +230,11 @@ pub fn plan(column: &RawColumn) -> Option<TypePlan> {
 fn money(precision: u8) -> (LogicalType, Reading, Cast) {
     let ty = format!("decimal({precision},4)");
     (LogicalType::Decimal { precision, scale: 4 }, Reading::Plain, Cast::To(ty))
+}
+
+/// Whether the column is a vector. (SQL Server 2025 stores it as varbinary.)
+pub fn is_vector(column: &RawColumn) -> bool {
+    column.system_type == id::VARBINARY && column.user_type == id::VECTOR
 }
 
 /// Length limit in bytes; none for MAX.
@@ -265,6 +299,8 @@ fn recording(column: &RawColumn) -> Recording {
         _ if column.computed => Recording::Never,
         id::TEXT | id::NTEXT | id::IMAGE => Recording::NewOnly,
         id::XML | id::JSON => Recording::WhenSet,
+        id::CLR if column.user_type != id::HIERARCHYID => Recording::WhenSet,
+        id::VARBINARY if is_vector(column) => Recording::WhenSet,
         id::VARCHAR | id::NVARCHAR | id::VARBINARY if column.max_length == -1 => Recording::WhenSet,
         _ => Recording::Always,
     }
@@ -280,6 +316,8 @@ pub fn source_type(column: &RawColumn) -> String {
         id::CHAR => format!("char{}", length(1)),
         id::VARCHAR => format!("varchar{}", length(1)),
         id::BINARY => format!("binary{}", length(1)),
+        // Eight bytes of header, and four for each number.
+        id::VARBINARY if is_vector(column) => format!("vector({})", (column.max_length - 8) / 4),
         id::VARBINARY => format!("varbinary{}", length(1)),
         id::NCHAR => format!("nchar{}", length(2)),
         id::NVARCHAR => format!("nvarchar{}", length(2)),
@@ -314,7 +352,6 @@ fn plain_name(system_type: u8, user_type: i32) -> &'static str {
         id::XML => "xml",
         id::SQL_VARIANT => "sql_variant",
         id::JSON => "json",
-        id::VECTOR => "vector",
         id::CLR => match user_type {
             id::HIERARCHYID => "hierarchyid",
             id::GEOMETRY => "geometry",
@@ -323,62 +360,6 @@ fn plain_name(system_type: u8, user_type: i32) -> &'static str {
         },
         _ => "a type unknown to this version",
     }
-}
-
-/// How a key column's values go back to the server as parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyType {
-    /// bit
-    Bit,
-    /// tinyint, smallint, int, bigint
-    Integer,
-    /// decimal, numeric, money, smallmoney
-    Decimal,
-    /// real
-    Real,
-    /// float
-    Float,
-    /// date
-    Date,
-    /// time
-    Time,
-    /// datetime
-    DateTime,
-    /// smalldatetime, datetime2
-    DateTime2,
-    /// datetimeoffset
-    DateTimeOffset,
-    /// uniqueidentifier
-    Uuid,
-    /// binary, varbinary
-    Binary,
-    /// nchar, nvarchar
-    National,
-    /// char, varchar
-    CodePage,
-}
-
-/// How values of a column go back to the server; `None` for a type that is no parameter or has no
-/// order of its own (rowversion, hierarchyid, …).
-pub fn key_type(column: &RawColumn) -> Option<KeyType> {
-    Some(match column.system_type {
-        _ if column.max_length == -1 => return None,
-        id::BIT => KeyType::Bit,
-        id::TINYINT | id::SMALLINT | id::INT | id::BIGINT => KeyType::Integer,
-        id::DECIMAL | id::NUMERIC | id::MONEY | id::SMALLMONEY => KeyType::Decimal,
-        id::REAL => KeyType::Real,
-        id::FLOAT => KeyType::Float,
-        id::DATE => KeyType::Date,
-        id::TIME => KeyType::Time,
-        id::DATETIME => KeyType::DateTime,
-        id::SMALLDATETIME | id::DATETIME2 => KeyType::DateTime2,
-        id::DATETIMEOFFSET => KeyType::DateTimeOffset,
-        id::UNIQUEIDENTIFIER => KeyType::Uuid,
-        id::BINARY | id::VARBINARY => KeyType::Binary,
-        id::NCHAR | id::NVARCHAR => KeyType::National,
-        id::CHAR | id::VARCHAR => KeyType::CodePage,
-        _ => return None,
-    })
 }
 
 /// text, ntext and image.
@@ -395,84 +376,4 @@ pub fn foreign_code_page(column: &RawColumn, database_collation: Option<&str>) -
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    pub(in super::super) fn raw(system_type: u8, max_length: i16) -> RawColumn {
-        RawColumn {
-            name: "c".to_owned(),
-            column_id: 1,
-            system_type,
-            user_type: i32::from(system_type),
-            max_length,
-            precision: 0,
-            scale: 0,
-            collation: None,
-            nullable: true,
-            identity: false,
-            computed: false,
-        }
-    }
-
-    fn collated(system_type: u8, max_length: i16, collation: &str) -> RawColumn {
-        RawColumn { collation: Some(collation.to_owned()), ..raw(system_type, max_length) }
-    }
-
-    fn select(column: &RawColumn) -> String {
-        plan(column).expect("a followed type").expression("c.[c]")
-    }
-
-    #[test]
-    fn text_is_selected_as_its_bytes_and_never_cut() {
-        let national = collated(id::NVARCHAR, 80, "Latin1_General_CI_AS");
-        assert_eq!(select(&national), "CAST(c.[c] AS varbinary(80))");
-        assert_eq!(source_type(&national), "nvarchar(40)");
-        assert_eq!(
-            select(&collated(id::VARCHAR, 8000, "SQL_Latin1_General_CP1_CI_AS")),
-            "CAST(c.[c] AS varbinary(8000))"
-        );
-        let oem = "SQL_Latin1_General_CP437_CI_AS";
-        assert_eq!(
-            select(&collated(id::CHAR, 10, oem)),
-            "CAST(CAST(c.[c] AS nvarchar(4000)) AS varbinary(20))"
-        );
-        assert_eq!(
-            select(&collated(id::VARCHAR, 4001, oem)),
-            "CAST(CAST(c.[c] AS nvarchar(max)) AS varbinary(max))"
-        );
-        assert_eq!(select(&collated(id::VARCHAR, -1, "X_UTF8")), "CAST(c.[c] AS varbinary(max))");
-        assert_eq!(
-            plan(&collated(id::VARCHAR, -1, "Latin1_General_100_CI_AS_SC_UTF8")).map(|p| p.reading),
-            Some(Reading::Utf8)
-        );
-        assert_eq!(
-            plan(&collated(id::VARCHAR, 5, "Greek_CI_AS")).map(|p| p.reading),
-            Some(Reading::Utf16)
-        );
-    }
-
-    #[test]
-    fn money_is_selected_as_an_exact_decimal() {
-        assert_eq!(select(&raw(id::MONEY, 8)), "CAST(c.[c] AS decimal(19,4))");
-        assert_eq!(select(&raw(id::SMALLMONEY, 4)), "CAST(c.[c] AS decimal(10,4))");
-    }
-
-    #[test]
-    fn nulls_mean_unknown_only_where_the_source_does_not_record() {
-        let of = |column: &RawColumn| plan(column).map(|plan| plan.recording);
-        assert_eq!(of(&raw(id::NVARCHAR, -1)), Some(Recording::WhenSet));
-        assert_eq!(of(&raw(id::NVARCHAR, 80)), Some(Recording::Always));
-        assert_eq!(of(&raw(id::NTEXT, 16)), Some(Recording::NewOnly));
-        assert_eq!(of(&RawColumn { computed: true, ..raw(id::INT, 4) }), Some(Recording::Never));
-    }
-
-    #[test]
-    fn types_without_a_rule_are_refused_by_name() {
-        let variant = raw(id::SQL_VARIANT, 8016);
-        assert_eq!(plan(&variant), None);
-        assert_eq!(source_type(&variant), "sql_variant");
-        let geography = RawColumn { user_type: id::GEOGRAPHY, ..raw(id::CLR, -1) };
-        assert_eq!(plan(&geography), None);
-        assert_eq!(source_type(&geography), "geography");
-    }
-}
+mod tests;
