@@ -74,6 +74,25 @@ impl Server {
         self.admin.run(&format!("GRANT SELECT ON dbo.{name} TO reader")).await;
     }
 
+    /// Creates and captures `dbo.t` with as many columns as a capture instance can have; how many
+    /// they are. (A change table has six columns of its own, and a table at most 1024.)
+    pub async fn widest_captured(&mut self, columns: fn(usize) -> String) -> usize {
+        const ENABLE: &str = "EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', \
+             @source_name = N't', @role_name = NULL, @supports_net_changes = 0";
+        for width in [1024, 1018] {
+            self.admin.run(&format!("CREATE TABLE dbo.t ({})", columns(width))).await;
+            if self.admin.try_run(ENABLE).await.is_ok() {
+                self.stop_job().await;
+                self.admin.run("GRANT SELECT ON dbo.t TO reader").await;
+                self.admin.run("GRANT SELECT ON cdc.dbo_t_CT TO reader").await;
+                self.scan().await;
+                return width;
+            }
+            self.admin.run("DROP TABLE dbo.t").await;
+        }
+        panic!("no wide table can be captured")
+    }
+
     /// Makes a capture instance of `dbo.<name>` that the reader may read.
     pub async fn capture(&mut self, name: &str, instance: &str) {
         self.admin

@@ -1,0 +1,164 @@
+//! Update masks and values that are not recorded, on tables of every width at which the mask grows by a
+//! byte, and of as many columns as can be captured.
+
+use lockstep_common::Value;
+use lockstep_common::record::{Before, Operation};
+
+use crate::contents::Contents;
+use crate::server::{Server, text};
+use crate::service::Bed;
+
+/// Whether column `k` (from 1) is a MAX column: the second, those around the byte boundaries of the
+/// mask, and the last.
+fn is_max(k: usize, columns: usize) -> bool {
+    k > 1 && (k == 2 || k % 8 < 2 || k == columns)
+}
+
+fn definitions(columns: usize) -> String {
+    let column = |k: usize| match k {
+        1 => "c1 int NOT NULL PRIMARY KEY".to_owned(),
+        k if is_max(k, columns) => format!("c{k} nvarchar(max) NULL"),
+        k => format!("c{k} tinyint NULL"),
+    };
+    (1..=columns).map(column).collect::<Vec<_>>().join(", ")
+}
+
+/// Bits of a row: that of column `k` (from 1) is bit `(k - 1) % 8` of byte `(k - 1) / 8`.
+fn bits(columns: usize, set: &[usize]) -> Vec<u8> {
+    let mut bits = vec![0; columns.div_ceil(8)];
+    set.iter().for_each(|k| bits[(k - 1) / 8] |= 1 << ((k - 1) % 8));
+    bits
+}
+
+/// Inserts a row, sets each of `updated` alone and then all of them together, deletes the row; and
+/// what is read must be what was recorded.
+async fn updates_are_told_apart(server: &mut Server, columns: usize, updated: &[usize]) {
+    let value = |k: usize, round: usize| {
+        if is_max(k, columns) { text(&format!("v{round}")) } else { Value::I64(round as i64) }
+    };
+    let literal = |k: usize, round: usize| {
+        if is_max(k, columns) { format!("N'v{round}'") } else { round.to_string() }
+    };
+    let values: Vec<String> = (2..=columns).map(|k| literal(k, 0)).collect();
+    let values = std::iter::once("1".to_owned()).chain(values).collect::<Vec<_>>().join(", ");
+    server.admin.run(&format!("INSERT INTO dbo.t VALUES ({values})")).await;
+    let mut rounds: Vec<Vec<usize>> = updated.iter().map(|k| vec![*k]).collect();
+    rounds.push(updated.to_vec());
+    for (i, set) in rounds.iter().enumerate() {
+        let set: Vec<String> =
+            set.iter().map(|k| format!("c{k} = {}", literal(*k, i + 1))).collect();
+        server.admin.run(&format!("UPDATE dbo.t SET {}", set.join(", "))).await;
+    }
+    server.captured("DELETE FROM dbo.t").await;
+
+    let bed = Bed::new().await;
+    let contents = server.run_through(&bed).await;
+    let changes = changes(&contents);
+    assert_eq!(changes.len(), rounds.len() + 2, "{columns} columns");
+    let mut row: Vec<Value<'static>> = (1..=columns).map(|k| value(k, 0)).collect();
+    row[0] = Value::I64(1);
+    assert_eq!(changes[0].after, row, "{columns} columns");
+    for (i, set) in rounds.iter().enumerate() {
+        let change = changes[i + 1];
+        let what = format!("{columns} columns, {set:?} set");
+        assert_eq!(change.operation, Operation::Update, "{what}");
+        assert_eq!(change.changed.as_ref(), bits(columns, set), "{what}");
+        let recorded = |k: usize| !is_max(k, columns) || set.contains(&k);
+        let before = (1..=columns)
+            .map(|k| if recorded(k) { row[k - 1].clone() } else { Value::Unavailable })
+            .collect();
+        assert_eq!(change.before, Before::Full(before), "{what}");
+        set.iter().for_each(|k| row[k - 1] = value(*k, i + 1));
+        assert_eq!(change.after, row, "{what}");
+    }
+    let last = changes[rounds.len() + 1];
+    assert_eq!(last.operation, Operation::Delete);
+    assert_eq!(last.before, Before::Full(row), "{columns} columns: a delete has MAX values");
+}
+
+fn changes(contents: &Contents) -> Vec<&lockstep_common::record::Change<'static>> {
+    contents.transactions.iter().flat_map(|transaction| &transaction.changes).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn masks_are_read_from_their_end_at_every_width() {
+    for columns in [8, 9, 64, 65] {
+        let mut server = Server::new().await;
+        server.table("t", &definitions(columns)).await;
+        let all: Vec<usize> = (2..=columns).collect();
+        let some = if columns < 10 { &all[..] } else { &[2, 7, 8, 9, 16, 17, 33, 63, 64, 65] };
+        let some: Vec<usize> = some.iter().copied().filter(|k| *k <= columns).collect();
+        updates_are_told_apart(&mut server, columns, &some).await;
+    }
+}
+
+/// A table may have 1024 columns, and a mask has room for as many bits.
+#[tokio::test(flavor = "multi_thread")]
+async fn masks_are_read_from_their_end_in_the_widest_table() {
+    let mut server = Server::new().await;
+    let widest = server.widest_captured(definitions).await;
+    assert!(widest >= 1000, "{widest}");
+    println!("{widest} columns");
+    let some = [2, 8, 9, 255, 256, 257, 511, 513, widest - 1, widest];
+    updates_are_told_apart(&mut server, widest, &some).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_one_column_has_a_mask_of_one_bit() {
+    let mut server = Server::new().await;
+    server.table("t", "c1 nvarchar(max) NULL").await;
+    server.admin.run("INSERT INTO dbo.t VALUES (N'a')").await;
+    server.admin.run("UPDATE dbo.t SET c1 = N'b'").await;
+    server.admin.run("UPDATE dbo.t SET c1 = NULL").await;
+    server.captured("DELETE FROM dbo.t").await;
+    let bed = Bed::new().await;
+    let contents = server.run_through(&bed).await;
+    let changes = changes(&contents);
+    let rows: Vec<_> = changes.iter().map(|c| (c.changed.to_vec(), &c.before, &c.after)).collect();
+    let full = |value: Value<'static>| Before::Full(vec![value]);
+    assert_eq!(
+        rows,
+        [
+            (vec![], &Before::None, &vec![text("a")]),
+            (vec![1], &full(text("a")), &vec![text("b")]),
+            (vec![1], &full(text("b")), &vec![Value::Null]),
+            // The column was NULL, and a delete says so.
+            (vec![], &full(Value::Null), &vec![]),
+        ]
+    );
+}
+
+/// The mask counts captured columns, whatever their place in the table.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mask_counts_captured_columns_only() {
+    let mut server = Server::new().await;
+    let columns: Vec<String> = (2..=30).map(|k| format!("c{k} int NULL")).collect();
+    server
+        .admin
+        .run(&format!("CREATE TABLE dbo.t (c1 int NOT NULL PRIMARY KEY, {})", columns.join(", ")))
+        .await;
+    let odd: Vec<String> = (1..=30).step_by(2).map(|k| format!("c{k}")).collect();
+    server
+        .admin
+        .run(&format!(
+            "EXEC sys.sp_cdc_enable_table @source_schema = N'dbo', @source_name = N't', \
+             @role_name = NULL, @supports_net_changes = 0, @captured_column_list = N'{}'",
+            odd.join(", ")
+        ))
+        .await;
+    server.stop_job().await;
+    server.admin.run("GRANT SELECT ON dbo.t TO reader").await;
+    server.admin.run("GRANT SELECT ON cdc.dbo_t_CT TO reader").await;
+    server.scan().await;
+    server.admin.run("INSERT INTO dbo.t (c1, c2, c29) VALUES (1, 2, 29)").await;
+    // One that is captured, one that is not, and both.
+    server.admin.run("UPDATE dbo.t SET c17 = 17").await;
+    server.admin.run("UPDATE dbo.t SET c18 = 18").await;
+    server.captured("UPDATE dbo.t SET c29 = 30, c30 = 30").await;
+    let bed = Bed::new().await;
+    let contents = server.run_through(&bed).await;
+    let updates: Vec<_> = changes(&contents).into_iter().skip(1).collect();
+    assert_eq!(updates.first().expect("the first").changed.as_ref(), [0, 1]);
+    assert_eq!(updates.last().expect("the last").changed.as_ref(), [0, 0b0100_0000]);
+    assert_eq!(updates.last().expect("the last").after[14], Value::I64(30));
+}
