@@ -9,7 +9,7 @@ use lockstep_common::status::CaptureStatus;
 use lockstep_common::{FailPoints, Position, Shutdown, Value};
 use lockstep_log::Log;
 use mssql_double::{Config, Double};
-use tiberius::{AuthMethod, Client, EncryptionLevel, Row};
+use tiberius::{AuthMethod, Client, EncryptionLevel, Row, ToSql};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
@@ -28,6 +28,15 @@ impl Session {
     pub async fn run(&mut self, sql: &str) -> Vec<Row> {
         let answer = self.try_run(sql).await;
         answer.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Runs a statement with parameters.
+    pub async fn run_with(&mut self, sql: &str, parameters: &[&dyn ToSql]) {
+        let answer = match self.0.query(sql, parameters).await {
+            Ok(answer) => answer.into_results().await.map(drop),
+            Err(error) => Err(error),
+        };
+        answer.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
     /// Runs a batch that may fail.

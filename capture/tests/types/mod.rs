@@ -1,10 +1,13 @@
 //! Every type arrives exactly, read by a login with the least rights.
 
 use lockstep_common::record::{Before, Operation};
-use lockstep_common::{LogicalType, TICKS_PER_DAY, TICKS_PER_SECOND, Value};
+use lockstep_common::{LogicalType, TICKS_PER_DAY, TICKS_PER_SECOND, TableVersion, Value};
 
+use crate::load_bed::{Loading, whole};
 use crate::server::{Server, text};
 use crate::service::Bed;
+
+mod extremes;
 
 fn date(days: i64) -> Value<'static> {
     Value::Date(i32::try_from(days).expect("a date"))
@@ -84,30 +87,7 @@ async fn every_type_arrives_exactly() {
             ]),
         ),
     ];
-    let definitions: Vec<String> =
-        columns.iter().enumerate().map(|(i, (ty, _, _))| format!("c{i} {ty} NULL")).collect();
-    let literals: Vec<&str> = columns.iter().map(|(_, literal, _)| *literal).collect();
-    server.table("t", &format!("id int NOT NULL PRIMARY KEY, {}", definitions.join(", "))).await;
-    let nulls = vec!["NULL"; columns.len()];
-    server.captured(&format!("INSERT INTO dbo.t VALUES (1, {})", literals.join(", "))).await;
-    server.captured(&format!("INSERT INTO dbo.t VALUES (2, {})", nulls.join(", "))).await;
-    server.captured("DELETE FROM dbo.t WHERE id = 1").await;
-
-    let bed = Bed::new().await;
-    let contents = server.run_through(&bed).await;
-    let [first, second, third] = contents.transactions.as_slice() else {
-        panic!("three transactions: {contents:?}")
-    };
-    for (i, (ty, literal, expected)) in columns.iter().enumerate() {
-        let got = &first.changes[0].after[i + 1];
-        assert_eq!(got, expected, "{ty} {literal}");
-        assert_eq!(second.changes[0].after[i + 1], Value::Null, "{ty} NULL");
-    }
-    let Before::Full(before) = &third.changes[0].before else { panic!("a whole old row") };
-    assert_eq!(third.changes[0].operation, Operation::Delete);
-    assert_eq!(*before, first.changes[0].after);
-
-    let version = &contents.versions[&first.changes[0].table];
+    let version = arrive(&mut server, columns).await;
     assert_eq!(version.key, [0]);
     assert_eq!(version.columns.len(), columns.len() + 1);
     assert!(!version.columns[0].nullable && version.columns[1].nullable);
@@ -115,6 +95,52 @@ async fn every_type_arrives_exactly() {
         assert_eq!(version.columns[i + 1].source_type, *ty);
     }
     assert_eq!(version.columns[8].ty, LogicalType::Decimal { precision: 19, scale: 4 });
+}
+
+/// A column's type, a literal, and the value it must arrive as.
+type Case<'c> = (&'c str, &'c str, Value<'static>);
+
+/// Inserts a row of `cases` and one of NULLs, and deletes the first: both the stream and a full load
+/// must have them as the cases say, and the deleted row is the inserted one.
+async fn arrive(server: &mut Server, cases: &[Case<'_>]) -> TableVersion {
+    let definitions: Vec<String> =
+        cases.iter().enumerate().map(|(i, (ty, _, _))| format!("c{i} {ty} NULL")).collect();
+    let literals: Vec<&str> = cases.iter().map(|(_, literal, _)| *literal).collect();
+    server.table("t", &format!("id int NOT NULL PRIMARY KEY, {}", definitions.join(", "))).await;
+    let nulls = vec!["NULL"; cases.len()];
+    server.captured(&format!("INSERT INTO dbo.t VALUES (1, {})", literals.join(", "))).await;
+    server.captured(&format!("INSERT INTO dbo.t VALUES (2, {})", nulls.join(", "))).await;
+    let loading = Loading::new(server).await;
+    let loaded = loading.rows(loading.table("t"), &whole()).await.expect("both rows");
+    server.captured("DELETE FROM dbo.t WHERE id = 1").await;
+
+    let bed = Bed::new().await;
+    let contents = server.run_through(&bed).await;
+    let [first, second, third] = contents.transactions.as_slice() else {
+        panic!("three transactions: {contents:?}")
+    };
+    for (i, (ty, literal, expected)) in cases.iter().enumerate() {
+        let short: String = literal.chars().take(60).collect();
+        same(&first.changes[0].after[i + 1], expected, &format!("{ty} {short}"));
+        same(&loaded[0][i + 1], expected, &format!("{ty} {short}, loaded"));
+        same(&second.changes[0].after[i + 1], &Value::Null, ty);
+        same(&loaded[1][i + 1], &Value::Null, ty);
+    }
+    let Before::Full(before) = &third.changes[0].before else { panic!("a whole old row") };
+    assert_eq!(third.changes[0].operation, Operation::Delete);
+    assert_eq!(*before, first.changes[0].after);
+    contents.versions[&first.changes[0].table].clone()
+}
+
+/// Equal, and the sign of a zero too.
+fn same(got: &Value<'_>, expected: &Value<'_>, what: &str) {
+    assert_eq!(got, expected, "{what}");
+    let sign = |value: &Value<'_>| match value {
+        Value::F32(v) => v.is_sign_negative(),
+        Value::F64(v) => v.is_sign_negative(),
+        _ => false,
+    };
+    assert_eq!(sign(got), sign(expected), "the sign of {what}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
