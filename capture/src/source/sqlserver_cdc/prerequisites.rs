@@ -380,6 +380,11 @@ impl Examined<'_> {
             "change them to varchar(max), nvarchar(max) or varbinary(max)",
         );
         warn(
+            listed(&types::is_vector),
+            "vector columns arrive as the server's text, with eight digits of each number",
+            "nothing is lost if eight digits are enough; else leave them out of the capture instance",
+        );
+        warn(
             listed(&|column| types::foreign_code_page(column, self.identity.collation.as_deref())),
             "columns with another code page than the database's may be damaged by SQL Server itself",
             "compare their values, or change them to nvarchar",
