@@ -9,7 +9,7 @@ pub mod product;
 pub(crate) mod sql_type;
 pub mod storage;
 pub mod tds;
-mod value;
+pub(crate) mod value;
 
 pub use boundary::*;
 pub use double::{Config, Double};

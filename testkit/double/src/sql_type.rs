@@ -13,8 +13,16 @@ pub enum SqlType {
     Int,
     /// `bigint`
     BigInt,
-    /// `decimal(p, s)`; `numeric` is the same type under another name.
+    /// `decimal(p, s)`
     Decimal {
+        /// 1 to 38.
+        precision: u8,
+        /// 0 to `precision`.
+        scale: u8,
+    },
+    /// `numeric(p, s)`: what `decimal` is, under a name and numbers of its own. Literals and results
+    /// of arithmetic are of this one.
+    Numeric {
         /// 1 to 38.
         precision: u8,
         /// 0 to `precision`.
@@ -54,6 +62,29 @@ pub enum SqlType {
     DateTimeOffset(u8),
     /// `uniqueidentifier`
     UniqueIdentifier,
+    /// `rowversion`, which the catalogue calls `timestamp`: eight bytes that the server sets with
+    /// every change of the row.
+    RowVersion,
+    /// `text`
+    Text,
+    /// `ntext`
+    NText,
+    /// `image`
+    Image,
+    /// `xml`, without a schema collection.
+    Xml,
+    /// `sql_variant`
+    Variant,
+    /// `hierarchyid`
+    HierarchyId,
+    /// `geometry`
+    Geometry,
+    /// `geography`
+    Geography,
+    /// `json`, of SQL Server 2025.
+    Json,
+    /// `vector(n)`, of SQL Server 2025.
+    Vector(u16),
 }
 
 /// Families of types that convert and compare alike.
@@ -75,6 +106,16 @@ pub enum Family {
     Temporal,
     /// `uniqueidentifier`
     Guid,
+    /// `xml`
+    Xml,
+    /// `sql_variant`
+    Variant,
+    /// `hierarchyid`, `geometry`, `geography`: types implemented in .NET.
+    Clr,
+    /// `json`
+    Json,
+    /// `vector`
+    Vector,
 }
 
 impl SqlType {
@@ -83,15 +124,20 @@ impl SqlType {
         use SqlType::*;
         match self {
             Bit | TinyInt | SmallInt | Int | BigInt => Family::Integer,
-            SqlType::Decimal { .. } => Family::Decimal,
+            SqlType::Decimal { .. } | Numeric { .. } => Family::Decimal,
             SqlType::Money | SmallMoney => Family::Money,
             SqlType::Float | Real => Family::Float,
-            Char(_) | VarChar(_) | NChar(_) | NVarChar(_) => Family::Text,
-            SqlType::Binary(_) | VarBinary(_) => Family::Binary,
+            Char(_) | VarChar(_) | NChar(_) | NVarChar(_) | SqlType::Text | NText => Family::Text,
+            SqlType::Binary(_) | VarBinary(_) | Image | RowVersion => Family::Binary,
             Date | Time(_) | SmallDateTime | DateTime | DateTime2(_) | DateTimeOffset(_) => {
                 Family::Temporal
             }
             UniqueIdentifier => Family::Guid,
+            SqlType::Xml => Family::Xml,
+            SqlType::Variant => Family::Variant,
+            HierarchyId | Geometry | Geography => Family::Clr,
+            SqlType::Json => Family::Json,
+            SqlType::Vector(_) => Family::Vector,
         }
     }
 
@@ -107,12 +153,40 @@ impl SqlType {
 
     /// Whether it is a Unicode string.
     pub fn is_unicode(&self) -> bool {
-        matches!(self, SqlType::NChar(_) | SqlType::NVarChar(_))
+        matches!(self, SqlType::NChar(_) | SqlType::NVarChar(_) | SqlType::NText)
     }
 
     /// Whether it is a MAX type.
     pub fn is_max(&self) -> bool {
         matches!(self, SqlType::VarChar(None) | SqlType::NVarChar(None) | SqlType::VarBinary(None))
+    }
+
+    /// Whether it is `text`, `ntext` or `image`, which the MAX types replaced.
+    pub fn is_old_lob(&self) -> bool {
+        matches!(self, SqlType::Text | SqlType::NText | SqlType::Image)
+    }
+
+    /// Whether its values may be of any length.
+    pub fn is_lob(&self) -> bool {
+        use SqlType::*;
+        self.is_max() || self.is_old_lob() || matches!(self, Xml | Geometry | Geography | Json)
+    }
+
+    /// Whether it is one of the types implemented in .NET.
+    pub fn is_clr(&self) -> bool {
+        self.family() == Family::Clr
+    }
+
+    /// Whether its values have an order, and can be told apart.
+    pub fn is_comparable(&self) -> bool {
+        use SqlType::*;
+        !self.is_old_lob() && !matches!(self, Xml | Geometry | Geography | Json | Vector(_))
+    }
+
+    /// Whether it goes into a `sql_variant`.
+    pub fn fits_variant(&self) -> bool {
+        use SqlType::*;
+        !self.is_lob() && !matches!(self, HierarchyId | RowVersion | Vector(_) | Variant)
     }
 
     /// Name without facets, as in messages and `sys.types`.
@@ -125,6 +199,7 @@ impl SqlType {
             Int => "int",
             BigInt => "bigint",
             Decimal { .. } => "decimal",
+            Numeric { .. } => "numeric",
             Money => "money",
             SmallMoney => "smallmoney",
             Float => "float",
@@ -142,6 +217,17 @@ impl SqlType {
             DateTime2(_) => "datetime2",
             DateTimeOffset(_) => "datetimeoffset",
             UniqueIdentifier => "uniqueidentifier",
+            RowVersion => "timestamp",
+            Text => "text",
+            NText => "ntext",
+            Image => "image",
+            Xml => "xml",
+            Variant => "sql_variant",
+            HierarchyId => "hierarchyid",
+            Geometry => "geometry",
+            Geography => "geography",
+            Json => "json",
+            Vector(_) => "vector",
         }
     }
 
@@ -163,6 +249,7 @@ impl SqlType {
             Int => 56,
             BigInt => 127,
             Decimal { .. } => 106,
+            Numeric { .. } => 108,
             Money => 60,
             SmallMoney => 122,
             Float => 62,
@@ -180,6 +267,25 @@ impl SqlType {
             DateTime2(_) => 42,
             DateTimeOffset(_) => 43,
             UniqueIdentifier => 36,
+            RowVersion => 189,
+            Text => 35,
+            NText => 99,
+            Image => 34,
+            Xml => 241,
+            Variant => 98,
+            HierarchyId | Geometry | Geography => 240,
+            Json => 244,
+            Vector(_) => 255,
+        }
+    }
+
+    /// `user_type_id` of the type itself.
+    pub fn user_type_id(&self) -> i32 {
+        match self {
+            SqlType::HierarchyId => 128,
+            SqlType::Geometry => 129,
+            SqlType::Geography => 130,
+            other => i32::from(other.system_type_id()),
         }
     }
 
@@ -193,7 +299,7 @@ impl SqlType {
             SmallInt => 2,
             Int | Real | SmallMoney | SmallDateTime => 4,
             BigInt | Money | Float | DateTime => 8,
-            Decimal { precision, .. } => match precision {
+            Decimal { precision, .. } | Numeric { precision, .. } => match precision {
                 0..=9 => 5,
                 10..=19 => 9,
                 20..=28 => 13,
@@ -207,7 +313,25 @@ impl SqlType {
             Time(scale) => time_bytes(*scale),
             DateTime2(scale) => time_bytes(*scale) + 3,
             DateTimeOffset(scale) => time_bytes(*scale) + 5,
-            UniqueIdentifier => 16,
+            UniqueIdentifier | Text | NText | Image => 16,
+            RowVersion => 8,
+            Xml | Geometry | Geography | Json => -1,
+            Variant => 8016,
+            HierarchyId => 892,
+            Vector(n) => i16::try_from(8 + 4 * u32::from(*n)).unwrap_or(i16::MAX),
+        }
+    }
+
+    /// CHARACTER_MAXIMUM_LENGTH and CHARACTER_OCTET_LENGTH of a type without a length facet.
+    pub fn large_length(&self) -> Option<(i32, i32)> {
+        use SqlType::*;
+        match self {
+            Text | Image => Some((i32::MAX, i32::MAX)),
+            NText => Some((i32::MAX / 2, i32::MAX - 1)),
+            Xml | Geometry | Geography | Json => Some((-1, -1)),
+            Variant => Some((0, 0)),
+            HierarchyId => Some((892, 892)),
+            _ => None,
         }
     }
 
@@ -221,7 +345,7 @@ impl SqlType {
             SmallInt => 5,
             Int => 10,
             BigInt => 19,
-            Decimal { precision, .. } => *precision,
+            Decimal { precision, .. } | Numeric { precision, .. } => *precision,
             Money => 19,
             SmallMoney => 10,
             Float => 53,
@@ -240,7 +364,7 @@ impl SqlType {
     pub fn scale(&self) -> u8 {
         use SqlType::*;
         match self {
-            Decimal { scale, .. } => *scale,
+            Decimal { scale, .. } | Numeric { scale, .. } => *scale,
             Money | SmallMoney => 4,
             DateTime => 3,
             Time(scale) | DateTime2(scale) | DateTimeOffset(scale) => *scale,
@@ -259,22 +383,33 @@ impl SqlType {
             NChar(_) => 4,
             NVarChar(_) => 5,
             UniqueIdentifier => 6,
-            Bit => 7,
-            TinyInt => 8,
-            SmallInt => 9,
-            Int => 10,
-            BigInt => 11,
-            SmallMoney => 12,
-            Money => 13,
-            Decimal { .. } => 14,
-            Real => 15,
-            Float => 16,
-            Time(_) => 17,
-            Date => 18,
-            SmallDateTime => 19,
-            DateTime => 20,
-            DateTime2(_) => 21,
-            DateTimeOffset(_) => 22,
+            RowVersion => 7,
+            Image => 8,
+            Text => 9,
+            NText => 10,
+            Bit => 11,
+            TinyInt => 12,
+            SmallInt => 13,
+            Int => 14,
+            BigInt => 15,
+            SmallMoney => 16,
+            Money => 17,
+            Decimal { .. } | Numeric { .. } => 18,
+            Real => 19,
+            Float => 20,
+            Time(_) => 21,
+            Date => 22,
+            SmallDateTime => 23,
+            DateTime => 24,
+            DateTime2(_) => 25,
+            DateTimeOffset(_) => 26,
+            Xml => 27,
+            Variant => 28,
+            Vector(_) => 29,
+            Json => 30,
+            HierarchyId => 31,
+            Geometry => 32,
+            Geography => 33,
         }
     }
 
@@ -297,13 +432,16 @@ impl SqlType {
             SmallInt => 6,
             Int => 12,
             BigInt => 24,
-            Decimal { .. } => 41,
+            Decimal { .. } | Numeric { .. } => 41,
             Money | SmallMoney => 30,
             Float | Real => 32,
             Char(n) | NChar(n) | Binary(n) => *n,
             VarChar(n) | NVarChar(n) | VarBinary(n) => n.unwrap_or(8000),
             Date | Time(_) | SmallDateTime | DateTime | DateTime2(_) | DateTimeOffset(_) => 34,
             UniqueIdentifier => 36,
+            RowVersion => 8,
+            Text | NText | Image | Xml | Variant | Json | Vector(_) => 8000,
+            HierarchyId | Geometry | Geography => 4000,
         }
     }
 }
@@ -321,7 +459,10 @@ impl std::fmt::Display for SqlType {
         use SqlType::*;
         f.write_str(self.name())?;
         match self {
-            Decimal { precision, scale } => write!(f, "({precision},{scale})"),
+            Decimal { precision, scale } | Numeric { precision, scale } => {
+                write!(f, "({precision},{scale})")
+            }
+            Vector(n) => write!(f, "({n})"),
             Char(n) | NChar(n) | Binary(n) | VarChar(Some(n)) | NVarChar(Some(n))
             | VarBinary(Some(n)) => write!(f, "({n})"),
             VarChar(None) | NVarChar(None) | VarBinary(None) => f.write_str("(max)"),

@@ -4,7 +4,10 @@ use std::cmp::Ordering;
 use std::hash::Hasher;
 use std::sync::Arc;
 
+use crate::SqlType;
 use crate::engine::collation::{self, Label};
+use crate::engine::convert;
+use crate::sql_type::Family;
 
 /// The content of a string or binary, and the collation a string compares under. Two are equal in
 /// the sense of `==` if they have the same content.
@@ -148,6 +151,17 @@ pub enum Value {
     },
     /// `uniqueidentifier`, in wire order (first three groups little-endian).
     Guid([u8; 16]),
+    /// `sql_variant`
+    Variant(Arc<Variant>),
+}
+
+/// What is in a `sql_variant`: never NULL, and never a `sql_variant`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// Its base type.
+    pub ty: SqlType,
+    /// A value of that type.
+    pub value: Value,
 }
 
 /// Byte order in which SQL Server compares a `uniqueidentifier`.
@@ -272,6 +286,7 @@ impl Value {
                 DateTimeOffset { days: ld, time: lt, .. },
                 DateTimeOffset { days: rd, time: rt, .. },
             ) => (ld, lt).cmp(&(rd, rt)),
+            (Variant(l), Variant(r)) => l.compare(r),
             (Guid(l), Guid(r)) => GUID_ORDER.map(|i| l[i]).cmp(&GUID_ORDER.map(|i| r[i])),
             _ => match (self.exact(), other.exact()) {
                 (Some((l, ls)), Some((r, rs))) => compare_decimal(l, ls, r, rs),
@@ -326,6 +341,7 @@ impl Value {
                 state.write_u64(*time);
             }
             Guid(bytes) => state.write(bytes),
+            Variant(variant) => variant.hash_into(state),
         }
     }
 
@@ -348,7 +364,51 @@ impl Value {
             DateTime2 { .. } => 13,
             DateTimeOffset { .. } => 14,
             Guid(_) => 15,
+            Variant(_) => 16,
         }
+    }
+}
+
+impl Variant {
+    /// Place of the base type's family: values of a higher one are greater, whatever they are.
+    /// <https://learn.microsoft.com/sql/t-sql/data-types/sql-variant-transact-sql#comparing-sql_variant-values>
+    fn family(&self) -> u8 {
+        match self.ty.family() {
+            Family::Temporal => 5,
+            Family::Float => 4,
+            Family::Integer | Family::Decimal | Family::Money => 3,
+            Family::Text => 2,
+            Family::Binary => 1,
+            _ => 0,
+        }
+    }
+
+    /// The value in the type in which all of its family compare.
+    fn common(&self) -> Value {
+        let common = match self.ty.family() {
+            Family::Temporal => SqlType::DateTimeOffset(7),
+            Family::Float => SqlType::Float,
+            _ => return self.value.clone(),
+        };
+        convert::convert(&self.value, &self.ty, &common, None)
+            .unwrap_or_else(|_| self.value.clone())
+    }
+
+    /// By family, then as values of one type. Strings of different collations are ordered by
+    /// these.
+    fn compare(&self, other: &Variant) -> Ordering {
+        self.family().cmp(&other.family()).then_with(|| {
+            let (left, right) = (self.value.label().implicit(), other.value.label().implicit());
+            match self.ty.is_text() && left != right {
+                true => left.code().cmp(&right.code()),
+                false => self.common().compare(&other.common()),
+            }
+        })
+    }
+
+    fn hash_into(&self, state: &mut impl Hasher) {
+        state.write_u8(self.family());
+        self.common().hash_into(state);
     }
 }
 

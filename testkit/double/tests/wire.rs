@@ -38,6 +38,10 @@ impl ToSql for Bound {
     }
 }
 
+fn xml(text: &str) -> Cow<'static, tiberius::xml::XmlData> {
+    Cow::Owned(tiberius::xml::XmlData::new(text))
+}
+
 /// A type's name, a value as a parameter, and the value as it comes back from a column.
 fn extremes() -> Vec<(&'static str, ColumnData<'static>, ColumnData<'static>)> {
     let same = |ty, data: ColumnData<'static>| (ty, data.clone(), data);
@@ -95,6 +99,13 @@ fn extremes() -> Vec<(&'static str, ColumnData<'static>, ColumnData<'static>)> {
         same("nvarchar(max)", text(&"Grüße, 世界 𝄞. ".repeat(200_000))),
         same("varbinary(max)", binary(&[7; 3_000_000])),
         same("varbinary(max)", binary(&[])),
+        same("numeric(38,0)", numeric(last, 0)),
+        same("text", text("na\u{ef}ve €")),
+        same("text", text("")),
+        same("ntext", text(&"Grüße, 世界 𝄞. ".repeat(20_000))),
+        same("image", binary(&[7; 100_000])),
+        same("image", binary(&[])),
+        ("xml", text("<a b='1'></a>"), ColumnData::Xml(Some(xml("<a b=\"1\"/>")))),
     ];
     for offset in [-840, 0, 840] {
         let inside = time::DateTime2::new(time::Date::new(738_000), tick);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Modes;
-use super::schema::{CT_PREFIX, Instance, Tables, bit, change_tables};
+use super::schema::{CT_PREFIX, Instance, Tables, bit, captured_type, change_tables};
 use crate::engine::convert::convert;
 use crate::storage::{
     Change, ColumnId, Database, LogRecord, LoggedTxn, Lsn, ObjectId, Row, TableDef, Txn, View,
@@ -305,7 +305,7 @@ impl Scan<'_> {
         };
         let mut new = (*def).clone();
         for (at, _, to) in &retyped {
-            new.columns[*at].ty = to.clone();
+            new.columns[*at].ty = captured_type(to);
         }
         txn.redefine(
             new,
@@ -394,8 +394,10 @@ fn update_mask(instance: &Instance, set: Option<&[ColumnId]>) -> Option<Vec<u8>>
     mask.iter().any(|byte| *byte != 0).then_some(mask)
 }
 
-/// A captured column's value: NULL if the source column is gone, and in a before-image if it is
-/// of a MAX type and was not set.
+/// A captured column's value: NULL if the source column is gone; in a before-image if it is of a
+/// type without a limit and was not set, or of an old one of these; in a delete if it is of such
+/// an old one.
+/// <https://learn.microsoft.com/sql/relational-databases/system-tables/cdc-capture-instance-ct-transact-sql#large-object-data-types>
 fn captured_value(
     table: &TableDef,
     column: ColumnId,
@@ -407,7 +409,8 @@ fn captured_value(
         return Value::Null;
     };
     let unset = set.is_some_and(|set| !set.contains(&column));
-    if operation == 3 && unset && table.columns[at].ty.is_max() {
+    let ty = &table.columns[at].ty;
+    if (operation == 3 && unset && ty.is_lob()) || (matches!(operation, 1 | 3) && ty.is_old_lob()) {
         return Value::Null;
     }
     row[at].clone()

@@ -185,7 +185,7 @@ fn facets(ty: Option<&SqlType>) -> Vec<Value> {
     let length = match ty {
         Char(n) | NChar(n) | Binary(n) => Value::Int(i32::from(*n)),
         VarChar(n) | NVarChar(n) | VarBinary(n) => Value::Int(n.map_or(-1, i32::from)),
-        _ => Value::Null,
+        other => other.large_length().map_or(Value::Null, |(characters, _)| Value::Int(characters)),
     };
     let number = |precision: u8, radix: i16, scale: Option<i32>| {
         let scale = scale.map_or(Value::Null, Value::Int);
@@ -196,7 +196,9 @@ fn facets(ty: Option<&SqlType>) -> Vec<Value> {
         SmallInt => number(5, 10, Some(0)),
         Int => number(10, 10, Some(0)),
         BigInt => number(19, 10, Some(0)),
-        Decimal { precision, scale } => number(*precision, 10, Some(i32::from(*scale))),
+        Decimal { precision, scale } | Numeric { precision, scale } => {
+            number(*precision, 10, Some(i32::from(*scale)))
+        }
         Money => number(19, 10, Some(4)),
         SmallMoney => number(10, 10, Some(4)),
         Float => number(53, 2, None),

@@ -153,6 +153,14 @@ pub(super) fn system_tables() -> Vec<TableDef> {
     tables
 }
 
+/// What a captured column is in a change table: a `rowversion` would count there itself.
+pub(super) fn captured_type(ty: &SqlType) -> SqlType {
+    match ty {
+        SqlType::RowVersion => SqlType::Binary(8),
+        other => other.clone(),
+    }
+}
+
 /// The change table of an instance. `key` are the identifying columns when net changes are
 /// supported.
 pub(super) fn change_table(instance: &str, captured: &[ColumnDef], key: &[String]) -> TableDef {
@@ -165,7 +173,7 @@ pub(super) fn change_table(instance: &str, captured: &[ColumnDef], key: &[String
     ];
     columns.extend(captured.iter().map(|column| ColumnDef {
         collation: column.collation.clone(),
-        ..null(&column.name, column.ty.clone())
+        ..null(&column.name, captured_type(&column.ty))
     }));
     columns.push(null("__$command_id", SqlType::Int));
     let order = ["__$start_lsn", "__$command_id", "__$seqval", "__$operation"];

@@ -544,5 +544,6 @@ pub(super) fn natural_type(value: &Value) -> Option<SqlType> {
         Value::DateTime2 { .. } => SqlType::DateTime2(7),
         Value::DateTimeOffset { .. } => SqlType::DateTimeOffset(7),
         Value::Guid(_) => SqlType::UniqueIdentifier,
+        Value::Variant(_) => SqlType::Variant,
     })
 }

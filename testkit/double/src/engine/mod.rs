@@ -31,7 +31,9 @@ mod session;
 mod statement;
 pub mod syntax;
 mod table_variable;
+pub(crate) mod vector;
 mod write;
+mod xml;
 
 pub use server::{Config, Server};
 pub use session::{Canceller, Session};

@@ -111,6 +111,12 @@ impl RowRules {
                 values[*at] = value.labelled(self.table.columns[*at].label());
             }
         }
+        if let Some(at) = self.table.row_version()
+            && (verb != Verb::Alter || values[at].is_null())
+        {
+            let next = env.status.database.next_row_version();
+            values[at] = Value::binary(&next.to_be_bytes());
+        }
         for (column, value) in self.table.columns.iter().zip(&values) {
             if !column.nullable && value.is_null() {
                 return Err(SqlError::new(

@@ -372,6 +372,11 @@ impl TableDef {
         self
     }
 
+    /// Position of the `rowversion` column.
+    pub fn row_version(&self) -> Option<usize> {
+        self.columns.iter().position(|column| column.ty == SqlType::RowVersion)
+    }
+
     /// Column by name (names are case-insensitive).
     pub fn column(&self, name: &str) -> Option<&ColumnDef> {
         self.columns.iter().find(|column| same_name(&column.name, name))

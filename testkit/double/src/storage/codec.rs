@@ -11,7 +11,7 @@ use super::{
     RowId, TableDef,
 };
 use crate::engine::collation::Label;
-use crate::value::Str;
+use crate::value::{Str, Variant};
 use crate::{SqlType, Value};
 
 /// Bytes that are not what they should be.
@@ -328,14 +328,27 @@ impl Code for SqlType {
             SqlType::DateTime2(_) => 20,
             SqlType::DateTimeOffset(_) => 21,
             SqlType::UniqueIdentifier => 22,
+            SqlType::Numeric { .. } => 23,
+            SqlType::RowVersion => 24,
+            SqlType::Text => 25,
+            SqlType::NText => 26,
+            SqlType::Image => 27,
+            SqlType::Xml => 28,
+            SqlType::Variant => 29,
+            SqlType::HierarchyId => 30,
+            SqlType::Geometry => 31,
+            SqlType::Geography => 32,
+            SqlType::Json => 33,
+            SqlType::Vector(_) => 34,
         };
         tag.put(out);
         match self {
-            SqlType::Decimal { precision, scale } => {
+            SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale } => {
                 precision.put(out);
                 scale.put(out);
             }
             SqlType::Char(n) | SqlType::NChar(n) | SqlType::Binary(n) => n.put(out),
+            SqlType::Vector(n) => n.put(out),
             SqlType::VarChar(n) | SqlType::NVarChar(n) | SqlType::VarBinary(n) => n.put(out),
             SqlType::Time(n) | SqlType::DateTime2(n) | SqlType::DateTimeOffset(n) => n.put(out),
             _ => {}
@@ -367,6 +380,18 @@ impl Code for SqlType {
             20 => SqlType::DateTime2(from.get()?),
             21 => SqlType::DateTimeOffset(from.get()?),
             22 => SqlType::UniqueIdentifier,
+            23 => SqlType::Numeric { precision: from.get()?, scale: from.get()? },
+            24 => SqlType::RowVersion,
+            25 => SqlType::Text,
+            26 => SqlType::NText,
+            27 => SqlType::Image,
+            28 => SqlType::Xml,
+            29 => SqlType::Variant,
+            30 => SqlType::HierarchyId,
+            31 => SqlType::Geometry,
+            32 => SqlType::Geography,
+            33 => SqlType::Json,
+            34 => SqlType::Vector(from.get()?),
             _ => return Err(Damaged("a type")),
         })
     }
@@ -414,6 +439,7 @@ impl Code for Value {
             Value::DateTime2 { days, time } => tagged(18, out, &[days, time]),
             Value::DateTimeOffset { days, time, offset } => tagged(19, out, &[days, time, offset]),
             Value::Guid(v) => tagged(20, out, &[v]),
+            Value::Variant(v) => tagged(21, out, &[&v.ty, &v.value]),
         }
     }
 
@@ -449,6 +475,13 @@ impl Code for Value {
                 Value::DateTimeOffset { days: from.get()?, time: from.get()?, offset: from.get()? }
             }
             20 => Value::Guid(from.get()?),
+            21 => {
+                let (ty, value) = (from.get()?, from.get()?);
+                if matches!(value, Value::Null | Value::Variant(_)) {
+                    return Err(Damaged("a sql_variant"));
+                }
+                Value::Variant(Arc::new(Variant { ty, value }))
+            }
             _ => return Err(Damaged("a value")),
         })
     }

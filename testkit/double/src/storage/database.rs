@@ -45,6 +45,8 @@ pub struct Database {
     pub(super) shared: Arc<Shared>,
     state: Mutex<State>,
     changed: Condvar,
+    /// `@@DBTS`: the last `rowversion` handed out.
+    row_version: AtomicU64,
     pub(super) wal: Option<Wal>,
 }
 
@@ -68,6 +70,7 @@ impl Database {
     pub(super) fn new(state: State, shared: Arc<Shared>, wal: Option<Wal>) -> Arc<Database> {
         Arc::new(Database {
             id: state.info.id,
+            row_version: AtomicU64::new(state.last_row_version()),
             shared,
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -88,6 +91,16 @@ impl Database {
     /// Name.
     pub fn name(&self) -> String {
         self.lock().info.name.clone()
+    }
+
+    /// Takes the next `rowversion`. Not undone by a rollback.
+    pub fn next_row_version(&self) -> u64 {
+        self.row_version.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// `@@DBTS`
+    pub fn last_row_version(&self) -> u64 {
+        self.row_version.load(Ordering::Relaxed)
     }
 
     /// The server's clock.

@@ -5,10 +5,13 @@
 //! keep this form: a tag for each value and the fewest bytes that hold it. It needs no
 //! definition to be read.
 
+use std::sync::Arc;
+
 use super::Row;
-use crate::Value;
+use super::codec::{self, Code};
 use crate::engine::collation::Label;
-use crate::value::Str;
+use crate::value::{Str, Variant};
+use crate::{SqlType, Value};
 
 /// A row in little memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +45,8 @@ const DATE_TIME: u8 = 20;
 const DATE_TIME_2: u8 = 21;
 const DATE_TIME_OFFSET: u8 = 22;
 const GUID: u8 = 23;
+/// A `sql_variant`: length, then the base type's code and the value packed.
+const VARIANT: u8 = 25;
 /// A collation other than the database's, before the string it is of.
 const LABEL: u8 = 24;
 
@@ -174,6 +179,12 @@ fn put(value: &Value, out: &mut Vec<u8>) {
             out.extend_from_slice(&offset.to_le_bytes());
         }
         Value::Guid(bytes) => put_fixed(GUID, bytes, out),
+        Value::Variant(variant) => {
+            let mut inner = Vec::new();
+            variant.ty.put(&mut inner);
+            put(&variant.value, &mut inner);
+            put_bytes(VARIANT, &inner, out);
+        }
     }
 }
 
@@ -297,6 +308,15 @@ impl<'a> Reader<'a> {
                 offset: i16::from_le_bytes(self.array()),
             },
             GUID => Value::Guid(self.array()),
+            VARIANT => {
+                let mut inner = codec::Reader(self.bytes());
+                match inner.get::<SqlType>() {
+                    Ok(ty) => {
+                        Value::Variant(Arc::new(Variant { ty, value: Reader(inner.0).value() }))
+                    }
+                    Err(_) => Value::Null,
+                }
+            }
             LABEL => {
                 let label = Label::from_code(self.byte());
                 self.value().labelled(label)
@@ -312,6 +332,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            9 => plain(),
+            1 => (0..8000u16, plain())
+                .prop_filter("a sql_variant is not NULL", |(_, value)| !value.is_null())
+                .prop_map(|(n, value)| {
+                    let ty = SqlType::VarChar(Some(n));
+                    Value::Variant(Arc::new(Variant { ty, value }))
+                }),
+        ]
+    }
+
+    fn plain() -> impl Strategy<Value = Value> {
         let label = || {
             any::<bool>().prop_map(|bin| {
                 let name = if bin { "Latin1_General_BIN2" } else { "SQL_Latin1_General_CP1_CI_AS" };

@@ -21,7 +21,10 @@ use super::table::Table;
 use super::{
     DatabaseInfo, Lsn, Micros, ObjectId, RowId, RowLock, TableDef, TableLock, TxnId, TxnInfo,
 };
-use crate::IsolationLevel;
+use crate::{IsolationLevel, Value};
+
+/// `@@DBTS` of a new database.
+const FIRST_ROW_VERSION: u64 = 2000;
 
 /// First `object_id` handed out.
 const FIRST_OBJECT: ObjectId = 245_575_913;
@@ -182,6 +185,22 @@ impl State {
             garbage: VecDeque::new(),
             incarnation: 0,
         }
+    }
+
+    /// A `rowversion` behind every one that is stored.
+    pub(super) fn last_row_version(&self) -> u64 {
+        let stored = self.tables.values().filter_map(|table| {
+            let at = table.def.row_version()?;
+            let versions = table.chains().filter_map(|(_, chain)| {
+                match chain.head().row.as_ref()?.value(at) {
+                    Value::Binary(bytes) => Some(u64::from_be_bytes(*bytes.first_chunk()?)),
+                    _ => None,
+                }
+            });
+            versions.max()
+        });
+        // Some may have been given to rows that are gone.
+        stored.max().map_or(FIRST_ROW_VERSION, |last| last + 1000)
     }
 
     /// Object ids are not consecutive on a server, so that nobody comes to rely on it.

@@ -127,8 +127,13 @@ impl Txn {
         self.lock_table(table, TableLock::IntentExclusive)?;
         let def =
             self.database.peek_table(table).ok_or_else(|| invalid_object(&table.to_string()))?;
-        let set: Arc<[ColumnId]> =
-            set.iter().filter_map(|at| Some(def.columns.get(*at)?.id)).collect();
+        // Every change sets the row's version, too.
+        let set: Arc<[ColumnId]> = set
+            .iter()
+            .copied()
+            .chain(def.row_version())
+            .filter_map(|at| Some(def.columns.get(at)?.id))
+            .collect();
         if let [(id, row)] = rows.as_slice() {
             return self.update_in_place(table, *id, row, &set);
         }
@@ -272,12 +277,12 @@ impl Txn {
     }
 }
 
-/// Bytes of a value of a MAX type.
+/// Bytes of a value of a type without a limit.
 fn max_length(ty: &SqlType, value: &Value) -> Option<u64> {
-    match (ty, value) {
-        (SqlType::VarChar(None), Value::String(bytes))
-        | (SqlType::VarBinary(None), Value::Binary(bytes)) => Some(bytes.len() as u64),
-        (SqlType::NVarChar(None), Value::NString(units)) => Some(2 * units.len() as u64),
+    match value {
+        _ if !ty.is_lob() => None,
+        Value::String(bytes) | Value::Binary(bytes) => Some(bytes.len() as u64),
+        Value::NString(units) => Some(2 * units.len() as u64),
         _ => None,
     }
 }
@@ -288,7 +293,7 @@ fn identity_fits(ty: &SqlType, value: i64) -> bool {
         SqlType::TinyInt => u8::try_from(value).is_ok(),
         SqlType::SmallInt => i16::try_from(value).is_ok(),
         SqlType::Int => i32::try_from(value).is_ok(),
-        SqlType::Decimal { precision, .. } => 10i128
+        SqlType::Decimal { precision, .. } | SqlType::Numeric { precision, .. } => 10i128
             .checked_pow(u32::from(*precision))
             .is_none_or(|limit| i128::from(value).abs() < limit),
         _ => true,

@@ -13,6 +13,7 @@ use super::types::{
     MAX_OFFSET, PLP_NULL, PLP_UNKNOWN, time_length, time_unit, token,
 };
 use crate::engine::collation;
+use crate::value::{Str, Variant};
 use crate::{SqlType, Value};
 
 /// Why a parameter cannot be used.
@@ -60,7 +61,7 @@ pub(super) fn read_param(reader: &mut Reader<'_>) -> Decoded<(SqlType, Value)> {
     let byte = reader.u8()?;
     if byte == token::VARIANT {
         let _limit = reader.u32()?;
-        return read_variant(reader);
+        return Ok((SqlType::Variant, read_variant(reader)?));
     }
     let info = read_type_info(reader, byte)?;
     let value = match read_bytes(reader, info.layout)? {
@@ -132,7 +133,11 @@ fn read_type_info(reader: &mut Reader<'_>, byte: u8) -> Decoded<TypeInfo> {
             if !(1..=38).contains(&precision) || scale > precision {
                 return Err(DecodeError::Invalid("numeric"));
             }
-            plain(SqlType::Decimal { precision, scale }, Layout::Byte)
+            let ty = match byte {
+                token::DECIMAL => SqlType::Decimal { precision, scale },
+                _ => SqlType::Numeric { precision, scale },
+            };
+            plain(ty, Layout::Byte)
         }
         token::DATE => plain(SqlType::Date, Layout::Byte),
         token::TIME => plain(SqlType::Time(read_scale(reader)?), Layout::Byte),
@@ -149,8 +154,9 @@ fn read_type_info(reader: &mut Reader<'_>, byte: u8) -> Decoded<TypeInfo> {
         token::TEXT | token::NTEXT | token::IMAGE => read_long_type(reader, byte)?,
         token::XML => {
             read_xml_schema(reader)?;
-            plain(SqlType::NVarChar(None), Layout::Plp)
+            plain(SqlType::Xml, Layout::Plp)
         }
+        token::UDT => plain(read_clr_type(reader)?, Layout::Plp),
         other => return Err(DecodeError::Unsupported(format!("0x{other:02X}"))),
     })
 }
@@ -187,6 +193,18 @@ fn read_long_type(reader: &mut Reader<'_>, byte: u8) -> Decoded<TypeInfo> {
         _ => (SqlType::VarBinary(None), COLLATION),
     };
     Ok(TypeInfo { ty, layout: Layout::Long, collation })
+}
+
+/// UDT_INFO as a client sends it: database, schema and name of the type.
+fn read_clr_type(reader: &mut Reader<'_>) -> Decoded<SqlType> {
+    let (_database, _schema) = (reader.short_text()?, reader.short_text()?);
+    let name = reader.short_text()?;
+    match &*name.to_ascii_lowercase() {
+        "hierarchyid" => Ok(SqlType::HierarchyId),
+        "geometry" => Ok(SqlType::Geometry),
+        "geography" => Ok(SqlType::Geography),
+        _ => Err(DecodeError::Unsupported(name)),
+    }
 }
 
 fn read_xml_schema(reader: &mut Reader<'_>) -> Decoded<()> {
@@ -258,7 +276,9 @@ fn read_value(info: &TypeInfo, bytes: &[u8]) -> Decoded<Value> {
         SqlType::SmallMoney => Value::SmallMoney(reader.i32()?),
         SqlType::Float => Value::Float(finite(f64::from_le_bytes(reader.array()?))?),
         SqlType::Real => Value::Real(finite(f32::from_le_bytes(reader.array()?))?),
-        SqlType::Decimal { precision, scale } => read_decimal(&mut reader, precision, scale)?,
+        SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale } => {
+            read_decimal(&mut reader, precision, scale)?
+        }
         SqlType::UniqueIdentifier => Value::Guid(reader.array()?),
         SqlType::Date => Value::Date(read_days(&mut reader)?),
         SqlType::Time(scale) => Value::Time(read_time(&mut reader, scale)?),
@@ -280,8 +300,28 @@ fn read_value(info: &TypeInfo, bytes: &[u8]) -> Decoded<Value> {
         }
         SqlType::NChar(_) | SqlType::NVarChar(_) => return Err(DecodeError::Invalid("nvarchar")),
         SqlType::Binary(_) | SqlType::VarBinary(_) => return Ok(Value::Binary(bytes.into())),
+        SqlType::HierarchyId | SqlType::Geometry | SqlType::Geography => {
+            return Ok(Value::Binary(bytes.into()));
+        }
+        SqlType::Xml => return Ok(Value::NString(xml_units(bytes)?)),
+        SqlType::RowVersion
+        | SqlType::Text
+        | SqlType::NText
+        | SqlType::Image
+        | SqlType::Variant
+        | SqlType::Json
+        | SqlType::Vector(_) => return Err(DecodeError::Unsupported(info.ty.to_string())),
     };
     if reader.is_empty() { Ok(value) } else { Err(reader.malformed().into()) }
+}
+
+/// XML is sent as UTF-16, with or without a byte order mark.
+fn xml_units(bytes: &[u8]) -> Decoded<Str<u16>> {
+    if !bytes.len().is_multiple_of(2) {
+        return Err(DecodeError::Invalid("xml"));
+    }
+    let units = units_of(bytes);
+    Ok(units.strip_prefix(&[0xFEFF]).unwrap_or(&units).into())
 }
 
 /// SQL Server has no NaN and no infinities, and refuses them at the door.
@@ -377,10 +417,10 @@ fn is_code_page_1252(lcid: u32, sort_id: u8) -> bool {
 }
 
 /// `sql_variant`: the value's own type and facets stand before it.
-fn read_variant(reader: &mut Reader<'_>) -> Decoded<(SqlType, Value)> {
+fn read_variant(reader: &mut Reader<'_>) -> Decoded<Value> {
     let length = usize::try_from(reader.u32()?).map_err(|_| reader.malformed())?;
     if length == 0 {
-        return Ok((SqlType::NVarChar(Some(4000)), Value::Null));
+        return Ok(Value::Null);
     }
     let mut inner = Reader::new(reader.bytes(length)?, "sql_variant");
     let byte = inner.u8()?;
@@ -388,7 +428,10 @@ fn read_variant(reader: &mut Reader<'_>) -> Decoded<(SqlType, Value)> {
     let mut facets = Reader::new(inner.bytes(facets_length)?, "sql_variant");
     let info = read_variant_type(&mut facets, byte)?;
     let value = read_value(&info, inner.rest())?;
-    Ok((info.ty, value))
+    if !info.ty.fits_variant() {
+        return Err(DecodeError::Invalid("sql_variant"));
+    }
+    Ok(Value::Variant(Arc::new(Variant { ty: info.ty, value })))
 }
 
 fn read_variant_type(facets: &mut Reader<'_>, byte: u8) -> Decoded<TypeInfo> {

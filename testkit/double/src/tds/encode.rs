@@ -7,9 +7,11 @@
 use bytes::BufMut;
 
 use super::types::{
-    COLLATION, DATE_TIME_DAYS, DAY, DAY_MINUTES, DAY_TICKS, LAST_DAY, MAX_LENGTH, decimal_length,
-    time_length, time_unit, token,
+    COLLATION, DATE_TIME_DAYS, DAY, DAY_MINUTES, DAY_TICKS, LAST_DAY, MAX_LENGTH, VARIANT_LENGTH,
+    decimal_length, time_length, time_unit, token,
 };
+use crate::engine::vector;
+use crate::value::Variant;
 use crate::{SqlType, Value};
 
 /// A value that does not belong in its column: a fault of the engine, never sent.
@@ -45,6 +47,9 @@ pub(super) fn put_type_info(out: &mut Vec<u8>, ty: &SqlType, nullable: bool) {
         SqlType::Decimal { precision, scale } => {
             out.extend_from_slice(&[token::DECIMAL, decimal_length(precision), precision, scale]);
         }
+        SqlType::Numeric { precision, scale } => {
+            out.extend_from_slice(&[token::NUMERIC, decimal_length(precision), precision, scale]);
+        }
         SqlType::UniqueIdentifier => out.extend_from_slice(&[token::GUID, 16]),
         SqlType::Date => out.push(token::DATE),
         SqlType::Time(scale) => out.extend_from_slice(&[token::TIME, scale]),
@@ -63,7 +68,50 @@ pub(super) fn put_type_info(out: &mut Vec<u8>, ty: &SqlType, nullable: bool) {
         SqlType::VarBinary(length) => {
             put_binary_type(out, token::BIG_VARBINARY, length.unwrap_or(MAX_LENGTH));
         }
+        SqlType::RowVersion => put_binary_type(out, token::BIG_BINARY, 8),
+        SqlType::Text => put_long_type(out, token::TEXT, i32::MAX, Some(&COLLATION)),
+        SqlType::NText => put_long_type(out, token::NTEXT, i32::MAX - 1, Some(&COLLATION)),
+        SqlType::Image => put_long_type(out, token::IMAGE, i32::MAX, None),
+        // No schema collection.
+        SqlType::Xml => out.extend_from_slice(&[token::XML, 0]),
+        SqlType::Variant => {
+            out.push(token::VARIANT);
+            out.put_u32_le(VARIANT_LENGTH);
+        }
+        SqlType::HierarchyId => put_clr_type(out, 892, "hierarchyid", "SqlHierarchyId"),
+        SqlType::Geometry => put_clr_type(out, MAX_LENGTH, "geometry", "SqlGeometry"),
+        SqlType::Geography => put_clr_type(out, MAX_LENGTH, "geography", "SqlGeography"),
+        // What a client is sent that has not asked for the types' own form.
+        SqlType::Json => put_text_type(out, token::NVARCHAR, MAX_LENGTH),
+        SqlType::Vector(_) => put_text_type(out, token::BIG_VARCHAR, MAX_LENGTH),
     }
+}
+
+/// `text` and its kin: behind the type stands the name of the table, here one empty part, as for
+/// an expression.
+fn put_long_type(out: &mut Vec<u8>, token: u8, length: i32, collation: Option<&[u8; 5]>) {
+    out.push(token);
+    out.put_i32_le(length);
+    out.extend_from_slice(collation.map_or(&[][..], |collation| collation));
+    out.push(1);
+    out.put_u16_le(0);
+}
+
+/// UDT_INFO of the types that SQL Server implements in .NET ([MS-TDS] 2.2.5.5.2).
+fn put_clr_type(out: &mut Vec<u8>, length: u16, name: &str, class: &str) {
+    out.push(token::UDT);
+    out.put_u16_le(length);
+    for part in ["", "sys", name] {
+        let units: Vec<u16> = part.encode_utf16().collect();
+        out.push(u8::try_from(units.len()).expect("short names"));
+        put_units(out, &units);
+    }
+    let assembly = format!(
+        "Microsoft.SqlServer.Types.{class}, Microsoft.SqlServer.Types, Version=11.0.0.0, Culture=neutral, PublicKeyToken=89845dcd8080cc91"
+    );
+    let units: Vec<u16> = assembly.encode_utf16().collect();
+    out.put_u16_le(u16::try_from(units.len()).expect("short names"));
+    put_units(out, &units);
 }
 
 fn put_text_type(out: &mut Vec<u8>, token: u8, length: u16) {
@@ -78,7 +126,7 @@ fn put_binary_type(out: &mut Vec<u8>, token: u8, length: u16) {
 
 /// Whether values of the type travel partially length-prefixed.
 pub(super) fn is_plp(ty: &SqlType) -> bool {
-    matches!(ty, SqlType::VarChar(None) | SqlType::NVarChar(None) | SqlType::VarBinary(None))
+    ty.is_max() || ty.is_clr() || matches!(ty, SqlType::Xml | SqlType::Json | SqlType::Vector(_))
 }
 
 /// Bytes a NULL of the column takes in a plain ROW: what NBCROW saves on it.
@@ -87,7 +135,8 @@ pub(super) fn null_length(ty: &SqlType, nullable: bool) -> usize {
         _ if !nullable => 0,
         _ if is_plp(ty) => 8,
         SqlType::Char(_) | SqlType::VarChar(_) | SqlType::NChar(_) | SqlType::NVarChar(_) => 2,
-        SqlType::Binary(_) | SqlType::VarBinary(_) => 2,
+        SqlType::Binary(_) | SqlType::VarBinary(_) | SqlType::RowVersion => 2,
+        SqlType::Variant => 4,
         _ => 1,
     }
 }
@@ -144,7 +193,10 @@ pub(super) fn put_cell<'a>(
             let ([a, b, c, d], [e, f, g, h]) = (days.to_le_bytes(), ticks.to_le_bytes());
             fixed!([a, b, c, d, e, f, g, h]);
         }
-        (SqlType::Decimal { precision, scale }, Value::Decimal { unscaled, scale: own }) => {
+        (
+            SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale },
+            Value::Decimal { unscaled, scale: own },
+        ) => {
             if scale != own {
                 return Err(mismatch());
             }
@@ -176,6 +228,27 @@ pub(super) fn put_cell<'a>(
         (SqlType::VarChar(None), Value::String(bytes))
         | (SqlType::VarBinary(None), Value::Binary(bytes)) => return Ok(Cell::Bytes(bytes)),
         (SqlType::NVarChar(None), Value::NString(units)) => return Ok(Cell::Units(units)),
+        (SqlType::Xml | SqlType::Json, Value::NString(units)) => return Ok(Cell::Units(units)),
+        (ty, Value::Binary(bytes)) if ty.is_clr() => return Ok(Cell::Bytes(bytes)),
+        (SqlType::Vector(dimensions), Value::Binary(bytes)) => {
+            let text = vector::to_json(bytes, *dimensions).ok_or_else(mismatch)?;
+            put_one_chunk(out, text.as_bytes());
+        }
+        (SqlType::Text, Value::String(bytes)) | (SqlType::Image, Value::Binary(bytes)) => {
+            put_text_pointer(out, bytes.len()).ok_or_else(mismatch)?;
+            out.extend_from_slice(bytes);
+        }
+        (SqlType::NText, Value::NString(units)) => {
+            put_text_pointer(out, units.len() * 2).ok_or_else(mismatch)?;
+            put_units(out, units);
+        }
+        (SqlType::RowVersion, Value::Binary(bytes)) if bytes.len() == 8 => {
+            out.put_u16_le(8);
+            out.extend_from_slice(bytes);
+        }
+        (SqlType::Variant, Value::Variant(variant)) => {
+            put_variant(out, variant).ok_or_else(mismatch)?;
+        }
         (SqlType::Char(limit) | SqlType::VarChar(Some(limit)), Value::String(bytes))
         | (SqlType::Binary(limit) | SqlType::VarBinary(Some(limit)), Value::Binary(bytes)) => {
             let length = within(bytes.len(), *limit).ok_or_else(mismatch)?;
@@ -194,9 +267,76 @@ pub(super) fn put_cell<'a>(
 
 fn put_null(out: &mut Vec<u8>, ty: &SqlType) {
     let length = null_length(ty, true);
-    // A length of zero is NULL where lengths take a byte, all ones where they take more.
-    let byte = if length == 1 { 0 } else { 0xFF };
+    // A length of zero is NULL where lengths take a byte, and of a sql_variant; all ones else.
+    let byte = if length == 1 || *ty == SqlType::Variant { 0 } else { 0xFF };
     out.put_bytes(byte, length);
+}
+
+/// The pointer to a `text` and its kin, its timestamp, and the length of what follows. Nobody can
+/// use the pointer: there is no READTEXT.
+fn put_text_pointer(out: &mut Vec<u8>, length: usize) -> Option<()> {
+    let length = i32::try_from(length).ok()?;
+    out.push(16);
+    out.extend_from_slice(b"dummy textptr\0\0\0");
+    out.extend_from_slice(b"dummyTS\0");
+    out.put_i32_le(length);
+    Some(())
+}
+
+/// A partially length-prefixed value in one chunk.
+fn put_one_chunk(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.put_u64_le(bytes.len() as u64);
+    if !bytes.is_empty() {
+        out.put_u32_le(u32::try_from(bytes.len()).expect("a short value"));
+        out.extend_from_slice(bytes);
+    }
+    out.put_u32_le(0);
+}
+
+/// `sql_variant` ([MS-TDS] 2.2.5.5.4): length, base type, facets, value.
+fn put_variant(out: &mut Vec<u8>, variant: &Variant) -> Option<()> {
+    let ty = &variant.ty;
+    let mut value = Vec::new();
+    match put_cell(&mut value, ty, false, &variant.value) {
+        Ok(Cell::Written) => {}
+        Ok(_) | Err(_) => return None,
+    }
+    let (base, facets, prefix): (u8, Vec<u8>, usize) = match *ty {
+        SqlType::UniqueIdentifier => (token::GUID, Vec::new(), 1),
+        SqlType::Date => (token::DATE, Vec::new(), 1),
+        SqlType::Time(scale) => (token::TIME, vec![scale], 1),
+        SqlType::DateTime2(scale) => (token::DATE_TIME_2, vec![scale], 1),
+        SqlType::DateTimeOffset(scale) => (token::DATE_TIME_OFFSET, vec![scale], 1),
+        SqlType::Decimal { precision, scale } => (token::DECIMAL, vec![precision, scale], 1),
+        SqlType::Numeric { precision, scale } => (token::NUMERIC, vec![precision, scale], 1),
+        SqlType::Binary(length) => (token::BIG_BINARY, length.to_le_bytes().to_vec(), 2),
+        SqlType::VarBinary(Some(length)) => {
+            (token::BIG_VARBINARY, length.to_le_bytes().to_vec(), 2)
+        }
+        SqlType::Char(length) => (token::BIG_CHAR, text_facets(length), 2),
+        SqlType::VarChar(Some(length)) => (token::BIG_VARCHAR, text_facets(length), 2),
+        SqlType::NChar(units) => (token::NCHAR, text_facets(units * 2), 2),
+        SqlType::NVarChar(Some(units)) => (token::NVARCHAR, text_facets(units * 2), 2),
+        _ => {
+            let mut fixed = Vec::new();
+            put_type_info(&mut fixed, ty, false);
+            let [base] = fixed[..] else {
+                return None;
+            };
+            (base, Vec::new(), 0)
+        }
+    };
+    let value = &value[prefix..];
+    out.put_u32_le(u32::try_from(2 + facets.len() + value.len()).ok()?);
+    out.extend_from_slice(&[base, u8::try_from(facets.len()).ok()?]);
+    out.extend_from_slice(&facets);
+    out.extend_from_slice(value);
+    Some(())
+}
+
+/// Collation and length of a string in a `sql_variant`.
+fn text_facets(length: u16) -> Vec<u8> {
+    [&COLLATION[..], &length.to_le_bytes()].concat()
 }
 
 fn within(length: usize, limit: u16) -> Option<u16> {
@@ -272,5 +412,6 @@ fn kind_of(value: &Value) -> &'static str {
         Value::DateTime2 { .. } => "datetime2",
         Value::DateTimeOffset { .. } => "datetimeoffset",
         Value::Guid(_) => "uniqueidentifier",
+        Value::Variant(_) => "sql_variant",
     }
 }

@@ -116,6 +116,8 @@ pub(super) fn put_columns(out: &mut Vec<u8>, columns: &[Column]) {
     const NULLABLE: u16 = 0x0001;
     const UPDATEABLE_UNKNOWN: u16 = 0x0008;
     const IDENTITY: u16 = 0x0010;
+    /// The one user type below 256 that a column is told to have.
+    const TIMESTAMP: u32 = 0x50;
     out.push(COL_METADATA);
     out.put_u16_le(u16::try_from(columns.len()).expect("at most 4096 columns"));
     for column in columns {
@@ -126,7 +128,7 @@ pub(super) fn put_columns(out: &mut Vec<u8>, columns: &[Column]) {
         if column.identity {
             flags |= IDENTITY;
         }
-        out.put_u32_le(0);
+        out.put_u32_le(if column.ty == SqlType::RowVersion { TIMESTAMP } else { 0 });
         out.put_u16_le(flags);
         put_type_info(out, &column.ty, column.nullable);
         put_short_text(out, &column.name);

@@ -7,6 +7,8 @@ pub(super) const COLLATION_UTF8: u32 = 1 << 26;
 
 /// Length that marks a MAX type, whose values are partially length-prefixed (PLP).
 pub(super) const MAX_LENGTH: u16 = 0xFFFF;
+/// Most bytes of a `sql_variant` with its facets.
+pub(super) const VARIANT_LENGTH: u32 = 8009;
 /// PLP length of NULL.
 pub(super) const PLP_NULL: u64 = u64::MAX;
 /// PLP length of a value whose length is not known ahead.
@@ -49,6 +51,7 @@ pub(super) mod token {
     pub const BIG_CHAR: u8 = 0xAF;
     pub const NVARCHAR: u8 = 0xE7;
     pub const NCHAR: u8 = 0xEF;
+    pub const UDT: u8 = 0xF0;
     pub const XML: u8 = 0xF1;
 }
 

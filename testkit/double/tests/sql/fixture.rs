@@ -85,6 +85,7 @@ pub fn show(value: &Value) -> String {
         Value::Binary(bytes) => {
             format!("0x{}", bytes.iter().map(|b| format!("{b:02X}")).collect::<String>())
         }
+        Value::Variant(variant) => format!("({})", show(&variant.value)),
         other => format!("{other:?}"),
     }
 }

@@ -8,4 +8,5 @@ mod fixture;
 mod queries;
 mod session;
 mod temporary;
+mod types;
 mod writes;

@@ -225,6 +225,11 @@ impl Binder<'_, '_> {
             }
             arity(1)?;
             let argument = self.scalar(&call.arguments[0], scope)?;
+            if call.distinct
+                && let Some(own) = argument.ty.as_ref().filter(|ty| !ty.is_comparable())
+            {
+                return Err(types::invalid_operand(own, &name.to_lowercase()));
+            }
             return Ok(of(AggregateKind::Count, Some(argument.node), ty));
         }
         arity(1)?;
@@ -232,7 +237,7 @@ impl Binder<'_, '_> {
         let ty = argument.type_or_int();
         match name.as_str() {
             "MIN" | "MAX" => {
-                if ty == SqlType::Bit {
+                if ty == SqlType::Bit || !ty.is_comparable() {
                     return Err(types::invalid_operand(&ty, &name.to_lowercase()));
                 }
                 let kind = if name == "MIN" { AggregateKind::Min } else { AggregateKind::Max };
@@ -246,9 +251,9 @@ impl Binder<'_, '_> {
                     }
                     (Family::Integer, SqlType::BigInt) => SqlType::BigInt,
                     (Family::Integer, _) => SqlType::Int,
-                    (Family::Decimal, SqlType::Decimal { scale, .. }) => SqlType::Decimal {
+                    (Family::Decimal, _) => SqlType::Numeric {
                         precision: 38,
-                        scale: if kind == SumKind::Sum { *scale } else { (*scale).max(6) },
+                        scale: if kind == SumKind::Sum { ty.scale() } else { ty.scale().max(6) },
                     },
                     (Family::Money, _) => SqlType::Money,
                     (Family::Float, _) => SqlType::Float,

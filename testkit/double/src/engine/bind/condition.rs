@@ -116,14 +116,7 @@ fn check_collations(op: CompareOp, left: &Expr, right: &Expr, scope: &Scope<'_>)
     if left == right {
         return Ok(());
     }
-    let operation = match op {
-        CompareOp::Equal => "equal to",
-        CompareOp::NotEqual => "not equal to",
-        CompareOp::Less => "less than",
-        CompareOp::LessOrEqual => "less than or equal to",
-        CompareOp::Greater => "greater than",
-        CompareOp::GreaterOrEqual => "greater than or equal to",
-    };
+    let operation = operation(op);
     Err(SqlError::new(
         468,
         16,
@@ -136,6 +129,18 @@ fn check_collations(op: CompareOp, left: &Expr, right: &Expr, scope: &Scope<'_>)
     ))
 }
 
+/// A comparison as messages name it.
+fn operation(op: CompareOp) -> &'static str {
+    match op {
+        CompareOp::Equal => "equal to",
+        CompareOp::NotEqual => "not equal to",
+        CompareOp::Less => "less than",
+        CompareOp::LessOrEqual => "less than or equal to",
+        CompareOp::Greater => "greater than",
+        CompareOp::GreaterOrEqual => "greater than or equal to",
+    }
+}
+
 fn negate_if(negated: bool, condition: Condition) -> Condition {
     if negated { Condition::Not(Box::new(condition)) } else { condition }
 }
@@ -145,6 +150,9 @@ fn negate_if(negated: bool, condition: Condition) -> Condition {
 /// # Errors
 /// 206, 257, 402.
 pub fn comparison(op: CompareOp, left: Typed, right: Typed) -> Bound<Condition> {
+    if let (Some(left), Some(right)) = (&left.ty, &right.ty) {
+        types::check_comparable(left, right, operation(op))?;
+    }
     let (left, right) = types::comparable(left, right)?;
     Ok(Condition::Compare(op, left.node, right.node))
 }
@@ -171,6 +179,9 @@ fn in_list(value: Typed, list: Vec<Typed>) -> Bound<Condition> {
 fn as_text(value: Typed) -> Bound<Typed> {
     match &value.ty {
         Some(ty) if ty.is_text() => Ok(value),
+        Some(ty) if !ty.is_comparable() || ty.is_clr() || *ty == SqlType::Variant => {
+            Err(crate::engine::functions::argument_type(ty, 1, "like"))
+        }
         Some(ty) => {
             let length = ty.display_length();
             types::implicit(value, &SqlType::VarChar(Some(length)))

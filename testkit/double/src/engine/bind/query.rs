@@ -112,6 +112,9 @@ impl Binder<'_, '_> {
                 (Some(l), Some(r)) => Some(types::common(l, r)?),
                 (l, r) => l.clone().or_else(|| r.clone()),
             };
+            if op != SetOp::UnionAll {
+                types::check_distinct(ty.as_ref(), true)?;
+            }
             columns.push(OutputColumn {
                 name: l.name.clone(),
                 ty,
@@ -146,6 +149,7 @@ impl Binder<'_, '_> {
                     "ORDER BY items must appear in the select list if the statement contains a UNION, INTERSECT or EXCEPT operator.",
                 )
             })?;
+            types::check_sortable(query.columns[at].ty.as_ref(), "ORDER BY")?;
             keys.push((at, item.descending));
         }
         if !access::order_rows(&mut query.plan, &keys) {
@@ -231,6 +235,11 @@ impl Binder<'_, '_> {
         }
         place.outer.borrow_mut().extend(scope.outer.take());
         let assigned = assigned(&items)?;
+        if select.distinct {
+            for item in &items {
+                types::check_distinct(item.value.ty.as_ref(), false)?;
+            }
+        }
         let bound = project(plan, sources + 2, select.distinct, items, order)?;
         let bound = self.limited(bound, select.top.as_ref(), query, place)?;
         Ok(BoundSelect { query: bound, assigned })
@@ -270,6 +279,7 @@ impl Binder<'_, '_> {
                     "Each GROUP BY expression must contain at least one column that is not an outer reference.",
                 ));
             }
+            types::check_sortable(bound.ty.as_ref(), "GROUP BY")?;
             keys.push(bound);
         }
         scope.grouping.replace(Some(Grouping { keys, aggregates: Vec::new(), slot }));
@@ -376,6 +386,7 @@ impl Binder<'_, '_> {
                 Some(known) => known.value.clone(),
                 None => self.scalar(&item.value, scope)?,
             };
+            types::check_sortable(key.ty.as_ref(), "ORDER BY")?;
             keys.push((key, item.descending));
         }
         Ok(keys)

@@ -70,13 +70,16 @@ pub fn common(left: &SqlType, right: &SqlType) -> Bound<SqlType> {
         _ => None,
     };
     Ok(match high {
-        Decimal { .. } => match (high.as_decimal(), low.as_decimal()) {
+        Decimal { .. } | Numeric { .. } => match (high.as_decimal(), low.as_decimal()) {
             (Some((hp, hs)), Some((lp, ls))) => {
                 let common = decimal::common_shape(
                     Shape { precision: hp, scale: hs },
                     Shape { precision: lp, scale: ls },
                 );
-                Decimal { precision: common.precision, scale: common.scale }
+                match matches!(high, Decimal { .. }) && !matches!(low, Numeric { .. }) {
+                    true => Decimal { precision: common.precision, scale: common.scale },
+                    false => Numeric { precision: common.precision, scale: common.scale },
+                }
             }
             _ => high.clone(),
         },
@@ -143,6 +146,107 @@ pub fn common_of<'a>(values: impl IntoIterator<Item = &'a Typed>) -> Bound<Optio
     Ok(result)
 }
 
+/// Whether two types have an operator that compares.
+///
+/// # Errors
+/// 305, 402, 403.
+pub fn check_comparable(left: &SqlType, right: &SqlType, operator: &str) -> Bound<()> {
+    if left.is_comparable() && right.is_comparable() {
+        return Ok(());
+    }
+    if let Some(ty) = [left, right].into_iter().find(|ty| ty.is_clr() && !ty.is_comparable()) {
+        return Err(SqlError::new(
+            403,
+            16,
+            1,
+            format!(
+                "Invalid operator for data type. Operator equals {operator}, type equals {}.",
+                ty.name()
+            ),
+        ));
+    }
+    if (left, right) == (&SqlType::Xml, &SqlType::Xml) {
+        return Err(no_order_of_xml());
+    }
+    Err(SqlError::new(
+        402,
+        16,
+        1,
+        format!(
+            "The data types {} and {} are incompatible in the {operator} operator.",
+            left.name(),
+            right.name()
+        ),
+    ))
+}
+
+fn no_order_of_xml() -> SqlError {
+    SqlError::new(
+        305,
+        16,
+        1,
+        "The XML data type cannot be compared or sorted, except when using the IS NULL operator.",
+    )
+}
+
+/// Whether a type can be sorted and grouped by; `clause` is `ORDER BY` or `GROUP BY`.
+///
+/// # Errors
+/// 249, 305, 306.
+pub fn check_sortable(ty: Option<&SqlType>, clause: &str) -> Bound<()> {
+    match ty {
+        Some(ty) if !ty.is_comparable() => Err(match ty {
+            SqlType::Xml => no_order_of_xml(),
+            _ if ty.is_old_lob() => SqlError::new(
+                306,
+                16,
+                2,
+                "The text, ntext, and image data types cannot be compared or sorted, except when using IS NULL or LIKE operator.",
+            ),
+            _ => SqlError::new(
+                249,
+                16,
+                1,
+                format!(
+                    "The type \"{}\" is not comparable. It cannot be used in the {clause} clause.",
+                    ty.name()
+                ),
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether DISTINCT and the operators of sets can tell values of a type apart.
+///
+/// # Errors
+/// 421, 5335.
+pub fn check_distinct(ty: Option<&SqlType>, in_set: bool) -> Bound<()> {
+    match ty {
+        Some(ty) if !ty.is_comparable() => Err(match in_set {
+            true => SqlError::new(
+                5335,
+                16,
+                1,
+                format!(
+                    "The data type {} cannot be used as an operand to the UNION, INTERSECT or EXCEPT operators because it is not comparable.",
+                    ty.name()
+                ),
+            ),
+            false => SqlError::new(
+                421,
+                16,
+                1,
+                format!(
+                    "The {} data type cannot be selected as DISTINCT because it is not comparable.",
+                    ty.name()
+                ),
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Brings two operands of a comparison to types that compare.
 ///
 /// # Errors
@@ -151,6 +255,7 @@ pub fn comparable(left: Typed, right: Typed) -> Bound<(Typed, Typed)> {
     let (Some(lt), Some(rt)) = (&left.ty, &right.ty) else {
         return Ok((left, right));
     };
+    check_comparable(lt, rt, "equal to")?;
     let (lf, rf) = (lt.family(), rt.family());
     // Values of one of these families compare whatever their facets, and so do exact numbers.
     let exact = |family| matches!(family, Family::Integer | Family::Decimal | Family::Money);
@@ -237,6 +342,12 @@ pub fn binary(op: BinaryOp, left: Typed, right: Typed) -> Bound<Typed> {
         (None, None) => (SqlType::Int, SqlType::Int),
     };
     let (lf, rf) = (lt.family(), rt.family());
+    if let Some(ty) = [&lt, &rt].into_iter().find(|ty| matches!(ty, SqlType::Variant)) {
+        return Err(invalid_operand(ty, operator_name(op)));
+    }
+    if !lt.is_comparable() || !rt.is_comparable() || lt.is_clr() || rt.is_clr() {
+        return Err(incompatible(&lt, &rt, op));
+    }
     let (left, right) = (untyped_as(left, &lt), untyped_as(right, &rt));
     // What is computed of columns may overflow, and then be NULL with ARITHABORT OFF.
     let constants = left.as_constant().is_some() && right.as_constant().is_some();
@@ -410,7 +521,7 @@ fn numbers(
                 BinaryOp::Divide => decimal::quotient_shape(ls, rs),
                 _ => decimal::remainder_shape(ls, rs),
             };
-            let ty = SqlType::Decimal { precision: result.precision, scale: result.scale };
+            let ty = SqlType::Numeric { precision: result.precision, scale: result.scale };
             Ok(arithmetic(op, ty, left, right, nullable))
         }
         Family::Float if op == BinaryOp::Modulo => Err(incompatible(lt, rt, op)),

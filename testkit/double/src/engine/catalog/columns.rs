@@ -92,7 +92,7 @@ fn first_columns() -> Columns<Column> {
         .add("name", |c| Some(Name(c.name.clone())))
         .add("column_id", |c| c.id)
         .add("system_type_id", |c| c.ty.system_type_id())
-        .add("user_type_id", |c| i32::from(c.ty.system_type_id()))
+        .add("user_type_id", |c| c.ty.user_type_id())
         .add("max_length", |c| c.ty.max_length())
         .add("precision", |c| c.ty.precision())
         .add("scale", |c| c.ty.scale())

@@ -53,7 +53,7 @@ field! {
     i32 => SqlType::Int, Value::Int;
     i64 => SqlType::BigInt, Value::BigInt;
     [u8; 16] => SqlType::UniqueIdentifier, Value::Guid;
-    Lsn => SqlType::Decimal { precision: 25, scale: 0 }, Lsn::to_numeric;
+    Lsn => SqlType::Numeric { precision: 25, scale: 0 }, Lsn::to_numeric;
     Name => SYSNAME, |name| Value::text(&name.0);
     Desc => SqlType::NVarChar(Some(60)), |desc| Value::text(desc.0);
     At => SqlType::DateTime, |at| datetime(at.0);

@@ -111,16 +111,22 @@ fn columns(catalog: &Catalog<'_>) -> Result<Vec<Column>, SqlError> {
 
 impl Column {
     fn is_string(&self) -> bool {
-        matches!(self.ty.family(), Family::Text | Family::Binary)
+        matches!(self.ty.family(), Family::Text | Family::Binary) && self.ty != SqlType::RowVersion
     }
 
     /// Bytes, -1 for MAX.
     fn octets(&self) -> Option<i32> {
-        self.is_string().then(|| i32::from(self.ty.max_length()))
+        match self.ty.large_length() {
+            Some((_, octets)) => Some(octets),
+            None => self.is_string().then(|| i32::from(self.ty.max_length())),
+        }
     }
 
     /// Characters, -1 for MAX.
     fn characters(&self) -> Option<i32> {
+        if let Some((characters, _)) = self.ty.large_length() {
+            return Some(characters);
+        }
         let octets = self.octets()?;
         Some(if self.ty.is_unicode() && octets > 0 { octets / 2 } else { octets })
     }

@@ -106,11 +106,12 @@ pub fn to_binary(value: &Value, from: &SqlType, to: &SqlType, style: i32) -> Con
 fn fit_number(bytes: &[u8], to: &SqlType) -> Value {
     let length = match to {
         SqlType::Binary(n) | SqlType::VarBinary(Some(n)) => usize::from(*n),
+        SqlType::RowVersion => 8,
         _ => bytes.len(),
     };
     let kept = &bytes[bytes.len().saturating_sub(length)..];
     let mut fitted = match to {
-        SqlType::Binary(_) => vec![0; length - kept.len()],
+        SqlType::Binary(_) | SqlType::RowVersion => vec![0; length - kept.len()],
         _ => Vec::new(),
     };
     fitted.extend(kept);

@@ -2,6 +2,7 @@
 
 mod binary;
 mod from_text;
+mod large;
 mod number;
 mod temporal;
 mod to_text;
@@ -10,6 +11,7 @@ use super::collation;
 use crate::sql_type::Family;
 use crate::{SqlError, SqlType, Value};
 
+use large::Way;
 pub use temporal::build;
 pub use to_text::display;
 
@@ -26,7 +28,29 @@ pub fn convert(value: &Value, from: &SqlType, to: &SqlType, style: Option<i32>) 
     if value.is_null() {
         return Ok(Value::Null);
     }
+    if let (Value::Variant(variant), false) = (value, *to == SqlType::Variant) {
+        return match explicit_allowed(&variant.ty, to) {
+            true => convert(&variant.value, &variant.ty, to, style),
+            false => Err(not_allowed(&variant.ty, to)),
+        };
+    }
     match to.family() {
+        Family::Variant => match value {
+            Value::Variant(_) => Ok(value.clone()),
+            _ => large::to_variant(value, from),
+        },
+        Family::Xml if *from == SqlType::Xml => Ok(value.clone()),
+        Family::Xml => large::to_xml(value, from, style),
+        Family::Json if *from == SqlType::Json => Ok(value.clone()),
+        Family::Json => large::to_json(value, from),
+        Family::Vector if from == to => Ok(value.clone()),
+        Family::Vector => large::to_vector(value, from, to, vector_dimensions(to)),
+        Family::Clr if from == to => Ok(value.clone()),
+        Family::Clr => Err(not_allowed(from, to)),
+        Family::Text if matches!(from.family(), Family::Xml | Family::Json | Family::Vector) => {
+            large::to_characters(value, from, to)
+        }
+        Family::Binary if *from == SqlType::Xml => large::to_bytes(value, from, to),
         Family::Integer | Family::Decimal | Family::Money | Family::Float => {
             number::to_number(value, from, to, style)
         }
@@ -57,6 +81,13 @@ pub fn convert(value: &Value, from: &SqlType, to: &SqlType, style: Option<i32>) 
                 None => Err(not_allowed(from, to)),
             },
         },
+    }
+}
+
+fn vector_dimensions(ty: &SqlType) -> u16 {
+    match ty {
+        SqlType::Vector(dimensions) => *dimensions,
+        _ => 0,
     }
 }
 
@@ -130,6 +161,9 @@ pub fn overflow(what: &str, to: &SqlType) -> SqlError {
 /// Whether an explicit conversion between two types exists at all.
 pub fn explicit_allowed(from: &SqlType, to: &SqlType) -> bool {
     use Family::*;
+    if let Some(way) = large::way(from, to) {
+        return way != Way::Never;
+    }
     match (from.family(), to.family()) {
         (Text, _) | (_, Text) | (_, Binary) => true,
         (Binary, Float) => false,
@@ -149,6 +183,9 @@ pub fn explicit_allowed(from: &SqlType, to: &SqlType) -> bool {
 /// Whether a value of one type becomes the other without CAST (error 257 or 206 otherwise).
 pub fn implicit_allowed(from: &SqlType, to: &SqlType) -> bool {
     use Family::*;
+    if let Some(way) = large::way(from, to) {
+        return way == Way::Implicit;
+    }
     match (from.family(), to.family()) {
         (Text, Binary) => false,
         (Binary, Text) => true,
@@ -199,6 +236,11 @@ fn fit_binary(bytes: &[u8], to: &SqlType) -> Value {
         SqlType::Binary(n) => {
             let mut fitted = bytes[..bytes.len().min(usize::from(*n))].to_vec();
             fitted.resize(usize::from(*n), 0);
+            Value::Binary(fitted.into())
+        }
+        SqlType::RowVersion => {
+            let mut fitted = bytes[..bytes.len().min(8)].to_vec();
+            fitted.resize(8, 0);
             Value::Binary(fitted.into())
         }
         SqlType::VarBinary(Some(n)) => {

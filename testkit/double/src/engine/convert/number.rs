@@ -161,7 +161,8 @@ fn days_since_1900(value: &Value) -> Option<f64> {
 }
 
 fn to_decimal(value: &Value, from: &SqlType, to: &SqlType) -> Converted {
-    let SqlType::Decimal { precision, scale } = *to else {
+    let (SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale }) = *to
+    else {
         return Err(not_allowed(from, to));
     };
     let (unscaled, places) = match value {

@@ -17,16 +17,20 @@ pub fn display(value: &Value, ty: &SqlType) -> String {
 /// Anything but strings and binaries to text.
 pub fn to_text(value: &Value, from: &SqlType, to: &SqlType, style: Option<i32>) -> Converted {
     let text = write(value, from, style)?;
-    let limit = match to {
-        SqlType::Char(n) | SqlType::NChar(n) => Some(usize::from(*n)),
-        SqlType::VarChar(n) | SqlType::NVarChar(n) => n.map(usize::from),
-        _ => None,
-    };
-    if limit.is_some_and(|limit| text.len() > limit) {
+    if limit_of(to).is_some_and(|limit| text.len() > limit) {
         return too_narrow(&text, from, to);
     }
     let units: Vec<u16> = text.encode_utf16().collect();
     Ok(fit_text(&units, to))
+}
+
+/// Characters that a text type holds, if they are limited.
+pub fn limit_of(to: &SqlType) -> Option<usize> {
+    match to {
+        SqlType::Char(n) | SqlType::NChar(n) => Some(usize::from(*n)),
+        SqlType::VarChar(n) | SqlType::NVarChar(n) => n.map(usize::from),
+        _ => None,
+    }
 }
 
 /// What a text type too short for a value makes of it.
@@ -165,6 +169,11 @@ fn temporal(
     style: Option<i32>,
 ) -> Result<String, SqlError> {
     let legacy = matches!(from, SqlType::DateTime | SqlType::SmallDateTime);
+    // The style with a Z shows UTC.
+    let moment = match style {
+        Some(127) => moment.add_time(-i64::from(offset) * calendar::MINUTE as i64),
+        _ => moment,
+    };
     let style = style.unwrap_or(if legacy { 0 } else { 121 });
     // A datetime is shown in milliseconds, rounded.
     let scale = if *from == SqlType::SmallDateTime { 0 } else { from.scale() };

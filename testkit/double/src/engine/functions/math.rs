@@ -70,6 +70,9 @@ pub fn bind(name: &str, arguments: &mut Arguments) -> Bound<Option<Typed>> {
         ("FLOOR" | "CEILING", SqlType::Decimal { precision, .. }) => {
             SqlType::Decimal { precision: *precision, scale: 0 }
         }
+        ("FLOOR" | "CEILING", SqlType::Numeric { precision, .. }) => {
+            SqlType::Numeric { precision: *precision, scale: 0 }
+        }
         _ => own,
     };
     call(function, vec![value.node], ty)
@@ -191,7 +194,7 @@ fn round(_: &Env<'_>, arguments: &[Value]) -> Computed {
             Value::BigInt(i64::try_from(value).map_err(|_| expression_overflow(&SqlType::BigInt))?)
         }
         Value::Decimal { unscaled, scale } => Value::Decimal {
-            unscaled: exact(*unscaled, *scale, &SqlType::Decimal { precision: 38, scale: *scale })?,
+            unscaled: exact(*unscaled, *scale, &SqlType::Numeric { precision: 38, scale: *scale })?,
             scale: *scale,
         },
         Value::Money(v) => {

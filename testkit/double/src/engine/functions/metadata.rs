@@ -71,7 +71,7 @@ pub fn bind(name: &str, arguments: &mut Arguments) -> Bound<Option<Typed>> {
         "IDENT_CURRENT" => {
             arguments.arity(1, 1)?;
             let table = arguments.of(&SqlType::NVarChar(Some(4000)))?.node;
-            call(identity_current, vec![table], SqlType::Decimal { precision: 38, scale: 0 })
+            call(identity_current, vec![table], SqlType::Numeric { precision: 38, scale: 0 })
         }
         _ => Ok(None),
     }

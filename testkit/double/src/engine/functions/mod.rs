@@ -7,6 +7,9 @@ mod math;
 mod metadata;
 mod string;
 mod system;
+mod variant;
+
+pub use string::argument_type;
 
 use super::bind::{Binder, Bound, Scope, types};
 use super::expr::{Function, Node, Typed};
@@ -73,12 +76,22 @@ impl Arguments {
     fn text(&mut self) -> Bound<Typed> {
         let value = self.any()?;
         let target = match &value.ty {
+            Some(ty) if ty.is_old_lob() && self.takes_old_lobs() => return Ok(value),
+            Some(ty) if !ty.is_comparable() || ty.is_clr() || *ty == SqlType::Variant => {
+                let position = u32::try_from(self.count - self.values.len()).unwrap_or(1);
+                return Err(argument_type(ty, position, &self.name));
+            }
             Some(ty) if ty.is_text() => return Ok(value),
             Some(SqlType::VarBinary(None)) => SqlType::VarChar(None),
             Some(ty) => SqlType::VarChar(Some(ty.display_length())),
             None => SqlType::VarChar(Some(1)),
         };
         types::implicit(value, &target)
+    }
+
+    /// Whether it is one of the few functions over `text` and `ntext`.
+    fn takes_old_lobs(&self) -> bool {
+        matches!(&*self.name, "patindex" | "charindex" | "datalength")
     }
 
     /// The next argument as a type.
@@ -118,8 +131,15 @@ pub fn bind(binder: &Binder<'_, '_>, call: &Call, scope: &Scope<'_>) -> Bound<Ty
         .map(|argument| binder.scalar(argument, scope))
         .collect::<Bound<Vec<Typed>>>()?;
     let mut arguments = Arguments::new(&name, values);
-    for library in [string::bind, math::bind, date::bind, logic::bind, system::bind, metadata::bind]
-    {
+    for library in [
+        string::bind,
+        math::bind,
+        date::bind,
+        logic::bind,
+        system::bind,
+        metadata::bind,
+        variant::bind,
+    ] {
         if let Some(bound) = library(&name, &mut arguments)? {
             return Ok(bound);
         }

@@ -26,16 +26,20 @@ pub fn bind(name: &str, arguments: &mut Arguments) -> Bound<Option<Typed>> {
             let value = arguments.any()?;
             let own = value.type_or_int();
             let ty = if own.is_max() { SqlType::BigInt } else { SqlType::Int };
-            let fixed = match own.family() {
-                crate::sql_type::Family::Text | crate::sql_type::Family::Binary => 0,
-                _ => i32::from(own.max_length()),
-            };
+            let fixed = i32::from(own.max_length());
             let width = Node::Constant(Value::Int(fixed));
             Ok(Some(Typed::call(data_length, vec![value.node, width], SqlType::Int).converted(&ty)))
         }
         "SUBSTRING" => {
             arguments.arity(3, 3)?;
             let value = arguments.any()?;
+            let value = match value.type_or_int() {
+                SqlType::Text => value.converted(&SqlType::VarChar(None)),
+                SqlType::NText => value.converted(&SqlType::NVarChar(None)),
+                SqlType::Image => value.converted(&SqlType::VarBinary(None)),
+                SqlType::RowVersion => value.converted(&SqlType::VarBinary(Some(8))),
+                _ => value,
+            };
             let ty = match value.type_or_int() {
                 SqlType::Binary(n) => SqlType::VarBinary(Some(n)),
                 ty @ SqlType::VarBinary(_) => ty,
@@ -225,6 +229,11 @@ fn data_length(_: &Env<'_>, arguments: &[Value]) -> Computed {
         Value::Null => Value::Null,
         Value::String(bytes) | Value::Binary(bytes) => count(bytes.len()),
         Value::NString(units) => count(units.len() * 2),
+        Value::Variant(variant) => match &variant.value {
+            Value::String(bytes) | Value::Binary(bytes) => count(bytes.len()),
+            Value::NString(units) => count(units.len() * 2),
+            _ => Value::Int(i32::from(variant.ty.max_length())),
+        },
         _ => arguments[1].clone(),
     })
 }

@@ -12,13 +12,14 @@ use crate::{SqlError, SqlType, Value};
 
 /// `sysname`.
 const NAME: SqlType = SqlType::NVarChar(Some(128));
-const IDENTITY: SqlType = SqlType::Decimal { precision: 38, scale: 0 };
+const IDENTITY: SqlType = SqlType::Numeric { precision: 38, scale: 0 };
 
 /// A global variable.
 pub fn global(name: &str) -> Option<Typed> {
     let (function, ty): (Function, SqlType) = match name.to_ascii_uppercase().as_str() {
         "@@ROWCOUNT" => (row_count, SqlType::Int),
         "@@ERROR" => (|env, _| Ok(Value::Int(env.status.error)), SqlType::Int),
+        "@@DBTS" => (row_version, SqlType::VarBinary(Some(8))),
         "@@TRANCOUNT" => (transactions, SqlType::Int),
         "@@SPID" => (|env, _| Ok(Value::SmallInt(env.status.spid)), SqlType::SmallInt),
         "@@IDENTITY" => (identity, IDENTITY),
@@ -183,6 +184,11 @@ fn caught(env: &Env<'_>, take: impl FnOnce(&SqlError) -> Value) -> Value {
 
 fn row_count(env: &Env<'_>, _: &[Value]) -> Computed {
     Ok(Value::Int(i32::try_from(env.status.row_count).unwrap_or(i32::MAX)))
+}
+
+fn row_version(env: &Env<'_>, _: &[Value]) -> Computed {
+    let last = env.status.database.last_row_version();
+    Ok(Value::binary(&last.to_be_bytes()))
 }
 
 fn transactions(env: &Env<'_>, _: &[Value]) -> Computed {

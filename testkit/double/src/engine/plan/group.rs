@@ -104,8 +104,8 @@ impl Aggregate {
     fn running(&self) -> SqlType {
         match &self.ty {
             SqlType::Int => SqlType::BigInt,
-            SqlType::Decimal { scale, .. } => {
-                SqlType::Decimal { precision: decimal::MAX_PRECISION, scale: *scale }
+            SqlType::Decimal { scale, .. } | SqlType::Numeric { scale, .. } => {
+                SqlType::Numeric { precision: decimal::MAX_PRECISION, scale: *scale }
             }
             other => other.clone(),
         }
@@ -195,7 +195,10 @@ impl Aggregate {
                 let whole = sum.as_i64().ok_or_else(|| internal("a sum"))?;
                 Ok(Value::BigInt(whole / count))
             }
-            (SqlType::Decimal { precision, scale }, Value::Decimal { unscaled, scale: from }) => {
+            (
+                SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale },
+                Value::Decimal { unscaled, scale: from },
+            ) => {
                 let shape = Shape { precision: *precision, scale: *scale };
                 decimal::divide((*unscaled, *from), (i128::from(count), 0), shape)
                     .map(|unscaled| Value::Decimal { unscaled, scale: *scale })

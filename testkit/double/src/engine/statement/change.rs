@@ -396,6 +396,9 @@ fn settable(table: &TableDef, scope: &Scope<'_>, slot: usize, path: &[String]) -
     if column.computed.is_some() {
         return Err(computed_column(&column.name));
     }
+    if column.ty == SqlType::RowVersion {
+        return Err(SqlError::new(272, 16, 1, "Cannot update a timestamp column."));
+    }
     if column.identity.is_some() {
         return Err(SqlError::new(
             8102,

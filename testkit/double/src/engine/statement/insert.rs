@@ -167,6 +167,7 @@ fn insert_rows(
     }
     let identity_on = env.status.identity_insert == Some((env.status.database.id(), table.id));
     let shape = shape(binder, &table, &insert.columns, identity_on).map_err(of_binding)?;
+    refuse_row_version(insert, &table, &shape).map_err(of_binding)?;
     let sources = match &insert.source {
         InsertSource::Execute(_) => executed(insert, &shape, sets).map_err(of_binding)?,
         _ => vec![source(binder, insert, &table, &shape).map_err(of_binding)?],
@@ -349,6 +350,33 @@ fn source(
             RowPlan::Limit { input: Box::new(source.plan), offset: None, count: Some(count.node) };
     }
     Ok(source)
+}
+
+/// Error 273: a value for the column that the server sets.
+fn refuse_row_version(insert: &Insert, table: &TableDef, shape: &Shape) -> Bound<()> {
+    let Some(place) =
+        shape.given.iter().position(|at| table.columns[*at].ty == SqlType::RowVersion)
+    else {
+        return Ok(());
+    };
+    let set_by_server =
+        |value: &Expr| matches!(value, Expr::Default | Expr::Literal(Value::Null, _));
+    let allowed = match &insert.source {
+        InsertSource::Defaults => true,
+        InsertSource::Values(rows) => {
+            rows.iter().filter_map(|row| row.get(place)).all(set_by_server)
+        }
+        InsertSource::Query(_) | InsertSource::Execute(_) => false,
+    };
+    if allowed {
+        return Ok(());
+    }
+    Err(SqlError::new(
+        273,
+        16,
+        1,
+        "Cannot insert an explicit value into a timestamp column. Use INSERT with a column list to exclude the timestamp column, or insert a DEFAULT into the timestamp column.",
+    ))
 }
 
 /// The results of an EXEC, each of which must fit.

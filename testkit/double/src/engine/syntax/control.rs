@@ -34,7 +34,7 @@ impl Parser<'_> {
             "USE" => self.identifier().map(StatementKind::Use),
             "DECLARE" if self.declares_table() => self.table_declaration(),
             "DECLARE" => {
-                let declarations = self.comma_list(Self::declaration)?;
+                let declarations = self.comma_list(Self::local_variable)?;
                 Ok(StatementKind::Declare(declarations))
             }
             "SET" => self.set(),
@@ -111,7 +111,24 @@ impl Parser<'_> {
         self.query_after(with).map(StatementKind::Select)
     }
 
-    /// One variable of a DECLARE.
+    /// One variable of a DECLARE, which is of any type but the oldest.
+    fn local_variable(&mut self) -> Parsed<Declaration> {
+        let line = self.token().line;
+        let declaration = self.declaration()?;
+        if declaration.ty.is_old_lob() {
+            let mut error = crate::SqlError::new(
+                2739,
+                16,
+                1,
+                "The text, ntext, and image data types are invalid for local variables.",
+            );
+            error.line = line;
+            return Err(error);
+        }
+        Ok(declaration)
+    }
+
+    /// One variable of a DECLARE or parameter of a statement.
     pub fn declaration(&mut self) -> Parsed<Declaration> {
         let name = self.variable()?;
         self.declare(&name)?;

@@ -510,7 +510,7 @@ fn number_literal(digits: &str) -> Option<Expr> {
     let precision = u8::try_from(precision).ok()?;
     Some(Expr::Literal(
         Value::Decimal { unscaled, scale },
-        Some(SqlType::Decimal { precision, scale }),
+        Some(SqlType::Numeric { precision, scale }),
     ))
 }
 

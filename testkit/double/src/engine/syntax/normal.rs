@@ -214,7 +214,9 @@ fn exact(unscaled: i128, scale: u8) -> String {
 /// `[decimal](18,2)`
 fn type_name(ty: &SqlType) -> String {
     let facets = match ty {
-        SqlType::Decimal { precision, scale } => format!("({precision},{scale})"),
+        SqlType::Decimal { precision, scale } | SqlType::Numeric { precision, scale } => {
+            format!("({precision},{scale})")
+        }
         other if other.is_max() => "(max)".to_owned(),
         SqlType::Char(n)
         | SqlType::NChar(n)

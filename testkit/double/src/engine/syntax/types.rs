@@ -43,7 +43,17 @@ impl Parser<'_> {
             "uniqueidentifier" => SqlType::UniqueIdentifier,
             "sysname" => return Ok((SqlType::NVarChar(Some(128)), Some(name))),
             "decimal" | "dec" => self.decimal()?,
-            "numeric" => return Ok((self.decimal()?, Some(name))),
+            "numeric" => match self.decimal()? {
+                SqlType::Decimal { precision, scale } => SqlType::Numeric { precision, scale },
+                other => other,
+            },
+            "rowversion" | "timestamp" => SqlType::RowVersion,
+            "text" => SqlType::Text,
+            "ntext" => SqlType::NText,
+            "image" => SqlType::Image,
+            "xml" if self.is("(") => return Err(self.unsupported("xml schema collection")),
+            "xml" => SqlType::Xml,
+            "sql_variant" => SqlType::Variant,
             "float" => match self.facet()? {
                 Some(1..=24) => SqlType::Real,
                 None | Some(25..=53) => SqlType::Float,
@@ -65,8 +75,7 @@ impl Parser<'_> {
             "nvarchar" => SqlType::NVarChar(self.length(4000, default_length)?),
             "binary" => SqlType::Binary(self.fixed_length(8000, default_length)?),
             "varbinary" => SqlType::VarBinary(self.length(8000, default_length)?),
-            "text" | "ntext" | "image" | "xml" | "sql_variant" | "rowversion" | "timestamp"
-            | "hierarchyid" | "geometry" | "geography" | "json" | "vector" | "table" | "cursor" => {
+            "hierarchyid" | "geometry" | "geography" | "json" | "vector" | "table" | "cursor" => {
                 return Err(self.unsupported(&name));
             }
             _ => {

@@ -1,5 +1,7 @@
 //! What is encoded decodes to itself, and nothing that arrives makes a parser panic.
 
+use std::sync::Arc;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -11,6 +13,7 @@ use crate::tds::prelogin::PreLogin;
 use crate::tds::reader::Reader;
 use crate::tds::request::{parse_batch, parse_transaction};
 use crate::tds::rpc;
+use crate::value::Variant;
 
 const DAY: u64 = 864_000_000_000;
 
@@ -19,6 +22,10 @@ fn number() -> BoxedStrategy<(SqlType, Value)> {
         let scale = scale.min(precision);
         let unscaled = n % 10i128.pow(u32::from(precision));
         (SqlType::Decimal { precision, scale }, Value::Decimal { unscaled, scale })
+    });
+    let numeric = decimal.clone().prop_map(|(ty, value)| match ty {
+        SqlType::Decimal { precision, scale } => (SqlType::Numeric { precision, scale }, value),
+        other => (other, value),
     });
     prop_oneof![
         any::<bool>().prop_map(|v| (SqlType::Bit, Value::Bit(v))),
@@ -32,6 +39,7 @@ fn number() -> BoxedStrategy<(SqlType, Value)> {
         any::<f32>().prop_map(|v| (SqlType::Real, Value::Real(v))),
         any::<[u8; 16]>().prop_map(|v| (SqlType::UniqueIdentifier, Value::Guid(v))),
         decimal,
+        numeric,
     ]
     .boxed()
 }
@@ -86,6 +94,21 @@ fn string() -> BoxedStrategy<(SqlType, Value)> {
     .boxed()
 }
 
+/// A `sql_variant`, and the types that travel like MAX ones.
+fn large() -> BoxedStrategy<(SqlType, Value)> {
+    let variant = prop_oneof![number(), moment(), string()]
+        .prop_filter("what fits a sql_variant", |(ty, _)| ty.fits_variant())
+        .prop_map(|(ty, value)| {
+            (SqlType::Variant, Value::Variant(Arc::new(Variant { ty, value })))
+        });
+    let units = vec(0x20..0xD800u16, 0..300).prop_map(|u| Value::NString(u.into()));
+    prop_oneof![
+        3 => variant,
+        1 => units.prop_map(|value| (SqlType::Xml, value)),
+    ]
+    .boxed()
+}
+
 /// Encodes as a parameter; MAX values in chunks of `chunk` bytes, their length told or not.
 fn encode(ty: &SqlType, nullable: bool, value: &Value, chunk: usize, told: bool) -> Vec<u8> {
     let mut out = Vec::new();
@@ -112,7 +135,7 @@ fn encode(ty: &SqlType, nullable: bool, value: &Value, chunk: usize, told: bool)
 proptest! {
     #[test]
     fn every_value_decodes_to_itself(
-        (ty, value) in prop_oneof![number(), moment(), string()],
+        (ty, value) in prop_oneof![number(), moment(), string(), large()],
         nullable: bool,
         null: bool,
         chunk in 1..100usize,

@@ -105,8 +105,10 @@ fn add(
             return Err(Fault::Compile(unsupported("IDENTITY column for existing rows")));
         }
         // Existing rows take the default only where the column is NOT NULL.
-        let takes_default =
-            !column.nullable && column.computed.is_none() && column.identity.is_none();
+        let takes_default = !column.nullable
+            && column.computed.is_none()
+            && column.identity.is_none()
+            && column.ty != SqlType::RowVersion;
         if takes_default && column.default.is_none() && filled {
             return Err(SqlError::new(
                 4901,
@@ -261,6 +263,24 @@ fn alter_column(
     let Altered { name, ty, nullable, collation } = *altered;
     let at = position(table, name)?;
     let column = &table.columns[at];
+    if column.ty == SqlType::RowVersion {
+        return Err(SqlError::new(
+            4928,
+            16,
+            1,
+            format!("Cannot alter column '{name}' because it is 'timestamp'."),
+        )
+        .into());
+    }
+    if *ty == SqlType::RowVersion {
+        return Err(SqlError::new(
+            4927,
+            16,
+            1,
+            format!("Cannot alter column '{name}' to be data type timestamp."),
+        )
+        .into());
+    }
     if column.computed.is_some() {
         return Err(SqlError::new(
             4928,

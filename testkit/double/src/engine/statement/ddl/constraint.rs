@@ -171,7 +171,7 @@ pub fn push_index(
     let mut keys: Vec<IndexColumn> = Vec::new();
     for (column, descending) in columns {
         let known = table.column(column).ok_or_else(|| unknown_column(column))?;
-        if known.ty.is_max() {
+        if known.ty.is_lob() || !known.ty.is_comparable() {
             return Err(SqlError::new(
                 1919,
                 16,

@@ -189,6 +189,9 @@ fn stored(
     definition: &ColumnDefinition,
     ty: &SqlType,
 ) -> Bound<ColumnDef> {
+    if *ty == SqlType::RowVersion {
+        check_row_version(table, definition)?;
+    }
     let key_part = definition.constraints.iter().any(|constraint| {
         matches!(constraint.content, ConstraintContent::Key { primary: true, .. })
     });
@@ -206,14 +209,17 @@ fn stored(
         }
         (Some(nullable), _) => nullable && !key_part,
         (None, Some(_)) => false,
-        (None, None) => !key_part,
+        (None, None) => !key_part && *ty != SqlType::RowVersion,
     };
     let mut column = ColumnDef::new(&definition.name, ty.clone(), nullable);
     column.collation = column_collation(&column, definition.collation)?;
     if let Some((seed, increment)) = definition.identity {
         let whole =
             matches!(ty, SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt)
-                || matches!(ty, SqlType::Decimal { scale: 0, .. });
+                || matches!(
+                    ty,
+                    SqlType::Decimal { scale: 0, .. } | SqlType::Numeric { scale: 0, .. }
+                );
         if !whole {
             return Err(SqlError::new(
                 2749,
@@ -257,6 +263,33 @@ fn stored(
         column.default = Some(default_def(binder, name, &default.value, ty)?);
     }
     Ok(column)
+}
+
+/// A table has one `rowversion` column, without a default.
+fn check_row_version(table: &TableDef, definition: &ColumnDefinition) -> Bound<()> {
+    if table.row_version().is_some() {
+        return Err(SqlError::new(
+            2738,
+            16,
+            2,
+            format!(
+                "A table can only have one timestamp column. Because table '{}' already has one, the column '{}' cannot be added.",
+                table.name, definition.name
+            ),
+        ));
+    }
+    if definition.default.is_some() {
+        return Err(SqlError::new(
+            1755,
+            16,
+            0,
+            format!(
+                "Defaults cannot be created on columns of data type timestamp. Table '{}', column '{}'.",
+                table.name, definition.name
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// The name of a column's collation: its own, or the database's.
