@@ -101,12 +101,36 @@ pub async fn reset(settings: &ApplySettings) -> Result<Option<String>, Failure> 
     Target::new(&settings.config, &settings.pipeline)?.reset(&settings.pipeline).await
 }
 
+/// Whether the types that the configuration asks for are in the target, and can hold every value of
+/// `tables`. Changes nothing.
+pub async fn check_types(
+    settings: &ApplySettings,
+    tables: &[(Arc<TableVersion>, Definition)],
+) -> Vec<CheckResult> {
+    let checked =
+        async { Target::new(&settings.config, &settings.pipeline)?.check_types(tables).await };
+    match checked.await {
+        Ok(results) => results,
+        Err(failure) => vec![CheckResult::fail("types", failure.message, failure.remedy)],
+    }
+}
+
 /// The DDL that a full load of `tables` runs in a target of that major version of PostgreSQL, before
-/// and after the load, and as comments what is not made of them and why. Connects to nothing.
-pub fn schema(
-    config: &config::Apply,
+/// and after the load, and as comments what is not made of them and why. The target is asked which
+/// types of extensions it has; one that does not answer is taken to have them, and the script says so.
+pub async fn schema(
+    settings: &ApplySettings,
     version: u32,
     tables: &[(Arc<TableVersion>, Definition)],
 ) -> String {
-    target::postgres::schema(config, version, tables)
+    let config = &settings.config;
+    let asked = async { Target::new(config, &settings.pipeline)?.extensions().await };
+    match asked.await {
+        Ok(extensions) => target::postgres::schema(config, version, tables, Some(extensions)),
+        Err(failure) => format!(
+            "-- The target was not asked which types of extensions it has: {}\n\n{}",
+            failure.message.replace(char::is_control, " "),
+            target::postgres::schema(config, version, tables, None)
+        ),
+    }
 }

@@ -101,7 +101,7 @@ impl Pipeline {
             log,
             buffer: Arc::new(Buffer::new(spool, contents, limits, fail.clone())),
             schemas: None,
-            progress: Progress::new(report.clone()),
+            progress: Progress::new(report.clone(), target.replaced()),
             durability: config.durability,
             flushed_offset: Arc::new(AtomicU64::new(0)),
             fail,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lockstep_common::record::Operation;
@@ -111,10 +112,12 @@ pub(crate) struct Progress {
     transactions: u64,
     mark: Option<Mark>,
     published: Instant,
+    /// Characters that were replaced.
+    replaced: Option<Arc<AtomicU64>>,
 }
 
 impl Progress {
-    pub(crate) fn new(report: Report) -> Self {
+    pub(crate) fn new(report: Report, replaced: Option<Arc<AtomicU64>>) -> Self {
         Progress {
             report,
             names: HashMap::new(),
@@ -122,6 +125,7 @@ impl Progress {
             transactions: 0,
             mark: None,
             published: Instant::now(),
+            replaced,
         }
     }
 
@@ -172,6 +176,9 @@ impl Progress {
             }
             if let Some(mark) = self.mark.take() {
                 reached(status, &mark);
+            }
+            if let Some(replaced) = &self.replaced {
+                status.replaced_characters = replaced.load(Ordering::Relaxed);
             }
             show_levels(status, levels);
         });

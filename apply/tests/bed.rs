@@ -84,6 +84,11 @@ impl Bed {
             drop_tables: false,
             load_connections: 2,
             constraints: true,
+            types: Default::default(),
+            columns: Default::default(),
+            invalid_text: config::InvalidText::Halt,
+            offset_columns: None,
+            key_collation: config::KeyCollation::Exact,
             http: None,
         };
         ApplySettings { name: "main".into(), pipeline: PIPELINE.into(), config }

@@ -340,6 +340,22 @@ pub fn table(name: &str, keys: u16, columns: &[(&str, LogicalType)]) -> TableVer
     }
 }
 
+/// A table of schema `dbo` whose columns have these source types; the first `keys` are its key.
+pub fn typed(name: &str, keys: u16, columns: &[(&str, &str, LogicalType)]) -> TableVersion {
+    let plain: Vec<_> = columns.iter().map(|(name, _, ty)| (*name, ty.clone())).collect();
+    let mut version = table(name, keys, &plain);
+    for (column, (_, source_type, _)) in version.columns.iter_mut().zip(columns) {
+        column.source_type = (*source_type).to_owned();
+    }
+    version
+}
+
+/// A text column's collation, for tables whose keys are text.
+pub fn collated(version: &mut TableVersion, column: &str, collation: &str) {
+    let found: Option<&mut Column> = version.columns.iter_mut().find(|c| c.name == column);
+    found.expect("a column").collation = Some(collation.to_owned());
+}
+
 pub const INT: LogicalType = LogicalType::Int { bytes: 4 };
 pub const BIGINT: LogicalType = LogicalType::Int { bytes: 8 };
 pub const TEXT: LogicalType = LogicalType::String { max: None, fixed: false };

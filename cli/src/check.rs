@@ -14,8 +14,14 @@ use lockstep_log::Stream;
 /// When one failed; warnings alone are no failure.
 pub(crate) async fn check(config: &Config) -> Result<(), Ending> {
     let mut failed = 0;
+    let mut tables = None;
     if let Some(source) = &config.source {
-        failed += print("source", lockstep_capture::check(source).await);
+        let results = lockstep_capture::check(source).await;
+        // What is wrong with the source has been said.
+        if results.iter().all(|result| result.verdict != Verdict::Fail) {
+            tables = lockstep_capture::definitions(source, &config.capture).await.ok();
+        }
+        failed += print("source", results);
         if config.pipeline.task != config::Task::Cdc {
             let results = lockstep_capture::check_load(source, &config.capture).await;
             failed += print("full load", results);
@@ -28,7 +34,13 @@ pub(crate) async fn check(config: &Config) -> Result<(), Ending> {
             pipeline: config.pipeline.name.clone(),
             config: apply.clone(),
         };
-        let results = lockstep_apply::check(&settings).await;
+        let mut results = lockstep_apply::check(&settings).await;
+        // A target that cannot be reached has said so.
+        if let Some(tables) = &tables
+            && results.iter().all(|result| result.verdict != Verdict::Fail)
+        {
+            results.extend(lockstep_apply::check_types(&settings, tables).await);
+        }
         failed += print(&format!("apply.{name}"), results);
     }
     if failed == 0 {

@@ -1,5 +1,7 @@
-//! `lockstep schema --print`: what a full load makes in a target, from the source alone.
+//! `lockstep schema --print`: what a full load makes in a target, from the source, and from the target
+//! where it can be asked.
 
+use lockstep_apply::ApplySettings;
 use lockstep_common::config::{self, Config};
 use lockstep_common::service::Ending;
 
@@ -23,7 +25,12 @@ pub(crate) async fn print(config: &Config, options: &SchemaOptions) -> Result<()
         tables.len(),
         source.database.replace(char::is_control, " "),
     );
-    print!("{}", lockstep_apply::schema(apply, options.target_version, &tables));
+    let settings = ApplySettings {
+        name: name.clone(),
+        pipeline: config.pipeline.name.clone(),
+        config: apply.clone(),
+    };
+    print!("{}", lockstep_apply::schema(&settings, options.target_version, &tables).await);
     Ok(())
 }
 

@@ -278,9 +278,48 @@ pub struct Apply {
     /// Make indexes, foreign keys, checks, defaults and identities once a load is consistent.
     #[serde(default = "default::yes")]
     pub constraints: bool,
+    /// PostgreSQL type by source type, with or without its limits: `"datetime2(7)" = "text"`.
+    #[serde(default)]
+    pub types: BTreeMap<String, String>,
+    /// PostgreSQL type by source column, as `schema.table.column`; beats `types`. A name with a dot
+    /// stands in brackets.
+    #[serde(default)]
+    pub columns: BTreeMap<String, String>,
+    /// What to do with text that PostgreSQL cannot store.
+    #[serde(default)]
+    pub invalid_text: InvalidText,
+    /// What the name of a `datetimeoffset` column has behind it in the name of the column that its
+    /// offset goes to, in minutes; none for no such columns.
+    #[serde(default)]
+    pub offset_columns: Option<String>,
+    /// How created tables compare keys of text.
+    #[serde(default)]
+    pub key_collation: KeyCollation,
     /// Address of `/livez /readyz /metrics /status`; none for no server.
     #[serde(default)]
     pub http: Option<SocketAddr>,
+}
+
+/// What to do with text that PostgreSQL cannot store: with U+0000 or a lone surrogate in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvalidText {
+    /// Refuse the value; `on_conflict` decides.
+    #[default]
+    Halt,
+    /// Write U+FFFD for each such character.
+    Replace,
+}
+
+/// How created tables compare the text of primary keys and unique indexes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyCollation {
+    /// By their characters.
+    #[default]
+    Exact,
+    /// As the source's collation does, as far as ICU can: without case, without accents.
+    Icu,
 }
 
 /// What a full load does with target tables before it begins.

@@ -69,6 +69,8 @@ pub const APPLY_BACK_PRESSURE: &str = "lockstep_apply_back_pressure";
 pub const APPLY_EXCEPTIONS: &str = "lockstep_apply_exceptions_total";
 /// 1 when the target may differ from every state of the source.
 pub const APPLY_DIVERGED: &str = "lockstep_apply_diverged";
+/// Characters that PostgreSQL cannot store and U+FFFD was written for.
+pub const APPLY_REPLACED: &str = "lockstep_apply_replaced_characters_total";
 /// 1 for the state of the newest full load, 0 for the others; labels `apply`, `state`.
 pub const APPLY_LOAD_STATE: &str = "lockstep_apply_load_state";
 /// Rows of the load that are in the target; labels `apply`, `table`, as on the three that follow.
@@ -193,6 +195,11 @@ const APPLY: &[Metric<ApplyStatus>] = &[
         APPLY_DIVERGED,
         "Whether the target may differ from every state of the source",
         Reading::Gauge(|s| Some(f64::from(u8::from(s.diverged)))),
+    ),
+    (
+        APPLY_REPLACED,
+        "Characters that PostgreSQL cannot store, replaced",
+        Reading::Counter(|s| s.replaced_characters),
     ),
     (APPLY_LOAD_STATE, "How far the newest full load is", Reading::LoadState(apply_load)),
     (

@@ -101,6 +101,9 @@ pub struct ApplyStatus {
     pub exceptions: u64,
     /// Whether the target may differ from every state of the source.
     pub diverged: bool,
+    /// Characters that PostgreSQL cannot store and U+FFFD was written for, since start.
+    #[serde(default)]
+    pub replaced_characters: u64,
     /// Seconds between now and `commit_time` while transactions wait, 0 when caught up.
     pub lag_seconds: Option<f64>,
     /// The newest full load, if there is one.

@@ -144,6 +144,10 @@ fn check(config: Config) -> Result<Config, ConfigError> {
         if apply.load_connections == 0 {
             return invalid(&format!("apply.{name}.load_connections"), "must be at least 1");
         }
+        if apply.offset_columns.as_ref().is_some_and(String::is_empty) {
+            let message = "is what a name has behind it; leave the key out for no such columns";
+            return invalid(&format!("apply.{name}.offset_columns"), message);
+        }
         if apply.prepare == Prepare::DropAndCreate && !apply.drop_tables {
             return invalid(
                 &format!("apply.{name}.prepare"),
@@ -252,6 +256,25 @@ mod tests {
         );
         let env = variables(&[("LOCKSTEP_CAPTURE__CHUNK_ROWS", "0")]);
         assert!(parse(FILE, "test", env).unwrap_err().to_string().contains("capture.chunk_rows"));
+    }
+
+    #[test]
+    fn types_are_mapped_by_names_that_have_dots_and_brackets() {
+        let mapped = FILE.to_owned()
+            + "key_collation = \"icu\"\ninvalid_text = \"replace\"\noffset_columns = \"_offset\"\n\
+               [apply.main.types]\n\"datetime2(7)\" = \"text\"\nrowversion = \"bigint\"\n\
+               [apply.main.columns]\n\"dbo.orders.note\" = \"citext\"\n";
+        let config = parse(&mapped, "test", []).unwrap();
+        let apply = &config.apply["main"];
+        assert_eq!(apply.types["datetime2(7)"], "text");
+        assert_eq!(apply.columns["dbo.orders.note"], "citext");
+        assert_eq!(apply.offset_columns.as_deref(), Some("_offset"));
+        assert_eq!(apply.key_collation, crate::config::KeyCollation::Icu);
+        assert_eq!(apply.invalid_text, crate::config::InvalidText::Replace);
+        let empty = FILE.to_owned() + "offset_columns = \"\"\n";
+        assert!(parse(&empty, "test", []).unwrap_err().to_string().contains("offset_columns"));
+        let wrong = FILE.to_owned() + "key_collation = \"nocase\"\n";
+        assert!(parse(&wrong, "test", []).unwrap_err().to_string().contains("nocase"));
     }
 
     #[test]

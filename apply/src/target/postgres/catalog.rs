@@ -4,23 +4,26 @@
 //! with it is said at once, each with what was expected.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use lockstep_common::config::NameRule;
+use lockstep_common::config::{self, NameRule};
 use lockstep_common::name::quote_postgres;
 use lockstep_common::{Column, Failure, TableId, TableName, TableVersion};
 use tokio_postgres::{Client, Row};
 
 use super::define;
 use super::error;
+use super::mapping::{self, Types};
 use super::relation::{Relation, TargetColumn, source_name};
 use super::types::PgType;
 
-/// Where source tables go.
+/// Where source tables go, and as what.
 #[derive(Clone, Debug)]
 pub(super) struct Naming {
     /// Target schema by source schema; one not named keeps its name.
     pub(super) schemas: BTreeMap<String, String>,
     pub(super) rule: NameRule,
+    pub(super) types: Arc<Types>,
 }
 
 /// A target table's name.
@@ -38,6 +41,15 @@ impl TargetName {
 }
 
 impl Naming {
+    /// From a configuration, for a target that is not known yet.
+    pub(super) fn new(config: &config::Apply) -> Self {
+        Naming {
+            schemas: config.schemas.clone(),
+            rule: config.names,
+            types: Arc::new(Types::new(config)),
+        }
+    }
+
     /// The target table of a source table.
     pub(super) fn table(&self, source: &TableName) -> TargetName {
         let schema = match self.schemas.get(&source.schema) {
@@ -156,6 +168,12 @@ pub(super) struct Found {
 struct FoundColumn {
     name: String,
     ty: Option<PgType>,
+    /// The type's number and that of its array.
+    oids: (u32, u32),
+    /// Of the type, where it belongs to an extension; quoted.
+    schema: Option<Arc<str>>,
+    /// A collation that is not deterministic, quoted with its schema.
+    folding: Option<Arc<str>>,
     type_text: String,
     not_null: bool,
     has_default: bool,
@@ -201,9 +219,18 @@ pub(super) async fn find(
     let oid: u32 = table.get(0);
     let columns = client
         .query(
-            "SELECT attname::text, atttypid, atttypmod, format_type(atttypid, atttypmod), \
-             attnotnull, atthasdef, attidentity::text, attgenerated::text FROM pg_attribute \
-             WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            "SELECT a.attname::text, a.atttypid, a.atttypmod, format_type(a.atttypid, a.atttypmod), \
+             a.attnotnull, a.atthasdef, a.attidentity::text, a.attgenerated::text, \
+             t.typarray, t.typname::text, e.extname::text, quote_ident(n.nspname), \
+             (SELECT quote_ident(m.nspname) || '.' || quote_ident(c.collname) FROM pg_collation c \
+              JOIN pg_namespace m ON m.oid = c.collnamespace \
+              WHERE c.oid = a.attcollation AND NOT c.collisdeterministic) \
+             FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid \
+             JOIN pg_namespace n ON n.oid = t.typnamespace \
+             LEFT JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid \
+             AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' \
+             LEFT JOIN pg_extension e ON e.oid = d.refobjid \
+             WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
             &[&oid],
         )
         .await?;
@@ -238,9 +265,18 @@ pub(super) async fn find(
 
 fn found_column(row: &Row) -> FoundColumn {
     let identity: String = row.get(6);
+    let (oid, typmod): (u32, i32) = (row.get(1), row.get(2));
+    let extension: Option<&str> = row.get(10);
+    let ty = match extension {
+        None => PgType::from_catalog(oid, typmod),
+        Some(extension) => PgType::of_extension(extension, row.get(9), typmod),
+    };
     FoundColumn {
         name: row.get(0),
-        ty: PgType::from_catalog(row.get(1), row.get(2)),
+        ty,
+        oids: ty.and_then(PgType::oids).unwrap_or((oid, row.get(8))),
+        schema: extension.map(|_| row.get::<_, &str>(11).into()),
+        folding: row.get::<_, Option<&str>>(12).map(Into::into),
         type_text: row.get(3),
         not_null: row.get(4),
         has_default: row.get(5),
@@ -272,7 +308,9 @@ pub(super) fn fit(
     version: &TableVersion,
     found: &Found,
 ) -> Result<Relation, Vec<String>> {
-    let mut wrong = Vec::new();
+    let mut wrong = naming.types.strangers(version);
+    let companions = naming.types.companions(version);
+    let version = &*naming.types.expand(version);
     if !matches!(found.kind.as_str(), "r" | "p") {
         wrong.push("it is not a table".to_owned());
     }
@@ -284,16 +322,20 @@ pub(super) fn fit(
     for (index, column) in version.columns.iter().enumerate() {
         let carried = naming.carry(&column.name);
         let target = found.columns.iter().find(|c| c.name == carried);
-        columns.push(match column_type(column, target) {
+        let ty = column_type(naming, version, column, target);
+        columns.push(match ty.map(|ty| ty.zip(target)) {
             Ok(None) => {
                 if key.contains(&index) {
                     wrong.push(format!("key column {} is computed", quote_postgres(&carried)));
                 }
                 None
             }
-            Ok(Some(ty)) => Some(TargetColumn {
+            Ok(Some((ty, target))) => Some(TargetColumn {
                 name: quote_postgres(&carried),
-                ty,
+                form: mapping::form(ty, column),
+                oids: target.oids,
+                schema: target.schema.clone(),
+                folding: target.folding.clone(),
                 key: key.contains(&index),
                 contested: false,
             }),
@@ -316,11 +358,17 @@ pub(super) fn fit(
     if !wrong.is_empty() {
         return Err(wrong);
     }
-    Ok(Relation { id, source: source_name(version), name: name.quoted(), columns, key })
+    let (source, name) = (source_name(version), name.quoted());
+    Ok(Relation { id, source, name, columns, key, companions })
 }
 
 /// The type a column is written as; none when the target leaves a computed column out.
-fn column_type(column: &Column, target: Option<&FoundColumn>) -> Result<Option<PgType>, String> {
+fn column_type(
+    naming: &Naming,
+    version: &TableVersion,
+    column: &Column,
+    target: Option<&FoundColumn>,
+) -> Result<Option<PgType>, String> {
     let quoted = quote_postgres(&column.name);
     let Some(target) = target else {
         return if column.computed { Ok(None) } else { Err(format!("column {quoted} is missing")) };
@@ -335,9 +383,9 @@ fn column_type(column: &Column, target: Option<&FoundColumn>) -> Result<Option<P
     if target.always_identity {
         return Err(format!("column {quoted} is GENERATED ALWAYS AS IDENTITY; make it BY DEFAULT"));
     }
-    let Some(expected) = PgType::for_column(column) else { return Err(unsupported(column)) };
+    let expected = naming.types.wanted(&version.name, column)?;
     match target.ty {
-        Some(ty) if ty.holds(column) => Ok(Some(ty)),
+        Some(ty) if naming.types.serves(&version.name, column, ty, expected) => Ok(Some(ty)),
         _ => Err(format!(
             "column {quoted} has type {}, source type {} needs {expected}",
             target.type_text, column.source_type
@@ -365,15 +413,6 @@ fn check_key(
             column.contested |= named || !index.plain;
         }
     }
-}
-
-/// What is said of a column whose type has no place.
-pub(super) fn unsupported(column: &Column) -> String {
-    format!(
-        "column {} has source type {}, which apply does not write yet",
-        quote_postgres(&column.name),
-        column.source_type
-    )
 }
 
 fn unfit(version: &TableVersion, name: &TargetName, wrong: &[String]) -> Failure {

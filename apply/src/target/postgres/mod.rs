@@ -7,12 +7,16 @@
 
 mod catalog;
 mod checkpoint;
+mod collation;
 mod connect;
 mod define;
 mod encode;
 mod error;
+mod ewkb;
+mod extension;
 mod image;
 mod load;
+mod mapping;
 mod parameter;
 mod pipe;
 mod prerequisites;
@@ -21,14 +25,17 @@ mod run;
 mod set_aside;
 mod socket;
 mod statement;
+mod text;
 mod types;
+mod typing;
+mod variant;
 mod wire;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use lockstep_common::config::{self, ConflictPolicy};
-use lockstep_common::definition::Definition;
+use lockstep_common::config::{self, ConflictPolicy, InvalidText};
 use lockstep_common::record::Change;
 use lockstep_common::{FailPoints, Failure, Position, TableId, TableVersion};
 use lockstep_log::Log;
@@ -38,12 +45,14 @@ pub(crate) use checkpoint::{Claimant, Taken, lag_seconds};
 pub(crate) use load::Described;
 pub(crate) use pipe::Note;
 pub(crate) use set_aside::Refusal;
+pub(crate) use typing::schema;
 
 use crate::unit::Mark;
 use catalog::Naming;
 use checkpoint::Chain;
 use connect::Login;
 use define::Design;
+use encode::Rules;
 use error::{Class, ServerError};
 use load::{Loaders, Loads, Regime};
 use relation::Relation;
@@ -62,6 +71,7 @@ pub(crate) struct Target {
     policy: ConflictPolicy,
     design: Design,
     load_connections: usize,
+    rules: Rules,
 }
 
 /// One connection to the target under one epoch.
@@ -120,12 +130,21 @@ impl Target {
     pub(crate) fn new(config: &config::Apply, pipeline: &str) -> Result<Self, Failure> {
         Ok(Target {
             login: Login::new(config, pipeline)?,
-            naming: Naming { schemas: config.schemas.clone(), rule: config.names },
+            naming: Naming::new(config),
             create_tables: config.create_tables,
             policy: config.on_conflict,
             design: Design::new(config),
             load_connections: config.load_connections,
+            rules: Rules {
+                replaced: (config.invalid_text == InvalidText::Replace).then(Arc::default),
+                ..Rules::default()
+            },
         })
+    }
+
+    /// Characters that PostgreSQL cannot store and that were replaced.
+    pub(crate) fn replaced(&self) -> Option<Arc<AtomicU64>> {
+        self.rules.replaced.clone()
     }
 
     /// Connects and takes the next epoch. `careful` writes one row to a statement. Chunks of loads are
@@ -141,7 +160,9 @@ impl Target {
         fail: &FailPoints,
     ) -> Result<(Session, Attached), Failure> {
         let mut cold = self.login.cold().await?;
+        let naming = self.typed(&cold).await?;
         checkpoint::create_schema(&mut cold).await?;
+        self.create_collations(&cold).await?;
         let mut socket = self.login.hot().await?;
         let mut notices = Vec::new();
         let replica = self.enter_replica_role(&mut socket, &mut notices).await?;
@@ -157,8 +178,9 @@ impl Target {
             converge: self.policy == ConflictPolicy::Converge,
             replica,
             careful,
-            rules: encode::Rules::default(),
+            rules: self.rules.clone(),
         };
+        let design = Design { naming: naming.clone(), ..self.design.clone() };
         let chain =
             Chain { pipeline: claimant.pipeline.clone(), epoch: taken.epoch, seq: taken.seq };
         let session = Session {
@@ -167,10 +189,10 @@ impl Target {
             runs: Runs::new(mode),
             chain,
             entries: HashMap::new(),
-            naming: self.naming.clone(),
+            naming,
             create_tables: self.create_tables,
             position: Position::ORIGIN,
-            loads: Loads::new(self.design.clone(), loaders, stored, pending),
+            loads: Loads::new(design, loaders, stored, pending),
             login: self.login.clone(),
             fail: fail.clone(),
         };
@@ -293,8 +315,9 @@ impl Session {
             Regime::Beyond(Some(from)) if self.position > *from => None,
             Regime::Beyond(_) => return Ok(false),
         };
+        let wide = relation.widen(change);
         self.runs
-            .change(relation, notes, change, index, &mut self.wire.pipe)
+            .change(relation, notes, &wide, index, &mut self.wire.pipe)
             .map_err(|error| change_trouble(error, relation, Some(change), index))?;
         Ok(true)
     }
@@ -416,17 +439,4 @@ fn change_trouble(
             "the log is damaged or its writer is broken: restore it",
         )),
     }
-}
-
-/// What a full load would make in a target of `version`, and what not, as a script.
-pub(crate) fn schema(
-    config: &config::Apply,
-    version: u32,
-    tables: &[(Arc<TableVersion>, Definition)],
-) -> String {
-    let planned: Vec<define::Planned<'_>> = tables
-        .iter()
-        .map(|(version, definition)| define::Planned { version, definition: Some(definition) })
-        .collect();
-    define::print(&Design::new(config), version, &planned)
 }

@@ -1,12 +1,18 @@
 //! One target table as a source table version is written into it: names, types, key.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use lockstep_common::{TableId, TableVersion};
+use lockstep_common::record::{Before, Change};
+use lockstep_common::{TableId, TableVersion, Value};
 
+use super::encode::Form;
 use super::types::PgType;
 
 /// A target table.
+///
+/// Its columns are those of the source, and behind them the columns of offsets, which the source has
+/// not: [`Relation::widen`] gives them their values, and from there on they are columns as others.
 #[derive(Debug)]
 pub(super) struct Relation {
     /// The source table's version.
@@ -19,6 +25,8 @@ pub(super) struct Relation {
     pub(super) columns: Vec<Option<TargetColumn>>,
     /// The key's columns in key order; empty for a table without one.
     pub(super) key: Vec<usize>,
+    /// Columns whose offsets the last columns hold, in their order.
+    pub(super) companions: Vec<usize>,
 }
 
 /// A column of a target table.
@@ -26,7 +34,14 @@ pub(super) struct Relation {
 pub(super) struct TargetColumn {
     /// Quoted.
     pub(super) name: String,
-    pub(super) ty: PgType,
+    /// Its type, and how values are written.
+    pub(super) form: Form,
+    /// The type's number in the target, and that of its array (0 for none).
+    pub(super) oids: (u32, u32),
+    /// The quoted schema of a type of an extension.
+    pub(super) schema: Option<Arc<str>>,
+    /// The collation, quoted with its schema, if it holds texts equal whose characters differ.
+    pub(super) folding: Option<Arc<str>>,
     /// Part of the key.
     pub(super) key: bool,
     /// Part of a unique index or exclusion constraint other than the key's: its values may pass
@@ -38,6 +53,113 @@ impl Relation {
     /// The column, which statements name only when the target has it.
     pub(super) fn column(&self, index: usize) -> &TargetColumn {
         self.columns[index].as_ref().expect("shapes hold only columns that the target has")
+    }
+
+    /// Columns that the source has.
+    pub(super) fn source_columns(&self) -> usize {
+        self.columns.len() - self.companions.len()
+    }
+
+    /// Whether two keys that differ may be one in the target.
+    pub(super) fn folds_keys(&self) -> bool {
+        self.key.iter().any(|column| self.column(*column).folds())
+    }
+
+    /// Adds the offsets to a row of the source's columns.
+    pub(super) fn widen_row(&self, row: &mut Vec<Value<'_>>) {
+        if row.len() != self.source_columns() {
+            // It is refused for that.
+            return;
+        }
+        for &column in &self.companions {
+            let offset = match &row[column] {
+                Value::TimestampTz { offset, .. } => Value::I64((*offset).into()),
+                Value::Unavailable => Value::Unavailable,
+                _ => Value::Null,
+            };
+            row.push(offset);
+        }
+    }
+
+    /// The same for a change: both images, and which columns were set.
+    pub(super) fn widen<'c, 'v>(&self, change: &'c Change<'v>) -> Cow<'c, Change<'v>> {
+        if self.companions.is_empty() {
+            return Cow::Borrowed(change);
+        }
+        let mut wide = change.clone();
+        self.widen_row(&mut wide.after);
+        if let Before::Full(row) = &mut wide.before {
+            self.widen_row(row);
+        }
+        if !wide.changed.is_empty() {
+            let mut changed = wide.changed.into_owned();
+            changed.resize(self.columns.len().div_ceil(8).max(changed.len()), 0);
+            for (place, column) in self.companions.iter().enumerate() {
+                let at = self.source_columns() + place;
+                let bit = changed[column / 8] >> (column % 8) & 1;
+                changed[at / 8] |= bit << (at % 8);
+            }
+            wide.changed = changed.into();
+        }
+        Cow::Owned(wide)
+    }
+}
+
+impl TargetColumn {
+    pub(super) fn ty(&self) -> PgType {
+        self.form.ty
+    }
+
+    /// Whether two values that differ may be equal in the target.
+    pub(super) fn folds(&self) -> bool {
+        self.folding.is_some() || self.ty() == PgType::Citext
+    }
+
+    /// Equality as the column's indexes have it. An operator of an extension is found wherever that was
+    /// installed; without its schema another one, between other types, could be taken.
+    pub(super) fn equals(&self, left: &str, right: &str) -> String {
+        match (self.ty(), &self.schema) {
+            (PgType::Citext, Some(schema)) => format!("{left} OPERATOR({schema}.=) {right}"),
+            _ => format!("{left} = {right}"),
+        }
+    }
+
+    /// The same between two values that do not stand in the column.
+    pub(super) fn equals_detached(&self, left: &str, right: &str) -> String {
+        match &self.folding {
+            Some(collation) => self.equals(left, &format!("({right} COLLATE {collation})")),
+            None => self.equals(left, right),
+        }
+    }
+
+    /// Equality that tells apart what PostgreSQL's own may not: 0 and -0, texts that a collation makes
+    /// equal, digits of a JSON number. Where the plain comparison says more than nothing, it stays, so
+    /// that an index can serve it.
+    pub(super) fn identical(&self, parameter: usize) -> String {
+        let name = &self.name;
+        let plain = format!("{name} = ${parameter}");
+        let sent = |function: &str| format!("{function}({name}) = {function}(${parameter})");
+        let shown = format!("{name}::text = ${parameter}::text");
+        let of_extension = |function: &str| match &self.schema {
+            Some(schema) => sent(&format!("{schema}.{function}")),
+            None => shown.clone(),
+        };
+        match self.ty() {
+            PgType::Float4 => format!("({plain} AND {})", sent("float4send")),
+            PgType::Float8 => format!("({plain} AND {})", sent("float8send")),
+            PgType::Text | PgType::Varchar(_) | PgType::Char(_) => {
+                format!("({plain} AND {name} COLLATE \"C\" = ${parameter} COLLATE \"C\")")
+            }
+            PgType::Jsonb => format!("({plain} AND {shown})"),
+            PgType::Citext => {
+                format!("{name}::text COLLATE \"C\" = ${parameter}::text COLLATE \"C\"")
+            }
+            PgType::Xml | PgType::Json | PgType::Vector(_) => shown,
+            PgType::Reals => sent("array_send"),
+            PgType::Geometry => of_extension("geometry_send"),
+            PgType::Geography => of_extension("geography_send"),
+            _ => plain,
+        }
     }
 }
 

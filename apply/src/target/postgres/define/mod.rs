@@ -64,7 +64,7 @@ impl Design {
     /// From a configuration.
     pub(super) fn new(config: &config::Apply) -> Self {
         Design {
-            naming: Naming { schemas: config.schemas.clone(), rule: config.names },
+            naming: Naming::new(config),
             create: config.create_tables,
             prepare: config.prepare,
             drop_tables: config.drop_tables,

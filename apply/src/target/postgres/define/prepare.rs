@@ -131,6 +131,11 @@ async fn survey(
     let names: Vec<TargetName> =
         tables.iter().map(|table| design.naming.table(&table.version.name)).collect();
     let role = Role::read(client, &names).await?;
+    let sources: Vec<_> = tables.iter().map(|table| &table.version.name).collect();
+    let strangers = design.naming.types.absent_tables(&sources);
+    if !strangers.is_empty() {
+        survey.wrong.insert("configuration".to_owned(), strangers);
+    }
     let mut taken: HashMap<(&str, &str), usize> = HashMap::new();
     let mut oids = Vec::new();
     for (index, (table, name)) in tables.iter().zip(&names).enumerate() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use super::super::collation;
 use super::Design;
 use super::plan::{
     Fate, Planned, Server, create_schema_plainly, create_table, plan, reserved_names,
@@ -19,6 +20,14 @@ pub(crate) fn print(design: &Design, version: u32, tables: &[Planned<'_>]) -> St
     for schema in schemas {
         statement(&mut out, &create_schema_plainly(&schema));
     }
+    let types = &design.naming.types;
+    if types.collates() {
+        statement(&mut out, &create_schema_plainly("lockstep"));
+        collation::statements().iter().for_each(|sql| statement(&mut out, sql));
+    }
+    let names: Vec<_> = tables.iter().map(|table| &table.version.name).collect();
+    not_made.extend(types.at_start());
+    not_made.extend(types.absent_tables(&names));
     for table in tables {
         let name = &table.version.name;
         for wrong in reserved_names(&design.naming, table.version) {

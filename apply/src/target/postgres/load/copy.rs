@@ -28,7 +28,7 @@ use lockstep_common::{FailPoints, Failure, Value};
 
 use super::super::checkpoint;
 use super::super::connect::Login;
-use super::super::encode::{EncodeError, Rules};
+use super::super::encode::EncodeError;
 use super::super::error::{self, Class, ServerError};
 use super::super::parameter::{put_int8, put_text};
 use super::super::pipe::Note;
@@ -409,14 +409,15 @@ impl<'j> Rows<'j> {
 
     /// Settles a row's long values, and holds it against the target and the rows before it: all of
     /// them give the same columns.
-    fn check(&mut self, row: &mut [Value<'_>]) -> Result<(), Failure> {
+    fn check(&mut self, row: &mut Vec<Value<'_>>) -> Result<(), Failure> {
         let relation = &self.job.relation;
-        if row.len() != relation.columns.len() {
+        if row.len() != relation.source_columns() {
             return Err(damaged(self.job, "a row does not have its table version's columns"));
         }
         for value in row.iter_mut() {
             self.longs.settle(value).map_err(|what| damaged(self.job, what))?;
         }
+        relation.widen_row(row);
         let gives =
             |column: usize| relation.columns[column].is_some() && !row[column].is_unavailable();
         match &self.columns {
@@ -462,7 +463,7 @@ impl<'j> Rows<'j> {
     }
 
     fn field(&self, column: usize, value: &Value<'_>, out: &mut BytesMut) -> Result<(), Failure> {
-        let put = put(&self.job.relation, column, value, Rules::default(), out);
+        let put = put(&self.job.relation, column, value, &self.job.rules, out);
         put.map_err(|error| match error {
             ChangeError::Value { column, error } => refused_value(self.job, &column, error),
             ChangeError::Unidentified(what) | ChangeError::Corrupt(what) => damaged(self.job, what),

@@ -52,6 +52,7 @@ pub(super) use record::{forget, pending, stored};
 pub(crate) use session::Described;
 pub(super) use session::Loads;
 
+use super::encode::Rules;
 use super::relation::Relation;
 
 /// How changes of a table are written now.
@@ -85,6 +86,8 @@ pub(super) struct ChunkJob {
     pub(super) notes: Option<Arc<Notes>>,
     /// Rows from before the load are in the target.
     pub(super) keep: bool,
+    /// What is done with what PostgreSQL cannot store.
+    pub(super) rules: Rules,
 }
 
 impl ChunkJob {

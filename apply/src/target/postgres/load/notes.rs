@@ -24,6 +24,17 @@
 //! row is still absent says so, and halts, where otherwise a row would be missing. (SQL Server records
 //! an update of a key as a delete and a whole insert; what is left are keys that a collation holds
 //! equal.)
+//!
+//! The target may hold keys equal too that differ in their characters (`citext`, or a collation that is
+//! not deterministic): then the table of notes, whose columns are the target's, does the same. A row
+//! whose key is only spelt anew keeps its note, which takes the new spelling, and is not noted as gone;
+//! a chunk's row takes the note's spelling with its columns.
+//!
+//! Which keys were touched is known by their characters, and that is enough: a change names its row by
+//! the spelling that the row had in the source at that moment. So if the stream has not named the
+//! spelling that a chunk read, it has brought no change of that row from after the reading: the chunk's
+//! row is the present one, or ahead. If the target has the row under an older spelling, the copy is
+//! refused by the key's index, and the chunk is merged.
 
 use std::collections::HashSet;
 use std::hash::RandomState;
@@ -154,7 +165,10 @@ pub(super) fn same_key(relation: &Relation, target: &str, other: &str) -> String
     let keys: Vec<String> = relation
         .key
         .iter()
-        .map(|c| format!("{target}.{} = {other}.{COLUMN}{c}", relation.column(*c).name))
+        .map(|c| {
+            let column = relation.column(*c);
+            column.equals(&format!("{target}.{}", column.name), &format!("{other}.{COLUMN}{c}"))
+        })
         .collect();
     keys.join(" AND ")
 }

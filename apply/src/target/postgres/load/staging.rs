@@ -40,6 +40,10 @@ pub(super) fn merge(
     let values: Vec<String> = columns
         .iter()
         .map(|c| match notes {
+            // Of a key that the target holds equal, the note has the spelling that the stream gave.
+            Some(_) if relation.column(c).key && relation.column(c).folds() => format!(
+                "CASE WHEN n.{STATE} = '{PARTIAL}' THEN n.{COLUMN}{c} ELSE s.{COLUMN}{c} END"
+            ),
             Some(_) if !relation.column(c).key => format!(
                 "CASE WHEN n.{STATE} = '{PARTIAL}' AND get_bit(n.{GIVEN}, {c}) = 1 \
                  THEN n.{COLUMN}{c} ELSE s.{COLUMN}{c} END"
@@ -49,8 +53,10 @@ pub(super) fn merge(
         .collect();
     let mut from = format!("{} AS s", name(relation));
     if let Some(notes) = notes {
-        let same: Vec<String> =
-            relation.key.iter().map(|c| format!("n.{COLUMN}{c} = s.{COLUMN}{c}")).collect();
+        let same = |c: &usize| {
+            relation.column(*c).equals(&format!("n.{COLUMN}{c}"), &format!("s.{COLUMN}{c}"))
+        };
+        let same: Vec<String> = relation.key.iter().map(same).collect();
         let left_out = if keep { format!("'{GONE}', '{WHOLE}'") } else { format!("'{GONE}'") };
         from = format!(
             "{from} LEFT JOIN {} AS n ON {} WHERE (n.{STATE} IN ({left_out})) IS NOT TRUE",
@@ -61,7 +67,7 @@ pub(super) fn merge(
     let sets: Vec<String> = columns
         .iter()
         .map(|c| relation.column(c))
-        .filter(|column| !column.key)
+        .filter(|column| !column.key || column.folds())
         .map(|column| format!("{0} = EXCLUDED.{0}", column.name))
         .collect();
     let action = match (keep, sets.is_empty()) {

@@ -51,8 +51,9 @@ impl Runs {
         }
     }
 
-    /// A change of the key that lacks columns. Where a row of the new key is there already, it is the
-    /// younger one and the old one goes; else the old one moves. Then both keys are noted.
+    /// A change of the key that lacks columns. Where another row of the new key is there already, it is
+    /// the younger one and the old one goes; else the old one moves. Then both keys are noted, or the one
+    /// that they are in the target. (A delete by the old key would then meet the row that has moved.)
     fn rekey_loading(
         &mut self,
         relation: &Arc<Relation>,
@@ -71,7 +72,7 @@ impl Runs {
                 *new = old.clone();
             }
         }
-        self.push(Kind::UpdateNoted, ANY, relation, &moved, index, pipe)?;
-        self.push(Kind::DeleteNoted, ANY, relation, change, index, pipe)
+        self.push(Kind::GoneNoted, ANY, relation, change, index, pipe)?;
+        self.push(Kind::UpdateNoted, ANY, relation, &moved, index, pipe)
     }
 }

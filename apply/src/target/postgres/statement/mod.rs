@@ -12,7 +12,6 @@ use std::fmt::Write;
 
 use super::load::Notes;
 use super::relation::Relation;
-use super::types::PgType;
 use lockstep_common::TableId;
 
 /// A statement and its parameters' types.
@@ -78,8 +77,10 @@ pub(super) enum Kind {
     UpdateNoted,
     /// The same, into tables whose rows are kept: rows as they are now, and a note that they are whole.
     UpsertNoted,
-    /// The same: one row by its old key, where there is one of its new key already.
+    /// The same: one row by its old key, where there is another one of its new key already.
     DeleteAside,
+    /// The same: a note that an old key is gone, unless the target holds the new one for it.
+    GoneNoted,
     /// The checkpoint; its commit is flushed.
     CheckpointFlushed,
     /// The checkpoint; its commit may reach the disk later.
@@ -163,7 +164,7 @@ pub(super) fn fields(relation: &Relation, shape: &Shape) -> Vec<Field> {
         }
         Kind::Rekey => keys().chain(after()).collect(),
         Kind::Delete | Kind::Replace | Kind::DeleteNoted => keys().collect(),
-        Kind::DeleteAside => {
+        Kind::DeleteAside | Kind::GoneNoted => {
             let new = shape.after.iter().filter(|c| relation.column(*c).key).map(Field::After);
             keys().chain(new).collect()
         }
@@ -194,14 +195,14 @@ pub(super) fn column_of(relation: &Relation, field: Field) -> usize {
 /// `notes` are those of a table that is being loaded.
 pub(super) fn sql(relation: &Relation, notes: Option<&Notes>, shape: &Shape) -> Sql {
     let fields = fields(relation, shape);
-    let types: Vec<PgType> =
-        fields.iter().map(|f| relation.column(column_of(relation, *f)).ty).collect();
+    let types: Vec<(u32, u32)> =
+        fields.iter().map(|f| relation.column(column_of(relation, *f)).oids).collect();
     let mut text = Text { relation, notes, shape, fields: &fields, out: String::new() };
     text.statement();
     let text = text.out;
     let mut parameters: Vec<u32> = types
         .iter()
-        .map(|ty| if shape.many && shape.kind != Kind::Copy { ty.oids().1 } else { ty.oids().0 })
+        .map(|ty| if shape.many && shape.kind != Kind::Copy { ty.1 } else { ty.0 })
         .collect();
     match shape.kind {
         Kind::Copy => parameters.clear(),
@@ -251,6 +252,7 @@ impl Text<'_> {
             Kind::UpdateNoted => self.update_noted(),
             Kind::UpsertNoted => self.upsert_noted(),
             Kind::DeleteAside => self.delete_aside(),
+            Kind::GoneNoted => self.gone_noted(),
             Kind::Clear => self.out = format!("DELETE FROM {name}"),
             _ => self.counted(),
         }
@@ -271,7 +273,8 @@ impl Text<'_> {
             .after
             .iter()
             .map(|c| self.relation.column(c))
-            .filter(|c| !c.key)
+            // A key that the target holds equal may be spelt another way.
+            .filter(|c| !c.key || c.folds())
             .map(|c| format!("{0} = EXCLUDED.{0}", c.name))
             .collect();
         let action = if sets.is_empty() {
@@ -381,7 +384,7 @@ impl Text<'_> {
         for (i, field) in self.fields.iter().enumerate() {
             if let Field::Key(_) = field {
                 let column = self.relation.column(column_of(self.relation, *field));
-                keys.push(format!("t.{} = {}", column.name, self.value(i)));
+                keys.push(column.equals(&format!("t.{}", column.name), &self.value(i)));
             }
         }
         keys.join(" AND ")
@@ -394,8 +397,7 @@ impl Text<'_> {
         let mut all: Vec<String> = Vec::new();
         for (i, field) in self.fields.iter().enumerate() {
             if let Field::Before(column) = field {
-                let column = self.relation.column(*column);
-                all.push(equals(&column.name, column.ty, i + 1));
+                all.push(self.relation.column(*column).identical(i + 1));
             }
         }
         for column in self.shape.nulls.iter() {
@@ -424,23 +426,5 @@ impl Text<'_> {
             one(&mut text, i).expect("a string grows");
         }
         text
-    }
-}
-
-/// Equality that tells apart what PostgreSQL's own may not: 0 and -0, texts that a collation makes
-/// equal. The plain comparison stays, so that an index can serve it.
-fn equals(name: &str, ty: PgType, parameter: usize) -> String {
-    match ty {
-        PgType::Float4 => {
-            format!("({name} = ${parameter} AND float4send({name}) = float4send(${parameter}))")
-        }
-        PgType::Float8 => {
-            format!("({name} = ${parameter} AND float8send({name}) = float8send(${parameter}))")
-        }
-        PgType::Text | PgType::Varchar(_) | PgType::Char(_) => {
-            format!("({name} = ${parameter} AND {name} COLLATE \"C\" = ${parameter} COLLATE \"C\")")
-        }
-        PgType::Xml | PgType::Json => format!("{name}::text = ${parameter}::text"),
-        _ => format!("{name} = ${parameter}"),
     }
 }

@@ -26,8 +26,13 @@ impl Text<'_> {
             Field::After(column) => Some(*column),
             Field::Key(_) | Field::Before(_) => None,
         });
-        let sets: Vec<String> =
-            given.map(|column| format!(", {COLUMN}{column} = EXCLUDED.{COLUMN}{column}")).collect();
+        // The note has the key as it is spelt now.
+        let key = self.relation.key.iter().copied();
+        let spelt = key.filter(|column| self.relation.column(*column).folds());
+        let sets: Vec<String> = given
+            .chain(spelt)
+            .map(|column| format!(", {COLUMN}{column} = EXCLUDED.{COLUMN}{column}"))
+            .collect();
         let note = self.note(PARTIAL, &sets.concat());
         self.push(&note);
     }
@@ -44,20 +49,39 @@ impl Text<'_> {
         let mut others = Vec::new();
         for (i, field) in self.fields.iter().enumerate() {
             if let Field::After(column) = field {
-                let column = &self.relation.column(*column).name;
-                others.push(format!("o.{column} = ${}", i + 1));
+                let column = self.relation.column(*column);
+                others.push(column.equals(&format!("o.{}", column.name), &format!("${}", i + 1)));
             }
         }
+        // The row itself may have both keys, where the target holds them equal.
         self.out = format!(
-            "DELETE FROM {name} AS t WHERE {} AND EXISTS (SELECT FROM {name} AS o WHERE {})",
+            "DELETE FROM {name} AS t WHERE {} AND EXISTS (SELECT FROM {name} AS o WHERE {} \
+             AND (o.ctid <> t.ctid OR o.tableoid <> t.tableoid))",
             self.keys(),
             others.join(" AND ")
         );
     }
 
-    /// Puts a note at each key. Of an earlier one, columns stay noted unless the row was gone
-    /// meanwhile, and a whole row stays whole until it is gone.
+    pub(super) fn gone_noted(&mut self) {
+        let mut same = Vec::new();
+        for (i, field) in self.fields.iter().enumerate() {
+            let Field::Key(place) = field else { continue };
+            let key = self.relation.key[*place];
+            if let Some(new) = self.fields.iter().position(|f| *f == Field::After(key)) {
+                let column = self.relation.column(key);
+                same.push(column.equals_detached(&self.value(i), &self.value(new)));
+            }
+        }
+        self.out = self.noted(GONE, "", &format!(" WHERE NOT ({})", same.join(" AND ")));
+    }
+
     fn note(&self, state: &str, sets: &str) -> String {
+        self.noted(state, sets, "")
+    }
+
+    /// Puts a note at each key, on a condition. Of an earlier one, columns stay noted unless the row was
+    /// gone meanwhile, and a whole row stays whole until it is gone.
+    fn noted(&self, state: &str, sets: &str, condition: &str) -> String {
         let notes = self.notes();
         let mut columns = Vec::new();
         let mut values = Vec::new();
@@ -65,6 +89,9 @@ impl Text<'_> {
         for (i, field) in self.fields.iter().enumerate() {
             let column = super::column_of(self.relation, *field);
             let key = self.relation.column(column).key;
+            if state == GONE && matches!(field, Field::After(_)) {
+                continue;
+            }
             if state == PARTIAL || key {
                 columns.push(format!("{COLUMN}{column}"));
                 values.push(self.value(i));
@@ -89,7 +116,7 @@ impl Text<'_> {
         };
         format!(
             "INSERT INTO {} AS n ({columns}, {STATE}, {GIVEN}) \
-             SELECT {values}, '{state}', B'{given}'::varbit{from} \
+             SELECT {values}, '{state}', B'{given}'::varbit{from}{condition} \
              ON CONFLICT ({key}) DO UPDATE SET {merged}",
             notes.table
         )

@@ -35,7 +35,9 @@ pub(super) fn identities(context: &Context<'_>) -> Vec<Object> {
         let Some(identity) = column.identity else { continue };
         let name = context.naming.carry(&column.column);
         let found = context.version.columns.iter().find(|c| c.name == column.column);
-        let range: Option<(i64, i64)> = match found.map(|column| &column.ty) {
+        // A number that became text has no sequence.
+        let number = found.filter(|column| !context.ty(column).is_text());
+        let range: Option<(i64, i64)> = match number.map(|column| &column.ty) {
             Some(LogicalType::Int { bytes: 1 }) => Some((0, 255)),
             Some(LogicalType::Int { bytes: 2 }) => Some((i16::MIN.into(), i16::MAX.into())),
             Some(LogicalType::Int { bytes: 4 }) => Some((i32::MIN.into(), i32::MAX.into())),
@@ -154,7 +156,10 @@ fn action(event: &str, action: Referential) -> String {
 /// A column of text that the source compares by more than its characters.
 fn inexact<'a>(context: &'a Context<'_>, key: &ForeignKey) -> Option<&'a Column> {
     context.version.columns.iter().find(|column| {
-        key.columns.contains(&column.name) && column.collation.is_some() && !is_binary_text(column)
+        key.columns.contains(&column.name)
+            && column.collation.is_some()
+            && !is_binary_text(column)
+            && !context.collates(column)
     })
 }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use lockstep_common::definition::{Definition, Index, IndexKind};
 use lockstep_common::{Column, LogicalType, TableVersion};
 
+use super::super::super::text;
+use super::super::super::types::PgType;
 use super::super::translate::{self, Purpose, is_binary_text, is_cut, is_unicode};
 use super::name::Taken;
 use super::{Action, Context, Fate, Kind, Object};
@@ -137,14 +139,21 @@ fn is_unique_here(
         .iter()
         .filter_map(|c| context.version.columns.iter().find(|column| column.name == c.column));
     let key: Vec<&Column> = key.collect();
-    if let Some(column) = key.iter().find(|column| is_cut(column)) {
+    let times = |column: &Column| {
+        matches!(
+            context.ty(column),
+            PgType::Time(_) | PgType::Timestamp(_) | PgType::TimestampTz(_)
+        )
+    };
+    if let Some(column) = key.iter().find(|column| is_cut(column) && times(column)) {
         notes.push(format!(
             "not unique here: the seventh fractional digit of {} is cut off",
             column.name
         ));
         return Ok(false);
     }
-    if let Some(column) = key.iter().find(|c| c.collation.is_some() && !is_binary_text(c)) {
+    let exact = |c: &&&Column| c.collation.is_some() && !is_binary_text(c) && !context.collates(c);
+    if let Some(column) = key.iter().find(exact) {
         notes.push(format!(
             "tells apart values of {} that collation {} takes for equal",
             column.name,
@@ -188,6 +197,9 @@ fn included(
 /// Most bytes of a column's value in an index; none for one without a limit.
 fn column_width(context: &Context<'_>, name: &str) -> Option<u64> {
     let column = context.version.columns.iter().find(|column| column.name == name)?;
+    if context.ty(column).is_text() && !matches!(column.ty, LogicalType::String { .. }) {
+        return text::longest(column).map(u64::from);
+    }
     Some(match &column.ty {
         LogicalType::Bool => 1,
         LogicalType::Int { bytes } => (*bytes).into(),

@@ -15,9 +15,10 @@ use std::fmt;
 
 use lockstep_common::definition::Definition;
 use lockstep_common::name::quote_postgres;
-use lockstep_common::{TableName, TableVersion};
+use lockstep_common::{Column, TableName, TableVersion};
 
 use super::super::catalog::{Naming, TargetName};
+use super::super::types::PgType;
 use super::translate::Scope;
 
 pub(crate) use index::contested;
@@ -279,6 +280,18 @@ impl<'a> Context<'a> {
     /// Why the target has it not.
     fn column(&self, name: &str) -> Result<String, String> {
         self.scope.column(name).map(|(quoted, _)| quoted)
+    }
+
+    /// The target's type of a column that it has.
+    fn ty(&self, column: &Column) -> PgType {
+        let types = &self.naming.types;
+        types.wanted(&self.version.name, column).unwrap_or_else(|_| types.own(column))
+    }
+
+    /// Whether the target holds texts of a column equal as the source does.
+    fn collates(&self, column: &Column) -> bool {
+        self.naming.types.collation(column, self.ty(column)).is_some()
+            || self.ty(column) == PgType::Citext
     }
 
     fn columns<'n>(

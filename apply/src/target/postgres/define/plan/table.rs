@@ -4,8 +4,7 @@ use lockstep_common::TableVersion;
 use lockstep_common::definition::{ColumnDefinition, Definition};
 use lockstep_common::name::{literal_postgres, quote_postgres};
 
-use super::super::super::catalog::{Naming, TargetName, unsupported};
-use super::super::super::types::PgType;
+use super::super::super::catalog::{Naming, TargetName};
 use super::super::translate::{self, Purpose, Scope};
 use super::{Context, Fate, Kind, Object};
 
@@ -24,7 +23,8 @@ pub(crate) fn reserved_names(naming: &Naming, version: &TableVersion) -> Vec<Str
         ));
     }
     let mut seen = std::collections::HashMap::new();
-    for column in &version.columns {
+    // Columns of offsets among them.
+    for column in &naming.types.expand(version).columns {
         let carried = naming.carry(&column.name);
         if SYSTEM_COLUMNS.contains(&carried.as_str()) {
             wrong.push(format!(
@@ -32,7 +32,7 @@ pub(crate) fn reserved_names(naming: &Naming, version: &TableVersion) -> Vec<Str
                 quote_postgres(&carried)
             ));
         }
-        if let Some(first) = seen.insert(carried.clone(), &column.name) {
+        if let Some(first) = seen.insert(carried.clone(), column.name.clone()) {
             wrong.push(format!(
                 "columns {first} and {} are both {}",
                 column.name,
@@ -62,33 +62,41 @@ pub(crate) fn create_schema_plainly(schema: &str) -> String {
 /// `CREATE TABLE` for a version, with the computed columns of `definition` that translate.
 ///
 /// # Errors
-/// Every column whose type has no place in PostgreSQL, and a key over such a column.
+/// Every column whose type is not what it was to be, and a key over a computed column.
 pub(crate) fn create_table(
     naming: &Naming,
     version: &TableVersion,
     definition: Option<&Definition>,
 ) -> Result<String, Vec<String>> {
     let mut parts = Vec::new();
-    let mut wrong = Vec::new();
+    let mut wrong = naming.types.strangers(version);
+    let version = &*naming.types.expand(version);
     for (index, column) in version.columns.iter().enumerate() {
         let key = version.key.iter().any(|k| usize::from(*k) == index);
+        let ty = match naming.types.wanted(&version.name, column) {
+            Ok(ty) => ty,
+            Err(what) => {
+                wrong.push(what);
+                continue;
+            }
+        };
+        let sql = naming.types.name(ty);
         if column.computed {
             if key {
                 wrong.push(format!("key column {} is computed", quote_postgres(&column.name)));
             }
             let computed = definition.and_then(|d| generated(naming, version, d, &column.name));
-            if let (Some(Ok(expression)), Some(ty)) = (computed, PgType::for_column(column)) {
+            if let Some(Ok(expression)) = computed {
                 let name = quote_postgres(&naming.carry(&column.name));
-                parts.push(format!("{name} {ty} GENERATED ALWAYS AS ({expression}) STORED"));
+                parts.push(format!("{name} {sql} GENERATED ALWAYS AS ({expression}) STORED"));
             }
             continue;
         }
-        let Some(ty) = PgType::for_column(column) else {
-            wrong.push(unsupported(column));
-            continue;
-        };
         let null = if column.nullable && !key { "" } else { " NOT NULL" };
-        parts.push(format!("{} {ty}{null}", quote_postgres(&naming.carry(&column.name))));
+        let tells_apart = key || definition.is_some_and(|d| in_unique_index(d, &column.name));
+        let collation = naming.types.collation(column, ty).filter(|_| tells_apart);
+        let collate = collation.map_or(String::new(), |name| format!(" COLLATE {name}"));
+        parts.push(format!("{} {sql}{collate}{null}", quote_postgres(&naming.carry(&column.name))));
     }
     if !wrong.is_empty() {
         return Err(wrong);
@@ -104,6 +112,12 @@ pub(crate) fn create_table(
         parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
     }
     Ok(format!("CREATE TABLE {} (\n    {}\n)", target.quoted(), parts.join(",\n    ")))
+}
+
+/// Whether rows are told apart by a column beside the key.
+fn in_unique_index(definition: &Definition, column: &str) -> bool {
+    let mut unique = definition.indexes.iter().filter(|index| index.unique && !index.disabled);
+    unique.any(|index| index.columns.iter().any(|c| c.column == column))
 }
 
 /// What PostgreSQL calls the key's constraint.
@@ -142,8 +156,8 @@ fn generated(
     for other in version.columns.iter().filter(|column| column.computed) {
         scope.leave_out(&other.name);
     }
-    if PgType::for_column(column).is_none() {
-        return Some(Err(unsupported(column)));
+    if naming.types.asked(&version.name, column).is_some() {
+        return Some(Err("its type is mapped".to_owned()));
     }
     let purpose = Purpose::Computed { persisted: found.persisted };
     Some(translate::value(text, &scope, purpose, column).map(|made| made.sql))

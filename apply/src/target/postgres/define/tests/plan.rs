@@ -29,8 +29,11 @@ fn indexes_that_postgresql_has_no_room_for_are_not_made_whole() {
         ]);
     });
     let planned = Planned { version: &wide.version, definition: wide.definition.as_deref() };
-    let naming =
-        super::super::Naming { schemas: [].into(), rule: lockstep_common::config::NameRule::Keep };
+    let naming = super::super::Naming {
+        schemas: [].into(),
+        rule: lockstep_common::config::NameRule::Keep,
+        types: Arc::default(),
+    };
     let server = Server { version: 15, replica: true };
     let objects = plan(&naming, server, &[planned], &BTreeSet::new());
     let of = |name: &str| &objects.iter().find(|object| object.object == name).unwrap().fate;

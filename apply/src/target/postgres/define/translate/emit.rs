@@ -267,7 +267,7 @@ impl<'a> Translator<'a> {
     }
 
     fn column(&self, name: &str) -> Result<Sql, Refusal> {
-        let (quoted, column) = self.scope.column(name)?;
+        let (quoted, column) = self.scope.operand(name)?;
         let ty = Ty::of(column)?;
         Ok(match &ty {
             // The cast takes the padding away, whatever type the target has for it.

@@ -78,6 +78,8 @@ pub(super) struct Scope<'a> {
     columns: HashMap<&'a str, (String, &'a Column)>,
     /// Columns that the target does not have.
     absent: Vec<String>,
+    /// Columns whose type is not what the source's would be by itself.
+    mapped: Vec<&'a str>,
     /// No column at all.
     bare: bool,
 }
@@ -89,7 +91,29 @@ impl<'a> Scope<'a> {
             (column.name.as_str(), (quote_postgres(&naming.carry(&column.name)), column))
         };
         let columns = version.columns.iter().map(column).collect();
-        Scope { columns, absent: Vec::new(), bare: false }
+        let types = &naming.types;
+        let mapped = version.columns.iter().filter(|column| {
+            types.asked(&version.name, column).is_some_and(|ty| ty != types.own(column))
+        });
+        let mapped = mapped.map(|column| column.name.as_str()).collect();
+        Scope { columns, absent: Vec::new(), mapped, bare: false }
+    }
+
+    /// Whether a column's type is the one that expressions are translated for.
+    fn is_mapped(&self, column: &Column) -> bool {
+        self.mapped.contains(&column.name.as_str())
+    }
+
+    /// A column as an operand.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub(super) fn operand(&self, name: &str) -> Result<(String, &'a Column), Refusal> {
+        let found = self.column(name)?;
+        if self.is_mapped(found.1) {
+            return Err(format!("the type of {name} is mapped to another one"));
+        }
+        Ok(found)
     }
 
     /// Takes a column out.
@@ -150,6 +174,10 @@ pub(super) fn value(
     let expr = parse::parse(text)?;
     if expr == Expr::Null {
         return Ok(Made { sql: "NULL".to_owned(), note: None });
+    }
+    let text = matches!(column.ty, LogicalType::String { fixed: false, .. });
+    if scope.is_mapped(column) && !(text && matches!(expr, Expr::Text { .. })) {
+        return Err("its column's type is mapped to another one".to_owned());
     }
     // Types that are no part of any expression may have a constant text.
     if let (LogicalType::String { max: None, .. }, Expr::Text { value, .. }) = (&column.ty, &expr) {

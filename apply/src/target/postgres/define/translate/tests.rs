@@ -75,7 +75,11 @@ fn version() -> TableVersion {
 }
 
 fn naming() -> Naming {
-    Naming { schemas: [("dbo".to_owned(), "public".to_owned())].into(), rule: NameRule::Keep }
+    Naming {
+        schemas: [("dbo".to_owned(), "public".to_owned())].into(),
+        rule: NameRule::Keep,
+        types: Default::default(),
+    }
 }
 
 async fn database(name: &str) -> Client {

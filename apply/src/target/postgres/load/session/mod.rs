@@ -1,5 +1,7 @@
 //! A session and the loads that run through it.
 
+mod after;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -364,6 +366,7 @@ impl Session {
     fn dispatch(&mut self, log_id: Uuid, range: ChunkRange) {
         let keep = self.loads.design.keeps() && !self.is_reload(range.load);
         let (pipeline, epoch) = (self.chain.pipeline.as_str().into(), self.chain.epoch);
+        let rules = self.runs.mode.rules.clone();
         let Some(table) = self.loads.book.table(range.load, range.table) else { return };
         let Some(live) = &table.live else { return };
         table.pending += 1;
@@ -380,6 +383,7 @@ impl Session {
             relation: Arc::clone(&live.relation),
             notes: live.notes.clone(),
             keep,
+            rules,
         };
         self.loads.loaders.submit(job);
     }
@@ -498,105 +502,6 @@ impl Session {
             replica: self.runs.mode.replica,
         }
     }
-
-    // --- Regimes --------------------------------------------------------------------------------
-
-    fn set_regimes(&mut self) {
-        for entry in self.entries.values_mut() {
-            entry.regime = self.loads.book.regime(&entry.relation);
-        }
-    }
-
-    /// Makes a table's relation known, as its load wants it.
-    ///
-    /// # Errors
-    /// `Halt` for another shape of a table than the one that is being loaded.
-    pub(in super::super) fn enter(
-        &mut self,
-        mut relation: super::super::Relation,
-    ) -> Result<(), Failure> {
-        let regime = self.loads.book.regime(&relation);
-        if let Some(table) = self.loads.book.defined(&relation.name) {
-            if table.id != relation.id && !matches!(regime, Regime::Stream) {
-                return Err(reshaped(&relation));
-            }
-            if table.id == relation.id {
-                contest(&mut relation, table);
-            }
-        }
-        let relation = Arc::new(relation);
-        self.entries.insert(relation.id, Entry { relation, regime });
-        Ok(())
-    }
-
-    // --- After a load ---------------------------------------------------------------------------
-
-    /// Begins to make what comes after the oldest load that is consistent, unless that is being made.
-    fn finish_next(&mut self) {
-        if self.loads.finishing.is_some() {
-            return;
-        }
-        let mut loads = self.loads.book.loads.iter();
-        let Some(load) = loads.find(|load| load.stage == Stage::Consistent) else { return };
-        let lives = load.tables.iter().filter_map(|table| table.live.as_ref());
-        let finish = define::Finish {
-            pipeline: self.chain.pipeline.clone(),
-            load: load.id,
-            design: self.loads.design.clone(),
-            tables: lives.map(|live| live.table.clone()).collect(),
-        };
-        self.loads.finishing = Some(Finishing::start(self.login.clone(), finish));
-    }
-
-    /// Ends what is being made, at its next step.
-    pub(crate) async fn stop_finishing(&mut self) {
-        if let Some(finishing) = self.loads.finishing.take() {
-            finishing.stop().await;
-        }
-    }
-
-    /// Whether something is still being made.
-    pub(crate) fn is_finishing(&self) -> bool {
-        self.loads.finishing.is_some()
-    }
-
-    /// Takes note of what has been made; gives what an operator should know, once.
-    ///
-    /// # Errors
-    /// When the target cannot be reached or refuses.
-    pub(crate) async fn take_finished(&mut self) -> Result<Option<Vec<String>>, Failure> {
-        let Some(finishing) = &mut self.loads.finishing else { return Ok(None) };
-        let Some((load, result)) = finishing.ended() else { return Ok(None) };
-        self.loads.finishing = None;
-        let notices = match result {
-            Ok(report) => report.notices(),
-            Err(failure) => vec![format!("indexes and constraints cannot be made: {failure}")],
-        };
-        record::finished(&mut self.cold, &self.chain, load).await?;
-        if let Some(load) = self.loads.book.load(load) {
-            load.stage = Stage::Done;
-        }
-        let newest = self.loads.book.loads.last().map(|load| load.id);
-        self.loads.book.loads.retain(|l| l.stage != Stage::Done || Some(l.id) == newest);
-        self.finish_next();
-        Ok(Some(notices))
-    }
-
-    /// An orderly end: sequences go past what the stream has written.
-    ///
-    /// # Errors
-    /// When the target cannot be reached or refuses.
-    pub(crate) async fn set_sequences(&self) -> Result<(), Failure> {
-        define::set_sequences(&self.cold, &self.chain.pipeline).await
-    }
-}
-
-fn reshaped(relation: &super::super::Relation) -> Failure {
-    Failure::halt(
-        "apply.load.reshaped",
-        format!("{} changed its shape while it is being loaded", relation.source),
-        "load the table again (`lockstep reload`)",
-    )
 }
 
 impl Design {

@@ -1,0 +1,276 @@
+//! Which PostgreSQL type each source column gets: its own, or what the configuration says.
+//!
+//! A configured type must have a form of every value of the source's type (`types::fit`), and must be
+//! there in the target. What is wrong is found before anything is written: what the configuration alone
+//! shows, and whether types of extensions are there, by [`Types::at_start`]; what hangs on tables, when
+//! they come ([`Types::of_tables`], [`Types::wanted`]).
+
+mod key;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use lockstep_common::config::{self, KeyCollation};
+use lockstep_common::name::quote_postgres;
+use lockstep_common::{Column, LogicalType, TableName, TableVersion};
+
+use super::collation;
+use super::encode::{Form, Way};
+use super::extension::Extensions;
+use super::text::Style;
+use super::types::{PgType, base_name};
+use key::{ColumnKey, TypeKey};
+
+/// What columns become.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Types {
+    by_type: BTreeMap<TypeKey, PgType>,
+    by_column: BTreeMap<ColumnKey, PgType>,
+    /// What is wrong with the configuration itself.
+    wrong: Vec<String>,
+    /// What the name of a column of offsets has behind it.
+    suffix: Option<String>,
+    collation: KeyCollation,
+    /// None while nobody asked the target: then all are taken to be there.
+    extensions: Option<Extensions>,
+}
+
+impl Types {
+    /// From a configuration, for a target that is not known yet.
+    pub(super) fn new(config: &config::Apply) -> Self {
+        let mut wrong = Vec::new();
+        let mut by_type = BTreeMap::new();
+        for (key, ty) in &config.types {
+            match (TypeKey::parse(key), PgType::parse(ty)) {
+                (Ok(key), Ok(ty)) => {
+                    by_type.insert(key, ty);
+                }
+                (key, ty) => {
+                    let found = [key.err(), ty.err()].into_iter().flatten();
+                    wrong.extend(found.map(|what| format!("types: {what}")));
+                }
+            }
+        }
+        let mut by_column = BTreeMap::new();
+        for (key, ty) in &config.columns {
+            match (ColumnKey::parse(key), PgType::parse(ty)) {
+                (Ok(key), Ok(ty)) => {
+                    by_column.insert(key, ty);
+                }
+                (key, ty) => {
+                    let found = [key.err(), ty.err()].into_iter().flatten();
+                    wrong.extend(found.map(|what| format!("columns: {what}")));
+                }
+            }
+        }
+        Types {
+            by_type,
+            by_column,
+            wrong,
+            suffix: config.offset_columns.clone(),
+            collation: config.key_collation,
+            extensions: None,
+        }
+    }
+
+    /// The same for a target that has these.
+    pub(super) fn with(&self, extensions: Extensions) -> Self {
+        Types { extensions: Some(extensions), ..self.clone() }
+    }
+
+    // --- What is wrong --------------------------------------------------------------------------
+
+    /// What is wrong with the configuration and the target, whatever tables come.
+    pub(super) fn at_start(&self) -> Vec<String> {
+        let mut wrong = self.wrong.clone();
+        for (key, ty) in &self.by_type {
+            let found = match key.column() {
+                Some(column) => suits(*ty, &column).and_then(|()| self.present(*ty)),
+                None => self.present(*ty),
+            };
+            wrong.extend(found.err().map(|what| format!("types: {key} = {ty}: {what}")));
+        }
+        for (key, ty) in &self.by_column {
+            let found = self.present(*ty);
+            wrong.extend(found.err().map(|what| format!("columns: {key} = {ty}: {what}")));
+        }
+        let known = self.extensions.as_ref();
+        if self.collation == KeyCollation::Icu && known.is_some_and(|known| !known.icu) {
+            wrong.push("key_collation: the server was built without ICU".to_owned());
+        }
+        wrong
+    }
+
+    /// What is wrong with `tables`. When they are `all` there are, configured columns of others are
+    /// wrong too.
+    pub(super) fn of_tables<'v>(
+        &self,
+        tables: impl IntoIterator<Item = &'v TableVersion>,
+        all: bool,
+    ) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut names = Vec::new();
+        for version in tables {
+            wrong.extend(self.strangers(version));
+            for column in &version.columns {
+                let found = self.wanted(&version.name, column);
+                wrong.extend(found.err().map(|what| format!("{}: {what}", version.name)));
+            }
+            names.push(&version.name);
+        }
+        if all {
+            wrong.extend(self.absent_tables(&names));
+        }
+        wrong
+    }
+
+    /// Configured columns of tables other than `all` there are.
+    pub(super) fn absent_tables(&self, all: &[&TableName]) -> Vec<String> {
+        let absent = self.by_column.keys().filter(|key| !all.contains(&&key.table));
+        absent.map(|key| format!("columns: {key}: there is no such table")).collect()
+    }
+
+    /// Configured columns that their table has not.
+    pub(super) fn strangers(&self, version: &TableVersion) -> Vec<String> {
+        let of_table = self.by_column.keys().filter(|key| key.table == version.name);
+        let absent =
+            of_table.filter(|key| version.columns.iter().all(|column| column.name != key.column));
+        absent.map(|key| format!("columns: {key}: there is no such column")).collect()
+    }
+
+    fn present(&self, ty: PgType) -> Result<(), String> {
+        match (ty.extension(), &self.extensions) {
+            (Some(extension), Some(known)) if known.find(ty).is_none() => Err(format!(
+                "the target has no type {}: CREATE EXTENSION {extension}",
+                ty.base_name()
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    // --- Types ----------------------------------------------------------------------------------
+
+    /// What the configuration says of a column.
+    pub(super) fn asked(&self, table: &TableName, column: &Column) -> Option<PgType> {
+        let of_column =
+            self.by_column.get(&ColumnKey { table: table.clone(), column: column.name.clone() });
+        of_column
+            .or_else(|| self.by_type.get(&TypeKey::whole(&column.source_type)))
+            .or_else(|| self.by_type.get(&TypeKey::base(&column.source_type)))
+            .copied()
+    }
+
+    /// What a column gets that nothing is said of.
+    pub(super) fn own(&self, column: &Column) -> PgType {
+        let postgis = self.extensions.as_ref().is_none_or(|known| {
+            known.find(PgType::Geometry).is_some() && known.find(PgType::Geography).is_some()
+        });
+        PgType::for_column(column, postgis)
+    }
+
+    /// The type that a created column gets.
+    ///
+    /// # Errors
+    /// Why it cannot have the one that the configuration says.
+    pub(super) fn wanted(&self, table: &TableName, column: &Column) -> Result<PgType, String> {
+        let Some(ty) = self.asked(table, column) else { return Ok(self.own(column)) };
+        suits(ty, column).and_then(|()| self.present(ty)).map(|()| ty).map_err(|what| {
+            format!(
+                "column {} of type {} cannot be {ty}: {what}",
+                quote_postgres(&column.name),
+                column.source_type
+            )
+        })
+    }
+
+    /// Whether a column that is to have `wanted` may have `found`.
+    pub(super) fn serves(
+        &self,
+        table: &TableName,
+        column: &Column,
+        found: PgType,
+        wanted: PgType,
+    ) -> bool {
+        match self.asked(table, column) {
+            Some(_) => found.serves_as(wanted, column),
+            None => found.holds(column),
+        }
+    }
+
+    /// A type as it stands in `CREATE TABLE`.
+    pub(super) fn name(&self, ty: PgType) -> String {
+        match self.extensions.as_ref().and_then(|known| known.find(ty)) {
+            Some(found) => format!("{}.{ty}", quote_postgres(&found.schema)),
+            None => ty.to_string(),
+        }
+    }
+
+    /// The collation of a column by which keys and unique indexes tell rows apart.
+    pub(super) fn collation(&self, column: &Column, ty: PgType) -> Option<&'static str> {
+        let asked = self.collation == KeyCollation::Icu;
+        let text = matches!(ty, PgType::Text | PgType::Varchar(_) | PgType::Char(_));
+        column.collation.as_deref().filter(|_| asked && text).and_then(collation::of)
+    }
+
+    /// Whether such collations are made at all.
+    pub(super) fn collates(&self) -> bool {
+        self.collation == KeyCollation::Icu
+    }
+
+    // --- Columns of offsets ---------------------------------------------------------------------
+
+    /// The columns whose offsets have columns of their own, in order.
+    pub(super) fn companions(&self, version: &TableVersion) -> Vec<usize> {
+        if self.suffix.is_none() {
+            return Vec::new();
+        }
+        let zoned = |(_, column): &(usize, &Column)| {
+            matches!(column.ty, LogicalType::TimestampTz { .. }) && !column.computed
+        };
+        version.columns.iter().enumerate().filter(zoned).map(|(i, _)| i).collect()
+    }
+
+    /// The version as the target has it: with the columns of offsets behind the others, in the order of
+    /// [`Types::companions`].
+    pub(super) fn expand<'v>(&self, version: &'v TableVersion) -> Cow<'v, TableVersion> {
+        let companions = self.companions(version);
+        let Some(suffix) = self.suffix.as_ref().filter(|_| !companions.is_empty()) else {
+            return Cow::Borrowed(version);
+        };
+        let mut expanded = version.clone();
+        for column in companions.iter().filter_map(|i| version.columns.get(*i)) {
+            expanded.columns.push(Column {
+                name: format!("{}{suffix}", column.name),
+                ty: LogicalType::Int { bytes: 2 },
+                source_type: "smallint".to_owned(),
+                nullable: column.nullable,
+                collation: None,
+                identity: false,
+                computed: false,
+            });
+        }
+        Cow::Owned(expanded)
+    }
+}
+
+/// How values of a column are written into a column of type `ty`.
+pub(super) fn form(ty: PgType, column: &Column) -> Form {
+    let way = match (&column.ty, ty) {
+        (LogicalType::Geometry, _) => Way::Geometry,
+        _ if ty.holds(column) => Way::Direct,
+        (_, PgType::Int2 | PgType::Int4 | PgType::Int8) => Way::Number,
+        _ => Way::Text(Style::of(column)),
+    };
+    Form { ty, way }
+}
+
+fn suits(ty: PgType, column: &Column) -> Result<(), String> {
+    if ty.holds(column) || ty.converts(column) {
+        return Ok(());
+    }
+    let base = base_name(&column.source_type);
+    Err(format!("not every value of {base} has a lossless form in it"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! The configuration's types held against the target, and shown beforehand.
+
+use std::sync::Arc;
+
+use lockstep_common::check::CheckResult;
+use lockstep_common::config;
+use lockstep_common::definition::Definition;
+use lockstep_common::{Failure, TableVersion};
+use tokio_postgres::Client;
+
+use super::Target;
+use super::catalog::Naming;
+use super::define::{self, Design, Planned};
+use super::extension::Extensions;
+use super::{collation, error};
+
+/// What to do about types that are wrong.
+const FIX: &str = "correct `types`, `columns`, `key_collation` of this apply, or install what the \
+    target lacks (docs/types.md)";
+
+impl Target {
+    /// The names and types of this target, once all of the configuration that can be checked without
+    /// tables is right.
+    ///
+    /// # Errors
+    /// `Halt` with everything that is wrong.
+    pub(super) async fn typed(&self, client: &Client) -> Result<Naming, Failure> {
+        let extensions = Extensions::read(client)
+            .await
+            .map_err(|e| error::failure("apply.types", "cannot look at the target's types", &e))?;
+        let types = self.naming.types.with(extensions);
+        let wrong = types.at_start();
+        if wrong.is_empty() {
+            Ok(Naming { types: Arc::new(types), ..self.naming.clone() })
+        } else {
+            Err(Failure::halt("apply.types", wrong.join("; "), FIX))
+        }
+    }
+
+    /// Makes the collations of keys, where they are asked for and absent.
+    pub(super) async fn create_collations(&self, client: &Client) -> Result<(), Failure> {
+        if !self.naming.types.collates() {
+            return Ok(());
+        }
+        collation::create(client).await.map_err(|e| {
+            let what = "cannot make the collations of `key_collation` in schema lockstep";
+            error::failure("apply.types", what, &e)
+        })
+    }
+
+    /// Whether the types that the configuration asks for are there, and have a form of every value of
+    /// these tables.
+    ///
+    /// # Errors
+    /// When the target cannot be reached.
+    pub(crate) async fn check_types(
+        &self,
+        tables: &[(Arc<TableVersion>, Definition)],
+    ) -> Result<Vec<CheckResult>, Failure> {
+        let client = self.login.cold().await?;
+        let failed = |e| error::failure("apply.types", "cannot look at the target's types", &e);
+        let extensions = Extensions::read(&client).await.map_err(failed)?;
+        let types = self.naming.types.with(extensions);
+        let mut wrong = types.at_start();
+        wrong.extend(types.of_tables(tables.iter().map(|(version, _)| &**version), true));
+        let mut results: Vec<CheckResult> =
+            wrong.into_iter().map(|what| CheckResult::fail("types", what, FIX)).collect();
+        if results.is_empty() {
+            let what = format!("every column of {} table(s) has one", tables.len());
+            results.push(CheckResult::pass("types", what));
+        }
+        Ok(results)
+    }
+
+    /// The target's types, as the script of a load needs them.
+    ///
+    /// # Errors
+    /// When the target cannot be reached.
+    pub(crate) async fn extensions(&self) -> Result<Extensions, Failure> {
+        let client = self.login.cold().await?;
+        Extensions::read(&client)
+            .await
+            .map_err(|e| error::failure("apply.types", "cannot look at the target's types", &e))
+    }
+}
+
+/// What a full load would make in a target of `version`, and what not, as a script. Of a target that
+/// nobody asked, types of extensions are taken to be there.
+pub(crate) fn schema(
+    config: &config::Apply,
+    version: u32,
+    tables: &[(Arc<TableVersion>, Definition)],
+    extensions: Option<Extensions>,
+) -> String {
+    let planned: Vec<Planned<'_>> = tables
+        .iter()
+        .map(|(version, definition)| Planned { version, definition: Some(definition) })
+        .collect();
+    let mut design = Design::new(config);
+    if let Some(extensions) = extensions {
+        design.naming.types = Arc::new(design.naming.types.with(extensions));
+    }
+    define::print(&design, version, &planned)
+}

@@ -1,0 +1,398 @@
+//! Types that the configuration asks for, columns of offsets, and text that PostgreSQL cannot store.
+
+use std::borrow::Cow;
+
+use lockstep_apply::ApplySettings;
+use lockstep_common::config::{ConflictPolicy, InvalidText};
+use lockstep_common::load::{ChunkAttributes, Handoff};
+use lockstep_common::record::{Before, Operation};
+use lockstep_common::{LogicalType, TICKS_PER_DAY, TableVersion, Value};
+use uuid::Uuid;
+
+use crate::bed::Bed;
+use crate::source::{
+    INT, TEXT, account, accounts, change, collated, delete, insert, int, text, typed, update,
+};
+use crate::types::{other, variant};
+
+const LOAD: Uuid = Uuid::from_u128(7);
+
+fn mapped(bed: &Bed, types: &[(&str, &str)], columns: &[(&str, &str)]) -> ApplySettings {
+    let owned = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(key, ty)| ((*key).to_owned(), (*ty).to_owned())).collect()
+    };
+    let mut settings = bed.settings();
+    settings.config.types = owned(types);
+    settings.config.columns = owned(columns);
+    settings
+}
+
+fn columns() -> Vec<(&'static str, &'static str, LogicalType)> {
+    let decimal = LogicalType::Decimal { precision: 38, scale: 4 };
+    vec![
+        ("id", "int", INT),
+        ("flag", "bit", LogicalType::Bool),
+        ("number", "bit", LogicalType::Bool),
+        ("big", "bigint", LogicalType::Int { bytes: 8 }),
+        ("amount", "decimal(38,4)", decimal),
+        ("double", "float", LogicalType::F64),
+        ("raw", "varbinary(8)", LogicalType::Bytes { max: Some(8) }),
+        ("guid", "uniqueidentifier", LogicalType::Uuid),
+        ("day", "date", LogicalType::Date),
+        ("clock", "time(7)", LogicalType::Time { digits: 7 }),
+        ("stamp", "datetime", LogicalType::Timestamp { digits: 3 }),
+        ("exact", "datetime2(7)", LogicalType::Timestamp { digits: 7 }),
+        ("zoned", "datetimeoffset(7)", LogicalType::TimestampTz { digits: 7 }),
+        ("version", "timestamp", LogicalType::Bytes { max: Some(8) }),
+        ("any", "sql_variant", LogicalType::Variant),
+        ("facts", "json", TEXT),
+        ("doc", "xml", TEXT),
+        ("embedding", "vector(2)", LogicalType::Other),
+    ]
+}
+
+const TYPES: &[(&str, &str)] = &[
+    ("BIT", "text"),
+    ("bigint", "varchar(20)"),
+    ("decimal", "text"),
+    ("float", "text"),
+    ("varbinary", "text"),
+    ("uniqueidentifier", "varchar(36)"),
+    ("date", "text"),
+    ("time(7)", "text"),
+    ("datetime", "text"),
+    ("datetime2(7)", "text"),
+    ("datetimeoffset", "text"),
+    ("rowversion", "bigint"),
+    ("sql_variant", "text"),
+    ("json", "jsonb"),
+    ("xml", "text"),
+    ("vector", "text"),
+];
+
+fn row(id: i64) -> Vec<Value<'static>> {
+    vec![
+        int(id),
+        Value::Bool(true),
+        Value::Bool(true),
+        int(i64::MIN),
+        Value::Decimal { unscaled: -5, scale: 4 },
+        Value::F64(1e-7),
+        Value::Bytes(vec![0, 0xfe].into()),
+        Value::Uuid([0xab; 16]),
+        Value::Date(-719_162),
+        Value::Time(TICKS_PER_DAY - 1),
+        Value::Timestamp(33_333 * 10_000),
+        Value::Timestamp(253_402_300_799 * 10_000_000 + 9_999_999),
+        Value::TimestampTz { ticks: 1, offset: 330 },
+        Value::Bytes(vec![0x80, 0, 0, 0, 0, 0, 0, 1].into()),
+        variant("datetime2(7)", Value::Timestamp(1)),
+        text("{\"b\":1,\"a\":2}"),
+        text("<a/>"),
+        other("vector(2)", "[1.0000000e+000,2.0000000e+000]"),
+    ]
+}
+
+fn shown(id: i64) -> String {
+    format!(
+        "{id}|true|1|-9223372036854775808|-0.0005|1e-07|0x00FE|\
+         abababab-abab-abab-abab-abababababab|0001-01-01|23:59:59.9999999|1970-01-01 00:00:33.333|\
+         9999-12-31 23:59:59.9999999|1970-01-01 05:30:00.0000001+05:30|-9223372036854775807|\
+         1970-01-01 00:00:00.0000001|{{\"a\": 2, \"b\": 1}}|<a/>|[1.0000000e+000,2.0000000e+000]"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mapped_types_are_created_and_every_value_keeps_all_it_has() {
+    let mut bed = Bed::new().await;
+    let t = bed.source.table(&typed("mapped", 1, &columns())).await;
+    bed.source.commit(&[insert(t, row(1))]).await;
+    bed.source.commit(&[insert(t, row(2)), insert(t, row(3))]).await;
+    let nulls = |id| {
+        let mut row = vec![Value::Null; columns().len()];
+        row[0] = int(id);
+        row
+    };
+    bed.source.commit(&[update(t, row(1), nulls(1))]).await;
+    bed.source.commit(&[update(t, nulls(1), row(1)), update(t, row(2), row(2))]).await;
+    let settings = mapped(&bed, TYPES, &[("dbo.mapped.number", "smallint")]);
+    bed.catch_up_with(settings.clone()).await;
+    assert_eq!(bed.query("SELECT * FROM mapped ORDER BY id").await, [1, 2, 3].map(shown));
+    let types = "SELECT string_agg(format_type(atttypid, atttypmod), ',' ORDER BY attnum) \
+        FROM pg_attribute WHERE attrelid = 'mapped'::regclass AND attnum > 0";
+    let expected = "integer,text,smallint,character varying(20),text,text,text,\
+        character varying(36),text,text,text,text,text,bigint,text,jsonb,text,text";
+    assert_eq!(bed.query(types).await, [expected]);
+    // PostgreSQL reads the texts as what they are.
+    let read = "SELECT amount::numeric, double::float8, guid::uuid, clock::time, exact::timestamp, \
+        zoned::timestamptz AT TIME ZONE 'UTC' FROM mapped WHERE id = 1";
+    bed.query("SET TimeZone = 'UTC'").await;
+    assert_eq!(
+        bed.query(read).await,
+        ["-0.0005|1e-07|abababab-abab-abab-abab-abababababab|24:00:00|10000-01-01 00:00:00|\
+          1970-01-01 00:00:00"]
+    );
+    // What was created is accepted again; without the mapping it is another type.
+    bed.source.commit(&[insert(t, row(4))]).await;
+    bed.catch_up_with(settings).await;
+    bed.source.commit(&[insert(t, row(5))]).await;
+    let failure = bed.start().halts().await;
+    assert_eq!(failure.code, "apply.table");
+    assert!(failure.message.contains("\"clock\""), "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mapping_that_cannot_be_halts_with_all_that_is_wrong_before_anything_is_written() {
+    let mut bed = Bed::new().await;
+    let t = bed.source.table(&accounts()).await;
+    bed.source.commit(&[insert(t, account(1, "x", 1))]).await;
+    let types = [
+        ("money", "numeric(10,2)"),
+        ("datetime2", "timestamptzz"),
+        ("varchar", "citext"),
+        ("nvarchra", "text"),
+        ("vector", "vector"),
+    ];
+    let failure = bed
+        .start_with(mapped(&bed, &types, &[("accounts.owner", "text")]), Default::default())
+        .halts()
+        .await;
+    assert_eq!(failure.code, "apply.types");
+    for part in [
+        "money = numeric(10,2): not every value of money has a lossless form in it",
+        "timestamptzz is no type of PostgreSQL",
+        "CREATE EXTENSION citext",
+        "CREATE EXTENSION vector",
+        "nvarchra is no type of SQL Server",
+        "accounts.owner is no schema.table.column",
+    ] {
+        assert!(failure.message.contains(part), "{part}: {failure}");
+    }
+    assert_eq!(bed.query("SELECT to_regnamespace('lockstep')").await, ["NULL"]);
+    // What hangs on a table is said when it comes, before anything of it is written.
+    let settings =
+        mapped(&bed, &[], &[("dbo.accounts.owner", "integer"), ("dbo.accounts.nope", "text")]);
+    let failure = bed.start_with(settings, Default::default()).halts().await;
+    assert_eq!(failure.code, "apply.table");
+    for part in ["\"owner\"", "cannot be integer", "dbo.accounts.nope"] {
+        assert!(failure.message.contains(part), "{part}: {failure}");
+    }
+    assert_eq!(bed.query("SELECT to_regclass('accounts')").await, ["NULL"]);
+}
+
+/// The extension is in a schema that is not on the path.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn citext_is_found_where_it_is_and_its_keys_are_matched_as_it_does() {
+    let mut bed = Bed::new().await;
+    bed.query("CREATE SCHEMA \"odd ext\"; CREATE EXTENSION citext SCHEMA \"odd ext\"").await;
+    let mut version = typed(
+        "people",
+        1,
+        &[
+            ("name", "nvarchar(40)", LogicalType::String { max: Some(40), fixed: false }),
+            ("note", "nvarchar(max)", TEXT),
+            ("n", "int", INT),
+        ],
+    );
+    collated(&mut version, "name", "Latin1_General_100_CI_AS");
+    let t = bed.source.table(&version).await;
+    let row = |name: &str, note: &str, n: i64| vec![text(name), text(note), int(n)];
+    bed.source.commit(&[insert(t, row("ann", "a", 1)), insert(t, row("bob", "b", 2))]).await;
+    bed.source
+        .commit(&[
+            update(t, row("ann", "a", 1), row("Ann", "a", 1)),
+            update(t, row("Ann", "a", 1), row("ANN", "A", 3)),
+            delete(t, row("bob", "b", 2)),
+            insert(t, row("BOB", "b", 4)),
+        ])
+        .await;
+    let columns = [("dbo.people.name", "citext"), ("dbo.people.note", "citext")];
+    bed.catch_up_with(mapped(&bed, &[], &columns)).await;
+    let rows = "SELECT name, note, n, pg_typeof(name) FROM people ORDER BY n";
+    let expected = ["ANN|A|3|\"odd ext\".citext", "BOB|b|4|\"odd ext\".citext"];
+    assert_eq!(bed.query(rows).await, expected);
+    // Its index serves updates: they name it by its own operator.
+    bed.source
+        .commit(&[
+            update(t, row("ANN", "A", 3), row("ANN", "A", 5)),
+            update(t, row("BOB", "b", 4), row("BOB", "b", 6)),
+        ])
+        .await;
+    bed.catch_up_with(mapped(&bed, &[], &columns)).await;
+    assert_eq!(bed.query("SELECT n FROM people ORDER BY n").await, ["5", "6"]);
+    let scans = "SELECT idx_scan > 0 FROM pg_stat_user_indexes WHERE relname = 'people'";
+    bed.database.shows(scans, &["t"]).await;
+}
+
+// --- Offsets ------------------------------------------------------------------------------------
+
+fn events(keys: u16) -> TableVersion {
+    let zoned = LogicalType::TimestampTz { digits: 7 };
+    typed(
+        "events",
+        keys,
+        &[
+            ("id", "int", INT),
+            ("at", "datetimeoffset(7)", zoned.clone()),
+            ("until", "datetimeoffset(0)", zoned),
+            ("what", "nvarchar(max)", TEXT),
+        ],
+    )
+}
+
+fn event(id: i64, offset: i16, until: Value<'static>, what: &str) -> Vec<Value<'static>> {
+    vec![int(id), Value::TimestampTz { ticks: 0, offset }, until, text(what)]
+}
+
+fn zoned(offset: i16) -> Value<'static> {
+    Value::TimestampTz { ticks: 10_000_000, offset }
+}
+
+const EVENTS: &str = "SELECT id, at_offset, until_offset, what FROM events ORDER BY id, at_offset";
+
+fn with_offsets(bed: &Bed) -> ApplySettings {
+    let mut settings = bed.settings();
+    settings.config.offset_columns = Some("_offset".into());
+    settings
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offsets_go_to_columns_of_their_own() {
+    let mut bed = Bed::new().await;
+    let t = bed.source.table(&events(1)).await;
+    let unavailable = |mut row: Vec<Value<'static>>, column: usize| {
+        row[column] = Value::Unavailable;
+        row
+    };
+    bed.source.commit(&[insert(t, event(1, -330, Value::Null, "one"))]).await;
+    bed.source
+        .commit(&[
+            insert(t, event(2, 0, zoned(60), "two")),
+            insert(t, event(3, 840, zoned(-840), "3")),
+        ])
+        .await;
+    bed.source
+        .commit(&[update(t, event(2, 0, zoned(60), "two"), event(2, 90, zoned(60), "two"))])
+        .await;
+    bed.source
+        .commit(&[
+            update(t, event(1, -330, Value::Null, "one"), event(1, 1, zoned(2), "one")),
+            update(t, event(3, 840, zoned(-840), "3"), event(3, 840, Value::Null, "3")),
+        ])
+        .await;
+    // A value that is not given leaves its offset as well.
+    bed.source
+        .commit(&[change(
+            t,
+            Operation::Update,
+            Before::Key(vec![int(2)]),
+            unavailable(unavailable(event(2, 5, zoned(7), "x"), 1), 3),
+        )])
+        .await;
+    bed.catch_up_with(with_offsets(&bed)).await;
+    assert_eq!(bed.query(EVENTS).await, ["1|1|2|one", "2|90|7|two", "3|840|NULL|3"]);
+    let types = "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod) || \
+        CASE WHEN attnotnull THEN '!' ELSE '' END, ',' ORDER BY attnum) \
+        FROM pg_attribute WHERE attrelid = 'events'::regclass AND attnum > 4";
+    assert_eq!(bed.query(types).await, ["at_offset smallint,until_offset smallint"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offsets_go_into_tables_that_are_there_and_tell_rows_without_a_key_apart() {
+    let mut bed = Bed::new().await;
+    let t = bed.source.table(&events(0)).await;
+    let row = |offset| event(1, offset, Value::Null, "same instant");
+    bed.source.commit(&[insert(t, row(60)), insert(t, row(120))]).await;
+    bed.source.commit(&[update(t, row(120), row(180)), delete(t, row(60))]).await;
+    bed.query("CREATE TABLE events (what text, at_offset int, until_offset smallint, id int, at timestamptz, until timestamptz)").await;
+    bed.catch_up_with(with_offsets(&bed)).await;
+    assert_eq!(bed.query(EVENTS).await, ["1|180|NULL|same instant"]);
+    bed.query("ALTER TABLE events DROP COLUMN at_offset").await;
+    bed.source.commit(&[insert(t, row(1))]).await;
+    let failure = bed.start_with(with_offsets(&bed), Default::default()).halts().await;
+    assert!(failure.message.contains("column \"at_offset\" is missing"), "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offsets_are_loaded_and_overlaid() {
+    let mut bed = Bed::new().await;
+    let t = bed.source.defined(&events(1)).await;
+    let plain = ChunkAttributes { from: None, restart: false };
+    bed.source.progress().await;
+    bed.source.begin_load(LOAD, &[(t, Handoff::Bracketed)]).await;
+    bed.source.chunk_begin((LOAD, t, 0), plain).await;
+    // The offset of `at` was given, that of `until` was not.
+    let mut partial = event(2, 99, zoned(98), "x");
+    partial[2] = Value::Unavailable;
+    partial[3] = Value::Unavailable;
+    bed.source.commit(&[change(t, Operation::Update, Before::Key(vec![int(2)]), partial)]).await;
+    let rows = [event(1, 1, zoned(2), "a"), event(2, 3, zoned(4), "b"), event(3, 5, zoned(6), "c")];
+    let offsets = bed.source.chunk_rows((LOAD, t, 0), 0, &rows, 2).await;
+    bed.source.chunk_end((LOAD, t, 0), 0, offsets, 3).await;
+    bed.source.table_read(LOAD, t, 1, 3).await;
+    bed.source.end_load(LOAD).await;
+    bed.source.commit(&[update(t, event(3, 5, zoned(6), "c"), event(3, 7, zoned(6), "c"))]).await;
+    bed.catch_up_with(with_offsets(&bed)).await;
+    assert_eq!(bed.query(EVENTS).await, ["1|1|2|a", "2|99|4|b", "3|7|6|c"]);
+}
+
+// --- Text that PostgreSQL cannot store -----------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn invalid_text_is_replaced_by_the_rule_and_counted() {
+    let mut bed = Bed::new().await;
+    let columns = [
+        ("id", "int", INT),
+        ("t", "nvarchar(max)", TEXT),
+        ("any", "sql_variant", LogicalType::Variant),
+    ];
+    let t = bed.source.table(&typed("texts", 1, &columns)).await;
+    // A high surrogate alone, a pair, a low one alone.
+    let units = [0x61_u16, 0xd83d, 0xd83e, 0xdd80, 0xdc00];
+    let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+    let lone = || Value::Utf16(Cow::Owned(bytes.clone()));
+    bed.source
+        .commit(&[insert(t, vec![int(1), text("a\0b\0"), variant("nchar(5)", lone())])])
+        .await;
+    bed.source
+        .commit(&[
+            insert(t, vec![int(2), lone(), Value::Null]),
+            insert(t, vec![int(3), text("whole 🦀"), variant("nvarchar(1)", text("\0"))]),
+        ])
+        .await;
+    let mut settings = bed.settings();
+    settings.config.invalid_text = InvalidText::Replace;
+    let status = bed.catch_up_with(settings).await;
+    assert_eq!(
+        bed.query("SELECT id, t, \"any\" ->> 'value' FROM texts ORDER BY id").await,
+        [
+            "1|a\u{fffd}b\u{fffd}|a\u{fffd}🦀\u{fffd}",
+            "2|a\u{fffd}🦀\u{fffd}|NULL",
+            "3|whole 🦀|\u{fffd}"
+        ]
+    );
+    assert_eq!(status.replaced_characters, 7);
+    assert_eq!(status.exceptions, 0);
+}
+
+/// Replaced keys may become one: that is refused, never merged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_become_one_by_replacement_are_a_conflict() {
+    let mut bed = Bed::new().await;
+    let t = bed
+        .source
+        .table(&typed("texts", 1, &[("t", "nvarchar(max)", TEXT), ("n", "int", INT)]))
+        .await;
+    bed.source.commit(&[insert(t, vec![text("a\0"), int(1)])]).await;
+    bed.source.commit(&[insert(t, vec![text("a\u{fffd}"), int(2)])]).await;
+    let mut settings = bed.settings();
+    settings.config.invalid_text = InvalidText::Replace;
+    let failure = bed.start_with(settings.clone(), Default::default()).halts().await;
+    assert!(failure.message.contains("23505"), "{failure}");
+    settings.config.on_conflict = ConflictPolicy::Exceptions;
+    let status = bed.catch_up_with(settings).await;
+    assert_eq!(
+        (status.exceptions, bed.query("SELECT n FROM texts").await),
+        (1, vec!["1".to_owned()])
+    );
+}
