@@ -7,7 +7,10 @@ use crate::load_bed::{Loading, whole};
 use crate::server::{Server, text};
 use crate::service::Bed;
 
+mod documents;
 mod extremes;
+mod others;
+mod variants;
 
 fn date(days: i64) -> Value<'static> {
     Value::Date(i32::try_from(days).expect("a date"))
