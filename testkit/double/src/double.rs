@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::engine::{self, Server};
+use crate::product::Release;
 use crate::tds::{Backend, Canceller, Credentials, Encryption, Faults, Session, Wire};
 use crate::{Cancelled, Request, ResultSink, SqlError};
 
@@ -21,6 +22,8 @@ pub struct Config {
     pub sa_password: String,
     /// What it says about encryption.
     pub encryption: Encryption,
+    /// Which SQL Server it is.
+    pub release: Release,
 }
 
 impl Config {
@@ -31,6 +34,7 @@ impl Config {
             data: None,
             sa_password: sa_password.into(),
             encryption: Encryption::default(),
+            release: Release::default(),
         }
     }
 }
@@ -49,7 +53,11 @@ impl Double {
     /// # Errors
     /// Data that cannot be read or written, or an address that cannot be listened on.
     pub async fn start(config: Config) -> anyhow::Result<Double> {
-        let options = engine::Config { data: config.data, sa_password: config.sa_password };
+        let options = engine::Config {
+            data: config.data,
+            sa_password: config.sa_password,
+            release: config.release,
+        };
         let server = tokio::task::spawn_blocking(|| Server::open(options))
             .await
             .context("the engine panicked while opening its data")??;
@@ -90,6 +98,10 @@ impl Backend for Engine {
     fn login(&self, credentials: &Credentials) -> Result<Box<dyn Session>, SqlError> {
         let Credentials { user, password, database } = credentials;
         Ok(Box::new(self.0.login(user, password, database)?))
+    }
+
+    fn release(&self) -> Release {
+        self.0.storage().release()
     }
 }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, ValueEnum};
+use mssql_double::product::Release;
 use mssql_double::tds::Encryption;
 use mssql_double::{Config, Double};
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +31,26 @@ struct Arguments {
     /// What to say about encryption.
     #[arg(long, value_enum, default_value = "supported")]
     encryption: EncryptionArgument,
+    /// Which SQL Server to be.
+    #[arg(long, value_enum, default_value = "2022")]
+    release: ReleaseArgument,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ReleaseArgument {
+    #[value(name = "2022")]
+    V2022,
+    #[value(name = "2025")]
+    V2025,
+}
+
+impl From<ReleaseArgument> for Release {
+    fn from(argument: ReleaseArgument) -> Self {
+        match argument {
+            ReleaseArgument::V2022 => Release::V2022,
+            ReleaseArgument::V2025 => Release::V2025,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -88,6 +109,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         data: arguments.storage.data,
         sa_password,
         encryption: arguments.encryption.into(),
+        release: arguments.release.into(),
     })
     .await?;
     announce(double.addr()).context("standard output")?;

@@ -1,6 +1,7 @@
 //! Catalogue views in queries.
 
 use mssql_double::engine::{Config, Server, Session};
+use mssql_double::product::Release;
 use mssql_double::{Cancelled, Column, EnvChange, Param, Request, ResultSink, SqlError, Value};
 
 const PASSWORD: &str = "Catalogue-1";
@@ -79,7 +80,8 @@ impl Client {
 
 /// A server with the database `shop`, and its `sa`.
 fn shop() -> (Server, Client) {
-    let config = Config { data: None, sa_password: PASSWORD.to_owned() };
+    let config =
+        Config { data: None, sa_password: PASSWORD.to_owned(), release: Release::default() };
     let server = Server::open(config).expect("a server in memory");
     let mut sa = login(&server, "sa");
     for sql in [

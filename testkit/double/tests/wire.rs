@@ -105,6 +105,11 @@ fn extremes() -> Vec<(&'static str, ColumnData<'static>, ColumnData<'static>)> {
         same("ntext", text(&"Grüße, 世界 𝄞. ".repeat(20_000))),
         same("image", binary(&[7; 100_000])),
         same("image", binary(&[])),
+        same("sql_variant", ColumnData::I32(Some(-5))),
+        same("sql_variant", ColumnData::F64(Some(-0.0))),
+        same("sql_variant", numeric(-12_345, 4)),
+        same("sql_variant", text("naïve 世")),
+        same("sql_variant", ColumnData::DateTime2(Some(moment))),
         ("xml", text("<a b='1'></a>"), ColumnData::Xml(Some(xml("<a b=\"1\"/>")))),
     ];
     for offset in [-840, 0, 840] {

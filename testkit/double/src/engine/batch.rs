@@ -11,6 +11,7 @@ use super::env::{Env, Outlet, Results};
 use super::expr::Frame;
 use super::fault::{Fault, Reach, of_binding, reach};
 use super::session::Session;
+use super::statement::declared;
 use super::syntax::ast::{Batch, Declaration, Expr, Statement, StatementKind};
 use crate::{Cancelled, EnvChange, Param, ResultSink, SqlError, SqlType, Value};
 
@@ -460,7 +461,11 @@ impl<'a> Executor<'a> {
 
     fn declarations(&mut self, declarations: &[Declaration]) -> Result<Flow, Fault> {
         for declaration in declarations {
-            self.declare(&declaration.name, &declaration.ty, Value::Null);
+            let ty = self.with_env(false, |env, _| {
+                let alias = declaration.user_type.as_ref();
+                Ok(declared(env, &declaration.ty, alias).map_err(of_binding)?.ty)
+            })?;
+            self.declare(&declaration.name, &ty, Value::Null);
             if let Some(value) = &declaration.value {
                 let value = self.evaluate_for(&declaration.name, value)?;
                 self.assign(&declaration.name, value)?;

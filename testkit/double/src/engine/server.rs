@@ -10,6 +10,7 @@ use super::session::Session;
 use super::syntax::ast::Batch;
 use super::syntax::parse_batch;
 use crate::SqlError;
+use crate::product::Release;
 use crate::storage::{Database, Storage, StorageOptions};
 
 /// Batches kept parsed.
@@ -26,12 +27,16 @@ pub struct Config {
     pub data: Option<PathBuf>,
     /// Password of `sa`.
     pub sa_password: String,
+    /// Which SQL Server it is.
+    pub release: Release,
 }
 
 /// What sessions share.
 pub struct Shared {
     /// Databases.
     pub storage: Arc<Storage>,
+    /// Which SQL Server it is.
+    pub release: Release,
     sa_password: String,
     next_spid: AtomicI16,
     security_epoch: AtomicU64,
@@ -50,11 +55,15 @@ impl Server {
     /// # Errors
     /// What the directory's files cannot be read or written for.
     pub fn open(config: Config) -> anyhow::Result<Server> {
-        let storage =
-            Storage::open(StorageOptions { data: config.data, ..StorageOptions::default() })?;
+        let storage = Storage::open(StorageOptions {
+            data: config.data,
+            release: config.release,
+            ..StorageOptions::default()
+        })?;
         Ok(Server {
             shared: Arc::new(Shared {
                 storage,
+                release: config.release,
                 sa_password: config.sa_password,
                 next_spid: AtomicI16::new(FIRST_SPID),
                 security_epoch: AtomicU64::new(0),

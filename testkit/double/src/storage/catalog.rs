@@ -46,6 +46,24 @@ pub struct ComputedDef {
     pub persisted: bool,
 }
 
+/// `user_type_id` of `sysname`, the alias type that every database has.
+pub const SYSNAME_ID: i32 = 256;
+
+/// An alias type: CREATE TYPE … FROM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeDef {
+    /// `user_type_id`; 0 before creation.
+    pub id: i32,
+    /// Schema name.
+    pub schema: String,
+    /// Name.
+    pub name: String,
+    /// Base type.
+    pub ty: SqlType,
+    /// Whether columns of it may be NULL unless they say so.
+    pub nullable: bool,
+}
+
 /// A column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnDef {
@@ -66,6 +84,8 @@ pub struct ColumnDef {
     pub computed: Option<ComputedDef>,
     /// Collation name of a string column.
     pub collation: Option<String>,
+    /// `user_type_id` of the alias type it was declared with.
+    pub alias: Option<i32>,
 }
 
 impl ColumnDef {
@@ -80,11 +100,17 @@ impl ColumnDef {
             default: None,
             computed: None,
             collation: None,
+            alias: None,
         }
     }
 }
 
 impl ColumnDef {
+    /// `user_type_id`
+    pub fn user_type_id(&self) -> i32 {
+        self.alias.unwrap_or_else(|| self.ty.user_type_id())
+    }
+
     /// How its strings compare.
     pub fn label(&self) -> Label {
         self.collation.as_deref().and_then(Label::named).unwrap_or_default()

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{
     CheckDef, ColumnDef, Comparison, ComputedDef, DatabaseInfo, DefaultDef, FilterDef, FilterTerm,
     FilterTest, ForeignKeyDef, Identity, IndexColumn, IndexDef, IndexKind, Lsn, ReferentialAction,
-    RowId, TableDef,
+    RowId, TableDef, TypeDef,
 };
 use crate::engine::collation::Label;
 use crate::value::{Str, Variant};
@@ -91,7 +91,8 @@ macro_rules! variants {
 fields!(Identity { seed, increment });
 fields!(DefaultDef { name, definition });
 fields!(ComputedDef { definition, persisted });
-fields!(ColumnDef { id, name, ty, nullable, identity, default, computed, collation });
+fields!(ColumnDef { id, name, ty, nullable, identity, default, computed, collation, alias });
+fields!(TypeDef { id, schema, name, ty, nullable });
 fields!(IndexColumn { column, descending });
 fields!(FilterTerm { column, test });
 fields!(FilterDef { definition, terms });

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use super::log::{Change, LogRecord};
 use super::state::{Redo, State, Undo};
 use super::table::Table;
-use super::{ObjectId, Row, RowId, TableDef, TableLock, Txn, invalid_object, same_name};
+use super::{
+    ObjectId, Row, RowId, SYSNAME_ID, TableDef, TableLock, Txn, TypeDef, invalid_object, same_name,
+};
 use crate::SqlError;
 
 /// What makes stored rows fit a changed definition.
@@ -47,6 +49,17 @@ impl Txn {
                 ),
             ));
         }
+        if let Some(ty) = self.types().iter().find(|ty| same_name(&ty.schema, name)) {
+            return Err(SqlError::new(
+                3729,
+                16,
+                1,
+                format!(
+                    "Cannot drop schema '{name}' because it is being referenced by object '{}'.",
+                    ty.name
+                ),
+            ));
+        }
         self.change_schemas(|schemas| {
             let before = schemas.len();
             schemas.retain(|(_, other)| !same_name(other, name));
@@ -60,6 +73,79 @@ impl Txn {
             }
             Ok(())
         })
+    }
+
+    /// CREATE TYPE.
+    ///
+    /// # Errors
+    /// 219 if it exists, 2760 for an unknown schema.
+    pub fn create_type(&mut self, ty: TypeDef) -> Result<(), SqlError> {
+        if !self.schemas().iter().any(|(_, name)| same_name(name, &ty.schema)) {
+            return Err(no_schema(&ty.schema));
+        }
+        self.change_types(|types| {
+            let taken = |known: &TypeDef| {
+                same_name(&known.schema, &ty.schema) && same_name(&known.name, &ty.name)
+            };
+            if types.iter().any(taken) {
+                return Err(SqlError::new(
+                    219,
+                    16,
+                    1,
+                    format!(
+                        "The type '{}.{}' already exists, or you do not have permission to create it.",
+                        ty.schema, ty.name
+                    ),
+                ));
+            }
+            let id = types.iter().map(|known| known.id).max().unwrap_or(SYSNAME_ID) + 1;
+            types.push(TypeDef { id, ..ty });
+            Ok(())
+        })
+    }
+
+    /// DROP TYPE.
+    ///
+    /// # Errors
+    /// 3732 if a column is of it.
+    pub fn drop_type(&mut self, id: i32) -> Result<(), SqlError> {
+        let tables = self.tables();
+        let user =
+            tables.iter().find(|table| table.columns.iter().any(|column| column.alias == Some(id)));
+        self.change_types(|types| {
+            let known = types.iter().position(|known| known.id == id);
+            match (known, user) {
+                (Some(at), Some(table)) => Err(SqlError::new(
+                    3732,
+                    16,
+                    1,
+                    format!(
+                        "Cannot drop type '{}.{}' because it is being referenced by object '{}'. There may be other objects that reference this type.",
+                        types[at].schema, types[at].name, table.name
+                    ),
+                )),
+                (Some(at), None) => {
+                    types.remove(at);
+                    Ok(())
+                }
+                (None, _) => Ok(()),
+            }
+        })
+    }
+
+    fn change_types(
+        &mut self,
+        change: impl FnOnce(&mut Vec<TypeDef>) -> Result<(), SqlError>,
+    ) -> Result<(), SqlError> {
+        let (me, now) = (self.id(), self.now());
+        let mut state = self.database.lock();
+        let before = state.types.clone();
+        let mut after = before.clone();
+        change(&mut after)?;
+        state.types = after.clone();
+        state.write_log(me, 200, now);
+        state.note_ddl(me, Undo::Types(before), Redo::Types(after));
+        Ok(())
     }
 
     fn change_schemas(
@@ -100,15 +186,7 @@ impl Txn {
             let mut state = self.database.lock();
             let known = state.schemas.iter().any(|(_, name)| same_name(name, &table.schema));
             if !known && !table.is_temporary() {
-                return Err(SqlError::new(
-                    2760,
-                    16,
-                    1,
-                    format!(
-                        "The specified schema name \"{}\" either does not exist or you do not have permission to use it.",
-                        table.schema
-                    ),
-                ));
+                return Err(no_schema(&table.schema));
             }
             if state.find_table(&table.schema, &table.name, me).is_some() {
                 return Err(exists(&table.name));
@@ -374,5 +452,17 @@ fn exists(name: &str) -> SqlError {
         16,
         6,
         format!("There is already an object named '{name}' in the database."),
+    )
+}
+
+/// Error 2760.
+fn no_schema(name: &str) -> SqlError {
+    SqlError::new(
+        2760,
+        16,
+        1,
+        format!(
+            "The specified schema name \"{name}\" either does not exist or you do not have permission to use it."
+        ),
     )
 }

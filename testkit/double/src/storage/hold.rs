@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::database::Attempt;
 use super::packed::Packed;
-use super::{ObjectId, Row, RowId, RowLock, TableDef, TableLock, Txn, invalid_object};
+use super::{ObjectId, Row, RowId, RowLock, TableDef, TableLock, Txn, TypeDef, invalid_object};
 use crate::SqlError;
 
 impl Txn {
@@ -174,6 +174,11 @@ impl Txn {
             .collect();
         tables.sort_by_key(|table| table.id);
         tables
+    }
+
+    /// Alias types, by id.
+    pub fn types(&self) -> Vec<TypeDef> {
+        self.database.lock().types.clone()
     }
 
     /// Schemas: (`schema_id`, name).

@@ -102,6 +102,10 @@ fn put_redo(redo: &Redo, out: &mut Vec<u8>) {
             14u8.put(out);
             schemas.put(out);
         }
+        Redo::Types(types) => {
+            17u8.put(out);
+            types.put(out);
+        }
         Redo::Cdc(on) => {
             15u8.put(out);
             on.put(out);
@@ -251,6 +255,10 @@ impl Replay {
             }
             14 => {
                 self.state.schemas = from.get()?;
+                Ok(None)
+            }
+            17 => {
+                self.state.types = from.get()?;
                 Ok(None)
             }
             15 => {

@@ -16,6 +16,7 @@ use super::state::State;
 use super::wal::{self, Wal};
 use super::{Clock, Database, DatabaseInfo, Injection, Lsn, LsnAllocator, same_name};
 use crate::SqlError;
+use crate::product::Release;
 
 /// How a server is opened.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,8 @@ pub struct StorageOptions {
     pub checkpoint_bytes: Option<u64>,
     /// Open with the Agent stopped: no capture job starts by itself.
     pub agent_stopped: bool,
+    /// Which SQL Server it is.
+    pub release: Release,
 }
 
 /// How long RESTORE waits for transactions that are just ending.
@@ -48,6 +51,11 @@ pub struct Storage {
 }
 
 impl Storage {
+    /// Which SQL Server it is.
+    pub fn release(&self) -> Release {
+        self.options.release
+    }
+
     /// Opens a server: replays what its directory holds, or starts with the system databases
     /// (master 1, tempdb 2, model 3, msdb 4).
     ///

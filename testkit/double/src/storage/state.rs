@@ -20,6 +20,7 @@ use super::log::{Log, LogRecord, LoggedTxn};
 use super::table::Table;
 use super::{
     DatabaseInfo, Lsn, Micros, ObjectId, RowId, RowLock, TableDef, TableLock, TxnId, TxnInfo,
+    TypeDef,
 };
 use crate::{IsolationLevel, Value};
 
@@ -44,6 +45,8 @@ pub(super) enum Redo {
     Truncate(ObjectId),
     /// All schemas.
     Schemas(Vec<(i32, String)>),
+    /// All alias types.
+    Types(Vec<TypeDef>),
     /// CDC of the database on or off.
     Cdc(bool),
     /// Capture is done up to here.
@@ -60,6 +63,7 @@ pub(super) enum Undo {
     Drop(ObjectId),
     Replace(Box<Table>),
     Schemas(Vec<(i32, String)>),
+    Types(Vec<TypeDef>),
     Cdc(bool),
     /// A captured position that was to be confirmed.
     Captured(Option<Lsn>),
@@ -146,6 +150,7 @@ pub(super) struct State {
     pub(super) info: DatabaseInfo,
     pub(super) settings: BTreeMap<String, String>,
     pub(super) schemas: Vec<(i32, String)>,
+    pub(super) types: Vec<TypeDef>,
     pub(super) tables: HashMap<ObjectId, Table>,
     pub(super) next_object: ObjectId,
     pub(super) txns: HashMap<TxnId, TxnState>,
@@ -173,6 +178,7 @@ impl State {
             info,
             settings: BTreeMap::new(),
             schemas: schemas.map(|(id, name)| (id, name.to_owned())).to_vec(),
+            types: Vec::new(),
             tables: HashMap::new(),
             next_object: FIRST_OBJECT,
             txns: HashMap::new(),
@@ -294,6 +300,7 @@ impl State {
                 self.tables.insert(table.def.id, *table);
             }
             Undo::Schemas(schemas) => self.schemas = schemas,
+            Undo::Types(types) => self.types = types,
             Undo::Cdc(on) => self.info.cdc_enabled = on,
             Undo::Captured(lsn) => {
                 if let Some(state) = self.txns.get_mut(&txn) {
@@ -364,7 +371,7 @@ impl State {
                     }
                 }
                 Undo::Cdc(_) => self.keeps_log = self.info.cdc_enabled,
-                Undo::Schemas(_) | Undo::Captured(_) => {}
+                Undo::Schemas(_) | Undo::Types(_) | Undo::Captured(_) => {}
             }
         }
         let records = logged(std::mem::take(&mut state.redo));

@@ -1,5 +1,6 @@
 //! What the wire needs of the server behind it.
 
+use crate::product::Release;
 use crate::{Cancelled, Request, ResultSink, SqlError};
 
 /// Who wants to log in, and where to.
@@ -15,6 +16,10 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// # Errors
     /// 18456 for a wrong name or password, 4060 for a database that cannot be opened.
     fn login(&self, credentials: &Credentials) -> Result<Box<dyn Session>, SqlError>;
+    /// Which SQL Server it says it is.
+    fn release(&self) -> Release {
+        Release::default()
+    }
 }
 
 /// A client's session. Dropping it rolls back what is open.

@@ -63,7 +63,7 @@ pub(super) async fn serve(mut tcp: TcpStream, shared: Arc<Shared>) -> io::Result
         return Err(invalid(format!("{:?} before PRELOGIN", message.kind)));
     }
     let prelogin = PreLogin::parse(&message.payload).map_err(invalid)?;
-    let (answer, protection) = prelogin.answer(shared.encryption);
+    let (answer, protection) = prelogin.answer(shared.encryption, shared.backend.release());
     send(&mut tcp, DEFAULT_PACKET_SIZE, 0, &answer).await?;
     match protection {
         Protection::Nothing => {
@@ -157,6 +157,7 @@ where
             previous_packet_size: DEFAULT_PACKET_SIZE,
             database: &session.database(),
             utf8: login.utf8,
+            release: shared.backend.release(),
         },
     );
     put_done(&mut answer, end(0));

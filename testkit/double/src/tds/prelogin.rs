@@ -2,7 +2,7 @@
 
 use super::Encryption;
 use super::reader::{Malformed, Reader};
-use crate::product::PRODUCT_VERSION;
+use crate::product::Release;
 
 const VERSION: u8 = 0x00;
 const ENCRYPTION: u8 = 0x01;
@@ -77,9 +77,9 @@ impl PreLogin {
     }
 
     /// The answer's payload, and the protection agreed on.
-    pub(super) fn answer(&self, server: Encryption) -> (Vec<u8>, Protection) {
+    pub(super) fn answer(&self, server: Encryption, release: Release) -> (Vec<u8>, Protection) {
         let (encryption, protection) = self.negotiate(server);
-        let (major, minor, build) = PRODUCT_VERSION;
+        let (major, minor, build) = release.version();
         let [build_high, build_low] = build.to_be_bytes();
         let version = [major, minor, build_high, build_low, 0, 0];
         let mut options: Vec<(u8, &[u8])> = vec![
@@ -147,13 +147,13 @@ mod tests {
 
     #[test]
     fn the_answer_parses_as_a_prelogin_of_its_own() {
-        let (answer, _) = client(ENCRYPT_ON).answer(Encryption::Supported);
+        let (answer, _) = client(ENCRYPT_ON).answer(Encryption::Supported, Release::default());
         assert_eq!(PreLogin::parse(&answer).expect("parses").encryption, ENCRYPT_ON);
     }
 
     #[test]
     fn a_truncated_table_is_malformed() {
-        let (answer, _) = client(ENCRYPT_ON).answer(Encryption::Supported);
+        let (answer, _) = client(ENCRYPT_ON).answer(Encryption::Supported, Release::default());
         for cut in 0..25 {
             assert!(PreLogin::parse(&answer[..cut]).is_err(), "cut at {cut}");
         }

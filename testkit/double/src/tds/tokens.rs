@@ -4,7 +4,7 @@ use bytes::BufMut;
 
 use super::encode::{put_type_info, put_units};
 use super::types::COLLATION;
-use crate::product::{PRODUCT_NAME, PRODUCT_VERSION, SERVER_NAME};
+use crate::product::{PRODUCT_NAME, Release, SERVER_NAME};
 use crate::{Column, EnvChange, SqlError, SqlType, StatementKind};
 
 const RETURN_STATUS: u8 = 0x79;
@@ -198,6 +198,7 @@ pub(super) struct LoginAnswer<'a> {
     pub previous_packet_size: usize,
     pub database: &'a str,
     pub utf8: bool,
+    pub release: Release,
 }
 
 pub(super) fn put_login_answer(out: &mut Vec<u8>, answer: &LoginAnswer<'_>) {
@@ -209,16 +210,16 @@ pub(super) fn put_login_answer(out: &mut Vec<u8>, answer: &LoginAnswer<'_>) {
     put_env_text(out, 2, LANGUAGE, "");
     let text = format!("Changed language setting to {LANGUAGE}.");
     put_message(out, &SqlError::new(5703, 0, 1, text));
-    put_login_acknowledgement(out, answer.version);
+    put_login_acknowledgement(out, answer.version, answer.release);
     put_env_text(out, 4, &answer.packet_size.to_string(), &answer.previous_packet_size.to_string());
     if answer.utf8 {
         out.extend_from_slice(&[FEATURE_EXT_ACK, 0x0A, 1, 0, 0, 0, 1, 0xFF]);
     }
 }
 
-fn put_login_acknowledgement(out: &mut Vec<u8>, version: u32) {
+fn put_login_acknowledgement(out: &mut Vec<u8>, version: u32, release: Release) {
     const TRANSACT_SQL: u8 = 1;
-    let (major, minor, build) = PRODUCT_VERSION;
+    let (major, minor, build) = release.version();
     put_counted(out, LOGIN_ACK, |out| {
         out.push(TRANSACT_SQL);
         out.put_u32(version);

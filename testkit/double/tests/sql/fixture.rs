@@ -4,6 +4,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use mssql_double::engine::{Config, Server, Session};
+use mssql_double::product::Release;
 use mssql_double::{
     Cancelled, Column, EnvChange, Param, Request, ResultSink, SqlError, SqlType, Value,
 };
@@ -96,8 +97,13 @@ pub struct Fixture {
 
 /// A server in memory with a database `shop` that allows SNAPSHOT.
 pub fn server() -> Fixture {
-    let server =
-        Server::open(Config { data: None, sa_password: "secret".into() }).expect("a server opens");
+    server_of(Release::default())
+}
+
+/// The same of another release.
+pub fn server_of(release: Release) -> Fixture {
+    let config = Config { data: None, sa_password: "secret".into(), release };
+    let server = Server::open(config).expect("a server opens");
     let fixture = Fixture { server };
     let mut admin = fixture.connect_to("master");
     admin.ok("CREATE DATABASE shop");

@@ -1,5 +1,6 @@
 //! T-SQL through sessions.
 
+mod clr_types;
 mod collations;
 mod constraints;
 mod edges;

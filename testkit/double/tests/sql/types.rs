@@ -46,10 +46,12 @@ fn the_server_sets_a_row_version_with_every_change() {
 #[test]
 fn row_versions_go_on_behind_a_restart() {
     use mssql_double::engine::{Config, Server};
+    use mssql_double::product::Release;
     let folder = tempfile::tempdir().expect("a folder");
     let open = || {
         let data = Some(folder.path().to_owned());
-        Server::open(Config { data, sa_password: "secret".into() }).expect("a server opens")
+        Server::open(Config { data, sa_password: "secret".into(), release: Release::default() })
+            .expect("a server opens")
     };
     let last = {
         let fixture = super::fixture::Fixture { server: open() };

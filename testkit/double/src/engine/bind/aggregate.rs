@@ -92,6 +92,8 @@ fn any(expr: &Expr, test: &dyn Fn(&Expr) -> bool) -> bool {
         | Expr::Compare(_, left, right)
         | Expr::And(left, right)
         | Expr::Or(left, right) => any(left) || any(right),
+        Expr::Method(method) => any(&method.value) || method.arguments.iter().flatten().any(any),
+        Expr::OfType(_, _, arguments) => arguments.iter().any(any),
         Expr::Convert(convert) => any(&convert.value) || convert.style.as_ref().is_some_and(any),
         Expr::Case(case) => {
             case.operand.as_ref().is_some_and(any)

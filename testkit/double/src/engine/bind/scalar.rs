@@ -26,7 +26,7 @@ impl Binder<'_, '_> {
                 ty: ty.clone(),
                 nullable: value.is_null(),
             }),
-            Expr::Column(parts) => scope.resolve(parts),
+            Expr::Column(parts) => self.column(parts, scope),
             Expr::Variable(name) => {
                 let (at, ty) = self.variables.get(name)?;
                 Ok(Typed { node: Node::Variable(at), ty: Some(ty.clone()), nullable: true })
@@ -39,6 +39,17 @@ impl Binder<'_, '_> {
                 types::binary(*op, left, right)
             }
             Expr::Call(call) => self.call(call, scope),
+            Expr::Method(method) => {
+                let value = self.scalar(&method.value, scope)?;
+                let arguments = match &method.arguments {
+                    Some(arguments) => Some(self.all(arguments, scope)?),
+                    None => None,
+                };
+                functions::method(value, &method.name, arguments)
+            }
+            Expr::OfType(ty, name, arguments) => {
+                functions::of_type(ty, name, self.all(arguments, scope)?)
+            }
             Expr::Convert(conversion) => self.conversion(conversion, scope),
             Expr::Collate(value, label) => {
                 let value = self.scalar(value, scope)?;
@@ -76,6 +87,23 @@ impl Binder<'_, '_> {
         }
     }
 
+    fn all(&self, values: &[Expr], scope: &Scope<'_>) -> Bound<Vec<Typed>> {
+        values.iter().map(|value| self.scalar(value, scope)).collect()
+    }
+
+    /// A column, or a property of one.
+    fn column(&self, parts: &[String], scope: &Scope<'_>) -> Bound<Typed> {
+        let found = scope.resolve(parts);
+        if found.is_err()
+            && let Some((name, column @ [_, ..])) = parts.split_last()
+            && functions::is_property(name)
+            && let Ok(value) = scope.resolve(column)
+        {
+            return functions::method(value, name, None);
+        }
+        found
+    }
+
     fn call(&self, call: &ast::Call, scope: &Scope<'_>) -> Bound<Typed> {
         if call.over.is_some() {
             return self.ranking(call, scope);
@@ -96,6 +124,7 @@ impl Binder<'_, '_> {
 
     fn conversion(&self, conversion: &ast::Convert, scope: &Scope<'_>) -> Bound<Typed> {
         let value = self.scalar(&conversion.value, scope)?;
+        crate::engine::statement::check_release(self.env, &conversion.ty)?;
         let style = match &conversion.style {
             None => None,
             Some(style) => {

@@ -25,6 +25,8 @@ struct Column {
     name: String,
     id: ColumnId,
     ty: SqlType,
+    /// `user_type_id`
+    user_type: i32,
     collation: Option<String>,
     nullable: bool,
     identity: bool,
@@ -40,6 +42,7 @@ impl Column {
             name: column.name.clone(),
             id: column.id,
             ty: column.ty.clone(),
+            user_type: column.user_type_id(),
             collation: column.collation.clone(),
             nullable: column.nullable,
             identity: column.identity.is_some(),
@@ -56,6 +59,7 @@ impl Column {
             object_id: view,
             name: column.name,
             id: i32::try_from(at + 1).unwrap_or(i32::MAX),
+            user_type: column.ty.as_ref().unwrap_or(&SqlType::Int).user_type_id(),
             ty: column.ty.unwrap_or(SqlType::Int),
             collation: None,
             nullable: column.nullable,
@@ -92,7 +96,7 @@ fn first_columns() -> Columns<Column> {
         .add("name", |c| Some(Name(c.name.clone())))
         .add("column_id", |c| c.id)
         .add("system_type_id", |c| c.ty.system_type_id())
-        .add("user_type_id", |c| c.ty.user_type_id())
+        .add("user_type_id", |c| c.user_type)
         .add("max_length", |c| c.ty.max_length())
         .add("precision", |c| c.ty.precision())
         .add("scale", |c| c.ty.scale())

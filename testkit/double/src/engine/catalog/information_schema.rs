@@ -86,9 +86,17 @@ struct Column {
     nullable: bool,
     ty: SqlType,
     collation: Option<String>,
+    /// Schema and name of its alias type.
+    domain: Option<(String, String)>,
 }
 
 fn columns(catalog: &Catalog<'_>) -> Result<Vec<Column>, SqlError> {
+    let aliases = catalog.txn.types();
+    let domain = |id: Option<i32>| {
+        let known = aliases.iter().find(|known| Some(known.id) == id)?;
+        Some((known.schema.clone(), known.name.clone()))
+    };
+    let domain = &domain;
     let of_table = |of: Named| {
         let shown = catalog.sees_definitions(&of.table);
         let columns = of.table.columns.clone();
@@ -104,6 +112,7 @@ fn columns(catalog: &Catalog<'_>) -> Result<Vec<Column>, SqlError> {
                 .then_some(column.collation)
                 .map(|own| own.unwrap_or_else(|| collation::NAME.to_owned())),
             ty: column.ty,
+            domain: domain(column.alias),
         })
     };
     Ok(tables(catalog)?.into_iter().flat_map(of_table).collect())
@@ -171,7 +180,9 @@ fn column_columns() -> Columns<Column> {
         .add("CHARACTER_SET_NAME", Column::character_set)
         .add_each(&["COLLATION_CATALOG", "COLLATION_SCHEMA"], null::<_, Name>)
         .add("COLLATION_NAME", |c| c.collation.clone().map(Name))
-        .add_each(&["DOMAIN_CATALOG", "DOMAIN_SCHEMA", "DOMAIN_NAME"], null::<_, Name>)
+        .add("DOMAIN_CATALOG", |c| c.domain.as_ref().map(|_| Name(c.of.database.clone())))
+        .add("DOMAIN_SCHEMA", |c| c.domain.as_ref().map(|(schema, _)| Name(schema.clone())))
+        .add("DOMAIN_NAME", |c| c.domain.as_ref().map(|(_, name)| Name(name.clone())))
 }
 
 /// A constraint of a table, which lives in the table's schema.

@@ -39,7 +39,7 @@ use crate::storage::{Row, TableDef};
 use definition::Definition;
 use source::Catalog;
 
-pub use types::type_name;
+pub use types::{type_id, type_name};
 
 /// `sysname`
 const SYSNAME: crate::SqlType = crate::SqlType::NVarChar(Some(128));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Table;
 use crate::SqlError;
 use crate::engine::security::Rights;
+use crate::product::Release;
 use crate::storage::{Database, Storage, TableDef, Txn, TxnInfo};
 
 /// A database's catalogue in the eyes of one user, at one moment.
@@ -45,6 +46,11 @@ impl<'a> Catalog<'a> {
     /// The database.
     pub fn database(&self) -> &Arc<Database> {
         self.txn.database()
+    }
+
+    /// Whether the server has the types that SQL Server 2025 brought.
+    pub fn has_new_types(&self) -> bool {
+        self.storage.release() >= Release::V2025
     }
 
     /// Its tables that the reader may know of, by `object_id`.

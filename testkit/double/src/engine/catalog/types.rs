@@ -4,18 +4,17 @@ use super::definition::{Columns, Definition, Name, ViewOf, null, off};
 use super::source::Catalog;
 use crate::SqlError;
 use crate::engine::collation;
+use crate::storage::{SYSNAME_ID, same_name};
 
 pub(super) const VIEWS: &[&dyn Definition] = &[&ViewOf::sys("types", columns, types)];
 
-/// `user_type_id` of `sysname`.
-const SYSNAME_ID: i32 = 256;
 /// `system_type_id` of types implemented in .NET.
 const CLR: u8 = 240;
 
 /// Name, `system_type_id`, `user_type_id`, `max_length`, `precision`, `scale`.
-type Type = (&'static str, u8, i32, i16, u8, u8);
+type BuiltIn = (&'static str, u8, i32, i16, u8, u8);
 
-const TYPES: [Type; 34] = [
+const TYPES: [BuiltIn; 34] = [
     ("image", 34, 34, 16, 0, 0),
     ("text", 35, 35, 16, 0, 0),
     ("uniqueidentifier", 36, 36, 16, 0, 0),
@@ -52,33 +51,79 @@ const TYPES: [Type; 34] = [
     ("sysname", 231, SYSNAME_ID, 256, 0, 0),
 ];
 
-/// Name of a type by `user_type_id` (`TYPE_NAME`).
-pub fn type_name(id: i32) -> Option<&'static str> {
-    TYPES.iter().find(|(_, _, user, ..)| *user == id).map(|(name, ..)| *name)
+/// The types that SQL Server 2025 brought.
+const NEW_TYPES: [BuiltIn; 2] = [("json", 244, 244, -1, 0, 0), ("vector", 255, 255, 8000, 0, 0)];
+
+/// Every type that SQL Server itself has.
+fn built_in() -> impl Iterator<Item = BuiltIn> {
+    TYPES.into_iter().chain(NEW_TYPES)
 }
 
-fn types(_: &Catalog<'_>) -> Result<Vec<Type>, SqlError> {
-    Ok(TYPES.to_vec())
+/// Name of a type by `user_type_id` (`TYPE_NAME`).
+pub fn type_name(id: i32) -> Option<&'static str> {
+    built_in().find(|(_, _, user, ..)| *user == id).map(|(name, ..)| name)
+}
+
+/// `user_type_id` by name (`TYPE_ID`).
+pub fn type_id(name: &str) -> Option<i32> {
+    built_in().find(|known| same_name(known.0, name)).map(|known| known.2)
+}
+
+/// A row of `sys.types`.
+struct Type {
+    name: String,
+    system: u8,
+    user: i32,
+    schema: i32,
+    max_length: i16,
+    precision: u8,
+    scale: u8,
+    nullable: bool,
+}
+
+fn types(catalog: &Catalog<'_>) -> Result<Vec<Type>, SqlError> {
+    let own = TYPES.into_iter().chain(NEW_TYPES.into_iter().filter(|_| catalog.has_new_types()));
+    let built_in = own.map(|(name, system, user, max_length, precision, scale)| Type {
+        name: name.to_owned(),
+        system,
+        user,
+        schema: 4,
+        max_length,
+        precision,
+        scale,
+        nullable: !matches!(name, "sysname" | "timestamp"),
+    });
+    let aliases = catalog.txn.types().into_iter().map(|known| Type {
+        system: known.ty.system_type_id(),
+        user: known.id,
+        schema: catalog.schema_id(&known.schema),
+        max_length: known.ty.max_length(),
+        precision: known.ty.precision(),
+        scale: known.ty.scale(),
+        nullable: known.nullable,
+        name: known.name,
+    });
+    Ok(built_in.chain(aliases).collect())
 }
 
 fn is_text(ty: &Type) -> bool {
-    matches!(ty.1, 35 | 99 | 167 | 175 | 231 | 239)
+    matches!(ty.system, 35 | 99 | 167 | 175 | 231 | 239)
 }
 
 fn columns() -> Columns<Type> {
     Columns::new()
-        .add("name", |ty: &Type| Name(ty.0.to_owned()))
-        .add("system_type_id", |ty| ty.1)
-        .add("user_type_id", |ty| ty.2)
-        .add("schema_id", |_| 4)
+        .add("name", |ty: &Type| Name(ty.name.clone()))
+        .add("system_type_id", |ty| ty.system)
+        .add("user_type_id", |ty| ty.user)
+        .add("schema_id", |ty| ty.schema)
         .add("principal_id", null::<_, i32>)
-        .add("max_length", |ty| ty.3)
-        .add("precision", |ty| ty.4)
-        .add("scale", |ty| ty.5)
+        .add("max_length", |ty| ty.max_length)
+        .add("precision", |ty| ty.precision)
+        .add("scale", |ty| ty.scale)
         .add("collation_name", |ty| is_text(ty).then(|| Name(collation::NAME.to_owned())))
-        .add("is_nullable", |ty| Some(!matches!(ty.0, "sysname" | "timestamp")))
-        .add("is_user_defined", off)
-        .add("is_assembly_type", |ty| ty.1 == CLR)
+        .add("is_nullable", |ty| Some(ty.nullable))
+        .add("is_user_defined", |ty| ty.user > SYSNAME_ID)
+        .add("is_assembly_type", |ty| ty.system == CLR)
         .add("default_object_id", |_| 0)
         .add("rule_object_id", |_| 0)
         .add("is_table_type", off)

@@ -1,6 +1,7 @@
 //! Conversions between types: CAST, CONVERT, implicit ones and assignment to columns.
 
 mod binary;
+pub mod clr;
 mod from_text;
 mod large;
 mod number;
@@ -46,10 +47,12 @@ pub fn convert(value: &Value, from: &SqlType, to: &SqlType, style: Option<i32>) 
         Family::Vector if from == to => Ok(value.clone()),
         Family::Vector => large::to_vector(value, from, to, vector_dimensions(to)),
         Family::Clr if from == to => Ok(value.clone()),
-        Family::Clr => Err(not_allowed(from, to)),
+        Family::Clr => clr::to_clr(value, from, to),
         Family::Text if matches!(from.family(), Family::Xml | Family::Json | Family::Vector) => {
             large::to_characters(value, from, to)
         }
+        Family::Text if from.is_clr() => clr::to_characters(value, from, to),
+        Family::Binary if from.is_clr() => clr::to_bytes(value, from, to),
         Family::Binary if *from == SqlType::Xml => large::to_bytes(value, from, to),
         Family::Integer | Family::Decimal | Family::Money | Family::Float => {
             number::to_number(value, from, to, style)

@@ -68,6 +68,11 @@ pub fn bind(name: &str, arguments: &mut Arguments) -> Bound<Option<Typed>> {
             arguments.arity(1, 1)?;
             call(type_name, vec![arguments.int()?], NAME)
         }
+        "TYPE_ID" => {
+            arguments.arity(1, 1)?;
+            let name = arguments.of(&SqlType::NVarChar(Some(512)))?.node;
+            call(type_id, vec![name], SqlType::Int)
+        }
         "IDENT_CURRENT" => {
             arguments.arity(1, 1)?;
             let table = arguments.of(&SqlType::NVarChar(Some(4000)))?.node;
@@ -191,8 +196,34 @@ fn column_length(env: &Env<'_>, arguments: &[Value]) -> Computed {
     Ok(table.column(&column).map_or(Value::Null, |column| Value::SmallInt(column.ty.max_length())))
 }
 
-fn type_name(_: &Env<'_>, arguments: &[Value]) -> Computed {
-    Ok(id_of(&arguments[0]).and_then(catalog::type_name).map_or(Value::Null, Value::text))
+fn type_name(env: &Env<'_>, arguments: &[Value]) -> Computed {
+    let Some(id) = id_of(&arguments[0]) else {
+        return Ok(Value::Null);
+    };
+    if let Some(name) = catalog::type_name(id) {
+        return Ok(Value::text(name));
+    }
+    let types = env.with_txn(|txn| txn.types());
+    let alias = types.iter().find(|known| known.id == id);
+    Ok(alias.map_or(Value::Null, |known| Value::text(&known.name)))
+}
+
+fn type_id(env: &Env<'_>, arguments: &[Value]) -> Computed {
+    let Some(name) = arguments[0].to_text().and_then(|text| parse_name(&text).ok()) else {
+        return Ok(Value::Null);
+    };
+    let schema = name.schema.as_deref();
+    if schema.is_none_or(|schema| crate::storage::same_name(schema, "sys"))
+        && let Some(id) = catalog::type_id(&name.name)
+    {
+        return Ok(Value::Int(id));
+    }
+    let types = env.with_txn(|txn| txn.types());
+    let alias = types.iter().find(|known| {
+        crate::storage::same_name(&known.schema, schema.unwrap_or("dbo"))
+            && crate::storage::same_name(&known.name, &name.name)
+    });
+    Ok(alias.map_or(Value::Null, |known| Value::Int(known.id)))
 }
 
 fn identity_current(env: &Env<'_>, arguments: &[Value]) -> Computed {

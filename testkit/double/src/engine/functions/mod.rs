@@ -1,5 +1,6 @@
 //! The function library: binding by name, evaluation in the modules below.
 
+mod clr;
 mod date;
 mod date_parts;
 mod logic;
@@ -9,6 +10,7 @@ mod string;
 mod system;
 mod variant;
 
+pub use clr::{is_property, method, of_type};
 pub use string::argument_type;
 
 use super::bind::{Binder, Bound, Scope, types};
@@ -115,8 +117,20 @@ impl Arguments {
 /// # Errors
 /// 195 and 4121 for unknown functions; numbers and types of arguments.
 pub fn bind(binder: &Binder<'_, '_>, call: &Call, scope: &Scope<'_>) -> Bound<Typed> {
-    if call.name.len() > 1 {
-        return captured(binder, call, scope);
+    if let [column @ .., method, name] = &call.name[..] {
+        // `column.Method(…)`, `table.column.Method(…)`
+        let column: Vec<String> = column.iter().chain([method]).cloned().collect();
+        return match binder.scalar(&Expr::Column(column), scope) {
+            Ok(value) => {
+                let arguments = call
+                    .arguments
+                    .iter()
+                    .map(|argument| binder.scalar(argument, scope))
+                    .collect::<Bound<Vec<Typed>>>()?;
+                clr::method(value, name, Some(arguments))
+            }
+            Err(_) => captured(binder, call, scope),
+        };
     }
     let name = call.name[0].to_ascii_uppercase();
     if let Some(bound) = logic::with_conditions(binder, &name, call, scope)? {

@@ -7,7 +7,7 @@ use crate::engine::bind::unsupported;
 use crate::engine::env::Env;
 use crate::engine::expr::{Function, Node, Typed};
 use crate::engine::syntax::parse_name;
-use crate::product;
+use crate::product::{self, Release};
 use crate::{SqlError, SqlType, Value};
 
 /// `sysname`.
@@ -25,7 +25,9 @@ pub fn global(name: &str) -> Option<Typed> {
         "@@IDENTITY" => (identity, IDENTITY),
         "@@SERVERNAME" => (server_name, NAME),
         "@@SERVICENAME" => (|_, _| Ok(Value::text("MSSQLSERVER")), NAME),
-        "@@VERSION" => (|_, _| Ok(Value::text(&version())), SqlType::NVarChar(Some(300))),
+        "@@VERSION" => {
+            (|env, _| Ok(Value::text(&version(env.shared.release))), SqlType::NVarChar(Some(300)))
+        }
         "@@LOCK_TIMEOUT" => (|env, _| Ok(Value::Int(env.status.lock_timeout)), SqlType::Int),
         "@@TEXTSIZE" => (|env, _| Ok(Value::Int(env.status.text_size)), SqlType::Int),
         "@@DATEFIRST" => (|_, _| Ok(Value::TinyInt(7)), SqlType::TinyInt),
@@ -39,11 +41,12 @@ pub fn global(name: &str) -> Option<Typed> {
 }
 
 /// `@@VERSION`.
-fn version() -> String {
-    let (major, minor, build) = product::PRODUCT_VERSION;
+fn version(release: Release) -> String {
+    let (major, minor, build) = release.version();
     format!(
-        "{} 2022 - {major}.{minor}.{build}.0 (X64) \n\tDeveloper Edition (64-bit) on Linux; a double for tests, not a product of Microsoft",
-        product::PRODUCT_NAME
+        "{} {} - {major}.{minor}.{build}.0 (X64) \n\tDeveloper Edition (64-bit) on Linux; a double for tests, not a product of Microsoft",
+        product::PRODUCT_NAME,
+        release.year()
     )
 }
 
@@ -164,7 +167,8 @@ fn with_arguments(name: &str, arguments: &mut Arguments) -> Bound<Option<Typed>>
                 return Err(unsupported("property that is not a literal"));
             };
             let property = Node::Constant(Value::text(&property.to_ascii_uppercase()));
-            call(database_property, vec![database.node, property], NAME)
+            let typed = Typed::call(database_property, vec![database.node, property], NAME);
+            Ok(Some(typed.converted(&SqlType::Variant)))
         }
         "CHECKSUM" | "BINARY_CHECKSUM" => {
             arguments.arity(1, 254)?;
@@ -298,16 +302,24 @@ fn database_name(env: &Env<'_>, arguments: &[Value]) -> Computed {
         .map_or(Value::Null, |database| Value::text(&database.name())))
 }
 
-/// SQL Server answers `sql_variant`; this answers the type inside it.
 fn server_property(property: &str) -> Typed {
     let text = |text: &str| Typed::constant(Value::text(text), NAME);
     let int = |value| Typed::constant(Value::Int(value), SqlType::Int);
-    let (major, minor, build) = product::PRODUCT_VERSION;
-    match property.to_ascii_uppercase().as_str() {
-        "PRODUCTVERSION" => text(&format!("{major}.{minor}.{build}.0")),
-        "PRODUCTMAJORVERSION" => text(&major.to_string()),
-        "PRODUCTMINORVERSION" => text(&minor.to_string()),
-        "PRODUCTBUILD" => text(&build.to_string()),
+    let release = |function: Function| Typed::call(function, Vec::new(), NAME);
+    let typed = match property.to_ascii_uppercase().as_str() {
+        "PRODUCTVERSION" => release(|env, _| {
+            let (major, minor, build) = env.shared.release.version();
+            Ok(Value::text(&format!("{major}.{minor}.{build}.0")))
+        }),
+        "PRODUCTMAJORVERSION" => {
+            release(|env, _| Ok(Value::text(&env.shared.release.version().0.to_string())))
+        }
+        "PRODUCTMINORVERSION" => {
+            release(|env, _| Ok(Value::text(&env.shared.release.version().1.to_string())))
+        }
+        "PRODUCTBUILD" => {
+            release(|env, _| Ok(Value::text(&env.shared.release.version().2.to_string())))
+        }
         "PRODUCTLEVEL" => text("RTM"),
         "EDITION" => text("Developer Edition (64-bit)"),
         "ENGINEEDITION" => int(3),
@@ -320,7 +332,8 @@ fn server_property(property: &str) -> Typed {
         | "ISINTEGRATEDSECURITYONLY"
         | "ISSINGLEUSER" => int(0),
         _ => Typed::constant(Value::Null, NAME),
-    }
+    };
+    Typed { nullable: true, ..typed.converted(&SqlType::Variant) }
 }
 
 fn database_property(env: &Env<'_>, arguments: &[Value]) -> Computed {

@@ -5,6 +5,7 @@ pub(super) mod constraint;
 pub(super) mod create;
 mod filter;
 mod index;
+pub mod types;
 
 use crate::SqlError;
 use crate::engine::batch::{Executor, Flow};
@@ -90,6 +91,12 @@ impl Executor<'_> {
                 }
                 Ok(env.with_txn(|txn| txn.drop_schema(name))?)
             })?,
+            Ddl::CreateType { name, ty, nullable } => {
+                self.with_env(true, |env, _| types::create_type(env, name, ty, *nullable))?
+            }
+            Ddl::DropType { name, if_exists } => {
+                self.with_env(true, |env, _| types::drop_type(env, name, *if_exists))?
+            }
             Ddl::CreateTable { name, columns, constraints } => {
                 self.with_env(true, |env, variables| {
                     if !name.is_temporary() {

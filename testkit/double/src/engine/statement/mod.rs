@@ -12,6 +12,7 @@ mod security;
 mod select;
 mod table;
 
+pub use ddl::types::{check_release, declared};
 pub use metadata::is_catalogue_procedure;
 
 use super::batch::{Executor, Flow};

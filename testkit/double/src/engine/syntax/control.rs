@@ -133,12 +133,12 @@ impl Parser<'_> {
         let name = self.variable()?;
         self.declare(&name)?;
         self.accept_word("AS");
-        let (ty, _) = self.declared_type()?;
+        let (ty, user_type) = self.aliased_type()?;
         let value = match self.accept("=") {
             true => Some(self.expression()?),
             false => None,
         };
-        Ok(Declaration { name, ty, value })
+        Ok(Declaration { name, ty, user_type, value })
     }
 
     /// `@t [AS] TABLE`

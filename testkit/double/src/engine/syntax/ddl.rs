@@ -24,6 +24,8 @@ impl Parser<'_> {
             Ddl::CreateSchema { name, owner }
         } else if self.accept_word("TABLE") {
             self.create_table()?
+        } else if self.accept_word("TYPE") {
+            self.create_type()?
         } else if self.accept_word("LOGIN") {
             return self.create_login();
         } else if self.accept_word("USER") {
@@ -34,6 +36,24 @@ impl Parser<'_> {
             self.create_index()?
         };
         Ok(StatementKind::Ddl(ddl))
+    }
+
+    /// `TYPE name FROM base [NULL | NOT NULL]`
+    fn create_type(&mut self) -> Parsed<Ddl> {
+        let name = self.object_name()?;
+        if self.is_word("AS") || self.is_word("EXTERNAL") {
+            return Err(self.unsupported("table type"));
+        }
+        self.expect_word("FROM")?;
+        let (ty, _) = self.declared_type()?;
+        let nullable = match self.accept_words(&["NOT", "NULL"]) {
+            true => false,
+            false => {
+                self.accept_word("NULL");
+                true
+            }
+        };
+        Ok(Ddl::CreateType { name, ty, nullable })
     }
 
     fn create_index(&mut self) -> Parsed<Ddl> {
@@ -148,7 +168,7 @@ impl Parser<'_> {
             let persisted = self.accept_word("PERSISTED");
             ColumnContent::Computed { text, persisted }
         } else {
-            let (ty, user_type) = self.declared_type()?;
+            let (ty, user_type) = self.aliased_type()?;
             ColumnContent::Stored { ty, user_type }
         };
         let mut column = ColumnDefinition {
@@ -329,6 +349,10 @@ impl Parser<'_> {
             let if_exists = self.if_exists();
             let name = self.identifier()?;
             Ddl::DropSchema { name, if_exists }
+        } else if self.accept_word("TYPE") {
+            let if_exists = self.if_exists();
+            let name = self.object_name()?;
+            Ddl::DropType { name, if_exists }
         } else if self.accept_word("TABLE") {
             let if_exists = self.if_exists();
             let names = self.comma_list(Self::object_name)?;
@@ -422,7 +446,7 @@ impl Parser<'_> {
         }
         if self.accept_words(&["ALTER", "COLUMN"]) {
             let name = self.identifier()?;
-            let (ty, _) = self.declared_type()?;
+            let (ty, user_type) = self.aliased_type()?;
             let collation = match self.accept_word("COLLATE") {
                 true => Some(self.collation()?),
                 false => None,
@@ -432,7 +456,7 @@ impl Parser<'_> {
             } else {
                 self.accept_word("NULL").then_some(true)
             };
-            return Ok(AlterTable::AlterColumn { name, ty, nullable, collation });
+            return Ok(AlterTable::AlterColumn { name, ty, user_type, nullable, collation });
         }
         self.expect_word("DROP")?;
         if self.accept_word("COLUMN") {

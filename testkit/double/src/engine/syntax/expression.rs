@@ -1,7 +1,9 @@
 //! Expressions. Precedence, tightest first: `~` and signs; `* / %`; `+ - & ^ |`; comparisons,
 //! LIKE, IN, BETWEEN, IS NULL; NOT; AND; OR. Operators of one level group from the left.
 
-use super::ast::{BinaryOp, Call, Case, CompareOp, Convert, Expr, OrderItem, Over, Query, UnaryOp};
+use super::ast::{
+    BinaryOp, Call, Case, CompareOp, Convert, Expr, Method, OrderItem, Over, Query, UnaryOp,
+};
 use super::lexer::TokenKind;
 use super::parser::{MAX_CHAIN, Parsed, Parser};
 use crate::engine::collation::Label;
@@ -158,6 +160,9 @@ impl Parser<'_> {
             }
         }
         let mut value = self.primary()?;
+        while self.accept(".") {
+            value = self.method(value)?;
+        }
         if self.accept_word("COLLATE") {
             value = Expr::Collate(Box::new(value), self.collation()?);
         }
@@ -305,7 +310,15 @@ impl Parser<'_> {
                 return self.cast(true);
             }
         }
+        let mark = self.mark();
         let mut parts = vec![self.identifier()?];
+        if self.accept("::") {
+            self.reset(mark);
+            let ty = self.cast_type()?;
+            self.expect("::")?;
+            let name = self.identifier()?;
+            return Ok(Expr::OfType(ty, name, self.arguments()?));
+        }
         while self.accept(".") {
             parts.push(self.identifier()?);
         }
@@ -316,6 +329,26 @@ impl Parser<'_> {
             return Err(self.unexpected());
         }
         Ok(Expr::Column(parts))
+    }
+
+    /// A method or property, behind its point.
+    fn method(&mut self, value: Expr) -> Parsed<Expr> {
+        let name = self.identifier()?;
+        let arguments = match self.is("(") {
+            true => Some(self.arguments()?),
+            false => None,
+        };
+        Ok(Expr::Method(Box::new(Method { value, name, arguments })))
+    }
+
+    fn arguments(&mut self) -> Parsed<Vec<Expr>> {
+        self.expect("(")?;
+        let arguments = match self.is(")") {
+            true => Vec::new(),
+            false => self.comma_list(Self::expression)?,
+        };
+        self.expect(")")?;
+        Ok(arguments)
     }
 
     fn case(&mut self) -> Parsed<Expr> {

@@ -92,6 +92,17 @@ fn text(expr: &Expr) -> String {
             let style = convert.style.as_ref().map_or(String::new(), |s| format!(",{}", text(s)));
             format!("{name}({},{}{style})", type_name(&convert.ty), text(&convert.value))
         }
+        Expr::Method(method) => {
+            let arguments = method.arguments.as_ref().map_or(String::new(), |arguments| {
+                let shown: Vec<String> = arguments.iter().map(text).collect();
+                format!("({})", shown.join(","))
+            });
+            format!("{}.{}{arguments}", above(&method.value, Level::Unary), bracketed(&method.name))
+        }
+        Expr::OfType(ty, name, arguments) => {
+            let shown: Vec<String> = arguments.iter().map(text).collect();
+            format!("{}::{name}({})", bracketed(ty.name()), shown.join(","))
+        }
         Expr::Case(case) => case_text(case),
         Expr::Collate(value, label) => {
             format!("{} collate {}", above(value, Level::Unary), label.collation().name)

@@ -61,6 +61,10 @@ pub fn parse_declarations(text: &str) -> Parsed<Vec<(Declaration, bool)>> {
             parser.expect(",")?;
         }
         let declaration = parser.declaration()?;
+        // The wire knows no database to look an alias type up in.
+        if let Some(alias) = declaration.user_type.as_ref().filter(|name| name.name != "sysname") {
+            return Err(SqlError::new(2715, 16, 3, format!("Cannot find data type {alias}.")));
+        }
         let output = parser.accept_word("OUTPUT") || parser.accept_word("OUT");
         declarations.push((declaration, output));
     }

@@ -1,7 +1,9 @@
 //! Names of types with their facets.
 
+use super::ast::ObjectName;
 use super::lexer::TokenKind;
 use super::parser::{Parsed, Parser};
+use crate::engine::vector::MAX_DIMENSIONS;
 use crate::{SqlError, SqlType};
 
 impl Parser<'_> {
@@ -14,6 +16,26 @@ impl Parser<'_> {
     /// if that is an alias.
     pub fn declared_type(&mut self) -> Parsed<(SqlType, Option<String>)> {
         self.data_type(1)
+    }
+
+    /// The same where an alias type may stand: its name, which only the database knows.
+    pub fn aliased_type(&mut self) -> Parsed<(SqlType, Option<ObjectName>)> {
+        let mark = self.mark();
+        match self.data_type(1) {
+            Ok((ty, alias)) => {
+                let name = alias.filter(|name| name == "sysname");
+                Ok((ty, name.map(|name| ObjectName { database: None, schema: None, name })))
+            }
+            Err(error) if error.number == 2715 => {
+                self.reset(mark);
+                let name = self.object_name()?;
+                match name.database.is_some() || self.is("(") {
+                    true => Err(error),
+                    false => Ok((SqlType::Int, Some(name))),
+                }
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn data_type(&mut self, default_length: u16) -> Parsed<(SqlType, Option<String>)> {
@@ -75,9 +97,34 @@ impl Parser<'_> {
             "nvarchar" => SqlType::NVarChar(self.length(4000, default_length)?),
             "binary" => SqlType::Binary(self.fixed_length(8000, default_length)?),
             "varbinary" => SqlType::VarBinary(self.length(8000, default_length)?),
-            "hierarchyid" | "geometry" | "geography" | "json" | "vector" | "table" | "cursor" => {
-                return Err(self.unsupported(&name));
+            "hierarchyid" => SqlType::HierarchyId,
+            "geometry" => SqlType::Geometry,
+            "geography" => SqlType::Geography,
+            "json" => SqlType::Json,
+            "vector" => {
+                self.expect("(")?;
+                let dimensions = self.integer()?;
+                if self.accept(",") {
+                    return Err(self.unsupported("base type of a vector"));
+                }
+                self.expect(")")?;
+                match u16::try_from(dimensions) {
+                    Ok(n @ 1..=MAX_DIMENSIONS) => SqlType::Vector(n),
+                    _ => {
+                        let mut error = SqlError::new(
+                            42205,
+                            16,
+                            1,
+                            format!(
+                                "The size ({dimensions}) given to the type 'vector' exceeds the maximum allowed ({MAX_DIMENSIONS})."
+                            ),
+                        );
+                        error.line = line;
+                        return Err(error);
+                    }
+                }
             }
+            "table" | "cursor" => return Err(self.unsupported(&name)),
             _ => {
                 let mut error =
                     SqlError::new(2715, 16, 6, format!("Cannot find data type {name}."));

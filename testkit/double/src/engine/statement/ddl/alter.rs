@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::constraint::add_constraints;
 use super::create::{add_columns, column_collation};
 use super::own_table;
+use super::types::declared;
 use crate::engine::bind::{Binder, unsupported};
 use crate::engine::collation::Label;
 use crate::engine::convert;
@@ -51,8 +52,15 @@ pub fn alter_table(
         AlterTable::Constraints { names, enable } => {
             enable_constraints(binder, &table, names.as_deref(), *enable, text)
         }
-        AlterTable::AlterColumn { name, ty, nullable, collation } => {
-            let altered = Altered { name, ty, nullable: *nullable, collation: *collation };
+        AlterTable::AlterColumn { name, ty, user_type, nullable, collation } => {
+            let declared = declared(env, ty, user_type.as_ref()).map_err(of_binding)?;
+            let altered = Altered {
+                name,
+                ty: &declared.ty,
+                alias: declared.alias,
+                nullable: nullable.or(declared.nullable),
+                collation: *collation,
+            };
             alter_column(env, &table, &altered, text)
         }
         AlterTable::DropColumns { names, if_exists } => {
@@ -250,6 +258,7 @@ fn check_references(env: &Env<'_>, table: &Arc<TableDef>) -> Result<(), Fault> {
 struct Altered<'a> {
     name: &'a str,
     ty: &'a SqlType,
+    alias: Option<i32>,
     nullable: Option<bool>,
     collation: Option<Label>,
 }
@@ -260,7 +269,7 @@ fn alter_column(
     altered: &Altered<'_>,
     text: &str,
 ) -> Result<(), Fault> {
-    let Altered { name, ty, nullable, collation } = *altered;
+    let Altered { name, ty, alias, nullable, collation } = *altered;
     let at = position(table, name)?;
     let column = &table.columns[at];
     if column.ty == SqlType::RowVersion {
@@ -327,6 +336,7 @@ fn alter_column(
     }
     let mut new = TableDef::clone(table);
     new.columns[at].ty = ty.clone();
+    new.columns[at].alias = alias;
     new.columns[at].nullable = nullable;
     new.columns[at].collation = changed.collation;
     let full = format!("{}.{}", env.status.database.name(), table.full_name());

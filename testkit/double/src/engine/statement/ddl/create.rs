@@ -2,6 +2,7 @@
 
 use super::constraint::{add_constraints, push_index};
 use super::filter::filter_def;
+use super::types::{Declared, declared};
 use super::{may_define, not_found_or_allowed, own_table};
 use std::sync::Arc;
 
@@ -162,8 +163,9 @@ pub fn add_columns(
             ));
         }
         made.push(match &definition.content {
-            ColumnContent::Stored { ty, .. } => {
-                let column = stored(binder, &known, definition, ty)?;
+            ColumnContent::Stored { ty, user_type } => {
+                let declared = declared(binder.env, ty, user_type.as_ref())?;
+                let column = stored(binder, &known, definition, &declared)?;
                 known.columns.push(column.clone());
                 Some(column)
             }
@@ -176,7 +178,10 @@ pub fn add_columns(
             (None, ColumnContent::Computed { text, persisted }) => {
                 computed(binder, &known, definition, text, *persisted)?
             }
-            (None, ColumnContent::Stored { ty, .. }) => stored(binder, table, definition, ty)?,
+            (None, ColumnContent::Stored { ty, user_type }) => {
+                let declared = declared(binder.env, ty, user_type.as_ref())?;
+                stored(binder, table, definition, &declared)?
+            }
         };
         table.columns.push(column);
     }
@@ -187,8 +192,9 @@ fn stored(
     binder: &Binder<'_, '_>,
     table: &TableDef,
     definition: &ColumnDefinition,
-    ty: &SqlType,
+    declared: &Declared,
 ) -> Bound<ColumnDef> {
+    let ty = &declared.ty;
     if *ty == SqlType::RowVersion {
         check_row_version(table, definition)?;
     }
@@ -209,9 +215,13 @@ fn stored(
         }
         (Some(nullable), _) => nullable && !key_part,
         (None, Some(_)) => false,
-        (None, None) => !key_part && *ty != SqlType::RowVersion,
+        (None, None) => {
+            let by_type = *ty != SqlType::RowVersion;
+            !key_part && declared.nullable.unwrap_or(by_type)
+        }
     };
     let mut column = ColumnDef::new(&definition.name, ty.clone(), nullable);
+    column.alias = declared.alias;
     column.collation = column_collation(&column, definition.collation)?;
     if let Some((seed, increment)) = definition.identity {
         let whole =

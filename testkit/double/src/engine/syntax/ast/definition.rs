@@ -38,6 +38,22 @@ pub enum Ddl {
         /// IF EXISTS.
         if_exists: bool,
     },
+    /// `CREATE TYPE … FROM`
+    CreateType {
+        /// Name.
+        name: ObjectName,
+        /// Base type.
+        ty: SqlType,
+        /// Whether columns of it may be NULL unless they say so.
+        nullable: bool,
+    },
+    /// `DROP TYPE`
+    DropType {
+        /// Name.
+        name: ObjectName,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
     /// `CREATE TABLE`
     CreateTable {
         /// Name.
@@ -157,6 +173,8 @@ pub enum AlterTable {
         name: String,
         /// New type.
         ty: SqlType,
+        /// Name of the alias type, which then says what `ty` is.
+        user_type: Option<ObjectName>,
         /// NULL or NOT NULL, where given.
         nullable: Option<bool>,
         /// COLLATE.
@@ -204,8 +222,8 @@ pub enum ColumnContent {
     Stored {
         /// Type.
         ty: SqlType,
-        /// `sysname`, `numeric`: the name written when it is not the type's own.
-        user_type: Option<String>,
+        /// Name of the alias type, which then says what `ty` is.
+        user_type: Option<ObjectName>,
     },
     /// `AS (expression)`
     Computed {

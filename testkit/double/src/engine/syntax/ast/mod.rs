@@ -197,6 +197,8 @@ pub struct Declaration {
     pub name: String,
     /// Type.
     pub ty: SqlType,
+    /// Name of the alias type, which then says what `ty` is.
+    pub user_type: Option<ObjectName>,
     /// Initial value.
     pub value: Option<Expr>,
 }

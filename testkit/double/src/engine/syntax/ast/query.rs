@@ -21,6 +21,10 @@ pub enum Expr {
     Binary(BinaryOp, Box<Expr>, Box<Expr>),
     /// A function call.
     Call(Box<Call>),
+    /// `x.Method(…)`, `x.Property`
+    Method(Box<Method>),
+    /// `type::Method(…)`
+    OfType(SqlType, String, Vec<Expr>),
     /// `CAST`, `CONVERT`, `TRY_CAST`, `TRY_CONVERT`
     Convert(Box<Convert>),
     /// `x COLLATE name`
@@ -69,6 +73,17 @@ pub enum Expr {
     Exists(Box<Query>),
     /// `DEFAULT`, only as a value of INSERT or UPDATE.
     Default,
+}
+
+/// A method or property of a value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Method {
+    /// Value.
+    pub value: Expr,
+    /// Name, which is sensitive to case.
+    pub name: String,
+    /// Arguments; none for a property.
+    pub arguments: Option<Vec<Expr>>,
 }
 
 /// Prefix operators.
