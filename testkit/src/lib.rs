@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod chaos;
+pub mod compare;
 pub mod demo;
 pub mod harness;
 pub mod history;
