@@ -7,6 +7,8 @@
 mod apply;
 mod codec;
 mod figures;
+mod idle;
+mod latency;
 mod limits;
 mod load;
 mod logs;
@@ -70,6 +72,12 @@ pub async fn run(options: &Options) -> Result<()> {
     }
     if options.wants("load") {
         load::measure(options, &mut report).await?;
+    }
+    if options.wants("latency") {
+        latency::measure(options, &mut report).await?;
+    }
+    if options.wants("idle") {
+        idle::measure(options, &mut report).await?;
     }
     if options.wants("soak") {
         soak::measure(options, &mut report).await?;

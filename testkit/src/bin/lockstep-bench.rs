@@ -3,14 +3,15 @@
 use clap::Parser;
 use lockstep_testkit::bench::{self, Options};
 
-/// Measures codec, logs, reading, applying, full loads and memory.
+/// Measures codec, logs, reading, applying, full loads, latency, idle tables and memory.
 #[derive(Debug, Parser)]
 #[command(name = "lockstep-bench", version)]
 struct Arguments {
     /// How much to measure; 1 is the full size.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// Only the parts whose name contains this: codec, log, read, apply, load, soak.
+    /// Only the parts whose name contains this: codec, log, read, apply, load, latency,
+    /// idle, soak.
     #[arg(long)]
     only: Option<String>,
     /// A Kafka broker, `host:port`, to append to.
