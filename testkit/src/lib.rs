@@ -5,6 +5,7 @@ pub mod bench;
 pub mod chaos;
 pub mod compare;
 pub mod demo;
+pub mod fidelity;
 pub mod harness;
 pub mod history;
 pub mod oracle;

@@ -12,3 +12,4 @@ mod rivals;
 mod source;
 mod support;
 mod tables;
+mod types;
