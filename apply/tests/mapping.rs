@@ -1,9 +1,12 @@
 //! Types that the configuration asks for, columns of offsets, and text that PostgreSQL cannot store.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use lockstep_apply::ApplySettings;
-use lockstep_common::config::{ConflictPolicy, InvalidText};
+use lockstep_common::check::{CheckResult, Verdict};
+use lockstep_common::config::{ConflictPolicy, InvalidText, KeyCollation};
+use lockstep_common::definition::{Check, ColumnDefinition, Definition};
 use lockstep_common::load::{ChunkAttributes, Handoff};
 use lockstep_common::record::{Before, Operation};
 use lockstep_common::{LogicalType, TICKS_PER_DAY, TableVersion, Value};
@@ -395,4 +398,132 @@ async fn keys_that_become_one_by_replacement_are_a_conflict() {
         (status.exceptions, bed.query("SELECT n FROM texts").await),
         (1, vec!["1".to_owned()])
     );
+}
+
+// --- Beforehand ---------------------------------------------------------------------------------
+
+fn definition(version: &TableVersion) -> Definition {
+    Definition {
+        table: version.id(),
+        name: version.name.clone(),
+        columns: Vec::new(),
+        indexes: Vec::new(),
+        foreign_keys: Vec::new(),
+        checks: Vec::new(),
+        others: Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checks_and_the_printed_schema_show_the_mapping() {
+    let bed = Bed::new().await;
+    let mut version = events(1);
+    version.columns.push(lockstep_common::Column {
+        name: "shape".into(),
+        ty: LogicalType::Geometry,
+        source_type: "geometry".into(),
+        nullable: true,
+        collation: None,
+        identity: false,
+        computed: false,
+    });
+    let definition = Definition {
+        columns: vec![ColumnDefinition {
+            column: "at".into(),
+            default: Some("(sysdatetimeoffset())".into()),
+            ..ColumnDefinition::default()
+        }],
+        checks: vec![Check {
+            name: "CK_at".into(),
+            condition: "([at]>'2000-01-01T00:00:00+00:00')".into(),
+            disabled: false,
+            unchecked: false,
+        }],
+        ..definition(&version)
+    };
+    let tables = [(Arc::new(version), definition)];
+    let types = [("datetimeoffset(7)", "text"), ("nvarchar", "citext")];
+    let columns = [("dbo.events.id", "smallint"), ("dbo.gone.c", "text")];
+    let mut settings = mapped(&bed, &types, &columns);
+    settings.config.offset_columns = Some("_offset".into());
+    settings.config.key_collation = KeyCollation::Icu;
+    let failed = |results: Vec<CheckResult>| -> Vec<String> {
+        let failed = results.into_iter().filter(|result| result.verdict == Verdict::Fail);
+        failed.map(|result| format!("{}: {}", result.name, result.detail)).collect()
+    };
+    let missing = failed(lockstep_apply::check(&settings).await).join("\n");
+    assert!(missing.contains("types: types: nvarchar = citext"), "{missing}");
+    bed.query("CREATE EXTENSION citext").await;
+    assert_eq!(failed(lockstep_apply::check(&settings).await), Vec::<String>::new());
+    let wrong = failed(lockstep_apply::check_types(&settings, &tables).await).join("\n");
+    for part in
+        ["column \"id\" of type int cannot be smallint", "dbo.gone.c: there is no such table"]
+    {
+        assert!(wrong.contains(part), "{part}: {wrong}");
+    }
+    let script = lockstep_apply::schema(&settings, 15, &tables).await;
+    assert!(script.contains("-- columns: dbo.gone.c: there is no such table"), "{script}");
+    assert!(script.contains("-- table dbo.events: column \"id\" of type int cannot"), "{script}");
+    settings.config.columns.clear();
+    let passed = lockstep_apply::check_types(&settings, &tables).await;
+    assert!(passed.iter().all(|result| result.verdict == Verdict::Pass), "{passed:?}");
+    let script = lockstep_apply::schema(&settings, 15, &tables).await;
+    for part in [
+        "CREATE COLLATION IF NOT EXISTS lockstep.lockstep_ci",
+        "\"at\" text,",
+        "\"what\" \"public\".citext,",
+        // No PostGIS in this database.
+        "\"shape\" bytea,",
+        "\"at_offset\" smallint,",
+        "-- default of column at of dbo.events: its column's type is mapped to another one",
+        "-- check CK_at of dbo.events: the type of at is mapped to another one",
+    ] {
+        assert!(script.contains(part), "{part}: {script}");
+    }
+    // Nobody answers: the script says what it took for granted.
+    settings.config.port = 1;
+    let script = lockstep_apply::schema(&settings, 15, &tables).await;
+    assert!(script.starts_with("-- The target was not asked"), "{script}");
+    assert!(script.contains("\"shape\" geometry,"), "{script}");
+}
+
+/// pgvector is asked what it holds, where it is installed; Debian has no package of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vectors_become_pgvectors_own() {
+    let mut bed = Bed::new().await;
+    let there = "SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'";
+    if bed.query(there).await != ["1"] {
+        eprintln!(
+            "NOT RUN: the extension vector (pgvector) is not installed beside this PostgreSQL"
+        );
+        return;
+    }
+    bed.query("CREATE SCHEMA ai; CREATE EXTENSION vector SCHEMA ai").await;
+    let columns = [
+        ("id", "int", INT),
+        ("v", "vector(3)", LogicalType::Other),
+        ("w", "vector(2)", LogicalType::Other),
+    ];
+    let t = bed.source.table(&typed("points", 1, &columns)).await;
+    let h = bed.source.table(&typed("heap", 0, &columns)).await;
+    let three = || other("vector(3)", "[1.0000000e+000,-2.5000000e-001,3.4028235e+038]");
+    let two = || other("vector(2)", "[0.0000000e+000,1.0000000e+000]");
+    let row = |id| vec![int(id), three(), two()];
+    let nulls = |id| vec![int(id), Value::Null, Value::Null];
+    bed.source.commit(&[insert(t, row(1)), insert(t, nulls(2)), insert(t, nulls(3))]).await;
+    bed.source.commit(&[insert(h, row(1)), insert(h, nulls(2))]).await;
+    bed.source.commit(&[update(t, nulls(2), row(2)), update(t, nulls(3), row(3))]).await;
+    bed.source.commit(&[update(h, row(1), row(7)), delete(h, nulls(2))]).await;
+    let settings = mapped(&bed, &[("vector(3)", "vector(3)"), ("vector", "vector")], &[]);
+    bed.catch_up_with(settings.clone()).await;
+    let shown = |id: i64| format!("{id}|[1,-0.25,3.4028235e+38]|[0,1]");
+    assert_eq!(bed.query("SELECT * FROM points ORDER BY id").await, [1, 2, 3].map(shown));
+    assert_eq!(bed.query("SELECT * FROM heap").await, [shown(7)]);
+    let types = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute \
+        WHERE attrelid = 'points'::regclass AND attnum > 1";
+    assert_eq!(bed.query(types).await, ["ai.vector(3)", "ai.vector"]);
+    let short = [other("vector(3)", "[1,2]"), Value::Null];
+    bed.source.commit(&[insert(t, [vec![int(9)], short.to_vec()].concat())]).await;
+    let failure = bed.start_with(settings, Default::default()).halts().await;
+    assert!(failure.message.contains("a vector whose text"), "{failure}");
 }

@@ -245,7 +245,7 @@ async fn postgis_reads_every_kind_of_geometry_as_it_was() {
         ),
         (several(6, &[rings(&[&ring])]), 3857, "MULTIPOLYGON(((0 0,4 0,4 4,0 4,0 0)))"),
         (
-            several(7, &[point(&[1.0, 2.0]), several(7, &[line.clone()])]),
+            several(7, &[point(&[1.0, 2.0]), several(7, std::slice::from_ref(&line))]),
             4326,
             "GEOMETRYCOLLECTION(POINT(1 2),GEOMETRYCOLLECTION(LINESTRING(0 0,1.5 -2.25)))",
         ),

@@ -20,6 +20,10 @@ impl Target {
         results.push(CheckResult::pass("connection", self.login.place()));
         results.extend(server(&client).await);
         results.extend(schema(&client, pipeline).await);
+        match self.check_typing(&client).await {
+            Ok(found) => results.extend(found),
+            Err(error) => results.push(unreadable("types", &error)),
+        }
         results.push(self.check_stream().await);
         results
     }

@@ -6,7 +6,7 @@ use lockstep_common::check::CheckResult;
 use lockstep_common::config;
 use lockstep_common::definition::Definition;
 use lockstep_common::{Failure, TableVersion};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Error};
 
 use super::Target;
 use super::catalog::Naming;
@@ -48,8 +48,39 @@ impl Target {
         })
     }
 
-    /// Whether the types that the configuration asks for are there, and have a form of every value of
-    /// these tables.
+    /// Whether what the configuration asks for is there, and can be made where it is not.
+    pub(super) async fn check_typing(&self, client: &Client) -> Result<Vec<CheckResult>, Error> {
+        let types = self.naming.types.with(Extensions::read(client).await?);
+        let wrong = types.at_start();
+        if !wrong.is_empty() {
+            return Ok(wrong
+                .into_iter()
+                .map(|what| CheckResult::fail("types", what, FIX))
+                .collect());
+        }
+        let mut results = Vec::new();
+        if types.collates() {
+            let name = "collations of keys";
+            let may = "SELECT CASE WHEN to_regnamespace('lockstep') IS NULL \
+                THEN has_database_privilege(current_database(), 'CREATE') \
+                ELSE has_schema_privilege('lockstep', 'CREATE') END";
+            results.push(if collation::present(client).await? {
+                CheckResult::pass(name, "are there")
+            } else if client.query_one(may, &[]).await?.get(0) {
+                CheckResult::pass(name, "will be made in schema lockstep")
+            } else {
+                CheckResult::fail(
+                    name,
+                    "the role may not make them in schema lockstep",
+                    "GRANT CREATE ON SCHEMA lockstep to the role, or make them yourself: \
+                     `lockstep schema --print` shows how",
+                )
+            });
+        }
+        Ok(results)
+    }
+
+    /// Whether the types that the configuration asks for have a form of every value of these tables.
     ///
     /// # Errors
     /// When the target cannot be reached.
@@ -61,8 +92,7 @@ impl Target {
         let failed = |e| error::failure("apply.types", "cannot look at the target's types", &e);
         let extensions = Extensions::read(&client).await.map_err(failed)?;
         let types = self.naming.types.with(extensions);
-        let mut wrong = types.at_start();
-        wrong.extend(types.of_tables(tables.iter().map(|(version, _)| &**version), true));
+        let wrong = types.of_tables(tables.iter().map(|(version, _)| &**version), true);
         let mut results: Vec<CheckResult> =
             wrong.into_iter().map(|what| CheckResult::fail("types", what, FIX)).collect();
         if results.is_empty() {

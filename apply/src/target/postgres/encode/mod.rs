@@ -434,6 +434,20 @@ mod tests {
     }
 
     #[test]
+    fn a_long_geometry_is_the_same_as_a_short_one() {
+        let wkb = [&[1, 0xe9, 3, 0, 0][..], &[0; 24]].concat();
+        let rules = Rules::default();
+        for (ty, srid) in [(PgType::Geometry, 0), (PgType::Bytea, 27700), (PgType::Geography, 4326)]
+        {
+            let form = Form { ty, way: Way::Geometry };
+            let long = lockstep_common::geometry::to_ewkb(&wkb, srid).unwrap();
+            let short = Value::Geometry { wkb: wkb.clone().into(), srid };
+            let short = formed(&short, form, &rules).unwrap();
+            assert_eq!(formed(&Value::Bytes(long.into()), form, &rules).unwrap(), short);
+        }
+    }
+
+    #[test]
     fn vectors_are_lists_of_finite_numbers() {
         let other =
             |text: &'static str| Value::Other { type_name: "vector(2)".into(), text: text.into() };

@@ -111,9 +111,9 @@ impl PgType {
     pub(in super::super) fn serves_as(self, wanted: PgType, column: &Column) -> bool {
         self == wanted
             || (self.holds(column) && wanted.holds(column))
-            || (wanted.is_text()
-                && matches!(self, PgType::Text | PgType::Varchar(None))
-                && self.converts(column))
+            || (self.is_text() == wanted.is_text()
+                && self.converts(column)
+                && wanted.converts(column))
     }
 }
 
@@ -235,6 +235,8 @@ mod tests {
         assert!(!PgType::TimestampTz(6).converts(&at) && PgType::Text.converts(&at));
         // A column that is there already: of the type asked for, or wider.
         assert!(PgType::Varchar(None).serves_as(PgType::Text, &at));
+        assert!(PgType::Varchar(Some(40)).serves_as(PgType::Varchar(Some(27)), &at));
+        assert!(!PgType::Varchar(Some(26)).serves_as(PgType::Text, &at));
         assert!(!PgType::Timestamp(6).serves_as(PgType::Text, &at));
         assert!(!PgType::Text.serves_as(PgType::Timestamp(6), &at));
     }
