@@ -148,6 +148,16 @@ pub trait ResultSink {
     fn statement(&mut self, kind: StatementKind) {
         let _ = kind;
     }
+    /// An EXEC of a procedure begins: what ends until [`end_call`](Self::end_call) is within it.
+    fn begin_call(&mut self) {}
+    /// It has ended, with a return status unless it failed.
+    ///
+    /// # Errors
+    /// [`Cancelled`].
+    fn end_call(&mut self, status: Option<i32>) -> Result<(), Cancelled> {
+        let _ = status;
+        Ok(())
+    }
     /// Whether the request is to stop: for loops and waits that produce nothing for a while.
     fn is_cancelled(&self) -> bool {
         false

@@ -3,6 +3,7 @@
 mod catalog;
 mod cdc;
 mod program;
+mod script;
 mod sql;
 mod support;
 mod wire;

@@ -1,5 +1,5 @@
 //! `double.set_fault`: test switches by T-SQL. It is not SQL Server's; only a sysadmin may call
-//! it. `EXEC double.set_fault @name, @value, @object`:
+//! it. `EXEC [double].set_fault @name, @value, @object`:
 //!
 //! | name | value |
 //! |---|---|

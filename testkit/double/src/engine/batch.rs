@@ -1,5 +1,6 @@
 //! Runs a batch: control flow, variables, errors, and the transaction around each statement.
 
+mod cursor;
 pub mod dynamic;
 mod evaluate;
 mod option;
@@ -60,12 +61,15 @@ pub struct Executor<'a> {
     pub(super) nesting: u32,
     /// Whether an INSERT … EXEC takes the results.
     pub(super) collected: bool,
+    /// Number of the batch.
+    pub(super) scope: u64,
 }
 
 impl<'a> Executor<'a> {
     /// An executor.
     pub fn new(session: &'a mut Session, batch: &'a Batch, sink: &'a mut dyn ResultSink) -> Self {
         Executor {
+            scope: session.begin_scope(),
             session,
             batch,
             sink: Outlet::new(sink),
@@ -89,6 +93,7 @@ impl<'a> Executor<'a> {
         }
         let batch = self.batch;
         let outcome = self.run(&batch.statements);
+        self.session.end_scope(self.scope);
         let completed = self.finish(outcome)?;
         if completed {
             self.return_params(&params)?;
@@ -248,8 +253,10 @@ impl<'a> Executor<'a> {
             StatementKind::Select(_)
             | StatementKind::Insert(_)
             | StatementKind::Update(_)
-            | StatementKind::Delete(_) => status.error = 0,
+            | StatementKind::Delete(_)
+            | StatementKind::Merge(_) => status.error = 0,
             StatementKind::DeclareTable { .. } => {}
+            StatementKind::Fetch { .. } => status.error = 0,
             StatementKind::Declare(all) if all.iter().all(|one| one.value.is_none()) => {}
             StatementKind::Assign { .. } | StatementKind::Declare(_) => {
                 status.error = 0;
@@ -371,6 +378,7 @@ impl<'a> Executor<'a> {
             StatementKind::Insert(insert) => self.insert(insert),
             StatementKind::Update(update) => self.update(update),
             StatementKind::Delete(delete) => self.delete(delete),
+            StatementKind::Merge(merge) => self.merge(merge),
             StatementKind::Truncate(table) => self.truncate(table),
             StatementKind::Ddl(ddl) => {
                 let (from, to) = statement.span;
@@ -388,6 +396,15 @@ impl<'a> Executor<'a> {
             StatementKind::Declare(declarations) => self.declarations(declarations),
             StatementKind::DeclareTable { name, columns, constraints } => {
                 self.declare_table(name, columns, constraints)
+            }
+            StatementKind::DeclareCursor(def) => self.declare_cursor(def),
+            StatementKind::OpenCursor(name) => self.open_cursor(name),
+            StatementKind::Fetch { cursor, from, into } => self.fetch(cursor, from, into),
+            StatementKind::CloseCursor(name) => self.close_cursor(name),
+            StatementKind::Deallocate(name) => {
+                self.session.cursors.deallocate(name, self.scope)?;
+                self.cursors_changed();
+                Ok(Flow::Next)
             }
             StatementKind::Assign { variable, value } => {
                 let value = self.evaluate_for(variable, value)?;

@@ -46,7 +46,7 @@ pub fn settle(
             let deletes = changes.iter().all(|(_, new)| new.is_none());
             let action = if deletes { foreign.on_delete } else { foreign.on_update };
             if !gone.is_empty() && action != ReferentialAction::NoAction {
-                follow(binder, &child, foreign, action, &gone, verb)?;
+                follow(binder, &child, (foreign, action, deletes), &gone, verb)?;
             }
         }
     }
@@ -105,8 +105,7 @@ fn referring(
 fn follow(
     binder: &Binder<'_, '_>,
     child: &Arc<TableDef>,
-    foreign: &ForeignKeyDef,
-    action: ReferentialAction,
+    (foreign, action, deletes): (&ForeignKeyDef, ReferentialAction, bool),
     gone: &[Gone],
     verb: Verb,
 ) -> Result<(), Fault> {
@@ -115,7 +114,7 @@ fn follow(
     if rows.is_empty() {
         return Ok(());
     }
-    if action == ReferentialAction::Cascade && verb == Verb::Delete {
+    if action == ReferentialAction::Cascade && deletes {
         let mut changes = Vec::new();
         for (id, row, _) in rows {
             env.with_txn(|txn| txn.delete(child.id, id))?;

@@ -56,6 +56,12 @@ pub struct Status {
     pub xact_abort: bool,
     /// `SET DEADLOCK_PRIORITY`
     pub deadlock_priority: i8,
+    /// `@@FETCH_STATUS`
+    pub fetch_status: i32,
+    /// `@@CURSOR_ROWS`
+    pub cursor_rows: i32,
+    /// What `CURSOR_STATUS` answers: name, whether local, state.
+    pub cursor_states: Vec<(String, bool, i16)>,
     /// Table of `SET IDENTITY_INSERT … ON`: database and object.
     pub identity_insert: Option<(i32, i32)>,
 }
@@ -90,6 +96,10 @@ pub trait Results {
     fn done(&self, rows: Option<u64>) -> Result<(), Cancelled>;
     /// Kind of the statement the next end is of.
     fn statement(&self, kind: StatementKind);
+    /// An EXEC of a procedure begins.
+    fn begin_call(&self);
+    /// It has ended.
+    fn end_call(&self, status: Option<i32>) -> Result<(), Cancelled>;
     /// An error or message.
     fn message(&self, message: &SqlError) -> Result<(), Cancelled>;
     /// A change of session state.
@@ -117,6 +127,14 @@ impl Results for Outlet<'_> {
 
     fn statement(&self, kind: StatementKind) {
         self.0.borrow_mut().statement(kind);
+    }
+
+    fn begin_call(&self) {
+        self.0.borrow_mut().begin_call();
+    }
+
+    fn end_call(&self, status: Option<i32>) -> Result<(), Cancelled> {
+        self.0.borrow_mut().end_call(status)
     }
 
     fn message(&self, message: &SqlError) -> Result<(), Cancelled> {
@@ -166,6 +184,7 @@ pub struct Env<'s> {
     cached: RefCell<HashMap<usize, Rc<Cached>>>,
     next_cache: Cell<usize>,
     reads_current: Cell<bool>,
+    levels: RefCell<HashMap<usize, Arc<[Vec<Value>]>>>,
 }
 
 impl<'s> Env<'s> {
@@ -190,6 +209,7 @@ impl<'s> Env<'s> {
             cached: RefCell::default(),
             next_cache: Cell::new(0),
             reads_current: Cell::new(false),
+            levels: RefCell::default(),
         }
     }
 
@@ -340,6 +360,16 @@ impl<'s> Env<'s> {
         let computed = Rc::new(compute()?);
         self.cached.borrow_mut().insert(key, Rc::clone(&computed));
         Ok(computed)
+    }
+
+    /// The rows over which a recursive common table expression goes on.
+    pub fn level(&self, key: usize) -> Arc<[Vec<Value>]> {
+        self.levels.borrow().get(&key).cloned().unwrap_or_default()
+    }
+
+    /// Sets them.
+    pub fn set_level(&self, key: usize, rows: Arc<[Vec<Value>]>) {
+        self.levels.borrow_mut().insert(key, rows);
     }
 
     /// The next row of a storage scan.

@@ -18,6 +18,7 @@ mod cascade;
 mod catalog;
 pub mod collation;
 pub(crate) mod convert;
+mod cursor;
 mod decimal;
 mod env;
 mod expr;

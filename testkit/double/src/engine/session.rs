@@ -31,6 +31,9 @@ pub struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) status: Status,
     pub(super) open: Option<Open>,
+    pub(super) cursors: super::cursor::Cursors,
+    /// Number of the next batch.
+    next_scope: u64,
     /// Database of the login.
     home: Arc<Database>,
     /// Users to return to by REVERT.
@@ -108,6 +111,9 @@ fn initial_status(
         xact_abort: false,
         deadlock_priority: 0,
         identity_insert: None,
+        fetch_status: 0,
+        cursor_rows: 0,
+        cursor_states: Vec::new(),
     }
 }
 
@@ -125,6 +131,8 @@ impl Session {
             status: initial_status(spid, login, Arc::clone(&database), rights),
             home: database,
             open: None,
+            cursors: Default::default(),
+            next_scope: 0,
             impersonated: Vec::new(),
             waiting: Canceller::default(),
         };
@@ -149,6 +157,18 @@ impl Session {
                 tracing::warn!(%error, "temporary tables stay");
             }
         }
+    }
+
+    /// A number for a batch, to which local cursors belong.
+    pub(super) fn begin_scope(&mut self) -> u64 {
+        self.next_scope += 1;
+        self.next_scope
+    }
+
+    /// That batch has ended.
+    pub(super) fn end_scope(&mut self, scope: u64) {
+        self.cursors.end_scope(scope);
+        self.status.cursor_states = self.cursors.states();
     }
 
     /// `@@SPID`.
@@ -180,6 +200,7 @@ impl Session {
             self.status.doomed = before.doomed;
         }
         self.open = open;
+        self.cursors = Default::default();
         if self.open.is_none() {
             self.drop_temporary_tables();
         }
@@ -341,6 +362,8 @@ impl Session {
         self.status.transactions = 0;
         self.status.doomed = false;
         let open = self.open.take()?;
+        self.cursors.rolled_back();
+        self.status.cursor_states = self.cursors.states();
         let id = open.txn.id();
         open.txn.rollback();
         Some(EnvChange::TransactionRolledBack(id))

@@ -21,6 +21,8 @@ pub enum Verb {
     Update,
     /// DELETE
     Delete,
+    /// MERGE
+    Merge,
     /// ALTER TABLE
     Alter,
 }
@@ -32,6 +34,7 @@ impl Verb {
             Verb::Insert => "INSERT",
             Verb::Update => "UPDATE",
             Verb::Delete => "DELETE",
+            Verb::Merge => "MERGE",
             Verb::Alter => "ALTER TABLE",
         }
     }

@@ -303,7 +303,44 @@ pub struct ForeignKeyDef {
     pub not_for_replication: bool,
 }
 
-/// A table.
+/// What a module is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModuleKind {
+    /// CREATE VIEW
+    View,
+    /// CREATE PROCEDURE
+    Procedure,
+}
+
+/// A parameter of a procedure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterDef {
+    /// Name with its `@`.
+    pub name: String,
+    /// Type.
+    pub ty: SqlType,
+    /// OUTPUT.
+    pub output: bool,
+    /// Whether it has a default.
+    pub has_default: bool,
+}
+
+/// What makes an object of the catalogue a view or a procedure: text, and no rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleDef {
+    /// What it is.
+    pub kind: ModuleKind,
+    /// The batch that made it, as `sys.sql_modules.definition` has it.
+    pub definition: String,
+    /// WITH CHECK OPTION.
+    pub check_option: bool,
+    /// Parameters of a procedure.
+    pub parameters: Vec<ParameterDef>,
+}
+
+/// A table; or a view or procedure, which shares names, numbers, locks and rights with tables but
+/// is none: [`Txn::tables`](super::Txn::tables) and [`Txn::table`](super::Txn::table) never answer
+/// it, [`Txn::objects`](super::Txn::objects) and [`Txn::object`](super::Txn::object) do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableDef {
     /// `object_id`; 0 before creation.
@@ -330,6 +367,8 @@ pub struct TableDef {
     pub ms_shipped: bool,
     /// Change tables of the capture instances that record this table's changes; kept by `cdc`.
     pub captures: Vec<ObjectId>,
+    /// What it is if it is no table.
+    pub module: Option<ModuleDef>,
 }
 
 impl TableDef {
@@ -352,6 +391,7 @@ impl TableDef {
             modify_date: 0,
             ms_shipped: false,
             captures: Vec::new(),
+            module: None,
         }
     }
 
@@ -441,6 +481,11 @@ impl TableDef {
     /// `is_tracked_by_cdc`
     pub fn tracked_by_cdc(&self) -> bool {
         !self.captures.is_empty()
+    }
+
+    /// Whether it is a view.
+    pub fn is_view(&self) -> bool {
+        self.module.as_ref().is_some_and(|module| module.kind == ModuleKind::View)
     }
 
     /// Whether this is its name.

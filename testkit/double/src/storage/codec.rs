@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::{
     CheckDef, ColumnDef, Comparison, ComputedDef, DatabaseInfo, DefaultDef, FilterDef, FilterTerm,
-    FilterTest, ForeignKeyDef, Identity, IndexColumn, IndexDef, IndexKind, Lsn, ReferentialAction,
-    RowId, TableDef, TypeDef,
+    FilterTest, ForeignKeyDef, Identity, IndexColumn, IndexDef, IndexKind, Lsn, ModuleDef,
+    ModuleKind, ParameterDef, ReferentialAction, RowId, TableDef, TypeDef,
 };
 use crate::engine::collation::Label;
 use crate::value::{Str, Variant};
@@ -133,8 +133,12 @@ fields!(TableDef {
     create_date,
     modify_date,
     ms_shipped,
-    captures
+    captures,
+    module
 });
+fields!(ParameterDef { name, ty, output, has_default });
+fields!(ModuleDef { kind, definition, check_option, parameters });
+variants!(ModuleKind { View = 0, Procedure = 1 });
 fields!(DatabaseInfo {
     id,
     name,

@@ -179,6 +179,11 @@ impl Database {
         self.lock().tables.get(&table).map(super::table::Table::size)
     }
 
+    /// How often a table was written to, to be compared with an earlier answer.
+    pub fn table_writes(&self, table: ObjectId) -> u64 {
+        self.lock().tables.get(&table).map_or(u64::MAX, |table| table.writes)
+    }
+
     /// A committed or uncommitted table's definition, without any lock.
     pub fn peek_table(&self, id: ObjectId) -> Option<Arc<TableDef>> {
         self.lock().tables.get(&id).map(|table| table.def.clone())

@@ -38,7 +38,7 @@ impl Txn {
     /// # Errors
     /// 15151 if there is none, 3729 if it is not empty.
     pub fn drop_schema(&mut self, name: &str) -> Result<(), SqlError> {
-        if let Some(table) = self.tables().iter().find(|table| same_name(&table.schema, name)) {
+        if let Some(table) = self.objects().iter().find(|table| same_name(&table.schema, name)) {
             return Err(SqlError::new(
                 3729,
                 16,

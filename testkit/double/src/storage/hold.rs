@@ -135,6 +135,14 @@ impl Txn {
     /// # Errors
     /// 1205, 1222, [`ATTENTION`].
     pub fn table(&mut self, schema: &str, name: &str) -> Result<Option<Arc<TableDef>>, SqlError> {
+        Ok(self.object(schema, name)?.filter(|object| object.module.is_none()))
+    }
+
+    /// The same, views and procedures among the answers.
+    ///
+    /// # Errors
+    /// 1205, 1222, [`ATTENTION`].
+    pub fn object(&mut self, schema: &str, name: &str) -> Result<Option<Arc<TableDef>>, SqlError> {
         loop {
             let found = self.database.lock().find_table(schema, name, self.id());
             let Some(id) = found else {
@@ -162,6 +170,13 @@ impl Txn {
 
     /// All tables, without locks: this transaction's own DDL and what others have committed.
     pub fn tables(&self) -> Vec<Arc<TableDef>> {
+        let mut tables = self.objects();
+        tables.retain(|object| object.module.is_none());
+        tables
+    }
+
+    /// The same, views and procedures among them.
+    pub fn objects(&self) -> Vec<Arc<TableDef>> {
         let me = self.id();
         let state = self.database.lock();
         let mut tables: Vec<Arc<TableDef>> = state

@@ -198,6 +198,8 @@ pub(super) struct Table {
     /// Dropped, and not yet committed, by this transaction.
     pub(super) dropped_by: Option<TxnId>,
     bytes: u64,
+    /// Versions that were ever pushed, to tell whether anything was written.
+    pub(super) writes: u64,
 }
 
 impl Table {
@@ -214,6 +216,7 @@ impl Table {
             created_by: None,
             dropped_by: None,
             bytes: 0,
+            writes: 0,
         }
     }
 
@@ -262,6 +265,7 @@ impl Table {
 
     /// Puts a version at the head of a row's chain (a new row's first version too).
     pub(super) fn push(&mut self, id: RowId, txn: &Arc<TxnCell>, write: u64, row: Option<Row>) {
+        self.writes += 1;
         let packed = row.as_ref().map(|row| Packed::new(row));
         if let (Some(row), Some(packed)) = (&row, &packed) {
             self.bytes += stored_bytes(packed);

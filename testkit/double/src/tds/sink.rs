@@ -41,6 +41,8 @@ pub(super) struct Sink {
     null_bitmaps: bool,
     /// Statements end with DONEINPROC rather than DONE.
     procedure: bool,
+    /// EXECs of a batch around what runs, which end like procedures.
+    calls: u32,
     columns: Vec<ColumnShape>,
     pending: Option<Done>,
     kind: Option<StatementKind>,
@@ -70,6 +72,7 @@ impl Sink {
             response,
             null_bitmaps,
             procedure: false,
+            calls: 0,
             columns: Vec::new(),
             pending: None,
             kind: None,
@@ -287,7 +290,8 @@ impl ResultSink for Sink {
 
     fn done(&mut self, rows: Option<u64>) -> Result<(), Cancelled> {
         self.flush_pending();
-        let token = if self.procedure { DoneToken::InProc } else { DoneToken::Done };
+        let within = self.procedure || self.calls > 0;
+        let token = if within { DoneToken::InProc } else { DoneToken::Done };
         let failed = self.failure.take().is_some();
         self.pending = Some(self.make_done(token, failed, rows));
         self.kind = None;
@@ -327,16 +331,27 @@ impl ResultSink for Sink {
     }
 
     fn return_status(&mut self, status: i32) -> Result<(), Cancelled> {
-        if self.procedure {
-            self.return_status = Some(status);
+        self.return_status = Some(status);
+        Ok(())
+    }
+
+    fn begin_call(&mut self) {
+        self.calls += 1;
+    }
+
+    /// [MS-TDS] 2.2.7.8, 2.2.7.18: EXEC in a batch ends like a call, with RETURNSTATUS and
+    /// DONEPROC; one that fails ends with the DONE of its error.
+    fn end_call(&mut self, status: Option<i32>) -> Result<(), Cancelled> {
+        self.calls -= 1;
+        let (Some(status), false, 0) = (status, self.procedure, self.calls) else {
             return Ok(());
-        }
-        // EXEC in a batch: its end is told where it stands.
+        };
         self.flush_pending();
         put_return_status(self.response.out(), status);
         let failed = self.failure.take().is_some();
         self.pending = Some(self.make_done(DoneToken::Proc, failed, None));
-        Ok(())
+        self.kind = None;
+        self.response.check()
     }
 
     fn return_value(&mut self, param: &Param) -> Result<(), Cancelled> {

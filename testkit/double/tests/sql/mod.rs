@@ -1,13 +1,19 @@
 //! T-SQL through sessions.
 
+mod captured;
 mod clr_types;
 mod collations;
 mod constraints;
+mod cursors;
+mod describe;
 mod edges;
 mod expressions;
 mod fixture;
+mod merge;
+mod modules;
 mod queries;
 mod session;
 mod temporary;
 mod types;
+mod windows;
 mod writes;

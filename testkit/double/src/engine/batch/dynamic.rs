@@ -38,8 +38,10 @@ impl Executor<'_> {
         }
         let batch = self.session.shared.parse(text)?;
         let database = self.session.status.database.name();
+        let scope = self.session.begin_scope();
         let sink = self.sink.reborrow();
         let mut inner = Executor {
+            scope,
             session: &mut *self.session,
             batch: &batch,
             sink,
@@ -52,6 +54,7 @@ impl Executor<'_> {
         };
         inner.take_params(&params)?;
         let outcome = inner.run(&batch.statements);
+        inner.session.end_scope(scope);
         let mut results = params;
         for param in &mut results {
             if let Some((at, _)) = inner.variables.find(&param.name) {
@@ -87,6 +90,7 @@ impl Executor<'_> {
         }
         let mut collector = Collector { outer: self.sink.reborrow(), sets: Vec::new() };
         let mut inner = Executor {
+            scope: self.scope,
             session: &mut *self.session,
             batch: self.batch,
             sink: Outlet::new(&mut collector),

@@ -71,7 +71,10 @@ impl Executor<'_> {
         let status = &self.session.status;
         let changes = matches!(
             kind,
-            StatementKind::Insert(_) | StatementKind::Update(_) | StatementKind::Delete(_)
+            StatementKind::Insert(_)
+                | StatementKind::Update(_)
+                | StatementKind::Delete(_)
+                | StatementKind::Merge(_)
         );
         if changes && status.row_limit > 0 {
             return Err(Fault::Compile(unsupported("a change under SET ROWCOUNT")));

@@ -1,7 +1,7 @@
 //! Which part of which index a scan reads, and whether that saves a sort.
 
 use crate::engine::expr::{Condition, Node, Place};
-use crate::engine::plan::{Access, Join, KeyBound, Ranking, RowPlan, Scan, TuplePlan};
+use crate::engine::plan::{Access, Join, KeyBound, RowPlan, Scan, TuplePlan, WindowFunction};
 use crate::engine::syntax::ast::{CompareOp, SetOp};
 use crate::sql_type::Family;
 use crate::storage::{IndexDef, IndexId, TableDef};
@@ -249,7 +249,10 @@ pub fn satisfy_order(plan: &mut TuplePlan, order: &[(Node, bool)]) -> bool {
 }
 
 /// Whether tuples come, or can be made to come, in the order of every ranking function.
-pub fn rank_in_order(plan: &mut TuplePlan, rankings: &[Ranking]) -> bool {
+pub fn rank_in_order(plan: &mut TuplePlan, rankings: &[WindowFunction]) -> bool {
+    if !rankings.iter().all(|function| function.kind.runs_along()) {
+        return false;
+    }
     let constant = |node: &Node| {
         let mut places = Vec::new();
         node.places(&mut places);
@@ -257,7 +260,7 @@ pub fn rank_in_order(plan: &mut TuplePlan, rankings: &[Ranking]) -> bool {
         node.visit(&mut |part| calls |= matches!(part, Node::Call { .. } | Node::Capture { .. }));
         !calls && places.iter().all(|place| place.depth > 0)
     };
-    let any_order = |ranking: &Ranking| {
+    let any_order = |ranking: &WindowFunction| {
         ranking.partition.is_empty() && ranking.order.iter().all(|(node, _)| constant(node))
     };
     if rankings.iter().all(any_order) {

@@ -1,8 +1,8 @@
-//! Grouped queries: what may stand in their select lists, and aggregates and ranking functions.
+//! Grouped queries: what may stand in their select lists, and aggregates.
 
 use super::{Binder, Bound, Scope, types, unsupported};
 use crate::engine::expr::{Node, Place, Typed};
-use crate::engine::plan::{Aggregate, AggregateKind, Ranking, SumKind, WindowKind};
+use crate::engine::plan::{Aggregate, AggregateKind, SumKind};
 use crate::engine::syntax::ast::{Call, Expr, SelectItem};
 use crate::sql_type::Family;
 use crate::{SqlError, SqlType};
@@ -11,8 +11,12 @@ const AGGREGATES: [&str; 7] = ["COUNT", "COUNT_BIG", "SUM", "AVG", "MIN", "MAX",
 
 /// Whether a call is an aggregate (and not a window function).
 pub fn is_aggregate(call: &Call) -> bool {
+    names_aggregate(call) && call.over.is_none()
+}
+
+/// Whether a call has the name of an aggregate.
+pub fn names_aggregate(call: &Call) -> bool {
     matches!(&call.name[..], [name] if AGGREGATES.iter().any(|known| known.eq_ignore_ascii_case(name)))
-        && call.over.is_none()
 }
 
 /// Whether an aggregate of this query stands in an expression.
@@ -116,7 +120,13 @@ fn any(expr: &Expr, test: &dyn Fn(&Expr) -> bool) -> bool {
     }
 }
 
-fn group_column(slot: usize, ordinal: usize, ty: Option<SqlType>, nullable: bool) -> Typed {
+/// A column of a row that is computed over tuples.
+pub(super) fn group_column(
+    slot: usize,
+    ordinal: usize,
+    ty: Option<SqlType>,
+    nullable: bool,
+) -> Typed {
     Typed { node: Node::Column(Place { depth: 0, source: slot, ordinal }), ty, nullable }
 }
 
@@ -141,6 +151,14 @@ impl Binder<'_, '_> {
         if let Expr::Call(call) = expr
             && is_aggregate(call)
         {
+            if call.arguments.iter().any(has_aggregate) {
+                return Err(SqlError::new(
+                    130,
+                    15,
+                    1,
+                    "Cannot perform an aggregate function on an expression containing an aggregate or a subquery.",
+                ));
+            }
             let aggregate = self.aggregate(call, scope)?;
             let ordinal = grouping.keys.len() + grouping.aggregates.len();
             let (ty, nullable) = (aggregate.ty.clone(), aggregate.kind != AggregateKind::Count);
@@ -182,7 +200,8 @@ impl Binder<'_, '_> {
         }
     }
 
-    fn aggregate(&self, call: &Call, scope: &Scope<'_>) -> Bound<Aggregate> {
+    /// Binds an aggregate, of a group or over a window.
+    pub(super) fn aggregate(&self, call: &Call, scope: &Scope<'_>) -> Bound<Aggregate> {
         let name = call.name.last().map(|name| name.to_ascii_uppercase()).unwrap_or_default();
         let arity = |expected: usize| -> Bound<()> {
             match call.arguments.len() == expected && !call.star {
@@ -198,14 +217,6 @@ impl Binder<'_, '_> {
                 )),
             }
         };
-        if call.arguments.iter().any(has_aggregate) {
-            return Err(SqlError::new(
-                130,
-                15,
-                1,
-                "Cannot perform an aggregate function on an expression containing an aggregate or a subquery.",
-            ));
-        }
         let of = |kind, argument: Option<Node>, ty| Aggregate {
             kind,
             argument,
@@ -296,46 +307,5 @@ impl Binder<'_, '_> {
             distinct: call.distinct,
             ty,
         })
-    }
-
-    /// ROW_NUMBER and kin: a column of the windows' rows.
-    pub(super) fn ranking(&self, call: &Call, scope: &Scope<'_>) -> Bound<Typed> {
-        let name = call.name.join(".").to_ascii_uppercase();
-        let kind = match name.as_str() {
-            "ROW_NUMBER" => WindowKind::RowNumber,
-            "RANK" => WindowKind::Rank,
-            "DENSE_RANK" => WindowKind::DenseRank,
-            _ => return Err(unsupported("OVER")),
-        };
-        let Some(over) = &call.over else {
-            return Err(unsupported(&name));
-        };
-        if !call.arguments.is_empty() || over.order.is_empty() {
-            return Err(SqlError::new(
-                4112,
-                15,
-                1,
-                format!("The function '{name}' must have an OVER clause with ORDER BY."),
-            ));
-        }
-        let mut partition = Vec::new();
-        for expr in &over.partition {
-            partition.push(self.scalar(expr, scope)?.node);
-        }
-        let mut order = Vec::new();
-        for item in &over.order {
-            order.push((self.scalar(&item.value, scope)?.node, item.descending));
-        }
-        let mut rankings = scope.rankings.borrow_mut();
-        let Some((slot, rankings)) = rankings.as_mut() else {
-            return Err(SqlError::new(
-                4108,
-                15,
-                1,
-                "Windowed functions can only appear in the SELECT or ORDER BY clauses.",
-            ));
-        };
-        rankings.push(Ranking { kind, partition, order });
-        Ok(group_column(*slot, rankings.len() - 1, Some(SqlType::BigInt), false))
     }
 }

@@ -6,7 +6,7 @@ use super::join::{Leaf, Tree};
 use super::{Binder, Bound, Scope, Source, SourceColumn, types, unsupported};
 use crate::engine::catalog;
 use crate::engine::expr::{Node, Typed};
-use crate::engine::plan::{Lock, RowPlan, Virtual};
+use crate::engine::plan::{Lock, OutputColumn, RowPlan, Virtual};
 use crate::engine::security::Permission;
 use crate::engine::syntax::ast::{Expr, Hints, JoinKind, ObjectName, TableRef};
 use crate::storage::{Database, RowLock, TableDef, TableLock};
@@ -100,6 +100,9 @@ impl Binder<'_, '_> {
         scope: &mut Scope<'_>,
     ) -> Bound<Tree> {
         if name.schema.is_none() && name.database.is_none() {
+            if let Some(tree) = self.level(name, alias, scope)? {
+                return Ok(tree);
+            }
             let known = self.ctes.borrow();
             let found = known.iter().rposition(|cte| super::same_name(&cte.name, &name.name));
             if let Some(at) = found {
@@ -107,12 +110,16 @@ impl Binder<'_, '_> {
                 drop(known);
                 // A common table expression sees only those before it.
                 let inner = self.ctes.borrow_mut().split_off(at);
-                let bound =
-                    self.derived(&cte.query, alias.unwrap_or(&cte.name), &cte.columns, scope);
+                let alias = alias.unwrap_or(&cte.name);
+                let bound = match super::recursive::is_recursive(&cte) {
+                    true => self.recursive(&cte, alias, scope),
+                    false => self.derived(&cte.query, alias, &cte.columns, scope),
+                };
                 self.ctes.borrow_mut().extend(inner);
                 return bound;
             }
         }
+        let name = &self.placed(name);
         if let Some(view) = catalog::view(self, name)? {
             let slot = scope.sources.len();
             let columns = view.columns;
@@ -132,7 +139,13 @@ impl Binder<'_, '_> {
             });
             return Ok(Tree::Leaf(leaf, width));
         }
-        let target = self.resolve(name, Permission::Select)?;
+        let target = self.object(name)?;
+        let hints = &self.hints_within(hints);
+        if target.table.is_view() {
+            self.check(&target, Permission::Select)?;
+            return self.view(target, alias, hints, scope);
+        }
+        let target = self.usable(target, Permission::Select)?;
         let lock = self.lock(&target, hints)?;
         if lock != Lock::None {
             self.env.note_current_read();
@@ -167,6 +180,19 @@ impl Binder<'_, '_> {
     /// # Errors
     /// 208, 229, 916, and what a test has injected.
     pub fn resolve(&self, name: &ObjectName, permission: Permission) -> Bound<Target> {
+        let target = self.object(name)?;
+        if target.table.is_view() {
+            return Err(unsupported("a change through a view"));
+        }
+        self.usable(target, permission)
+    }
+
+    /// A table, view or procedure by name, whatever the user may do with it.
+    ///
+    /// # Errors
+    /// 208.
+    pub fn object(&self, name: &ObjectName) -> Bound<Target> {
+        self.check_temporary(name)?;
         let current = &self.env.status.database;
         let schema = &self.env.schema_of(name);
         let elsewhere = match &name.database {
@@ -176,19 +202,35 @@ impl Binder<'_, '_> {
             ),
             _ => None,
         };
-        let database = elsewhere.as_ref().unwrap_or(current);
         let table = match &elsewhere {
             Some(database) => {
                 let mut txn = database.begin(IsolationLevel::ReadCommitted);
-                txn.table(schema, &name.name)?
+                txn.object(schema, &name.name)?
             }
-            None => self.env.with_txn(|txn| txn.table(schema, &name.name))?,
+            None => self.env.with_txn(|txn| txn.object(schema, &name.name))?,
         };
         let table = table.ok_or_else(|| invalid_object(name))?;
-        self.env.shared.storage.touch(&database.name(), &table.full_name())?;
-        let target = Target { table, elsewhere };
+        Ok(Target { table, elsewhere })
+    }
+
+    /// A table that the user may do this with.
+    fn usable(&self, target: Target, permission: Permission) -> Bound<Target> {
+        if target.table.module.is_some() {
+            let name = &target.table.name;
+            return Err(SqlError::new(
+                2809,
+                16,
+                1,
+                format!(
+                    "The request for procedure '{name}' failed because '{name}' is a procedure object."
+                ),
+            ));
+        }
+        let database = target.elsewhere.as_ref().unwrap_or(&self.env.status.database);
+        self.env.shared.storage.touch(&database.name(), &target.table.full_name())?;
         self.check(&target, permission)?;
         check_readable(&target.table)?;
+        self.read.borrow_mut().push(target.clone());
         Ok(target)
     }
 
@@ -197,6 +239,9 @@ impl Binder<'_, '_> {
     /// # Errors
     /// 229, 916.
     pub fn check(&self, target: &Target, permission: Permission) -> Bound<()> {
+        if self.is_chained(target) {
+            return Ok(());
+        }
         let own = &self.env.status.rights;
         match &target.elsewhere {
             Some(database) => self.env.shared.rights_in(own, database)?.check_object(
@@ -209,7 +254,10 @@ impl Binder<'_, '_> {
     }
 
     /// The columns of a table that the user may not read.
-    fn unreadable(&self, target: &Target) -> Vec<(usize, SqlError)> {
+    pub(super) fn unreadable(&self, target: &Target) -> Vec<(usize, SqlError)> {
+        if self.is_chained(target) {
+            return Vec::new();
+        }
         let own = &self.env.status.rights;
         match &target.elsewhere {
             // Rights there have been checked when the name was resolved.
@@ -268,57 +316,16 @@ impl Binder<'_, '_> {
         names: &[String],
         scope: &mut Scope<'_>,
     ) -> Bound<Tree> {
-        if !query.order.is_empty() && query.offset.is_none() && !has_top(query) {
-            return Err(SqlError::new(
-                1033,
-                15,
-                1,
-                "The ORDER BY clause is invalid in views, inline functions, derived tables, subqueries, and common table expressions, unless TOP, OFFSET or FOR XML is also specified.",
-            ));
-        }
+        check_order(query)?;
         let (bound, outer) = self.nested_query(query, scope)?;
         // Applied queries read this query's own sources; seen from here that is depth 0, which
         // the plan's loop provides. Anything further out is noted by the scope itself.
         drop(outer);
-        if !names.is_empty() && names.len() != bound.columns.len() {
-            return Err(SqlError::new(
-                8158,
-                16,
-                1,
-                format!("'{alias}' has more columns than were specified in the column list."),
-            ));
-        }
-        let mut columns: Vec<SourceColumn> = Vec::new();
-        for (at, column) in bound.columns.into_iter().enumerate() {
-            let name = names.get(at).cloned().unwrap_or(column.name);
-            if name.is_empty() {
-                return Err(SqlError::new(
-                    8155,
-                    16,
-                    2,
-                    format!("No column name was specified for column {} of '{alias}'.", at + 1),
-                ));
-            }
-            if columns.iter().any(|known| super::same_name(&known.name, &name)) {
-                return Err(SqlError::new(
-                    8156,
-                    16,
-                    1,
-                    format!("The column '{name}' was specified multiple times for '{alias}'."),
-                ));
-            }
-            columns.push(SourceColumn {
-                name,
-                ty: column.ty,
-                nullable: column.nullable,
-                identity: column.identity,
-                label: None,
-            });
-        }
+        let columns = named_columns(bound.columns, alias, names)?;
         Ok(self.push_derived(alias, columns, bound.plan, scope))
     }
 
-    fn push_derived(
+    pub(super) fn push_derived(
         &self,
         alias: &str,
         columns: Vec<SourceColumn>,
@@ -422,6 +429,7 @@ impl Binder<'_, '_> {
         alias: Option<&str>,
         scope: &mut Scope<'_>,
     ) -> Bound<Tree> {
+        let name = &self.placed(name);
         let schema = name.schema.as_deref().unwrap_or("dbo");
         let full = format!("{schema}.{}", name.name);
         let elsewhere = self.env.elsewhere(name.database.as_deref())?;
@@ -490,6 +498,69 @@ impl Binder<'_, '_> {
         });
         Ok(Tree::Leaf(leaf, width))
     }
+}
+
+/// The columns of a query in FROM, under the names given to them.
+///
+/// # Errors
+/// 8155, 8156, 8158.
+pub(super) fn named_columns(
+    found: Vec<OutputColumn>,
+    alias: &str,
+    names: &[String],
+) -> Bound<Vec<SourceColumn>> {
+    if !names.is_empty() && names.len() != found.len() {
+        return Err(SqlError::new(
+            8158,
+            16,
+            1,
+            format!("'{alias}' has more columns than were specified in the column list."),
+        ));
+    }
+    let mut columns: Vec<SourceColumn> = Vec::new();
+    for (at, column) in found.into_iter().enumerate() {
+        let name = names.get(at).cloned().unwrap_or(column.name);
+        if name.is_empty() {
+            return Err(SqlError::new(
+                8155,
+                16,
+                2,
+                format!("No column name was specified for column {} of '{alias}'.", at + 1),
+            ));
+        }
+        if columns.iter().any(|known| super::same_name(&known.name, &name)) {
+            return Err(SqlError::new(
+                8156,
+                16,
+                1,
+                format!("The column '{name}' was specified multiple times for '{alias}'."),
+            ));
+        }
+        columns.push(SourceColumn {
+            name,
+            ty: column.ty,
+            nullable: column.nullable,
+            identity: column.identity,
+            label: None,
+        });
+    }
+    Ok(columns)
+}
+
+/// Error 1033: an order that means nothing.
+///
+/// # Errors
+/// 1033.
+pub(super) fn check_order(query: &crate::engine::syntax::ast::Query) -> Bound<()> {
+    if query.order.is_empty() || query.offset.is_some() || has_top(query) {
+        return Ok(());
+    }
+    Err(SqlError::new(
+        1033,
+        15,
+        1,
+        "The ORDER BY clause is invalid in views, inline functions, derived tables, subqueries, and common table expressions, unless TOP, OFFSET or FOR XML is also specified.",
+    ))
 }
 
 fn has_top(query: &crate::engine::syntax::ast::Query) -> bool {

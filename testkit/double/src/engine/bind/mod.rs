@@ -7,9 +7,13 @@ mod from;
 mod join;
 mod project;
 mod query;
+mod recursive;
 mod scalar;
 mod table_variable;
+mod through;
 pub mod types;
+mod view;
+mod window;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -17,7 +21,7 @@ use std::rc::Rc;
 use super::collation::Label;
 use super::env::Env;
 use super::expr::{Node, Place, Typed};
-use super::plan::{Aggregate, Ranking};
+use super::plan::{Aggregate, WindowFunction};
 use super::syntax::ast::Cte;
 use super::table_variable::TableVariable;
 use crate::{SqlError, SqlType};
@@ -25,9 +29,11 @@ use crate::{SqlError, SqlType};
 pub use aggregate::{has_subquery, is_volatile};
 pub use condition::comparison;
 pub use from::{Target, columns_of, invalid_object};
+pub use join::filtered;
 pub use join::{Leaf, Tree, plan as plan_from};
 pub use query::BoundSelect;
 pub use scalar::choice;
+pub use through::Through;
 
 /// Result of binding.
 pub type Bound<T> = Result<T, SqlError>;
@@ -48,6 +54,16 @@ impl Variables {
         }
         self.declared.push((name.to_owned(), ty.clone()));
         self.declared.len() - 1
+    }
+
+    /// The same table variables, and no others.
+    pub fn with_tables_of(other: &Variables) -> Variables {
+        Variables { declared: Vec::new(), tables: other.tables.clone() }
+    }
+
+    /// All but the tables, by position.
+    pub fn scalars(&self) -> impl Iterator<Item = &(String, SqlType)> {
+        self.declared.iter()
     }
 
     /// Name and type of the variable in a position that binding gave.
@@ -143,13 +159,19 @@ pub struct Scope<'a> {
     /// What is read of the queries around, seen from here.
     outer: RefCell<Vec<Place>>,
     grouping: RefCell<Option<Grouping>>,
-    rankings: RefCell<Option<(usize, Vec<Ranking>)>>,
+    windows: RefCell<Option<(usize, Vec<WindowFunction>)>>,
 }
 
 impl<'a> Scope<'a> {
     /// A scope inside another.
     pub fn inside(parent: Option<&'a Scope<'a>>) -> Scope<'a> {
         Scope { parent, transparent: Cell::new(true), ..Scope::default() }
+    }
+
+    /// The same sources but for some; nothing else of the scope.
+    pub fn only(&self, keep: impl Fn(usize) -> bool) -> Scope<'static> {
+        let sources = self.sources.iter().filter(|source| keep(source.slot)).cloned().collect();
+        Scope { sources, ..Scope::inside(None) }
     }
 
     /// Adds a source of one row in the next slot.
@@ -293,16 +315,51 @@ pub struct Binder<'e, 's> {
     ctes: RefCell<Vec<Cte>>,
     /// Whether the next SELECT may have INTO.
     takes_into: Cell<bool>,
+    /// The view whose query is being bound.
+    within: RefCell<Option<view::Within>>,
+    /// Recursive common table expressions whose members are being bound.
+    recursions: RefCell<Vec<recursive::Recursion>>,
+    /// MAXRECURSION, where given.
+    max_recursion: Cell<Option<u32>>,
+    /// Stored tables that were named.
+    read: Rc<RefCell<Vec<Target>>>,
 }
 
 impl<'e, 's> Binder<'e, 's> {
     /// A binder.
     pub fn new(env: &'e Env<'s>, variables: &'e Variables) -> Self {
-        Binder { env, variables, ctes: RefCell::default(), takes_into: Cell::new(false) }
+        Binder {
+            env,
+            variables,
+            ctes: RefCell::default(),
+            takes_into: Cell::new(false),
+            within: RefCell::default(),
+            recursions: RefCell::default(),
+            max_recursion: Cell::new(None),
+            read: Rc::default(),
+        }
     }
 }
 
 impl Binder<'_, '_> {
+    /// The stored tables that have been named, also through views.
+    pub fn tables_read(&self) -> Vec<Target> {
+        self.read.borrow().clone()
+    }
+
+    /// Puts the common table expressions before a change in force.
+    pub fn take_ctes(&self, ctes: &[Cte], max_recursion: Option<u32>) {
+        self.ctes.borrow_mut().extend(ctes.iter().cloned());
+        self.max_recursion.set(max_recursion.or(self.max_recursion.get()));
+    }
+
+    /// Whether a name is a common table expression's.
+    pub fn is_cte(&self, name: &super::syntax::ast::ObjectName) -> bool {
+        name.schema.is_none()
+            && name.database.is_none()
+            && self.ctes.borrow().iter().any(|cte| same_name(&cte.name, &name.name))
+    }
+
     /// Lets the next SELECT that is bound have INTO, which its caller sees to.
     pub fn take_into(&self) {
         self.takes_into.set(true);

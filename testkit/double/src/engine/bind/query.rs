@@ -49,6 +49,9 @@ impl Binder<'_, '_> {
     /// `place` is the scope the query's own scope is like: same parent, none of its names.
     fn query(&self, query: &ast::Query, place: &Scope<'_>) -> Bound<BoundSelect> {
         let depth = self.ctes.borrow().len();
+        if query.max_recursion.is_some() {
+            self.max_recursion.set(query.max_recursion);
+        }
         self.ctes.borrow_mut().extend(query.with.iter().cloned());
         let bound = self.query_body(query, place);
         self.ctes.borrow_mut().truncate(depth);
@@ -69,12 +72,13 @@ impl Binder<'_, '_> {
         }
     }
 
-    fn body(&self, body: &QueryBody, place: &Scope<'_>) -> Bound<Query> {
+    pub(super) fn body(&self, body: &QueryBody, place: &Scope<'_>) -> Bound<Query> {
         match body {
             QueryBody::Set(op, left, right) => self.set_operation(*op, left, right, place),
             QueryBody::Select(select) => {
                 let bare = ast::Query {
                     with: Vec::new(),
+                    max_recursion: None,
                     body: QueryBody::Select(select.clone()),
                     order: Vec::new(),
                     offset: None,
@@ -206,11 +210,11 @@ impl Binder<'_, '_> {
         };
         let grouped = self.begin_grouping(select, query, &scope, sources)?;
         let items = {
-            scope.rankings.replace(Some((sources + 1, Vec::new())));
+            scope.windows.replace(Some((sources + 1, Vec::new())));
             self.items(&select.items, &scope)?
         };
         let order = self.order_keys(&query.order, &items, &scope)?;
-        let rankings = scope.rankings.take();
+        let windows = scope.windows.take();
         let having = match &select.having {
             Some(having) => Some(self.condition(having, &scope)?),
             None => None,
@@ -227,11 +231,11 @@ impl Binder<'_, '_> {
         if let Some(having) = having {
             plan = join::filtered(plan, vec![having]);
         }
-        if let Some((slot, rankings)) = rankings
-            && !rankings.is_empty()
+        if let Some((slot, functions)) = windows
+            && !functions.is_empty()
         {
-            let in_order = access::rank_in_order(&mut plan, &rankings);
-            plan = TuplePlan::Window(Window { input: Box::new(plan), rankings, slot, in_order });
+            let in_order = access::rank_in_order(&mut plan, &functions);
+            plan = TuplePlan::Window(Window { input: Box::new(plan), functions, slot, in_order });
         }
         place.outer.borrow_mut().extend(scope.outer.take());
         let assigned = assigned(&items)?;
@@ -286,7 +290,7 @@ impl Binder<'_, '_> {
         Ok(true)
     }
 
-    fn items(&self, items: &[SelectItem], scope: &Scope<'_>) -> Bound<Vec<Item>> {
+    pub(super) fn items(&self, items: &[SelectItem], scope: &Scope<'_>) -> Bound<Vec<Item>> {
         let mut bound = Vec::new();
         for item in items {
             match item {
@@ -354,7 +358,7 @@ impl Binder<'_, '_> {
     }
 
     /// ORDER BY: by alias, position or expression.
-    fn order_keys(
+    pub(super) fn order_keys(
         &self,
         order: &[OrderItem],
         items: &[Item],

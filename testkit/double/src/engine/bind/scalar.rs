@@ -106,7 +106,7 @@ impl Binder<'_, '_> {
 
     fn call(&self, call: &ast::Call, scope: &Scope<'_>) -> Bound<Typed> {
         if call.over.is_some() {
-            return self.ranking(call, scope);
+            return self.window(call, scope);
         }
         if super::aggregate::is_aggregate(call) {
             return Err(SqlError::new(

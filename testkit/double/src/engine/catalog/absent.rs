@@ -10,7 +10,6 @@ use crate::SqlError;
 pub(super) const VIEWS: &[&dyn Definition] = &[
     &ViewOf::sys("triggers", trigger_columns, none),
     &ViewOf::sys("trigger_events", event_columns, none),
-    &ViewOf::sys("procedures", procedure_columns, none),
     &ViewOf::sys("synonyms", synonym_columns, none),
     &ViewOf::sys("sequences", sequence_columns, none),
     &ViewOf::sys("extended_properties", property_columns, none),
@@ -52,13 +51,6 @@ fn event_columns() -> Columns<Absent> {
         .add("is_trigger_event", off_null)
         .add("event_group_type", |_| Some(0))
         .add("event_group_type_desc", |_| Some(Desc("")))
-}
-
-fn procedure_columns() -> Columns<Object> {
-    object_columns().add("is_auto_executed", off).add_each(
-        &["is_execution_replicated", "is_repl_serializable_only", "skips_repl_constraints"],
-        off_null,
-    )
 }
 
 fn synonym_columns() -> Columns<Object> {

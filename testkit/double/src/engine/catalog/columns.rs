@@ -76,9 +76,11 @@ impl Column {
 }
 
 fn user_columns(catalog: &Catalog<'_>) -> Result<Vec<Column>, SqlError> {
-    Ok(catalog.of_tables(|table| {
-        table.columns.iter().map(|column| Column::of_table(table.id, column)).collect::<Vec<_>>()
-    }))
+    let of = |object: super::Table| {
+        let columns = object.columns.iter().map(|column| Column::of_table(object.id, column));
+        columns.collect::<Vec<_>>()
+    };
+    Ok(catalog.objects().into_iter().flat_map(of).collect())
 }
 
 fn all_columns(catalog: &Catalog<'_>) -> Result<Vec<Column>, SqlError> {

@@ -20,6 +20,7 @@ const fn view<T>(
 pub(super) const VIEWS: &[&dyn Definition] = &[
     &view("SCHEMATA", schema_columns, schemas),
     &view("TABLES", table_columns, tables),
+    &view("VIEWS", stored_view_columns, stored_views),
     &view("COLUMNS", column_columns, columns),
     &view("TABLE_CONSTRAINTS", constraint_columns, constraints),
     &view("KEY_COLUMN_USAGE", usage_columns, usages),
@@ -39,7 +40,9 @@ fn name(name: &str) -> Option<Name> {
 
 fn tables(catalog: &Catalog<'_>) -> Result<Vec<Named>, SqlError> {
     let database = catalog.database().name();
-    let tables = catalog.tables().into_iter();
+    let mut tables = catalog.objects();
+    tables.retain(|object| object.module.is_none() || object.is_view());
+    let tables = tables.into_iter();
     Ok(tables.map(|table| Named { database: database.clone(), table }).collect())
 }
 
@@ -51,7 +54,37 @@ fn table_name_columns() -> Columns<Named> {
 }
 
 fn table_columns() -> Columns<Named> {
-    table_name_columns().add("TABLE_TYPE", |_| Some(Var::<10>("BASE TABLE".to_owned())))
+    table_name_columns().add("TABLE_TYPE", |t| {
+        Some(Var::<10>(if t.table.is_view() { "VIEW" } else { "BASE TABLE" }.to_owned()))
+    })
+}
+
+struct StoredView {
+    of: Named,
+    definition: Option<String>,
+}
+
+fn stored_views(catalog: &Catalog<'_>) -> Result<Vec<StoredView>, SqlError> {
+    let of = |of: Named| {
+        let module = of.table.module.as_ref().filter(|_| of.table.is_view())?;
+        let shown = catalog.sees_definitions(&of.table);
+        // A text that does not fit is NULL.
+        let fits = |text: &String| shown && text.encode_utf16().count() <= 4000;
+        let definition = Some(module.definition.clone()).filter(fits);
+        Some(StoredView { definition, of })
+    };
+    Ok(tables(catalog)?.into_iter().filter_map(of).collect())
+}
+
+fn stored_view_columns() -> Columns<StoredView> {
+    Columns::new()
+        .extend(table_name_columns(), |v: &StoredView| &v.of)
+        .add("VIEW_DEFINITION", |v| v.definition.clone().map(NVar::<4000>))
+        .add("CHECK_OPTION", |v| {
+            let on = v.of.table.module.as_ref().is_some_and(|module| module.check_option);
+            Some(Var::<7>(if on { "CASCADE" } else { "NONE" }.to_owned()))
+        })
+        .add("IS_UPDATABLE", |_| Var::<2>("NO".to_owned()))
 }
 
 struct Schema {

@@ -18,6 +18,7 @@ mod definition;
 mod indexes;
 mod information_schema;
 mod logins;
+mod modules;
 mod objects;
 mod principals;
 mod server;
@@ -39,6 +40,8 @@ use crate::storage::{Row, TableDef};
 use definition::Definition;
 use source::Catalog;
 
+pub use objects::kind_code;
+pub use source::sees_definition;
 pub use types::{type_id, type_name};
 
 /// `sysname`
@@ -59,6 +62,7 @@ fn all() -> impl Iterator<Item = &'static dyn Definition> {
     [
         databases::VIEWS,
         objects::VIEWS,
+        modules::VIEWS,
         columns::VIEWS,
         indexes::VIEWS,
         constraints::VIEWS,

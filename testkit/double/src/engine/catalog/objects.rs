@@ -1,4 +1,4 @@
-//! `sys.objects` and the views that add to it: tables, and the (always empty) views.
+//! `sys.objects` and the views that add to it.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::definition::{
 use super::source::Catalog;
 use super::{Table, default_constraint_id, system_object_id};
 use crate::SqlError;
-use crate::storage::{IndexKind, Micros, ObjectId};
+use crate::storage::{IndexKind, Micros, ModuleKind, ObjectId, TableDef};
 
 pub(super) const VIEWS: &[&dyn Definition] = &[
     &ViewOf::sys("objects", object_columns, user_objects),
@@ -25,6 +25,7 @@ const SYS: i32 = 4;
 pub(super) enum Kind {
     Table,
     View,
+    Procedure,
     PrimaryKey,
     Unique,
     ForeignKey,
@@ -32,11 +33,26 @@ pub(super) enum Kind {
     Default,
 }
 
+/// What a stored object is.
+fn kind_of(object: &TableDef) -> Kind {
+    match object.module.as_ref().map(|module| module.kind) {
+        None => Kind::Table,
+        Some(ModuleKind::View) => Kind::View,
+        Some(ModuleKind::Procedure) => Kind::Procedure,
+    }
+}
+
+/// `type` of a stored object in `sys.objects`, without blanks.
+pub fn kind_code(object: &TableDef) -> &'static str {
+    kind_of(object).code()
+}
+
 impl Kind {
     fn code(self) -> &'static str {
         match self {
             Kind::Table => "U",
             Kind::View => "V",
+            Kind::Procedure => "P",
             Kind::PrimaryKey => "PK",
             Kind::Unique => "UQ",
             Kind::ForeignKey => "F",
@@ -49,6 +65,7 @@ impl Kind {
         match self {
             Kind::Table => "USER_TABLE",
             Kind::View => "VIEW",
+            Kind::Procedure => "SQL_STORED_PROCEDURE",
             Kind::PrimaryKey => "PRIMARY_KEY_CONSTRAINT",
             Kind::Unique => "UNIQUE_CONSTRAINT",
             Kind::ForeignKey => "FOREIGN_KEY_CONSTRAINT",
@@ -76,7 +93,7 @@ impl Object {
         Object {
             id: table.id,
             name: table.name.clone(),
-            kind: Kind::Table,
+            kind: kind_of(table),
             schema_id: catalog.schema_id(&table.schema),
             parent: 0,
             created: table.create_date,
@@ -130,7 +147,7 @@ fn with_constraints(catalog: &Catalog<'_>, table: &Table) -> Vec<Object> {
 }
 
 fn user_objects(catalog: &Catalog<'_>) -> Result<Vec<Object>, SqlError> {
-    Ok(catalog.of_tables(|table| with_constraints(catalog, table)))
+    Ok(catalog.objects().iter().flat_map(|object| with_constraints(catalog, object)).collect())
 }
 
 /// The catalogue views of schema `sys`, which everybody sees.
@@ -229,24 +246,46 @@ fn table_columns() -> Columns<TableObject> {
         .add("is_dropped_ledger_table", off_null)
 }
 
-/// The double has no CREATE VIEW.
-fn views(_: &Catalog<'_>) -> Result<Vec<Object>, SqlError> {
-    Ok(Vec::new())
+/// Views and procedures with their text.
+pub(super) struct ModuleObject {
+    pub object: Object,
+    pub def: Table,
+    /// The text, if its reader may see it.
+    pub definition: Option<String>,
 }
 
-fn view_columns() -> Columns<Object> {
-    object_columns()
+/// Those of one kind, or all.
+pub(super) fn modules(catalog: &Catalog<'_>, kind: Option<ModuleKind>) -> Vec<ModuleObject> {
+    let of = |def: Table| {
+        let module = def.module.as_ref().filter(|module| kind.is_none_or(|k| k == module.kind))?;
+        let shown = catalog.sees_definitions(&def);
+        Some(ModuleObject {
+            object: Object::of_table(catalog, &def),
+            definition: shown.then(|| module.definition.clone()),
+            def: Arc::clone(&def),
+        })
+    };
+    catalog.objects().into_iter().filter_map(of).collect()
+}
+
+fn views(catalog: &Catalog<'_>) -> Result<Vec<ModuleObject>, SqlError> {
+    Ok(modules(catalog, Some(ModuleKind::View)))
+}
+
+fn view_columns() -> Columns<ModuleObject> {
+    Columns::new()
+        .extend(object_columns(), |v: &ModuleObject| &v.object)
         .add_each(
             &[
                 "is_replicated",
                 "has_replication_filter",
                 "has_opaque_metadata",
                 "has_unchecked_assembly_data",
-                "with_check_option",
-                "is_date_correlation_view",
             ],
             off,
         )
+        .add("with_check_option", |v| v.def.module.as_ref().is_some_and(|m| m.check_option))
+        .add("is_date_correlation_view", off)
         .add("is_tracked_by_cdc", off_null)
         .add("has_snapshot", off_null)
         .add("ledger_view_type", |_| Some(0_u8))

@@ -161,7 +161,7 @@ struct Permission {
 /// Those whose principal and securable the reader sees, and every user's CONNECT.
 fn permissions(catalog: &Catalog<'_>) -> Result<Vec<Permission>, SqlError> {
     let security = DatabaseSecurity::load(catalog.database())?;
-    let (visible, tables) = (visible_principals(catalog)?, catalog.tables());
+    let (visible, tables) = (visible_principals(catalog)?, catalog.objects());
     let connect = security.users.iter().map(|user| Entry {
         principal: user.name.clone(),
         permission: "CONNECT".to_owned(),

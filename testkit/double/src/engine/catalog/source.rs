@@ -60,6 +60,13 @@ impl<'a> Catalog<'a> {
         tables
     }
 
+    /// Its tables, views and procedures that the reader may know of, by `object_id`.
+    pub fn objects(&self) -> Vec<Table> {
+        let mut objects = self.txn.objects();
+        objects.retain(|object| self.rights.sees(object));
+        objects
+    }
+
     /// One item or more of each visible table.
     pub fn of_tables<T, I: IntoIterator<Item = T>>(&self, items: impl Fn(&Table) -> I) -> Vec<T> {
         self.tables().iter().flat_map(items).collect()
@@ -67,10 +74,7 @@ impl<'a> Catalog<'a> {
 
     /// Whether the texts of a table's constraints and computed columns are shown.
     pub fn sees_definitions(&self, table: &TableDef) -> bool {
-        self.rights.is_owner()
-            || ["VIEW DEFINITION", "CONTROL", "ALTER"]
-                .iter()
-                .any(|permission| self.rights.has_object_permission(permission, table))
+        sees_definition(self.rights, table)
     }
 
     /// `schema_id` by name.
@@ -128,4 +132,12 @@ impl<'a> Catalog<'a> {
             ),
         })
     }
+}
+
+/// Whether the texts of an object are shown to a user.
+pub fn sees_definition(rights: &Rights, object: &TableDef) -> bool {
+    rights.is_owner()
+        || ["VIEW DEFINITION", "CONTROL", "ALTER"]
+            .iter()
+            .any(|permission| rights.has_object_permission(permission, object))
 }

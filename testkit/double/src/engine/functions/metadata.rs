@@ -37,6 +37,19 @@ pub fn bind(name: &str, arguments: &mut Arguments) -> Bound<Option<Typed>> {
             let function = if name == "OBJECT_NAME" { object_name } else { object_schema };
             call(function, vec![id, database], NAME)
         }
+        "CURSOR_STATUS" => {
+            arguments.arity(2, 2)?;
+            let scope = arguments.of(&NAME)?.node;
+            call(cursor_status, vec![scope, arguments.of(&NAME)?.node], SqlType::SmallInt)
+        }
+        "OBJECT_DEFINITION" => {
+            arguments.arity(1, 1)?;
+            call(object_definition, vec![arguments.int()?], SqlType::NVarChar(None))
+        }
+        "OBJECTPROPERTY" => {
+            arguments.arity(2, 2)?;
+            call(object_property, vec![arguments.int()?, arguments.of(&NAME)?.node], SqlType::Int)
+        }
         "SCHEMA_NAME" => {
             arguments.arity(0, 1)?;
             match arguments.more() {
@@ -86,14 +99,14 @@ fn id_of(value: &Value) -> Option<i32> {
     value.as_i64().and_then(|id| i32::try_from(id).ok())
 }
 
-/// The tables of a database the user may know of.
+/// The tables, views and procedures of a database that the user may know of.
 fn tables(env: &Env<'_>, database: Option<&Arc<Database>>) -> Vec<Arc<TableDef>> {
     match database {
         Some(database) if database.id() != env.status.database.id() => {
-            database.begin(IsolationLevel::ReadCommitted).tables()
+            database.begin(IsolationLevel::ReadCommitted).objects()
         }
         _ => env
-            .with_txn(|txn| txn.tables())
+            .with_txn(|txn| txn.objects())
             .into_iter()
             .filter(|table| env.status.rights.sees(table))
             .collect(),
@@ -127,10 +140,10 @@ fn object_id(env: &Env<'_>, arguments: &[Value]) -> Computed {
     };
     let kind = arguments[1].to_text().map(|kind| kind.trim_end().to_ascii_uppercase());
     let wants = |own: &str| kind.as_deref().is_none_or(|kind| kind == own);
-    if wants("U")
-        && let Some(table) = find(env, &arguments[0])?
+    if let Some(object) = find(env, &arguments[0])?
+        && wants(catalog::kind_code(&object))
     {
-        return Ok(Value::Int(table.id));
+        return Ok(Value::Int(object.id));
     }
     if wants("P") && crate::cdc::procedure(&text).is_some() {
         return Ok(Value::Int(catalog::system_object_id(&text)));
@@ -152,6 +165,58 @@ fn by_id(env: &Env<'_>, arguments: &[Value]) -> Option<Arc<TableDef>> {
 
 fn object_name(env: &Env<'_>, arguments: &[Value]) -> Computed {
     Ok(by_id(env, arguments).map_or(Value::Null, |table| Value::text(&table.name)))
+}
+
+fn cursor_status(env: &Env<'_>, arguments: &[Value]) -> Computed {
+    let (Some(scope), Some(name)) = (arguments[0].to_text(), arguments[1].to_text()) else {
+        return Ok(Value::Null);
+    };
+    let local = match scope.to_ascii_lowercase().as_str() {
+        "local" => true,
+        "global" => false,
+        _ => return Err(crate::engine::bind::unsupported("a cursor variable")),
+    };
+    let of = |known: &&(String, bool, i16)| known.1 == local && known.0.eq_ignore_ascii_case(&name);
+    let state = env.status.cursor_states.iter().find(of).map_or(-3, |known| known.2);
+    Ok(Value::SmallInt(state))
+}
+
+/// The text of a view, procedure or constraint's table, for those who may see it.
+fn object_definition(env: &Env<'_>, arguments: &[Value]) -> Computed {
+    let object = by_id(env, &[arguments[0].clone(), Value::Null]);
+    Ok(object
+        .filter(|object| catalog::sees_definition(&env.status.rights, object))
+        .and_then(|object| Some(Value::text(&object.module.as_ref()?.definition)))
+        .unwrap_or(Value::Null))
+}
+
+fn object_property(env: &Env<'_>, arguments: &[Value]) -> Computed {
+    let object = by_id(env, &[arguments[0].clone(), Value::Null]);
+    let (Some(object), Some(property)) = (object, arguments[1].to_text()) else {
+        return Ok(Value::Null);
+    };
+    let kind = catalog::kind_code(&object);
+    let table = kind == "U";
+    let answer = match property.to_ascii_lowercase().as_str() {
+        "istable" | "isusertable" => table,
+        "isview" => kind == "V",
+        "isprocedure" => kind == "P",
+        "ismsshipped" => object.ms_shipped,
+        "isschemabound" if kind != "U" => false,
+        "tablehasprimarykey" if table => object.primary_key().is_some(),
+        "tablehasidentity" if table => object.columns.iter().any(|c| c.identity.is_some()),
+        "tablehasclustindex" if table => object.clustered().is_some(),
+        "tablehasforeignkey" if table => !object.foreign_keys.is_empty(),
+        "tablehascheckcnst" if table => !object.checks.is_empty(),
+        "tablehastimestamp" | "tablehastextimage" => {
+            return Err(crate::engine::bind::unsupported(&property));
+        }
+        "isscalarfunction" | "istablefunction" | "isinlinefunction" | "istrigger"
+        | "isconstraint" | "isprimarykey" | "isforeignkey" | "isuniquecnst" | "ischeckcnst"
+        | "isdefaultcnst" | "issystemtable" => false,
+        _ => return Ok(Value::Null),
+    };
+    Ok(Value::Int(i32::from(answer)))
 }
 
 fn object_schema(env: &Env<'_>, arguments: &[Value]) -> Computed {

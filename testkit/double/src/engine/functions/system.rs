@@ -33,6 +33,8 @@ pub fn global(name: &str) -> Option<Typed> {
         "@@DATEFIRST" => (|_, _| Ok(Value::TinyInt(7)), SqlType::TinyInt),
         "@@LANGUAGE" => (|_, _| Ok(Value::text("us_english")), NAME),
         "@@NESTLEVEL" => (|_, _| Ok(Value::Int(0)), SqlType::Int),
+        "@@FETCH_STATUS" => (|env, _| Ok(Value::Int(env.status.fetch_status)), SqlType::Int),
+        "@@CURSOR_ROWS" => (|env, _| Ok(Value::Int(env.status.cursor_rows)), SqlType::Int),
         "@@MAX_PRECISION" => (|_, _| Ok(Value::TinyInt(38)), SqlType::TinyInt),
         _ => return None,
     };
@@ -260,7 +262,7 @@ fn has_permission(env: &Env<'_>, arguments: &[Value]) -> Computed {
                 return Ok(Value::Null);
             };
             let schema = name.schema.as_deref().unwrap_or("dbo");
-            let Some(table) = env.with_txn(|txn| txn.table(schema, &name.name))? else {
+            let Some(table) = env.with_txn(|txn| txn.object(schema, &name.name))? else {
                 return Ok(Value::Null);
             };
             rights.has_object_permission(&permission, &table)

@@ -7,8 +7,10 @@
 mod group;
 mod join;
 mod output;
+mod recursive;
 mod scan;
 mod subquery;
+mod window;
 
 use std::sync::Arc;
 
@@ -18,11 +20,13 @@ use super::syntax::ast::SetOp;
 use crate::storage::Row;
 use crate::{Column, SqlError, SqlType, Value};
 
-pub use group::{Aggregate, AggregateKind, Group, Ranking, SumKind, Window, WindowKind};
+pub use group::{Aggregate, AggregateKind, Group, SumKind};
 pub use join::{Hash, Join, Loop};
 pub use output::RowCursor;
+pub use recursive::Recursive;
 pub use scan::{Access, KeyBound, Lock, Producer, Scan, Virtual};
 pub use subquery::{Cached, Subquery};
+pub use window::{Window, WindowFunction, WindowKind};
 
 /// Result of running.
 pub type Outcome<T> = Result<T, SqlError>;
@@ -114,6 +118,10 @@ pub enum RowPlan {
         /// Positions and directions.
         keys: Vec<(usize, bool)>,
     },
+    /// A recursive common table expression.
+    Recursive(Recursive),
+    /// The rows of a recursive common table expression's last level, by its key.
+    Level(usize),
     /// UNION and kin, over rows of the same types.
     Set {
         /// Operation.
@@ -153,8 +161,17 @@ pub enum TuplePlan {
     Hash(Hash),
     /// GROUP BY and aggregates.
     Group(Group),
-    /// ROW_NUMBER and kin.
+    /// Window functions.
     Window(Window),
+    /// Tuples with a row of expressions over them.
+    Compute {
+        /// Tuples.
+        input: Box<TuplePlan>,
+        /// Expressions.
+        items: Vec<Node>,
+        /// Where their row goes.
+        slot: usize,
+    },
 }
 
 /// A running source of tuples.
@@ -198,6 +215,9 @@ impl TuplePlan {
             TuplePlan::Hash(join) => join.open(rows, outer, env)?,
             TuplePlan::Group(group) => group.open(rows, outer, env)?,
             TuplePlan::Window(window) => window.open(rows, outer, env)?,
+            TuplePlan::Compute { input, items, slot } => {
+                Box::new(Compute { input: input.open(rows, outer, env)?, items, slot: *slot })
+            }
         })
     }
 }
@@ -250,6 +270,28 @@ impl TupleCursor for Filter<'_> {
             }
         }
         Ok(false)
+    }
+}
+
+struct Compute<'p> {
+    input: Box<dyn TupleCursor + 'p>,
+    items: &'p [Node],
+    slot: usize,
+}
+
+impl TupleCursor for Compute<'_> {
+    fn next(
+        &mut self,
+        rows: &mut Vec<Row>,
+        outer: Option<&Frame<'_>>,
+        env: &Env<'_>,
+    ) -> Outcome<bool> {
+        if !self.input.next(rows, outer, env)? {
+            return Ok(false);
+        }
+        let row = super::expr::evaluate_all(self.items, &Frame { rows, outer }, env)?;
+        rows[self.slot] = row.into();
+        Ok(true)
     }
 }
 

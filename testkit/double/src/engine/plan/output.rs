@@ -66,12 +66,14 @@ impl RowPlan {
                 };
                 Box::new(Merge { sides: [side(left)?, side(right)?], keys })
             }
+            RowPlan::Recursive(recursive) => recursive.open(outer, env)?,
+            RowPlan::Level(key) => Box::new(Stored(env.level(*key).to_vec().into_iter())),
             RowPlan::Set { op, left, right } => open_set(*op, left, right, outer, env)?,
         })
     }
 }
 
-fn collect(
+pub(super) fn collect(
     cursor: &mut dyn RowCursor,
     outer: Option<&Frame<'_>>,
     env: &Env<'_>,

@@ -291,6 +291,7 @@ impl Rights {
                 "INSERT",
                 "UPDATE",
                 "DELETE",
+                "EXECUTE",
                 "ALTER",
                 "CONTROL",
                 "REFERENCES",

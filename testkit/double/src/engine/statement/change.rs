@@ -6,10 +6,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::insert::{BoundOutput, Changed, bind_output, computed_column, finish_output};
+use super::insert::{Changed, computed_column};
+use super::output::{BoundOutput, bind_output, finish_output};
 use crate::engine::batch::{Executor, Flow};
 use crate::engine::bind::{
-    Binder, Bound, Leaf, Scope, Target, Tree, plan_from, same_name, types, unsupported,
+    Binder, Bound, Leaf, Scope, Source, Target, Through, Tree, filtered, plan_from, same_name,
+    types, unsupported,
 };
 use crate::engine::cascade;
 use crate::engine::env::Env;
@@ -41,7 +43,21 @@ struct Rows {
     slot: usize,
     slots: usize,
     plan: TuplePlan,
-    limit: Option<u64>,
+    limit: u64,
+    /// Where the change goes through an expression: its slot, and which column of the table each of
+    /// its columns is.
+    base: Option<(usize, Vec<Option<usize>>)>,
+}
+
+/// What SET assigns to.
+#[derive(Clone, Copy)]
+pub(super) struct SetTarget<'t> {
+    /// Table.
+    pub(super) table: &'t TableDef,
+    /// Slot of the source that has its columns.
+    pub(super) slot: usize,
+    /// Which column of the table each of the source's columns is, where they are not the same.
+    pub(super) base: Option<&'t [Option<usize>]>,
 }
 
 /// The exposed name of the source of FROM that a target name means: an alias, or a table.
@@ -89,6 +105,11 @@ impl Binder<'_, '_> {
     /// Binds what is to be changed; sources go into `scope`.
     fn rows_to_change(&self, parts: &Parts<'_>, scope: &mut Scope<'_>) -> Bound<Rows> {
         let named = target_ref(parts.target, parts.from);
+        if named.is_none()
+            && let Some(through) = self.through(parts.target, parts.permission)?
+        {
+            return self.rows_through(parts, through, scope);
+        }
         let (mut tree, target, slot) = match named {
             None => {
                 let target = self.resolve(parts.target, parts.permission)?;
@@ -138,33 +159,67 @@ impl Binder<'_, '_> {
             Some(filter) => self.condition(filter, scope)?.conjuncts(),
             None => Vec::new(),
         };
-        let limit = match parts.top {
-            Some(top) => {
-                let count =
-                    types::implicit(self.scalar(top, &Scope::inside(None))?, &SqlType::BigInt)?;
-                let value = count.node.eval(&Frame::empty(), self.env)?.into_owned();
-                let count = value.as_i64().and_then(|count| u64::try_from(count).ok());
-                Some(count.ok_or_else(|| {
-                    SqlError::new(
-                        1060,
-                        15,
-                        1,
-                        "The number of rows provided for a TOP or FETCH clauses row count parameter must be an integer.",
-                    )
-                })?)
-            }
-            None => None,
-        };
         Ok(Rows {
             table,
             slot,
             slots: scope.sources.len(),
             plan: plan_from(tree, conditions),
-            limit,
+            limit: self.row_limit(parts.top)?,
+            base: None,
         })
     }
 
-    fn lock_target(&self, target: &Target, hints: &Hints) -> Bound<()> {
+    /// Binds what is to be changed through a common table expression.
+    fn rows_through(
+        &self,
+        parts: &Parts<'_>,
+        through: Through,
+        scope: &mut Scope<'_>,
+    ) -> Bound<Rows> {
+        if !parts.from.is_empty() {
+            return Err(unsupported("FROM in a change through a common table expression"));
+        }
+        if through.target.elsewhere.is_some() {
+            return Err(unsupported("a change in another database"));
+        }
+        self.lock_target(&through.target, parts.hints)?;
+        let slot = through.source.slot;
+        scope.sources.push(through.source);
+        let conditions = match parts.filter {
+            Some(filter) => self.condition(filter, scope)?.conjuncts(),
+            None => Vec::new(),
+        };
+        Ok(Rows {
+            table: through.target.table,
+            slot: 0,
+            slots: through.slots,
+            plan: filtered(through.plan, conditions),
+            limit: self.row_limit(parts.top)?,
+            base: Some((slot, through.base)),
+        })
+    }
+
+    /// The number of TOP.
+    ///
+    /// # Errors
+    /// 1060.
+    pub(super) fn row_limit(&self, top: Option<&Expr>) -> Bound<u64> {
+        let Some(top) = top else {
+            return Ok(u64::MAX);
+        };
+        let count = types::implicit(self.scalar(top, &Scope::inside(None))?, &SqlType::BigInt)?;
+        let value = count.node.eval(&Frame::empty(), self.env)?.into_owned();
+        value.as_i64().and_then(|count| u64::try_from(count).ok()).ok_or_else(|| {
+            SqlError::new(
+                1060,
+                15,
+                1,
+                "The number of rows provided for a TOP or FETCH clauses row count parameter must be an integer.",
+            )
+        })
+    }
+
+    pub(super) fn lock_target(&self, target: &Target, hints: &Hints) -> Bound<()> {
         if hints.no_lock {
             return Err(SqlError::new(
                 1065,
@@ -206,7 +261,7 @@ impl Rows {
         let mut rows = empty_rows(self.slots);
         let mut cursor = self.plan.open(&mut rows, None, env)?;
         let mut met = HashSet::new();
-        let mut left = self.limit.unwrap_or(u64::MAX);
+        let mut left = self.limit;
         while left > 0 && cursor.next(&mut rows, None, env)? {
             // A target row that an outer join did not find has no id.
             let Some(id) = rows[self.slot].get(self.table.columns.len()).and_then(Value::as_i64)
@@ -223,6 +278,14 @@ impl Rows {
         Ok(())
     }
 
+    fn set_target(&self) -> SetTarget<'_> {
+        let (slot, base) = match &self.base {
+            None => (self.slot, None),
+            Some((slot, base)) => (*slot, Some(base.as_slice())),
+        };
+        SetTarget { table: &self.table, slot, base }
+    }
+
     /// A target row without its id.
     fn content(&self, tuple: &[Row]) -> Vec<Value> {
         tuple[self.slot][..self.table.columns.len()].to_vec()
@@ -230,8 +293,8 @@ impl Rows {
 }
 
 /// One bound assignment of SET.
-struct Set {
-    column: Option<usize>,
+pub(super) struct Set {
+    pub(super) column: Option<usize>,
     variable: Option<usize>,
     value: Typed,
 }
@@ -257,6 +320,7 @@ impl Executor<'_> {
 fn update_rows(binder: &Binder<'_, '_>, update: &Update) -> Result<Changed, Fault> {
     let env = binder.env;
     let mut scope = Scope::inside(None);
+    binder.take_ctes(&update.with, update.max_recursion);
     let parts = Parts {
         target: &update.target,
         hints: &update.hints,
@@ -266,7 +330,8 @@ fn update_rows(binder: &Binder<'_, '_>, update: &Update) -> Result<Changed, Faul
         permission: Permission::Update,
     };
     let rows = binder.rows_to_change(&parts, &mut scope).map_err(of_binding)?;
-    let sets = bind_sets(binder, &update.assignments, &rows, &scope).map_err(of_binding)?;
+    let sets =
+        bind_sets(binder, &update.assignments, rows.set_target(), &scope).map_err(of_binding)?;
     let rules = RowRules::new(binder, &rows.table).map_err(of_binding)?;
     let output =
         bind_change_output(binder, update.output.as_ref(), &rows.table, &["inserted", "deleted"])?;
@@ -275,28 +340,7 @@ fn update_rows(binder: &Binder<'_, '_>, update: &Update) -> Result<Changed, Faul
     rows.each(env, |id, tuple| {
         let frame = Frame { rows: tuple, outer: None };
         let old = rows.content(tuple);
-        let mut new = old.clone();
-        for set in &sets {
-            let value = set.value.node.eval(&frame, env)?.into_owned();
-            let from = set.value.type_or_int();
-            let value = match set.column {
-                Some(at) => {
-                    let from = set.value.ty.as_ref().unwrap_or(&rows.table.columns[at].ty);
-                    let value = rules.assign(at, value, from)?;
-                    new[at] = value.clone();
-                    value
-                }
-                None => value,
-            };
-            if let Some(variable) = set.variable {
-                let (_, ty) = binder.variables.at(variable);
-                let own = set.column.map_or(from, |at| rows.table.columns[at].ty.clone());
-                env.set_variable(
-                    variable,
-                    crate::engine::convert::convert(&value, &own, ty, None)?,
-                );
-            }
-        }
+        let new = assigned(binder, &rules, &sets, old.clone(), &frame)?;
         let new = rules.complete(new, Verb::Update, env)?;
         changes.push((id, old.into(), new));
         Ok(())
@@ -324,6 +368,36 @@ fn update_rows(binder: &Binder<'_, '_>, update: &Update) -> Result<Changed, Faul
     })
 }
 
+/// A row after SET.
+pub(super) fn assigned(
+    binder: &Binder<'_, '_>,
+    rules: &RowRules,
+    sets: &[Set],
+    mut new: Vec<Value>,
+    frame: &Frame<'_>,
+) -> Result<Vec<Value>, SqlError> {
+    let (env, columns) = (binder.env, &rules.table.columns);
+    for set in sets {
+        let value = set.value.node.eval(frame, env)?.into_owned();
+        let from = set.value.type_or_int();
+        let value = match set.column {
+            Some(at) => {
+                let from = set.value.ty.as_ref().unwrap_or(&columns[at].ty);
+                let value = rules.assign(at, value, from)?;
+                new[at] = value.clone();
+                value
+            }
+            None => value,
+        };
+        if let Some(variable) = set.variable {
+            let (_, ty) = binder.variables.at(variable);
+            let own = set.column.map_or(from, |at| columns[at].ty.clone());
+            env.set_variable(variable, crate::engine::convert::convert(&value, &own, ty, None)?);
+        }
+    }
+    Ok(new)
+}
+
 fn bind_change_output(
     binder: &Binder<'_, '_>,
     output: Option<&Output>,
@@ -336,18 +410,18 @@ fn bind_change_output(
     }
 }
 
-fn bind_sets(
+pub(super) fn bind_sets(
     binder: &Binder<'_, '_>,
     assignments: &[Assignment],
-    rows: &Rows,
+    target: SetTarget<'_>,
     scope: &Scope<'_>,
 ) -> Bound<Vec<Set>> {
-    let table = &rows.table;
+    let table = target.table;
     let mut sets: Vec<Set> = Vec::new();
     for assignment in assignments {
         let column = match &assignment.column {
             None => None,
-            Some(path) => Some(settable(table, scope, rows.slot, path)?),
+            Some(path) => Some(settable(target, scope, path)?),
         };
         if let Some(at) = column
             && sets.iter().any(|set| set.column == Some(at))
@@ -364,6 +438,15 @@ fn bind_sets(
         }
         let value = match (&assignment.value, column) {
             (Expr::Default, Some(at)) => default_of(binder, table, at)?,
+            (Expr::Binary(op, _, right), Some(at)) if assignment.compound => {
+                let source = scope.sources.iter().find(|source| source.slot == target.slot);
+                let name = assignment.column.as_ref().and_then(|path| path.last());
+                let name = name.unwrap_or(&table.columns[at].name).clone();
+                let path = source.map(|source| source.name.clone()).into_iter().chain([name]);
+                let path = path.collect();
+                let own = Box::new(Expr::Column(path));
+                binder.scalar(&Expr::Binary(*op, own, right.clone()), scope)?
+            }
             (value, _) => binder.scalar(value, scope)?,
         };
         let variable = match &assignment.variable {
@@ -385,12 +468,31 @@ fn bind_sets(
     Ok(sets)
 }
 
-fn settable(table: &TableDef, scope: &Scope<'_>, slot: usize, path: &[String]) -> Bound<usize> {
+fn settable(target: SetTarget<'_>, scope: &Scope<'_>, path: &[String]) -> Bound<usize> {
+    let table = target.table;
     let (name, qualifier) = path.split_last().ok_or_else(|| unsupported("SET"))?;
-    let fits =
-        scope.sources.iter().any(|source| source.slot == slot && source.answers_to(qualifier));
-    let at = table.position(name).filter(|_| fits).ok_or_else(|| {
+    let source = scope
+        .sources
+        .iter()
+        .find(|source| source.slot == target.slot && source.answers_to(qualifier));
+    let position = |source: &Source| match target.base {
+        None => table.position(name).map(Some),
+        Some(base) => {
+            let of = source.columns.iter().position(|column| same_name(&column.name, name))?;
+            Some(base[of])
+        }
+    };
+    let at = source.and_then(position).ok_or_else(|| {
         SqlError::new(207, 16, 1, format!("Invalid column name '{}'.", path.join(".")))
+    })?;
+    let at = at.ok_or_else(|| {
+        let of = source.map_or("", |source| source.name.as_str());
+        SqlError::new(
+            4406,
+            16,
+            1,
+            format!("Update or insert of view or function '{of}' failed because it contains a derived or constant field."),
+        )
     })?;
     let column = &table.columns[at];
     if column.computed.is_some() {
@@ -413,6 +515,7 @@ fn settable(table: &TableDef, scope: &Scope<'_>, slot: usize, path: &[String]) -
 fn delete_rows(binder: &Binder<'_, '_>, delete: &Delete) -> Result<Changed, Fault> {
     let env = binder.env;
     let mut scope = Scope::inside(None);
+    binder.take_ctes(&delete.with, delete.max_recursion);
     let parts = Parts {
         target: &delete.target,
         hints: &delete.hints,

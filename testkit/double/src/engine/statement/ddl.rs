@@ -5,6 +5,7 @@ pub(super) mod constraint;
 pub(super) mod create;
 mod filter;
 mod index;
+mod module;
 pub mod types;
 
 use crate::SqlError;
@@ -135,6 +136,12 @@ impl Executor<'_> {
                 let binder = Binder::new(env, variables);
                 alter::alter_table(&binder, table, action, text)
             })?,
+            Ddl::Module(module) => self.with_env(true, |env, variables| {
+                module::define(&Binder::new(env, variables), module)
+            })?,
+            Ddl::DropModules { kind, names, if_exists } => self.with_env(true, |env, _| {
+                names.iter().try_for_each(|name| module::drop_module(env, *kind, name, *if_exists))
+            })?,
         }
         self.done()
     }
@@ -222,6 +229,7 @@ impl Executor<'_> {
 
 fn drop_table(env: &Env<'_>, name: &ObjectName, if_exists: bool) -> Result<(), Fault> {
     let Some(table) = own_table(env, name)? else {
+        module::check_kind(env, None, name)?;
         return match if_exists {
             true => Ok(()),
             false => Err(cannot_drop("table", &name.to_string()).into()),

@@ -1,40 +1,41 @@
-//! INSERT, and OUTPUT of all changes.
+//! INSERT.
 
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::output::{bind_output, finish_output};
 use crate::engine::batch::dynamic::ResultSet;
 use crate::engine::batch::{Executor, Flow};
-use crate::engine::bind::{Binder, Bound, Scope, columns_of, same_name, unsupported};
+use crate::engine::bind::{Binder, Bound, Scope, unsupported};
 use crate::engine::env::Env;
 use crate::engine::expr::{Frame, Node, Typed};
 use crate::engine::fault::{Fault, of_binding};
-use crate::engine::plan::{OutputColumn, RowPlan};
+use crate::engine::plan::RowPlan;
 use crate::engine::references;
 use crate::engine::security::Permission;
-use crate::engine::syntax::ast::{Expr, Insert, InsertSource, InsertTarget, Output};
+use crate::engine::syntax::ast::{Expr, Insert, InsertSource, InsertTarget};
 use crate::engine::table_variable::TableVariable;
 use crate::engine::write::{RowRules, Verb, default_of};
 use crate::storage::{Row, TableDef, TableLock};
 use crate::{Column, SqlError, SqlType, StatementKind, Value};
 
 /// Where each column of a new row comes from.
-struct Shape {
+pub(super) struct Shape {
     /// Positions of the columns that the source gives, in its order.
-    given: Vec<usize>,
+    pub(super) given: Vec<usize>,
     /// Defaults of the others.
     defaults: Vec<(usize, Typed)>,
     /// Position of an identity column that is not given.
     identity: Option<usize>,
     /// Position of an identity column that is.
-    explicit_identity: Option<usize>,
+    pub(super) explicit_identity: Option<usize>,
 }
 
 /// The rows of an INSERT's source and their columns' types.
-struct Source {
-    plan: RowPlan,
-    types: Vec<Option<SqlType>>,
+pub(super) struct Source {
+    pub(super) plan: RowPlan,
+    pub(super) types: Vec<Option<SqlType>>,
 }
 
 /// Result of changing rows.
@@ -84,13 +85,13 @@ impl Executor<'_> {
 }
 
 /// Where rows go.
-enum Destination {
+pub(super) enum Destination {
     Table(Arc<TableDef>),
     Variable(Rc<TableVariable>),
 }
 
 impl Destination {
-    fn table(&self) -> &Arc<TableDef> {
+    pub(super) fn table(&self) -> &Arc<TableDef> {
         match self {
             Destination::Table(table) => table,
             Destination::Variable(variable) => variable.table(),
@@ -139,7 +140,10 @@ impl Destination {
     }
 }
 
-fn destination(binder: &Binder<'_, '_>, target: &InsertTarget) -> Result<Destination, Fault> {
+pub(super) fn destination(
+    binder: &Binder<'_, '_>,
+    target: &InsertTarget,
+) -> Result<Destination, Fault> {
     let name = match target {
         InsertTarget::Table(name) => name,
         InsertTarget::Variable(name) => {
@@ -160,6 +164,7 @@ fn insert_rows(
     sets: Vec<ResultSet>,
 ) -> Result<Changed, Fault> {
     let env = binder.env;
+    binder.take_ctes(&insert.with, None);
     let destination = destination(binder, &insert.target)?;
     let table = Arc::clone(destination.table());
     if insert.hints.table_exclusive || insert.hints.table_lock {
@@ -190,7 +195,7 @@ fn insert_rows(
     Ok(Changed { rows: inserted.count, output, identity: inserted.identity })
 }
 
-fn shape(
+pub(super) fn shape(
     binder: &Binder<'_, '_>,
     table: &Arc<TableDef>,
     names: &[String],
@@ -443,7 +448,7 @@ fn values(
     })
 }
 
-struct Inserted {
+pub(super) struct Inserted {
     /// Whether the rows are kept.
     keeps: bool,
     rows: Vec<Row>,
@@ -451,7 +456,7 @@ struct Inserted {
     identity: Option<i64>,
 }
 
-fn run(
+pub(super) fn run(
     env: &Env<'_>,
     destination: &Destination,
     rules: &RowRules,
@@ -489,27 +494,9 @@ fn run_source(
     }
     let mut insert = |given: Vec<Value>| -> Result<(), Fault> {
         env.check_interrupt()?;
-        let mut values = vec![Value::Null; table.columns.len()];
-        for ((at, value), from) in shape.given.iter().zip(given).zip(&source.types) {
-            let from = from.as_ref().unwrap_or(&table.columns[*at].ty);
-            values[*at] = rules.assign(*at, value, from)?;
-        }
-        for (at, default) in &shape.defaults {
-            let value = default.node.eval(&Frame::empty(), env).map(Cow::into_owned)?;
-            values[*at] = rules.assign(*at, value, &default.type_or_int())?;
-        }
-        if let Some(at) = shape.identity {
-            let next = destination.next_identity(env)?;
-            values[at] = identity_value(next, &table.columns[at].ty)?;
-            inserted.identity = Some(next);
-        }
-        if let Some(at) = shape.explicit_identity
-            && let Some(value) = whole(&values[at])
-        {
-            env.with_txn(|txn| txn.note_identity(table.id, value));
-            inserted.identity = Some(value);
-        }
-        let row = rules.complete(values, Verb::Insert, env)?;
+        let values = (given, source.types.as_slice());
+        let (row, identity) = new_row(env, destination, rules, shape, values, Verb::Insert)?;
+        inserted.identity = identity.or(inserted.identity);
         destination.insert(env, &row)?;
         inserted.count += 1;
         if inserted.keeps {
@@ -536,6 +523,40 @@ fn run_source(
     sources.into_iter().try_for_each(insert)
 }
 
+/// A new row of what its source gives (with the types of that), and its identity value.
+pub(super) fn new_row(
+    env: &Env<'_>,
+    destination: &Destination,
+    rules: &RowRules,
+    shape: &Shape,
+    (given, types): (Vec<Value>, &[Option<SqlType>]),
+    verb: Verb,
+) -> Result<(Row, Option<i64>), SqlError> {
+    let table = &rules.table;
+    let mut values = vec![Value::Null; table.columns.len()];
+    for ((at, value), from) in shape.given.iter().zip(given).zip(types) {
+        let from = from.as_ref().unwrap_or(&table.columns[*at].ty);
+        values[*at] = rules.assign(*at, value, from)?;
+    }
+    for (at, default) in &shape.defaults {
+        let value = default.node.eval(&Frame::empty(), env).map(Cow::into_owned)?;
+        values[*at] = rules.assign(*at, value, &default.type_or_int())?;
+    }
+    let mut identity = None;
+    if let Some(at) = shape.identity {
+        let next = destination.next_identity(env)?;
+        values[at] = identity_value(next, &table.columns[at].ty)?;
+        identity = Some(next);
+    }
+    if let Some(at) = shape.explicit_identity
+        && let Some(value) = whole(&values[at])
+    {
+        env.with_txn(|txn| txn.note_identity(table.id, value));
+        identity = Some(value);
+    }
+    Ok((rules.complete(values, verb, env)?, identity))
+}
+
 fn identity_value(next: i64, ty: &SqlType) -> Result<Value, SqlError> {
     crate::engine::convert::convert(&Value::BigInt(next), &SqlType::BigInt, ty, None)
 }
@@ -545,118 +566,4 @@ fn whole(value: &Value) -> Option<i64> {
         Value::Decimal { unscaled, scale: 0 } => i64::try_from(*unscaled).ok(),
         other => other.as_i64(),
     }
-}
-
-/// A bound OUTPUT clause.
-pub struct BoundOutput {
-    columns: Vec<OutputColumn>,
-    nodes: Vec<Node>,
-    into: Option<(InsertTarget, Vec<String>)>,
-}
-
-impl BoundOutput {
-    /// One row of it over the rows its names stand for.
-    pub fn row(&self, env: &Env<'_>, rows: &[Row]) -> Result<Vec<Value>, SqlError> {
-        crate::engine::expr::evaluate_all(&self.nodes, &Frame { rows, outer: None }, env)
-    }
-}
-
-/// Binds OUTPUT over `inserted`, `deleted` or both, in the order of their slots.
-///
-/// # Errors
-/// Names and types.
-pub fn bind_output(
-    binder: &Binder<'_, '_>,
-    output: &Output,
-    table: &Arc<TableDef>,
-    names: &[&str],
-) -> Bound<BoundOutput> {
-    use crate::engine::syntax::ast::SelectItem;
-    let mut scope = Scope::inside(None);
-    // What OUTPUT shows, the user must be allowed to read.
-    let (rights, database) = (&binder.env.status.rights, binder.env.status.database.name());
-    rights.check_object(Permission::Select, &database, table)?;
-    for name in names {
-        scope.add_table(name, columns_of(table));
-    }
-    for source in &mut scope.sources {
-        source.unreadable = rights.unreadable(&database, table);
-    }
-    let (mut columns, mut nodes) = (Vec::new(), Vec::new());
-    for item in &output.items {
-        match item {
-            SelectItem::Wildcard(qualifier) => {
-                let Some(name) = qualifier
-                    .last()
-                    .filter(|name| names.iter().any(|known| same_name(known, name)))
-                else {
-                    return Err(unsupported("* in OUTPUT"));
-                };
-                for column in &table.columns {
-                    let path = Expr::Column(vec![name.clone(), column.name.clone()]);
-                    let typed = binder.scalar(&path, &scope)?;
-                    columns.push(output_column(&column.name, &typed));
-                    nodes.push(typed.node);
-                }
-            }
-            SelectItem::Value { value, alias } => {
-                let typed = binder.scalar(value, &scope)?;
-                let implied = match value {
-                    Expr::Column(parts) => parts.last().cloned().unwrap_or_default(),
-                    _ => String::new(),
-                };
-                columns.push(output_column(alias.as_ref().unwrap_or(&implied), &typed));
-                nodes.push(typed.node);
-            }
-            SelectItem::Assign { .. } => return Err(unsupported("assignment in OUTPUT")),
-        }
-    }
-    Ok(BoundOutput { columns, nodes, into: output.into.clone() })
-}
-
-fn output_column(name: &str, typed: &Typed) -> OutputColumn {
-    OutputColumn {
-        name: name.to_owned(),
-        ty: typed.ty.clone(),
-        nullable: typed.nullable,
-        identity: false,
-    }
-}
-
-/// Hands the rows of OUTPUT to the client, or puts them into a table.
-///
-/// # Errors
-/// Those of inserting.
-#[allow(clippy::type_complexity)]
-pub fn finish_output(
-    binder: &Binder<'_, '_>,
-    output: Option<BoundOutput>,
-    rows: Vec<Vec<Value>>,
-) -> Result<Option<(Vec<Column>, Vec<Vec<Value>>)>, Fault> {
-    let Some(output) = output else {
-        return Ok(None);
-    };
-    let Some((target, names)) = &output.into else {
-        let columns = output.columns.iter().map(OutputColumn::describe).collect();
-        return Ok(Some((columns, rows)));
-    };
-    let destination = destination(binder, target)?;
-    let shape = shape(binder, destination.table(), names, false).map_err(of_binding)?;
-    if shape.given.len() != output.nodes.len() {
-        return Err(Fault::Compile(SqlError::new(
-            213,
-            16,
-            1,
-            "Column name or number of supplied values does not match table definition.",
-        )));
-    }
-    let constants =
-        rows.into_iter().map(|row| row.into_iter().map(Node::Constant).collect()).collect();
-    let source = Source {
-        plan: RowPlan::Values(constants),
-        types: output.columns.iter().map(|column| column.ty.clone()).collect(),
-    };
-    let rules = RowRules::new(binder, destination.table()).map_err(of_binding)?;
-    run(binder.env, &destination, &rules, &shape, &[source], false)?;
-    Ok(None)
 }

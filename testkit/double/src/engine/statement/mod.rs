@@ -4,8 +4,10 @@ mod backup;
 mod change;
 mod ddl;
 mod insert;
+mod merge;
 mod metadata;
 mod option;
+mod output;
 mod procedure;
 mod raise;
 mod security;
@@ -14,6 +16,7 @@ mod table;
 
 pub use ddl::types::{check_release, declared};
 pub use metadata::is_catalogue_procedure;
+pub use select::first_select;
 
 use super::batch::{Executor, Flow};
 use super::fault::Fault;

@@ -7,7 +7,7 @@ use crate::cdc;
 use crate::engine::batch::{Executor, Flow, natural_type};
 use crate::engine::bind::same_name;
 use crate::engine::convert;
-use crate::engine::env::{Env, Outlet};
+use crate::engine::env::{Env, Outlet, Results};
 use crate::engine::fault::Fault;
 use crate::engine::security::{CaptureAccess, DatabaseSecurity};
 use crate::engine::syntax::ast::{Execute, Expr, ObjectName};
@@ -51,7 +51,11 @@ impl Executor<'_> {
         {
             return Err(Fault::Compile(crate::engine::bind::unsupported("DEFAULT")));
         }
-        let called = self.call_procedure(&execute.procedure.to_string(), params)?;
+        self.sink.begin_call();
+        let called = self.call_procedure(&execute.procedure.to_string(), params);
+        let status = called.as_ref().ok().map(|called| called.status);
+        self.sink.end_call(status)?;
+        let called = called?;
         if let Some(variable) = &execute.status {
             self.assign(variable, Value::Int(called.status))?;
         }
@@ -100,9 +104,31 @@ impl Executor<'_> {
         }
         let full = self.qualified(name);
         let Some(procedure) = cdc::procedure(&full).or_else(|| cdc::procedure(name)) else {
-            return Err(unknown(name).into());
+            return Err(self.not_run(name, parsed.as_ref()));
         };
         self.capture_procedure(procedure, params)
+    }
+
+    /// Why a procedure is not run: it is not there, or it is stored, and stored ones never are.
+    fn not_run(&mut self, name: &str, parsed: Option<&ObjectName>) -> Fault {
+        let stored = parsed.map(|parsed| {
+            self.with_env(false, |env, _| {
+                let schema = env.schema_of(parsed);
+                let object = env.with_txn(|txn| txn.object(&schema, &parsed.name))?;
+                Ok(object.is_some_and(|object| object.module.is_some() && !object.is_view()))
+            })
+        });
+        match stored {
+            Some(Ok(true)) => SqlError::new(
+                102,
+                15,
+                1,
+                format!("Incorrect syntax near '{name}'. This server keeps stored procedures and does not run them."),
+            )
+            .into(),
+            Some(Err(fault)) => fault,
+            _ => unknown(name).into(),
+        }
     }
 
     /// Calls a system procedure in another database, which is the current one while it runs.
@@ -308,7 +334,7 @@ impl Executor<'_> {
         }
         self.with_env(true, |env, _| {
             let schema = name.schema.as_deref().unwrap_or("dbo");
-            let table = env.with_txn(|txn| txn.table(schema, &name.name))?;
+            let table = env.with_txn(|txn| txn.object(schema, &name.name))?;
             let Some(table) = table.filter(|_| env.status.rights.may_define()) else {
                 return Err(SqlError::new(
                     15225,

@@ -14,8 +14,17 @@ use crate::engine::syntax::ast::{PermissionAction, Securable, Security};
 use crate::storage::TableDef;
 
 /// Permissions on tables and schemas.
-const OBJECT_PERMISSIONS: [&str; 8] =
-    ["SELECT", "INSERT", "UPDATE", "DELETE", "ALTER", "CONTROL", "REFERENCES", "VIEW DEFINITION"];
+const OBJECT_PERMISSIONS: [&str; 9] = [
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "EXECUTE",
+    "ALTER",
+    "CONTROL",
+    "REFERENCES",
+    "VIEW DEFINITION",
+];
 /// Permissions on the database.
 const DATABASE_PERMISSIONS: [&str; 11] = [
     "SELECT",
@@ -247,7 +256,7 @@ impl Executor<'_> {
                 }
                 let schema = name.schema.as_deref().unwrap_or("dbo");
                 let table = self.with_env(false, |env, _| {
-                    Ok(env.with_txn(|txn| txn.table(schema, &name.name))?)
+                    Ok(env.with_txn(|txn| txn.object(schema, &name.name))?)
                 })?;
                 let table = table.ok_or_else(|| not_found("object", &name.name))?;
                 match columns.is_empty() {

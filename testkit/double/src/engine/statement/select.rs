@@ -14,9 +14,8 @@ use crate::{Column, StatementKind};
 
 impl Executor<'_> {
     pub(crate) fn select(&mut self, query: &Query) -> Result<Flow, Fault> {
-        if let QueryBody::Select(select) = &query.body
-            && let Some(into) = &select.into
-        {
+        let select = first_select(&query.body);
+        if let Some(into) = &select.into {
             let rows = self.with_env(true, |env, variables| {
                 select_into(&Binder::new(env, variables), query, select, into)
             })?;
@@ -37,6 +36,14 @@ impl Executor<'_> {
     }
 }
 
+/// The first SELECT of a query, which may have INTO.
+pub fn first_select(body: &QueryBody) -> &Select {
+    match body {
+        QueryBody::Select(select) => select,
+        QueryBody::Set(_, left, _) => first_select(left),
+    }
+}
+
 /// SELECT … INTO: a table of the query's columns, and its rows in it.
 fn select_into(
     binder: &Binder<'_, '_>,
@@ -51,7 +58,7 @@ fn select_into(
         return Err(Fault::Compile(unsupported("assignment in SELECT … INTO")));
     }
     let columns = &bound.query.columns;
-    let identity = inherited_identity(binder, select, columns).map_err(of_binding)?;
+    let identity = inherited_identity(binder, query, select, columns).map_err(of_binding)?;
     // What the query sees is fixed before its table is there.
     env.view()?;
     let table = create_table_into(env, into, columns, identity)?;
@@ -79,16 +86,21 @@ fn select_into(
 /// The identity column that the new table takes over: the only one, straight from a single table.
 fn inherited_identity(
     binder: &Binder<'_, '_>,
+    query: &Query,
     select: &Select,
     columns: &[OutputColumn],
 ) -> Bound<Option<(usize, Identity)>> {
+    let single = matches!(&query.body, QueryBody::Select(_));
     let [TableRef::Named { name, .. }] = select.from.as_slice() else {
         return Ok(None);
     };
     let mut found = columns.iter().enumerate().filter(|(_, column)| column.identity);
-    let (Some((at, _)), None) = (found.next(), found.next()) else {
+    let (Some((at, _)), None, true) = (found.next(), found.next(), single) else {
         return Ok(None);
     };
+    if binder.object(name)?.table.is_view() {
+        return Err(unsupported("an identity column through a view in SELECT … INTO"));
+    }
     let target = binder.resolve(name, Permission::Select)?;
     Ok(target.table.columns.iter().find_map(|column| column.identity).map(|own| (at, own)))
 }

@@ -16,6 +16,10 @@ impl Executor<'_> {
     pub(crate) fn truncate(&mut self, name: &ObjectName) -> Result<Flow, Fault> {
         self.with_env(true, |env, variables| {
             let binder = Binder::new(env, variables);
+            if binder.object(name).map_err(of_binding)?.table.is_view() {
+                let text = format!("Could not truncate object '{name}' because it is not a table.");
+                return Err(SqlError::new(4708, 16, 2, text).into());
+            }
             let target = binder.resolve(name, Permission::Delete).map_err(of_binding)?;
             if target.elsewhere.is_some() {
                 return Err(Fault::Compile(unsupported("TRUNCATE in another database")));

@@ -24,15 +24,21 @@ impl Parser<'_> {
         }
         self.next();
         match upper.as_str() {
-            "INSERT" => self.insert(),
-            "UPDATE" => self.update(),
-            "DELETE" => self.delete(),
+            "INSERT" => self.insert(Vec::new()),
+            "UPDATE" => self.update(Vec::new()),
+            "DELETE" => self.delete(Vec::new()),
+            "MERGE" => self.merge(Vec::new()),
             "TRUNCATE" => self.truncate(),
             "CREATE" => self.create(),
             "ALTER" => self.alter(),
             "DROP" => self.drop_object(),
             "USE" => self.identifier().map(StatementKind::Use),
             "DECLARE" if self.declares_table() => self.table_declaration(),
+            "DECLARE" if self.is_identifier() => self.declare_cursor(),
+            "OPEN" => self.cursor_name().map(StatementKind::OpenCursor),
+            "FETCH" => self.fetch(),
+            "CLOSE" => self.cursor_name().map(StatementKind::CloseCursor),
+            "DEALLOCATE" => self.cursor_name().map(StatementKind::Deallocate),
             "DECLARE" => {
                 let declarations = self.comma_list(Self::local_variable)?;
                 Ok(StatementKind::Declare(declarations))
@@ -105,8 +111,17 @@ impl Parser<'_> {
 
     fn with_statement(&mut self) -> Parsed<StatementKind> {
         let with = self.common_tables()?;
-        if !self.starts_query() {
-            return Err(self.unsupported("WITH before a change"));
+        if self.accept_word("INSERT") {
+            return self.insert(with);
+        }
+        if self.accept_word("UPDATE") {
+            return self.update(with);
+        }
+        if self.accept_word("DELETE") {
+            return self.delete(with);
+        }
+        if self.accept_word("MERGE") {
+            return self.merge(with);
         }
         self.query_after(with).map(StatementKind::Select)
     }
@@ -373,11 +388,7 @@ impl Parser<'_> {
             "IMPLICIT_TRANSACTIONS" => SetOption::ImplicitTransactions(self.on_or_off()?),
             "FMTONLY" => SetOption::FormatOnly(self.on_or_off()?),
             "NOEXEC" => SetOption::NoExecute(self.on_or_off()?),
-            // There are no cursors that a commit could close.
-            "CURSOR_CLOSE_ON_COMMIT" => {
-                self.on_or_off()?;
-                SetOption::Accepted
-            }
+            "CURSOR_CLOSE_ON_COMMIT" => self.only(false)?,
             "LANGUAGE" if self.accept_word("us_english") || self.accept_word("English") => {
                 SetOption::Accepted
             }

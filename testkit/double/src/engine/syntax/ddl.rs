@@ -12,6 +12,9 @@ use crate::storage::ReferentialAction;
 impl Parser<'_> {
     /// After CREATE, for what this module defines.
     pub fn create(&mut self) -> Parsed<StatementKind> {
+        if let Some(module) = self.module(false)? {
+            return Ok(module);
+        }
         let ddl = if self.accept_word("DATABASE") {
             let name = self.identifier()?;
             Ddl::CreateDatabase(name)
@@ -201,7 +204,8 @@ impl Parser<'_> {
             };
             if self.accept_word("DEFAULT") {
                 let value = self.source_text(Self::expression)?;
-                column.default = Some(DefaultDefinition { name, value });
+                let for_rows = self.accept_words(&["WITH", "VALUES"]);
+                column.default = Some(DefaultDefinition { name, value, for_rows });
                 return Ok(true);
             }
             self.reset(mark);
@@ -341,6 +345,9 @@ impl Parser<'_> {
 
     /// After DROP.
     pub fn drop_object(&mut self) -> Parsed<StatementKind> {
+        if let Some(ddl) = self.drop_module()? {
+            return Ok(StatementKind::Ddl(ddl));
+        }
         let ddl = if self.accept_word("DATABASE") {
             let if_exists = self.if_exists();
             let names = self.comma_list(Self::identifier)?;
@@ -376,6 +383,9 @@ impl Parser<'_> {
 
     /// After ALTER.
     pub fn alter(&mut self) -> Parsed<StatementKind> {
+        if let Some(module) = self.module(true)? {
+            return Ok(module);
+        }
         let ddl = if self.accept_word("TABLE") {
             let table = self.object_name()?;
             let action = self.alter_table()?;

@@ -1,15 +1,15 @@
 //! INSERT, UPDATE, DELETE.
 
 use super::ast::{
-    Assignment, BinaryOp, Delete, Expr, Insert, InsertSource, InsertTarget, Output, SelectItem,
-    StatementKind, Update,
+    Assignment, BinaryOp, Cte, Delete, Expr, Insert, InsertSource, InsertTarget, Output,
+    SelectItem, StatementKind, Update,
 };
 use super::lexer::TokenKind;
 use super::parser::{Parsed, Parser};
 
 impl Parser<'_> {
     /// After INSERT.
-    pub fn insert(&mut self) -> Parsed<StatementKind> {
+    pub fn insert(&mut self, with: Vec<Cte>) -> Parsed<StatementKind> {
         let top = self.top()?;
         self.accept_word("INTO");
         let target = self.insert_target()?;
@@ -47,7 +47,7 @@ impl Parser<'_> {
             return Err(self.unexpected());
         };
         self.query_options()?;
-        Ok(StatementKind::Insert(Insert { target, top, hints, columns, output, source }))
+        Ok(StatementKind::Insert(Insert { with, target, top, hints, columns, output, source }))
     }
 
     fn insert_target(&mut self) -> Parsed<InsertTarget> {
@@ -57,7 +57,7 @@ impl Parser<'_> {
         }
     }
 
-    fn output(&mut self) -> Parsed<Option<Output>> {
+    pub(super) fn output(&mut self) -> Parsed<Option<Output>> {
         if !self.accept_word("OUTPUT") {
             return Ok(None);
         }
@@ -83,7 +83,7 @@ impl Parser<'_> {
     }
 
     /// After UPDATE.
-    pub fn update(&mut self) -> Parsed<StatementKind> {
+    pub fn update(&mut self, with: Vec<Cte>) -> Parsed<StatementKind> {
         let top = self.top()?;
         let target = self.object_name()?;
         let hints = self.hints()?;
@@ -92,11 +92,21 @@ impl Parser<'_> {
         let output = self.output()?;
         let from = self.from()?;
         let filter = self.filter()?;
-        self.query_options()?;
-        Ok(StatementKind::Update(Update { target, hints, top, assignments, output, from, filter }))
+        let max_recursion = self.query_options()?;
+        Ok(StatementKind::Update(Update {
+            with,
+            max_recursion,
+            target,
+            hints,
+            top,
+            assignments,
+            output,
+            from,
+            filter,
+        }))
     }
 
-    fn assignment(&mut self) -> Parsed<Assignment> {
+    pub(super) fn assignment(&mut self) -> Parsed<Assignment> {
         let variable = match self.kind() {
             TokenKind::Variable(_) => Some(self.variable()?),
             _ => None,
@@ -104,7 +114,7 @@ impl Parser<'_> {
         if let Some(name) = &variable {
             let target = Expr::Variable(name.clone());
             if let Some(value) = self.compound_assignment(target)? {
-                return Ok(Assignment { variable, column: None, value });
+                return Ok(Assignment { variable, column: None, value, compound: false });
             }
             self.expect("=")?;
             // `@v = column = value`
@@ -113,23 +123,28 @@ impl Parser<'_> {
                 let column = self.column_path()?;
                 if self.accept("=") {
                     let value = self.expression()?;
-                    return Ok(Assignment { variable, column: Some(column), value });
+                    return Ok(Assignment {
+                        variable,
+                        column: Some(column),
+                        value,
+                        compound: false,
+                    });
                 }
                 self.reset(mark);
             }
             let value = self.expression()?;
-            return Ok(Assignment { variable, column: None, value });
+            return Ok(Assignment { variable, column: None, value, compound: false });
         }
         let column = self.column_path()?;
         let target = Expr::Column(column.clone());
-        let value = match self.compound_assignment(target)? {
-            Some(value) => value,
+        let (value, compound) = match self.compound_assignment(target)? {
+            Some(value) => (value, true),
             None => {
                 self.expect("=")?;
-                self.expression()?
+                (self.expression()?, false)
             }
         };
-        Ok(Assignment { variable, column: Some(column), value })
+        Ok(Assignment { variable, column: Some(column), value, compound })
     }
 
     fn column_path(&mut self) -> Parsed<Vec<String>> {
@@ -162,7 +177,7 @@ impl Parser<'_> {
     }
 
     /// After DELETE.
-    pub fn delete(&mut self) -> Parsed<StatementKind> {
+    pub fn delete(&mut self, with: Vec<Cte>) -> Parsed<StatementKind> {
         let top = self.top()?;
         self.accept_word("FROM");
         let target = self.object_name()?;
@@ -170,7 +185,16 @@ impl Parser<'_> {
         let output = self.output()?;
         let from = self.from()?;
         let filter = self.filter()?;
-        self.query_options()?;
-        Ok(StatementKind::Delete(Delete { target, hints, top, output, from, filter }))
+        let max_recursion = self.query_options()?;
+        Ok(StatementKind::Delete(Delete {
+            with,
+            max_recursion,
+            target,
+            hints,
+            top,
+            output,
+            from,
+            filter,
+        }))
     }
 }

@@ -168,6 +168,12 @@ impl<'a> Lexer<'a> {
                 let digits = self.digits_and_point();
                 Ok(TokenKind::Money(digits))
             }
+            // `$action`, `$IDENTITY`
+            '$' if second.is_some_and(starts_word) => {
+                let len =
+                    rest[1..].find(|c: char| !continues_word(c)).map_or(rest.len(), |at| at + 1);
+                Ok(TokenKind::Word(self.advance(len).to_owned()))
+            }
             c if starts_word(c) => {
                 let len = rest.find(|c: char| !continues_word(c)).unwrap_or(rest.len());
                 Ok(TokenKind::Word(self.advance(len).to_owned()))

@@ -9,15 +9,20 @@
 pub mod ast;
 mod backup;
 mod control;
+mod cursor;
 mod ddl;
 mod dml;
 mod expression;
 mod keywords;
 mod lexer;
+mod merge;
+mod module;
 pub mod normal;
 mod parser;
 mod query;
 mod security;
 mod types;
 
-pub use parser::{parse_batch, parse_condition, parse_declarations, parse_name, parse_scalar};
+pub use parser::{
+    parse_batch, parse_condition, parse_declarations, parse_name, parse_scalar, variables,
+};

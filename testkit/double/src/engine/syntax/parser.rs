@@ -71,6 +71,15 @@ pub fn parse_declarations(text: &str) -> Parsed<Vec<(Declaration, bool)>> {
     Ok(declarations)
 }
 
+/// The variables that a text names, in order.
+pub fn variables(text: &str) -> Parsed<Vec<String>> {
+    let named = tokenize(text)?.into_iter().filter_map(|token| match token.kind {
+        TokenKind::Variable(name) => Some(name),
+        _ => None,
+    });
+    Ok(named.collect())
+}
+
 /// A cursor over tokens.
 pub struct Parser<'a> {
     pub(super) text: &'a str,

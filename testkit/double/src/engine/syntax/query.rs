@@ -35,7 +35,8 @@ impl Parser<'_> {
     /// The rest of a query.
     pub fn query_after(&mut self, with: Vec<Cte>) -> Parsed<Query> {
         let body = self.query_body()?;
-        let mut query = Query { with, body, order: Vec::new(), offset: None, fetch: None };
+        let mut query =
+            Query { with, max_recursion: None, body, order: Vec::new(), offset: None, fetch: None };
         if self.accept_word("ORDER") {
             self.expect_word("BY")?;
             query.order = self.order_items()?;
@@ -52,10 +53,11 @@ impl Parser<'_> {
                 }
             }
         }
-        if self.is_word("FOR") {
+        // FOR READ ONLY ends the declaration of a cursor.
+        if self.is_word("FOR") && !self.word_after(1, "READ") {
             return Err(self.unsupported("FOR"));
         }
-        self.query_options()?;
+        query.max_recursion = self.query_options()?;
         Ok(query)
     }
 
@@ -66,10 +68,11 @@ impl Parser<'_> {
         Err(self.unexpected())
     }
 
-    /// `OPTION (…)`: only hints that cannot change an answer.
-    pub fn query_options(&mut self) -> Parsed<()> {
+    /// `OPTION (…)`: MAXRECURSION, and hints that cannot change an answer.
+    pub fn query_options(&mut self) -> Parsed<Option<u32>> {
+        let mut max_recursion = None;
         if !self.accept_word("OPTION") {
-            return Ok(());
+            return Ok(max_recursion);
         }
         self.expect("(")?;
         self.comma_list(|p| {
@@ -83,13 +86,34 @@ impl Parser<'_> {
             {
                 return Ok(());
             }
-            if p.accept_word("MAXDOP") || p.accept_word("FAST") || p.accept_word("MAXRECURSION") {
+            if p.accept_word("MAXDOP") || p.accept_word("FAST") {
                 p.integer()?;
+                return Ok(());
+            }
+            if p.accept_word("MAXRECURSION") {
+                let most = p.integer()?;
+                let within = u32::try_from(most).ok().filter(|most| *most <= 32767);
+                max_recursion = Some(within.ok_or_else(|| p.too_many_recursions(most))?);
                 return Ok(());
             }
             Err(p.unexpected())
         })?;
-        self.expect(")")
+        self.expect(")")?;
+        Ok(max_recursion)
+    }
+
+    /// Error 310.
+    fn too_many_recursions(&self, most: i64) -> crate::SqlError {
+        let mut error = crate::SqlError::new(
+            310,
+            15,
+            1,
+            format!(
+                "The value {most} specified for the MAXRECURSION option exceeds the allowed maximum of 32767."
+            ),
+        );
+        error.line = self.token().line;
+        error
     }
 
     /// UNION and EXCEPT group from the left; INTERSECT binds tighter.
@@ -158,7 +182,8 @@ impl Parser<'_> {
                 }
             }
             group = self.comma_list(Self::expression)?;
-            if self.is_word("WITH") {
+            if self.is_word("WITH") && (self.word_after(1, "ROLLUP") || self.word_after(1, "CUBE"))
+            {
                 return Err(self.unsupported("GROUP BY … WITH"));
             }
         }
@@ -346,7 +371,7 @@ impl Parser<'_> {
         Ok(Some(kind))
     }
 
-    fn table(&mut self) -> Parsed<TableRef> {
+    pub(super) fn table(&mut self) -> Parsed<TableRef> {
         if self.is("(") {
             return self.parenthesised_table();
         }

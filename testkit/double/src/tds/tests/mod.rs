@@ -105,6 +105,14 @@ impl ScriptedSession {
                 }
                 sink.done(Some(rows as u64))
             }
+            "call" => {
+                sink.begin_call();
+                sink.columns(&[column("n", SqlType::Int, false)])?;
+                sink.row(&[Value::Int(5)])?;
+                sink.done(Some(1))?;
+                sink.end_call(Some(7))?;
+                sink.done(None)
+            }
             "fail" => {
                 sink.done(Some(1))?;
                 let mut error = SqlError::new(8134, 16, 1, "Divide by zero error encountered.");

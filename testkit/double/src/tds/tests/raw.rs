@@ -280,6 +280,22 @@ async fn several_calls_in_a_message_are_answered_in_one() {
 }
 
 #[tokio::test]
+async fn exec_in_a_batch_ends_like_a_call() {
+    let (double, _) = start().await;
+    let mut client = RawClient::connect(&double).await;
+    client.send(PacketType::Batch, &batch("call 0")).await;
+    let answer = client.receive().await;
+    let tail = &answer[answer.len() - (13 + 5 + 13 + 13)..];
+    // The statement inside, the status, the procedure, and the batch's next statement.
+    assert_eq!(tail[0], 0xFF, "DONEINPROC");
+    assert_eq!(tail[1], 0x11, "MORE, COUNT");
+    assert_eq!(&tail[13..18], &[0x79, 7, 0, 0, 0], "RETURNSTATUS");
+    assert_eq!(tail[18], 0xFE, "DONEPROC");
+    assert_eq!(tail[31], 0xFD, "DONE");
+    assert_eq!(last_done(&answer), (0, 0));
+}
+
+#[tokio::test]
 async fn calls_that_do_not_fit_are_refused_with_the_servers_numbers() {
     let (double, _) = start().await;
     let mut client = RawClient::connect(&double).await;

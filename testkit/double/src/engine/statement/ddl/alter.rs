@@ -112,8 +112,12 @@ fn add(
         if column.identity.is_some() && filled {
             return Err(Fault::Compile(unsupported("IDENTITY column for existing rows")));
         }
-        // Existing rows take the default only where the column is NOT NULL.
-        let takes_default = !column.nullable
+        // Existing rows take the default where the column is NOT NULL or they are told to.
+        let told = columns
+            .iter()
+            .filter(|own| crate::storage::same_name(&own.name, &column.name))
+            .any(|own| own.default.as_ref().is_some_and(|default| default.for_rows));
+        let takes_default = (!column.nullable || told)
             && column.computed.is_none()
             && column.identity.is_none()
             && column.ty != SqlType::RowVersion;

@@ -5,6 +5,9 @@
 //! caller may know of. The texts beside this file give columns, types and order as Microsoft
 //! documents them; codes of types are those of ODBC.
 
+mod describe;
+mod text;
+
 use super::procedure::Called;
 use crate::engine::batch::{Executor, natural_type};
 use crate::engine::bind::same_name;
@@ -151,6 +154,38 @@ fn find(name: &str) -> Option<Procedure> {
             ],
             include_str!("stored_procedures.sql").to_owned(),
         ),
+        "sp_sproc_columns" | "sp_sproc_columns_90" | "sp_sproc_columns_100" => (
+            "sp_sproc_columns",
+            vec![
+                ("@procedure_name", SqlType::NVarChar(Some(390)), Some(Value::text("%"))),
+                pattern("@procedure_owner"),
+                optional("@procedure_qualifier"),
+                pattern("@column_name"),
+                version(),
+                use_pattern(),
+            ],
+            sproc_columns_text(name != "sp_sproc_columns"),
+        ),
+        "sp_table_privileges" => (
+            "sp_table_privileges",
+            vec![
+                ("@table_name", SqlType::NVarChar(Some(384)), None),
+                pattern("@table_owner"),
+                optional("@table_qualifier"),
+                use_pattern(),
+            ],
+            include_str!("table_privileges.sql").to_owned(),
+        ),
+        "sp_column_privileges" => (
+            "sp_column_privileges",
+            [table()].into_iter().chain(rest_of_table()).chain([pattern("@column_name")]).collect(),
+            include_str!("column_privileges.sql").to_owned(),
+        ),
+        "sp_server_info" => (
+            "sp_server_info",
+            vec![("@attribute_id", SqlType::Int, Some(Value::Null))],
+            include_str!("server_info.sql").to_owned(),
+        ),
         "sp_databases" => ("sp_databases", Vec::new(), include_str!("databases.sql").to_owned()),
         _ => return None,
     };
@@ -173,6 +208,22 @@ fn columns_text(with_extensions: bool) -> String {
     format!("{TYPES}{text}")
 }
 
+/// `sp_sproc_columns` describes parameters as `sp_columns` does columns.
+fn sproc_columns_text(with_extensions: bool) -> String {
+    let extensions = match with_extensions {
+        true => include_str!("sproc_columns_extensions.sql"),
+        false => "",
+    };
+    let types = TYPES
+        .replace("FROM sys.all_columns AS c", &format!("FROM {} AS c", SPROC_COLUMNS.trim_end()))
+        .replace("WHERE o.type IN ('U', 'V', 'S')", "WHERE o.type = 'P'");
+    let text = include_str!("sproc_columns.sql").replace("/* extensions */", extensions);
+    format!("{types}{text}")
+}
+
+/// The parameters of procedures, and what they return, with the columns of `sys.all_columns`.
+const SPROC_COLUMNS: &str = include_str!("sproc_columns_source.sql");
+
 impl Executor<'_> {
     /// Calls a catalogue procedure by its bare name in lower case; none if there is no such one.
     pub(super) fn metadata_procedure(
@@ -180,6 +231,17 @@ impl Executor<'_> {
         name: &str,
         params: &[Param],
     ) -> Result<Option<Called>, Fault> {
+        match name {
+            "sp_helptext" => return self.help_text(params).map(Some),
+            "sp_refreshview" => return self.refresh_view(params).map(Some),
+            "sp_describe_first_result_set" => {
+                return self.describe_first_result(params).map(Some);
+            }
+            "sp_describe_undeclared_parameters" => {
+                return self.describe_parameters(params).map(Some);
+            }
+            _ => {}
+        }
         let Some(procedure) = find(name) else {
             return Ok(None);
         };

@@ -1,9 +1,9 @@
 //! Definitions, principals and permissions.
 
-use super::{Expr, ObjectName};
+use super::{Expr, ObjectName, Query};
 use crate::SqlType;
 use crate::engine::collation::Label;
-use crate::storage::ReferentialAction;
+use crate::storage::{ParameterDef, ReferentialAction};
 
 /// Definitions.
 #[derive(Debug)]
@@ -112,6 +112,70 @@ pub enum Ddl {
         /// Change.
         action: AlterTable,
     },
+    /// `CREATE` or `ALTER` of a view or procedure.
+    Module(Box<Module>),
+    /// `DROP VIEW` and kin.
+    DropModules {
+        /// What is dropped.
+        kind: ModuleWord,
+        /// Names.
+        names: Vec<ObjectName>,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+}
+
+/// What is known of by name in CREATE and DROP; only views and procedures can be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModuleWord {
+    /// VIEW
+    View,
+    /// PROCEDURE
+    Procedure,
+    /// FUNCTION
+    Function,
+    /// TRIGGER
+    Trigger,
+}
+
+/// Which verb a definition begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModuleVerb {
+    /// CREATE
+    Create,
+    /// ALTER
+    Alter,
+    /// CREATE OR ALTER
+    CreateOrAlter,
+}
+
+/// A view or procedure.
+#[derive(Debug)]
+pub struct Module {
+    /// Verb.
+    pub verb: ModuleVerb,
+    /// Name.
+    pub name: ObjectName,
+    /// The batch, with CREATE in the place of the verb.
+    pub definition: String,
+    /// What it is.
+    pub content: ModuleContent,
+}
+
+/// What a module holds.
+#[derive(Debug)]
+pub enum ModuleContent {
+    /// A view.
+    View {
+        /// Names of its columns, where given.
+        columns: Vec<String>,
+        /// Its query.
+        query: Query,
+        /// WITH CHECK OPTION.
+        check_option: bool,
+    },
+    /// A procedure, whose body is text.
+    Procedure(Vec<ParameterDef>),
 }
 
 /// Settable options of a database.
@@ -250,6 +314,8 @@ pub struct DefaultDefinition {
     pub name: Option<String>,
     /// Value.
     pub value: SourceText,
+    /// WITH VALUES: rows that are there take it, too, where the column may be NULL.
+    pub for_rows: bool,
 }
 
 /// A constraint.

@@ -71,6 +71,8 @@ pub enum StatementKind {
     Update(Update),
     /// `DELETE …`
     Delete(Delete),
+    /// `MERGE …`
+    Merge(Box<Merge>),
     /// `TRUNCATE TABLE t`
     Truncate(ObjectName),
     /// Definition of data or metadata.
@@ -90,6 +92,23 @@ pub enum StatementKind {
         /// Constraints that are no column's.
         constraints: Vec<ConstraintDefinition>,
     },
+    /// `DECLARE c CURSOR FOR …`
+    DeclareCursor(Box<CursorDef>),
+    /// `OPEN c`
+    OpenCursor(CursorName),
+    /// `FETCH … FROM c INTO …`
+    Fetch {
+        /// Cursor.
+        cursor: CursorName,
+        /// Which row.
+        from: FetchFrom,
+        /// Variables, empty where the client gets the row.
+        into: Vec<String>,
+    },
+    /// `CLOSE c`
+    CloseCursor(CursorName),
+    /// `DEALLOCATE c`
+    Deallocate(CursorName),
     /// `SET @a = …`
     Assign {
         /// Variable.
@@ -257,6 +276,8 @@ pub struct Argument {
 /// `INSERT`
 #[derive(Debug)]
 pub struct Insert {
+    /// Common table expressions before it.
+    pub with: Vec<Cte>,
     /// Target.
     pub target: InsertTarget,
     /// `TOP (n)`
@@ -305,6 +326,10 @@ pub struct Output {
 /// `UPDATE`
 #[derive(Debug)]
 pub struct Update {
+    /// Common table expressions before it.
+    pub with: Vec<Cte>,
+    /// `OPTION (MAXRECURSION n)`
+    pub max_recursion: Option<u32>,
     /// Target: a table or an alias of FROM.
     pub target: ObjectName,
     /// Target hints.
@@ -330,11 +355,17 @@ pub struct Assignment {
     pub column: Option<Vec<String>>,
     /// Value.
     pub value: Expr,
+    /// Written as `column op= value`: the column in the value is the target's.
+    pub compound: bool,
 }
 
 /// `DELETE`
 #[derive(Debug)]
 pub struct Delete {
+    /// Common table expressions before it.
+    pub with: Vec<Cte>,
+    /// `OPTION (MAXRECURSION n)`
+    pub max_recursion: Option<u32>,
     /// Target: a table or an alias of FROM.
     pub target: ObjectName,
     /// Target hints.
@@ -347,4 +378,108 @@ pub struct Delete {
     pub from: Vec<TableRef>,
     /// `WHERE`
     pub filter: Option<Expr>,
+}
+
+/// `MERGE`
+#[derive(Debug)]
+pub struct Merge {
+    /// Common table expressions before it.
+    pub with: Vec<Cte>,
+    /// `OPTION (MAXRECURSION n)`
+    pub max_recursion: Option<u32>,
+    /// `TOP (n)`
+    pub top: Option<Expr>,
+    /// Target.
+    pub target: ObjectName,
+    /// Target hints.
+    pub hints: Hints,
+    /// Alias of the target.
+    pub alias: Option<String>,
+    /// `USING`
+    pub source: TableRef,
+    /// `ON`
+    pub on: Expr,
+    /// `WHEN …`
+    pub clauses: Vec<MergeClause>,
+    /// `OUTPUT`
+    pub output: Option<Output>,
+}
+
+/// Which pairs a WHEN clause is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergeWhen {
+    /// `WHEN MATCHED`
+    Matched,
+    /// `WHEN NOT MATCHED [BY TARGET]`
+    NotByTarget,
+    /// `WHEN NOT MATCHED BY SOURCE`
+    NotBySource,
+}
+
+/// One WHEN clause.
+#[derive(Debug)]
+pub struct MergeClause {
+    /// Which pairs.
+    pub when: MergeWhen,
+    /// `AND`
+    pub condition: Option<Expr>,
+    /// `THEN`
+    pub action: MergeAction,
+}
+
+/// What a WHEN clause does.
+#[derive(Debug)]
+pub enum MergeAction {
+    /// `UPDATE SET …`
+    Update(Vec<Assignment>),
+    /// `DELETE`
+    Delete,
+    /// `INSERT`
+    Insert {
+        /// Named columns, empty when not given.
+        columns: Vec<String>,
+        /// Values; none for DEFAULT VALUES.
+        values: Option<Vec<Expr>>,
+    },
+}
+
+/// A cursor as it is declared.
+#[derive(Clone, Debug)]
+pub struct CursorDef {
+    /// Name.
+    pub name: String,
+    /// LOCAL.
+    pub local: bool,
+    /// Whether it goes backward, too.
+    pub scroll: bool,
+    /// STATIC or INSENSITIVE.
+    pub fixed: bool,
+    /// Query.
+    pub query: Query,
+}
+
+/// A cursor by name; a local one is meant first, unless it says GLOBAL.
+#[derive(Debug)]
+pub struct CursorName {
+    /// GLOBAL
+    pub global: bool,
+    /// Name.
+    pub name: String,
+}
+
+/// Which row FETCH goes to.
+#[derive(Debug)]
+pub enum FetchFrom {
+    /// NEXT
+    Next,
+    /// PRIOR
+    Prior,
+    /// FIRST
+    First,
+    /// LAST
+    Last,
+    /// ABSOLUTE
+    Absolute(Expr),
+    /// RELATIVE
+    Relative(Expr),
 }

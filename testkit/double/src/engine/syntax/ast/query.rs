@@ -159,6 +159,34 @@ pub struct Over {
     pub partition: Vec<Expr>,
     /// `ORDER BY`
     pub order: Vec<OrderItem>,
+    /// `ROWS` or `RANGE`
+    pub extent: Option<Extent>,
+}
+
+/// Which rows of its partition a window function looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// ROWS rather than RANGE.
+    pub rows: bool,
+    /// First row.
+    pub start: Edge,
+    /// Last row.
+    pub end: Edge,
+}
+
+/// An end of an extent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Edge {
+    /// UNBOUNDED PRECEDING
+    First,
+    /// `n PRECEDING`
+    Before(std::cmp::Reverse<usize>),
+    /// CURRENT ROW
+    Current,
+    /// `n FOLLOWING`
+    After(usize),
+    /// UNBOUNDED FOLLOWING
+    Last,
 }
 
 /// A conversion.
@@ -188,8 +216,10 @@ pub struct Case {
 /// A query with its order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
-    /// Common table expressions, none recursive.
+    /// Common table expressions.
     pub with: Vec<Cte>,
+    /// `OPTION (MAXRECURSION n)`
+    pub max_recursion: Option<u32>,
     /// Body.
     pub body: QueryBody,
     /// `ORDER BY`

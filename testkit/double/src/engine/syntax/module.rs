@@ -1,0 +1,154 @@
+//! Views and procedures. A procedure's body stays text: it is stored, and never run.
+
+use super::ast::{Ddl, Module, ModuleContent, ModuleVerb, ModuleWord, StatementKind};
+use super::lexer::TokenKind;
+use super::parser::{Parsed, Parser};
+use crate::SqlError;
+use crate::storage::ParameterDef;
+
+impl Parser<'_> {
+    /// After CREATE or ALTER: a view or procedure, if one starts here. Functions and triggers are
+    /// refused: they could not be run, and a trigger that never fires would be a wrong answer.
+    pub fn module(&mut self, altered: bool) -> Parsed<Option<StatementKind>> {
+        let start = self.mark();
+        let verb_end = self.previous_end();
+        let or_alter = !altered && self.accept_words(&["OR", "ALTER"]);
+        let Some(word) = self.module_word() else {
+            self.reset(start);
+            return Ok(None);
+        };
+        let name = match word {
+            ModuleWord::View => "VIEW",
+            ModuleWord::Procedure => "PROCEDURE",
+            ModuleWord::Function => return Err(self.unsupported("FUNCTION")),
+            ModuleWord::Trigger => return Err(self.unsupported("TRIGGER")),
+        };
+        let verb = match (altered, or_alter) {
+            (true, _) => ModuleVerb::Alter,
+            (false, true) => ModuleVerb::CreateOrAlter,
+            (false, false) => ModuleVerb::Create,
+        };
+        // The verb itself is the batch's first token.
+        if start != 1 {
+            let verb = if altered { "ALTER" } else { "CREATE" };
+            let mut error = SqlError::new(
+                111,
+                15,
+                1,
+                format!("'{verb} {name}' must be the first statement in a query batch."),
+            );
+            error.line = self.token().line;
+            return Err(error);
+        }
+        let definition = self.as_created(verb, verb_end);
+        let name = self.object_name()?;
+        let content = match word {
+            ModuleWord::View => self.view_content()?,
+            _ => self.procedure_content()?,
+        };
+        let module = Module { verb, name, definition, content };
+        Ok(Some(StatementKind::Ddl(Ddl::Module(Box::new(module)))))
+    }
+
+    /// After DROP: views and procedures, if one is named here.
+    pub fn drop_module(&mut self) -> Parsed<Option<Ddl>> {
+        let Some(kind) = self.module_word() else {
+            return Ok(None);
+        };
+        let if_exists = self.if_exists();
+        let names = self.comma_list(Self::object_name)?;
+        Ok(Some(Ddl::DropModules { kind, names, if_exists }))
+    }
+
+    fn module_word(&mut self) -> Option<ModuleWord> {
+        self.one_of(&[
+            ("VIEW", ModuleWord::View),
+            ("PROCEDURE", ModuleWord::Procedure),
+            ("PROC", ModuleWord::Procedure),
+            ("FUNCTION", ModuleWord::Function),
+            ("TRIGGER", ModuleWord::Trigger),
+        ])
+    }
+
+    /// The batch with CREATE as its verb. OR ALTER leaves its blanks, as SQL Server does.
+    fn as_created(&self, verb: ModuleVerb, verb_end: usize) -> String {
+        let text = self.text;
+        match verb {
+            ModuleVerb::Create => text.to_owned(),
+            ModuleVerb::Alter => {
+                let start = verb_end - "ALTER".len();
+                format!("{}CREATE{}", &text[..start], &text[verb_end..])
+            }
+            ModuleVerb::CreateOrAlter => {
+                let rest = text[verb_end..].to_ascii_uppercase();
+                let after = rest.find("ALTER").map_or(0, |at| at + "ALTER".len());
+                format!("{}  {}", &text[..verb_end], &text[verb_end + after..])
+            }
+        }
+    }
+
+    fn view_content(&mut self) -> Parsed<ModuleContent> {
+        let columns = match self.is("(") {
+            true => self.name_list()?,
+            false => Vec::new(),
+        };
+        if self.accept_word("WITH") && !self.accept_word("VIEW_METADATA") {
+            return Err(self.unsupported("an attribute of a view"));
+        }
+        self.expect_word("AS")?;
+        let query = self.query()?;
+        let check_option = self.accept_words(&["WITH", "CHECK", "OPTION"]);
+        while self.accept(";") {}
+        if !self.at_end() {
+            return Err(self.unexpected());
+        }
+        Ok(ModuleContent::View { columns, query, check_option })
+    }
+
+    fn procedure_content(&mut self) -> Parsed<ModuleContent> {
+        if self.is(";") {
+            return Err(self.unsupported("a numbered procedure"));
+        }
+        let in_brackets = self.accept("(");
+        let parameters = match self.kind() {
+            TokenKind::Variable(_) => self.comma_list(Self::parameter)?,
+            _ => Vec::new(),
+        };
+        if in_brackets {
+            self.expect(")")?;
+        }
+        if self.accept_word("WITH") {
+            self.comma_list(|p| {
+                if p.accept_word("RECOMPILE") {
+                    return Ok(());
+                }
+                p.expect_word("EXECUTE")?;
+                p.expect_word("AS")?;
+                match p.accept_word("OWNER") || p.accept_word("CALLER") || p.accept_word("SELF") {
+                    true => Ok(()),
+                    false => p.string().map(drop),
+                }
+            })?;
+        }
+        self.expect_word("AS")?;
+        if self.at_end() {
+            return Err(self.unexpected());
+        }
+        while !self.at_end() {
+            self.next();
+        }
+        Ok(ModuleContent::Procedure(parameters))
+    }
+
+    fn parameter(&mut self) -> Parsed<ParameterDef> {
+        let name = self.variable()?;
+        self.accept_word("AS");
+        let (ty, _) = self.declared_type()?;
+        let has_default = self.accept("=");
+        if has_default {
+            self.expression()?;
+        }
+        let output = self.accept_word("OUTPUT") || self.accept_word("OUT");
+        Ok(ParameterDef { name, ty, output, has_default })
+    }
+}
