@@ -96,7 +96,7 @@ impl Parser<'_> {
             return Err(self.unsupported("an attribute of a view"));
         }
         self.expect_word("AS")?;
-        let query = self.query()?;
+        let query = Box::new(self.query()?);
         let check_option = self.accept_words(&["WITH", "CHECK", "OPTION"]);
         while self.accept(";") {}
         if !self.at_end() {

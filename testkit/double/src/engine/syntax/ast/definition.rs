@@ -170,7 +170,7 @@ pub enum ModuleContent {
         /// Names of its columns, where given.
         columns: Vec<String>,
         /// Its query.
-        query: Query,
+        query: Box<Query>,
         /// WITH CHECK OPTION.
         check_option: bool,
     },
