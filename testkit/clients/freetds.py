@@ -70,6 +70,19 @@ VALUES = [
     ("datetimeoffset(7)", "'2024-02-29T12:34:56.1234567+05:30'", "Feb 29 2024 12:34PM"),
     ("uniqueidentifier", "'6F9619FF-8B86-D011-B42D-00C04FC964FF'",
      "6F9619FF-8B86-D011-B42D-00C04FC964FF"),
+    ("text", "'ü€'", "ü€"),
+    ("ntext", "N'😀 smile'", "😀 smile"),
+    ("image", "0x00FF", "00ff"),
+    ("xml", "N'<a b=''1''>é<c></c></a>'", '<a b="1">é<c/></a>'),
+    ("sql_variant", "CAST(-1.5 AS decimal(9,2))", "-1.50"),
+    ("sql_variant", "N'é'", "é"),
+    ("varchar(20) COLLATE Cyrillic_General_CI_AS", "N'Привет'", "Привет"),
+    ("varchar(20) COLLATE Japanese_CI_AS", "N'日本'", "日本"),
+    ("char(3) COLLATE Polish_CI_AI", "N'żół'", "żół"),
+    ("varchar(20) COLLATE SQL_Latin1_General_CP850_CI_AS", "N'╔é'", "╔é"),
+    ("varchar(20) COLLATE Latin1_General_100_CI_AS_SC_UTF8", "N'é😀'", "é😀"),
+    ("hierarchyid", "'/1/2/'", "5b40"),
+    ("geometry", "'POINT (1 2)'", "00000000010c000000000000f03f0000000000000040"),
 ]
 
 with step("freetds makes a database"):

@@ -68,6 +68,19 @@ VALUES = [
     ("uniqueidentifier", "'6F9619FF-8B86-D011-B42D-00C04FC964FF'",
      uuid.UUID("6f9619ff-8b86-d011-b42d-00c04fc964ff")),
     ("sysname", "N'name'", "name"),
+    ("text", "'ü€'", "ü€"),
+    ("ntext", "REPLICATE(CAST(N'é' AS nvarchar(max)), 50000)", "é" * 50000),
+    ("image", "0x00FF", b"\x00\xff"),
+    ("xml", "N'<a b=''1''>é<c></c></a>'", '<a b="1">é<c/></a>'),
+    ("sql_variant", "5", 5),
+    ("sql_variant", "N'é'", "é"),
+    ("sql_variant", "CAST(-1.5 AS decimal(9,2))", Decimal("-1.50")),
+    ("varchar(20) COLLATE Cyrillic_General_CI_AS", "N'Привет'", "Привет"),
+    ("varchar(20) COLLATE Japanese_CI_AS", "N'日本'", "日本"),
+    ("char(3) COLLATE Polish_CI_AI", "N'żół'", "żół"),
+    ("varchar(20) COLLATE Latin1_General_100_CI_AS_SC_UTF8", "N'é😀'", "é😀"),
+    ("hierarchyid", "'/1/2/'", b"\x5b\x40"),
+    ("geometry", "'POINT (1 2)'", bytes.fromhex("00000000010c000000000000f03f0000000000000040")),
 ]
 
 for encryption in ("off", "request", "require"):

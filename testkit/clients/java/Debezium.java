@@ -97,18 +97,27 @@ public final class Debezium {
             + " c_binary binary(4), c_varbinary varbinary(8), c_image varbinary(max), c_date date,"
             + " c_time time(7), c_smalldatetime smalldatetime, c_datetime datetime,"
             + " c_datetime2 datetime2(7), c_datetime3 datetime2(3), c_offset datetimeoffset(7),"
-            + " c_guid uniqueidentifier";
+            + " c_guid uniqueidentifier, c_oldtext text, c_oldntext ntext, c_oldimage image, c_xml xml,"
+            + " c_cyrillic varchar(20) COLLATE Cyrillic_General_CI_AS,"
+            + " c_utf8 varchar(20) COLLATE Latin1_General_100_CI_AS_SC_UTF8";
     private static final String VALUES =
         "1, 255, -32768, -2147483648, 9223372036854775807, 1234567890123456789012345678.0123456789,"
             + " -1234567.89, -922337203685477.5808, 214748.3647, 1.5, -2.5e300, 'ab', 'ü€', REPLICATE("
             + "CAST('x' AS varchar(max)), 20000), N'žo', N'😀 smile', REPLICATE(CAST(N'é' AS nvarchar(max)), 9000),"
             + " 0x0102, 0xFF, 0x00FF, '2024-02-29', '23:59:59.9999999', '2024-02-29T12:34:00',"
             + " '2024-02-29T12:34:56.997', '2024-02-29T12:34:56.1234567', '2024-02-29T12:34:56.789',"
-            + " '2024-02-29T12:34:56.1234567+05:30', '6F9619FF-8B86-D011-B42D-00C04FC964FF'";
+            + " '2024-02-29T12:34:56.1234567+05:30', '6F9619FF-8B86-D011-B42D-00C04FC964FF',"
+            + " 'old ü', N'old é', 0x01FF, N'<a b=''1''/>', N'Привет', N'é😀'";
 
     /** The values in the connector's documented representation. */
     private static Map<String, String> expectedTypes() {
         Map<String, String> of = new HashMap<>();
+        of.put("c_oldtext", "\"old ü\"");
+        of.put("c_oldntext", "\"old é\"");
+        of.put("c_oldimage", "\"Af8=\"");
+        of.put("c_xml", "\"<a b=\\\"1\\\"/>\"");
+        of.put("c_cyrillic", "\"Привет\"");
+        of.put("c_utf8", "\"é😀\"");
         of.put("c_bit", "true");
         of.put("c_tinyint", "255");
         of.put("c_smallint", "-32768");

@@ -4,6 +4,7 @@
 //! another on a blocking thread; results leave through a [`ResultSink`], which applies the
 //! connection's back-pressure by blocking and reports attention or a lost peer as [`Cancelled`].
 
+use crate::engine::collation::Label;
 use crate::{SqlError, SqlType, Value};
 
 /// A result column.
@@ -17,6 +18,8 @@ pub struct Column {
     pub nullable: bool,
     /// Whether it is an identity column.
     pub identity: bool,
+    /// Collation of a string.
+    pub label: Label,
 }
 
 /// A parameter of a remote procedure call or of `sp_executesql`.

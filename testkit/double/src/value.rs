@@ -109,7 +109,7 @@ pub enum Value {
     Float(f64),
     /// `real`
     Real(f32),
-    /// `char`, `varchar`: bytes in the collation's code page (Windows-1252 by default).
+    /// `char`, `varchar`: bytes in the collation's code page.
     String(Str<u8>),
     /// `nchar`, `nvarchar`: UTF-16 units, which need not be well-formed.
     NString(Str<u16>),
@@ -192,7 +192,7 @@ impl Value {
     /// The UTF-16 units of a string value.
     pub fn units(&self) -> Option<std::borrow::Cow<'_, [u16]>> {
         match self {
-            Value::String(bytes) => Some(collation::decode(bytes).into()),
+            Value::String(bytes) => Some(bytes.label().page().decode(bytes).into()),
             Value::NString(units) => Some((&**units).into()),
             _ => None,
         }
@@ -212,9 +212,23 @@ impl Value {
         }
     }
 
-    /// A string value under another collation; anything else as it is.
+    /// A string value whose content is of a collation; anything else as it is.
+    pub fn of_collation(self, label: Label) -> Value {
+        match self {
+            Value::String(text) => Value::String(text.labelled(label)),
+            Value::NString(text) => Value::NString(text.labelled(label)),
+            other => other,
+        }
+    }
+
+    /// A string value under another collation; anything else as it is. Bytes change where the code
+    /// page does, and what it does not have is lost.
     pub fn labelled(self, label: Label) -> Value {
         match self {
+            Value::String(text) if text.label().page() != label.page() => {
+                let units = text.label().page().decode(&text);
+                Value::String(Str::from(label.page().encode(&units)).labelled(label))
+            }
             Value::String(text) => Value::String(text.labelled(label)),
             Value::NString(text) => Value::NString(text.labelled(label)),
             other => other,
@@ -256,7 +270,16 @@ impl Value {
             (Int(l), Int(r)) => l.cmp(r),
             (BigInt(l), BigInt(r)) => l.cmp(r),
             (Binary(l), Binary(r)) => compare_binary(l, r),
-            (String(l), String(r)) => l.label().with(r.label()).collation().compare_bytes(l, r),
+            (String(l), String(r)) if l.label() == r.label() => {
+                l.label().collation().compare_bytes(l, r)
+            }
+            (String(l), String(r)) => {
+                let label = l.label().with(r.label());
+                match (label.page() == l.label().page(), label.page() == r.label().page()) {
+                    (true, true) => label.collation().compare_bytes(l, r),
+                    _ => self.clone().labelled(label).compare(&other.clone().labelled(label)),
+                }
+            }
             (NString(l), NString(r)) => l.label().with(r.label()).collation().compare_units(l, r),
             (String(_) | NString(_), String(_) | NString(_)) => {
                 let rule = self.label().with(other.label()).collation();
@@ -319,7 +342,7 @@ impl Value {
             Float(v) => state.write_u64((v + 0.0).to_bits()),
             Real(v) => state.write_u32((v + 0.0).to_bits()),
             String(bytes) => {
-                collation::hash_units(bytes.iter().map(|b| collation::unit_of_byte(*b)), state);
+                collation::hash_units(bytes.label().page().decode(bytes).into_iter(), state);
             }
             NString(units) => collation::hash_units(units.iter().copied(), state),
             Binary(bytes) => {

@@ -199,3 +199,33 @@ async fn a_lost_connection_rolls_back() {
     run(&mut other, "INSERT t VALUES (1)").await.expect("the row is free again");
     double.stop().await;
 }
+
+#[tokio::test]
+async fn strings_of_other_code_pages_arrive() {
+    let double = start().await;
+    let mut client = connect(&double).await;
+    run(&mut client, "CREATE TABLE t (r varchar(10) COLLATE Cyrillic_General_CI_AS, p char(3) COLLATE Polish_CI_AS, j varchar(max) COLLATE Japanese_CI_AS, k text COLLATE Korean_Wansung_CI_AS, u varchar(10) COLLATE Latin1_General_100_CI_AS_SC_UTF8, m varchar(max) COLLATE Latin1_General_100_BIN2_UTF8, n nvarchar(5) COLLATE Greek_CI_AS)")
+        .await
+        .expect("creates");
+    run(
+        &mut client,
+        "INSERT t VALUES (N'Привет', N'żół', N'日本', N'한글', N'é😀', N'é😀', N'αβ')",
+    )
+    .await
+    .expect("inserts");
+    let text = |s: &str| ColumnData::String(Some(Cow::Owned(s.to_owned())));
+    let got = rows(&mut client, "SELECT * FROM t", &[]).await.expect("reads");
+    assert_eq!(
+        got,
+        [[
+            text("Привет"),
+            text("żół"),
+            text("日本"),
+            text("한글"),
+            text("é😀"),
+            text("é😀"),
+            text("αβ")
+        ]]
+    );
+    double.stop().await;
+}

@@ -16,7 +16,7 @@ use mssql_tds::message::transaction_management::TransactionIsolationLevel;
 
 /// Column types, T-SQL values, and the decoded values as text. Days count from 0001-01-01, those of
 /// the old types from 1900-01-01; times count 100 ns, whatever the crate's field is called.
-const VALUES: [(&str, &str, &str); 35] = [
+const VALUES: [(&str, &str, &str); 46] = [
     ("bit", "1", "bit true"),
     ("tinyint", "255", "tinyint 255"),
     ("smallint", "-32768", "smallint -32768"),
@@ -65,6 +65,17 @@ const VALUES: [(&str, &str, &str); 35] = [
         "uuid 6f9619ff-8b86-d011-b42d-00c04fc964ff",
     ),
     ("sysname", "N'name'", "text \"name\""),
+    ("numeric(9,2)", "-0.01", "numeric(9,2) -0.01"),
+    ("text", "'ü€'", "text \"ü€\""),
+    ("ntext", "N'😀 smile'", "text \"😀 smile\""),
+    ("image", "0x00FF", "bytes [0, 255]"),
+    ("xml", "N'<a b=''1''>é<c></c></a>'", "xml <a b=\"1\">é<c/></a>"),
+    ("sql_variant", "CAST(-1.5 AS decimal(9,2))", "decimal(9,2) -1.50"),
+    ("sql_variant", "N'é'", "text \"é\""),
+    ("varchar(20) COLLATE Cyrillic_General_CI_AS", "N'Привет'", "text \"Привет\""),
+    ("varchar(20) COLLATE Japanese_CI_AS", "N'日本'", "text \"日本\""),
+    ("varchar(20) COLLATE Latin1_General_100_CI_AS_SC_UTF8", "N'é😀'", "text \"é😀\""),
+    ("hierarchyid", "'/1/2/'", "bytes [91, 64]"),
 ];
 
 fn show(value: &ColumnValues) -> String {
@@ -98,6 +109,7 @@ fn show(value: &ColumnValues) -> String {
             format!("datetimeoffset({}) {days} {} {}", time.scale, time.time_nanoseconds, v.offset)
         }
         ColumnValues::Uuid(v) => format!("uuid {v}"),
+        ColumnValues::Xml(v) => format!("xml {}", v.as_string()),
         other => format!("{other:?}"),
     }
 }

@@ -10,8 +10,8 @@ use crate::{IsolationLevel, SqlError, Value};
 
 /// Most columns that the index identifying a table's rows may have.
 const MAX_INDEX_COLUMNS: usize = 14;
-/// Most captured columns: what an update mask of 128 bytes has bits for.
-const MAX_CAPTURED: usize = 1024;
+/// Most captured columns: a change table has six of its own, and no table more than 1024.
+const MAX_CAPTURED: usize = 1018;
 
 pub(super) fn error(number: i32, message: impl Into<String>) -> SqlError {
     SqlError::new(number, 16, 1, message)

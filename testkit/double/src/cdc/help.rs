@@ -4,13 +4,14 @@ use super::enable::{error, require_enabled, require_owner};
 use super::functions::{authorised, open, visible_instance};
 use super::schema::{CT_PREFIX, Instance, Tables, change_tables, text_or_null};
 use super::{Context, ProcedureError, same_name};
+use crate::engine::collation::Label;
 use crate::storage::{ObjectId, TableDef, View};
 use crate::{Column, ResultSink, SqlError, SqlType, Value};
 
 type Outcome = Result<(), ProcedureError>;
 
 fn column(name: &str, ty: SqlType) -> Column {
-    Column { name: name.to_owned(), ty, nullable: true, identity: false }
+    Column { name: name.to_owned(), ty, nullable: true, identity: false, label: Label::default() }
 }
 
 const NAME: SqlType = SqlType::NVarChar(Some(128));

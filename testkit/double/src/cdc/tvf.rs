@@ -68,6 +68,7 @@ fn columns(table: &TableDef, kind: Kind) -> Vec<Column> {
                 ty: column.ty.clone(),
                 nullable: column.nullable,
                 identity: false,
+                label: column.label(),
             }
         })
         .collect()

@@ -476,12 +476,17 @@ impl<'a> Executor<'a> {
         }
     }
 
+    /// The type of a variable, which may be declared with an alias type.
+    pub(crate) fn type_of(&mut self, declaration: &Declaration) -> Result<SqlType, Fault> {
+        self.with_env(false, |env, _| {
+            let alias = declaration.user_type.as_ref();
+            Ok(declared(env, &declaration.ty, alias).map_err(of_binding)?.ty)
+        })
+    }
+
     fn declarations(&mut self, declarations: &[Declaration]) -> Result<Flow, Fault> {
         for declaration in declarations {
-            let ty = self.with_env(false, |env, _| {
-                let alias = declaration.user_type.as_ref();
-                Ok(declared(env, &declaration.ty, alias).map_err(of_binding)?.ty)
-            })?;
+            let ty = self.type_of(declaration)?;
             self.declare(&declaration.name, &ty, Value::Null);
             if let Some(value) = &declaration.value {
                 let value = self.evaluate_for(&declaration.name, value)?;

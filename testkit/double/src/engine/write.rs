@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::bind::{Binder, Bound, Scope, columns_of, types};
+use super::collation::Label;
 use super::convert;
 use super::env::Env;
 use super::expr::{Condition, Frame, Node, Typed};
 use super::syntax::{parse_condition, parse_scalar};
-use crate::storage::{Row, TableDef};
+use crate::storage::{ColumnDef, Row, TableDef};
 use crate::{SqlError, SqlType, Value};
 
 /// Statements, as messages name them.
@@ -44,6 +45,8 @@ impl Verb {
 pub struct RowRules {
     /// Table.
     pub table: Arc<TableDef>,
+    /// Collations of its columns.
+    labels: Vec<Label>,
     database: String,
     computed: Vec<(usize, Node)>,
     checks: Vec<(String, Condition)>,
@@ -70,6 +73,7 @@ impl RowRules {
             checks.push((check.name.clone(), condition));
         }
         Ok(RowRules {
+            labels: table.columns.iter().map(ColumnDef::label).collect(),
             table: Arc::clone(table),
             database: binder.env.status.database.name(),
             computed,
@@ -91,9 +95,9 @@ impl RowRules {
     /// # Errors
     /// 2628 and those of conversions.
     pub fn assign(&self, at: usize, value: Value, from: &SqlType) -> Result<Value, SqlError> {
-        let column = &self.table.columns[at];
-        convert::assign(value, from, &column.ty, || (self.full_name(), column.name.clone()))
-            .map(|value| value.labelled(column.label()))
+        let (column, label) = (&self.table.columns[at], self.labels[at]);
+        let name = || (self.full_name(), column.name.clone());
+        convert::assign(value, from, &column.ty, label, name).map(|value| value.labelled(label))
     }
 
     /// Computes what is computed and checks what must hold.
@@ -111,7 +115,7 @@ impl RowRules {
             let frame = Frame { rows: &rows, outer: None };
             for (at, node) in &self.computed {
                 let value = node.eval(&frame, env).map(Cow::into_owned)?;
-                values[*at] = value.labelled(self.table.columns[*at].label());
+                values[*at] = value.labelled(self.labels[*at]);
             }
         }
         if let Some(at) = self.table.row_version()

@@ -107,7 +107,8 @@ fn put_length(length: usize, out: &mut Vec<u8>) {
 
 fn put_label(label: Label, out: &mut Vec<u8>) {
     if !label.is_default() {
-        out.extend_from_slice(&[LABEL, label.code()]);
+        out.push(LABEL);
+        out.extend_from_slice(&label.code().to_le_bytes());
     }
 }
 
@@ -256,7 +257,7 @@ impl<'a> Reader<'a> {
             DATE_TIME_OFFSET => drop(self.take(10)),
             GUID => drop(self.take(16)),
             LABEL => {
-                self.take(1);
+                self.take(4);
                 self.skip();
             }
             _ => drop(self.bytes()),
@@ -318,8 +319,8 @@ impl<'a> Reader<'a> {
                 }
             }
             LABEL => {
-                let label = Label::from_code(self.byte());
-                self.value().labelled(label)
+                let label = Label::from_code(u32::from_le_bytes(self.array()));
+                self.value().of_collation(label)
             }
             _ => Value::Null,
         }
@@ -346,7 +347,7 @@ mod tests {
     fn plain() -> impl Strategy<Value = Value> {
         let label = || {
             any::<bool>().prop_map(|bin| {
-                let name = if bin { "Latin1_General_BIN2" } else { "SQL_Latin1_General_CP1_CI_AS" };
+                let name = if bin { "Greek_100_BIN2" } else { "SQL_Latin1_General_CP1_CI_AS" };
                 Label::named(name).expect("known")
             })
         };
@@ -366,9 +367,9 @@ mod tests {
             (-1e300..1e300f64).prop_map(Value::Float),
             (-1e30..1e30f32).prop_map(Value::Real),
             (prop::collection::vec(any::<u8>(), 0..300), label())
-                .prop_map(|(bytes, label)| Value::String(Str::from(bytes)).labelled(label)),
+                .prop_map(|(bytes, label)| Value::String(Str::from(bytes).labelled(label))),
             (prop::collection::vec(any::<u16>(), 0..300), label())
-                .prop_map(|(units, label)| Value::NString(Str::from(units)).labelled(label)),
+                .prop_map(|(units, label)| Value::NString(Str::from(units).labelled(label))),
             prop::collection::vec(0..256u16, 0..300).prop_map(|units| Value::NString(units.into())),
             prop::collection::vec(any::<u8>(), 0..300).prop_map(|b| Value::Binary(b.into())),
             date.clone().prop_map(Value::Date),

@@ -23,7 +23,7 @@ use super::reader::Malformed;
 use super::request::{parse_batch, parse_transaction};
 use super::response::{Piece, Response};
 use super::rpc::{self, Call};
-use super::sink::Sink;
+use super::sink::{Reads, Sink};
 use super::tls;
 use super::tokens::{
     Done, DoneToken, LoginAnswer, put_attention_acknowledgement, put_done, put_login_answer,
@@ -177,7 +177,7 @@ where
         writer,
         packet_size,
         id,
-        null_bitmaps: login.knows_null_bitmaps(),
+        reads: Reads { null_bitmaps: login.knows_null_bitmaps(), utf8: login.utf8 },
         state: Some(State { session, prepared: Prepared::default(), in_transaction: false }),
         interrupt,
         shared,
@@ -342,15 +342,9 @@ struct Ran {
     fatal: bool,
 }
 
-fn run(
-    message_reset: Reset,
-    job: Job,
-    mut state: State,
-    response: Response,
-    null_bitmaps: bool,
-) -> Ran {
+fn run(message_reset: Reset, job: Job, mut state: State, response: Response, reads: Reads) -> Ran {
     let in_transaction = state.in_transaction && message_reset != Reset::Session;
-    let mut sink = Sink::new(response, null_bitmaps, in_transaction);
+    let mut sink = Sink::new(response, reads, in_transaction);
     reset(message_reset, &mut state, &mut sink);
     let outcome = job.run(&mut state, &mut sink);
     let finished = sink.finish(outcome);
@@ -363,7 +357,7 @@ struct Connection<S> {
     writer: WriteHalf<S>,
     packet_size: usize,
     id: u16,
-    null_bitmaps: bool,
+    reads: Reads,
     /// Away only while a request runs.
     state: Option<State>,
     interrupt: Arc<Interrupt>,
@@ -437,11 +431,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let faults = Arc::clone(&self.shared.faults);
         let (response, mut pieces) = Response::new(framer, interrupt, faults);
         let state = self.state.take().expect("one request runs at a time");
-        let null_bitmaps = self.null_bitmaps;
-        let running = self
-            .shared
-            .tasks
-            .spawn_blocking(move || run(reset, job, state, response, null_bitmaps));
+        let reads = self.reads;
+        let running =
+            self.shared.tasks.spawn_blocking(move || run(reset, job, state, response, reads));
         let forwarded = self.forward(&mut pieces).await;
         // Without its receiver the request cannot go on sending.
         drop(pieces);

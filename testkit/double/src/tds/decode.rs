@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use super::reader::{Malformed, Reader, units_of};
 use super::types::{
-    COLLATION, COLLATION_UTF8, DATE_TIME_DAYS, DAY, DAY_MINUTES, DAY_TICKS, LAST_DAY, MAX_LENGTH,
-    MAX_OFFSET, PLP_NULL, PLP_UNKNOWN, time_length, time_unit, token,
+    COLLATION, DATE_TIME_DAYS, DAY, DAY_MINUTES, DAY_TICKS, LAST_DAY, MAX_LENGTH, MAX_OFFSET,
+    PLP_NULL, PLP_UNKNOWN, time_length, time_unit, token,
 };
-use crate::engine::collation;
+use crate::engine::collation::page_of_wire;
+use crate::engine::collation::pages::{LATIN_1, UTF_8};
 use crate::value::{Str, Variant};
 use crate::{SqlType, Value};
 
@@ -385,34 +386,18 @@ fn read_date_time(reader: &mut Reader<'_>) -> Decoded<Value> {
     Ok(Value::DateTime { days, ticks })
 }
 
-/// Text in the double's own code page as it is (a collation of zeros means the server's own), UTF-8
-/// converted, ASCII of any other collation as it is; the rest would need tables the double does not
-/// have.
+/// Text in the code page of the collation that was sent with it, as the server's own has it: where
+/// a parameter arrives, it has the database's collation, and loses what that does not have.
 fn read_code_page(sent: [u8; 5], bytes: &[u8]) -> Decoded<Arc<[u8]>> {
-    let [a, b, c, d, sort_id] = sent;
-    let info = u32::from_le_bytes([a, b, c, d]);
-    let lcid = info & 0x000F_FFFF;
-    if info & COLLATION_UTF8 != 0 {
-        let text = str::from_utf8(bytes).map_err(|_| DecodeError::Invalid("varchar"))?;
-        let units: Vec<u16> = text.encode_utf16().collect();
-        return Ok(collation::encode(&units).into());
+    let page = page_of_wire(sent).ok_or_else(|| {
+        DecodeError::Unsupported(format!("varchar with the collation {sent:02X?}"))
+    })?;
+    if page == UTF_8 && str::from_utf8(bytes).is_err() {
+        return Err(DecodeError::Invalid("varchar"));
     }
-    if sent == [0; 5] || bytes.is_ascii() || is_code_page_1252(lcid, sort_id) {
-        return Ok(bytes.into());
-    }
-    Err(DecodeError::Unsupported(format!("varchar with the collation {info:08X} {sort_id:02X}")))
-}
-
-/// SQL Server's sort orders 50 to 54 and 183 to 186 are of code page 1252; without a sort order the
-/// LCID decides (the western European ones are listed).
-fn is_code_page_1252(lcid: u32, sort_id: u8) -> bool {
-    match sort_id {
-        0 => matches!(
-            lcid & 0x3FF,
-            0x07 | 0x09 | 0x0A | 0x0B | 0x0C | 0x10 | 0x13 | 0x14 | 0x16 | 0x1D
-        ),
-        50..=54 | 183..=186 => true,
-        _ => false,
+    match page == LATIN_1 || bytes.is_ascii() {
+        true => Ok(bytes.into()),
+        false => Ok(LATIN_1.encode(&page.decode(bytes)).into()),
     }
 }
 

@@ -10,8 +10,9 @@ use super::types::{
     COLLATION, DATE_TIME_DAYS, DAY, DAY_MINUTES, DAY_TICKS, LAST_DAY, MAX_LENGTH, VARIANT_LENGTH,
     decimal_length, time_length, time_unit, token,
 };
+use crate::engine::collation::Label;
 use crate::engine::vector;
-use crate::value::Variant;
+use crate::value::{Str, Variant};
 use crate::{SqlType, Value};
 
 /// A value that does not belong in its column: a fault of the engine, never sent.
@@ -24,7 +25,8 @@ pub(super) struct Mismatch {
 
 /// Writes the TYPE_INFO of a column or return value. Types that have one are sent in their fixed
 /// form where NULL cannot come, as SQL Server sends them.
-pub(super) fn put_type_info(out: &mut Vec<u8>, ty: &SqlType, nullable: bool) {
+pub(super) fn put_type_info(out: &mut Vec<u8>, ty: &SqlType, nullable: bool, label: Label) {
+    let collation = label.wire();
     let mut sized = |fixed: u8, variable: u8, length: u8| {
         if nullable {
             out.extend_from_slice(&[variable, length]);
@@ -55,22 +57,22 @@ pub(super) fn put_type_info(out: &mut Vec<u8>, ty: &SqlType, nullable: bool) {
         SqlType::Time(scale) => out.extend_from_slice(&[token::TIME, scale]),
         SqlType::DateTime2(scale) => out.extend_from_slice(&[token::DATE_TIME_2, scale]),
         SqlType::DateTimeOffset(scale) => out.extend_from_slice(&[token::DATE_TIME_OFFSET, scale]),
-        SqlType::Char(length) => put_text_type(out, token::BIG_CHAR, length),
+        SqlType::Char(length) => put_text_type(out, token::BIG_CHAR, length, collation),
         SqlType::VarChar(length) => {
-            put_text_type(out, token::BIG_VARCHAR, length.unwrap_or(MAX_LENGTH));
+            put_text_type(out, token::BIG_VARCHAR, length.unwrap_or(MAX_LENGTH), collation);
         }
-        SqlType::NChar(units) => put_text_type(out, token::NCHAR, units * 2),
+        SqlType::NChar(units) => put_text_type(out, token::NCHAR, units * 2, collation),
         SqlType::NVarChar(units) => {
             let length = units.map_or(MAX_LENGTH, |units| units * 2);
-            put_text_type(out, token::NVARCHAR, length);
+            put_text_type(out, token::NVARCHAR, length, collation);
         }
         SqlType::Binary(length) => put_binary_type(out, token::BIG_BINARY, length),
         SqlType::VarBinary(length) => {
             put_binary_type(out, token::BIG_VARBINARY, length.unwrap_or(MAX_LENGTH));
         }
         SqlType::RowVersion => put_binary_type(out, token::BIG_BINARY, 8),
-        SqlType::Text => put_long_type(out, token::TEXT, i32::MAX, Some(&COLLATION)),
-        SqlType::NText => put_long_type(out, token::NTEXT, i32::MAX - 1, Some(&COLLATION)),
+        SqlType::Text => put_long_type(out, token::TEXT, i32::MAX, Some(&collation)),
+        SqlType::NText => put_long_type(out, token::NTEXT, i32::MAX - 1, Some(&collation)),
         SqlType::Image => put_long_type(out, token::IMAGE, i32::MAX, None),
         // No schema collection.
         SqlType::Xml => out.extend_from_slice(&[token::XML, 0]),
@@ -82,8 +84,8 @@ pub(super) fn put_type_info(out: &mut Vec<u8>, ty: &SqlType, nullable: bool) {
         SqlType::Geometry => put_clr_type(out, MAX_LENGTH, "geometry", "SqlGeometry"),
         SqlType::Geography => put_clr_type(out, MAX_LENGTH, "geography", "SqlGeography"),
         // What a client is sent that has not asked for the types' own form.
-        SqlType::Json => put_text_type(out, token::NVARCHAR, MAX_LENGTH),
-        SqlType::Vector(_) => put_text_type(out, token::BIG_VARCHAR, MAX_LENGTH),
+        SqlType::Json => put_text_type(out, token::NVARCHAR, MAX_LENGTH, COLLATION),
+        SqlType::Vector(_) => put_text_type(out, token::BIG_VARCHAR, MAX_LENGTH, COLLATION),
     }
 }
 
@@ -114,9 +116,9 @@ fn put_clr_type(out: &mut Vec<u8>, length: u16, name: &str, class: &str) {
     put_units(out, &units);
 }
 
-fn put_text_type(out: &mut Vec<u8>, token: u8, length: u16) {
+fn put_text_type(out: &mut Vec<u8>, token: u8, length: u16, collation: [u8; 5]) {
     put_binary_type(out, token, length);
-    out.extend_from_slice(&COLLATION);
+    out.extend_from_slice(&collation);
 }
 
 fn put_binary_type(out: &mut Vec<u8>, token: u8, length: u16) {
@@ -150,6 +152,8 @@ pub(super) enum Cell<'a> {
     Bytes(&'a [u8]),
     /// The same for UTF-16 text.
     Units(&'a [u16]),
+    /// The same for text that is sent in another form than it is kept in.
+    Converted(Vec<u8>),
 }
 
 /// Writes a value as it stands in a ROW.
@@ -157,8 +161,15 @@ pub(super) fn put_cell<'a>(
     out: &mut Vec<u8>,
     ty: &SqlType,
     nullable: bool,
+    label: Label,
     value: &'a Value,
 ) -> Result<Cell<'a>, Mismatch> {
+    if let Value::String(text) = value
+        && (ty.is_unicode() || text.label().page() != label.page())
+    {
+        return put_converted(out, ty, label, text)
+            .ok_or_else(|| Mismatch { ty: ty.clone(), value: kind_of(value) });
+    }
     let mismatch = || Mismatch { ty: ty.clone(), value: kind_of(value) };
     /// Length byte (where the type is sent in its nullable form), then the bytes.
     macro_rules! fixed {
@@ -265,6 +276,38 @@ pub(super) fn put_cell<'a>(
     Ok(Cell::Written)
 }
 
+/// A string of a code page as UTF-16, for a client that does not know the page, or in the page its
+/// column was said to have; none if something would be lost.
+fn put_converted<'a>(
+    out: &mut Vec<u8>,
+    ty: &SqlType,
+    label: Label,
+    text: &Str<u8>,
+) -> Option<Cell<'a>> {
+    let units = text.label().page().decode(text);
+    let bytes = match ty.is_unicode() {
+        true => units.iter().flat_map(|unit| unit.to_le_bytes()).collect(),
+        false => label.page().encode(&units),
+    };
+    if !ty.is_unicode() && label.page().decode(&bytes) != units {
+        return None;
+    }
+    let limit = match *ty {
+        SqlType::VarChar(None) | SqlType::NVarChar(None) => return Some(Cell::Converted(bytes)),
+        SqlType::Char(limit) | SqlType::VarChar(Some(limit)) => limit,
+        SqlType::NChar(limit) | SqlType::NVarChar(Some(limit)) => limit * 2,
+        SqlType::Text | SqlType::NText => {
+            put_text_pointer(out, bytes.len())?;
+            out.extend_from_slice(&bytes);
+            return Some(Cell::Written);
+        }
+        _ => return None,
+    };
+    out.put_u16_le(within(bytes.len(), limit)?);
+    out.extend_from_slice(&bytes);
+    Some(Cell::Written)
+}
+
 fn put_null(out: &mut Vec<u8>, ty: &SqlType) {
     let length = null_length(ty, true);
     // A length of zero is NULL where lengths take a byte, and of a sql_variant; all ones else.
@@ -297,7 +340,8 @@ fn put_one_chunk(out: &mut Vec<u8>, bytes: &[u8]) {
 fn put_variant(out: &mut Vec<u8>, variant: &Variant) -> Option<()> {
     let ty = &variant.ty;
     let mut value = Vec::new();
-    match put_cell(&mut value, ty, false, &variant.value) {
+    let label = variant.value.label();
+    match put_cell(&mut value, ty, false, label, &variant.value) {
         Ok(Cell::Written) => {}
         Ok(_) | Err(_) => return None,
     }
@@ -313,13 +357,13 @@ fn put_variant(out: &mut Vec<u8>, variant: &Variant) -> Option<()> {
         SqlType::VarBinary(Some(length)) => {
             (token::BIG_VARBINARY, length.to_le_bytes().to_vec(), 2)
         }
-        SqlType::Char(length) => (token::BIG_CHAR, text_facets(length), 2),
-        SqlType::VarChar(Some(length)) => (token::BIG_VARCHAR, text_facets(length), 2),
-        SqlType::NChar(units) => (token::NCHAR, text_facets(units * 2), 2),
-        SqlType::NVarChar(Some(units)) => (token::NVARCHAR, text_facets(units * 2), 2),
+        SqlType::Char(length) => (token::BIG_CHAR, text_facets(length, label), 2),
+        SqlType::VarChar(Some(length)) => (token::BIG_VARCHAR, text_facets(length, label), 2),
+        SqlType::NChar(units) => (token::NCHAR, text_facets(units * 2, label), 2),
+        SqlType::NVarChar(Some(units)) => (token::NVARCHAR, text_facets(units * 2, label), 2),
         _ => {
             let mut fixed = Vec::new();
-            put_type_info(&mut fixed, ty, false);
+            put_type_info(&mut fixed, ty, false, label);
             let [base] = fixed[..] else {
                 return None;
             };
@@ -335,8 +379,8 @@ fn put_variant(out: &mut Vec<u8>, variant: &Variant) -> Option<()> {
 }
 
 /// Collation and length of a string in a `sql_variant`.
-fn text_facets(length: u16) -> Vec<u8> {
-    [&COLLATION[..], &length.to_le_bytes()].concat()
+fn text_facets(length: u16, label: Label) -> Vec<u8> {
+    [&label.wire()[..], &length.to_le_bytes()].concat()
 }
 
 fn within(length: usize, limit: u16) -> Option<u16> {

@@ -10,6 +10,7 @@ use super::tokens::{
     Done, DoneToken, NULL_BITMAP_ROW, ROW, put_columns, put_done, put_env_change, put_message,
     put_return_status, put_return_value_head, status,
 };
+use crate::engine::collation::Label;
 use crate::{
     Cancelled, Column, EnvChange, Param, ResultSink, SqlError, SqlType, StatementKind, Value,
 };
@@ -28,17 +29,27 @@ pub(super) struct Output {
     pub ordinal: u16,
 }
 
+/// What a client told at login that it can read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reads {
+    /// Rows with a bitmap of their NULLs.
+    pub null_bitmaps: bool,
+    /// Strings in UTF-8.
+    pub utf8: bool,
+}
+
 #[derive(Debug)]
 struct ColumnShape {
     ty: SqlType,
     nullable: bool,
+    label: Label,
     null_length: usize,
 }
 
 /// The results of the requests of one message.
 pub(super) struct Sink {
     response: Response,
-    null_bitmaps: bool,
+    reads: Reads,
     /// Statements end with DONEINPROC rather than DONE.
     procedure: bool,
     /// EXECs of a batch around what runs, which end like procedures.
@@ -67,10 +78,10 @@ pub(super) struct Finished {
 }
 
 impl Sink {
-    pub(super) fn new(response: Response, null_bitmaps: bool, in_transaction: bool) -> Self {
+    pub(super) fn new(response: Response, reads: Reads, in_transaction: bool) -> Self {
         Sink {
             response,
-            null_bitmaps,
+            reads,
             procedure: false,
             calls: 0,
             columns: Vec::new(),
@@ -171,7 +182,7 @@ impl Sink {
         nullable: bool,
         value: &Value,
     ) -> Result<Result<(), Cancelled>, Mismatch> {
-        put_value(&mut self.response, ty, nullable, value)
+        put_value(&mut self.response, ty, nullable, Label::default(), value)
     }
 
     /// The engine broke its contract. The client gets an error and then no connection, which is
@@ -192,7 +203,7 @@ impl Sink {
         if self.response.faults().cuts_this_row() {
             return self.cut_row(row);
         }
-        let bitmap = self.null_bitmaps && self.saves_with_bitmap(row);
+        let bitmap = self.reads.null_bitmaps && self.saves_with_bitmap(row);
         if bitmap {
             self.response.out().push(NULL_BITMAP_ROW);
             put_bitmap(self.response.out(), row);
@@ -203,7 +214,7 @@ impl Sink {
             if bitmap && *value == Value::Null {
                 continue;
             }
-            let written = put_value(&mut self.response, &column.ty, column.nullable, value)?;
+            let written = column.put(&mut self.response, value)?;
             if written.is_err() {
                 return Ok(written);
             }
@@ -217,7 +228,7 @@ impl Sink {
         self.response.out().push(ROW);
         for (i, (column, value)) in self.columns.iter().zip(row).take(middle + 1).enumerate() {
             let start = self.response.mark();
-            let written = put_value(&mut self.response, &column.ty, column.nullable, value)?;
+            let written = column.put(&mut self.response, value)?;
             if written.is_err() {
                 return Ok(written);
             }
@@ -241,17 +252,42 @@ impl Sink {
     }
 }
 
+impl ColumnShape {
+    fn put(
+        &self,
+        response: &mut Response,
+        value: &Value,
+    ) -> Result<Result<(), Cancelled>, Mismatch> {
+        put_value(response, &self.ty, self.nullable, self.label, value)
+    }
+}
+
+/// What a client that does not read UTF-8 is sent in the place of a UTF-8 column: UTF-16, of as
+/// many units as the column has bytes.
+fn without_utf8(column: &Column) -> Column {
+    let ty = match column.ty {
+        SqlType::Char(n @ 1..=4000) => SqlType::NChar(n),
+        SqlType::VarChar(Some(n @ 1..=4000)) => SqlType::NVarChar(Some(n)),
+        SqlType::Char(_) | SqlType::VarChar(_) => SqlType::NVarChar(None),
+        SqlType::Text => SqlType::NText,
+        ref other => other.clone(),
+    };
+    Column { ty, ..column.clone() }
+}
+
 /// The inner result tells of the connection, the outer one of the value.
 fn put_value(
     response: &mut Response,
     ty: &SqlType,
     nullable: bool,
+    label: Label,
     value: &Value,
 ) -> Result<Result<(), Cancelled>, Mismatch> {
-    Ok(match put_cell(response.out(), ty, nullable, value)? {
+    Ok(match put_cell(response.out(), ty, nullable, label, value)? {
         Cell::Written => Ok(()),
         Cell::Bytes(bytes) => response.put_plp(bytes),
         Cell::Units(units) => response.put_plp_units(units),
+        Cell::Converted(bytes) => response.put_plp(&bytes),
     })
 }
 
@@ -268,10 +304,16 @@ impl ResultSink for Sink {
     fn columns(&mut self, columns: &[Column]) -> Result<(), Cancelled> {
         self.response.check()?;
         self.flush_pending();
-        put_columns(self.response.out(), columns);
+        let read = |column: &Column| match column.label.is_utf8() && !self.reads.utf8 {
+            true => without_utf8(column),
+            false => column.clone(),
+        };
+        let columns: Vec<Column> = columns.iter().map(read).collect();
+        put_columns(self.response.out(), &columns);
         self.columns = columns
             .iter()
             .map(|column| ColumnShape {
+                label: column.label,
                 ty: column.ty.clone(),
                 nullable: column.nullable,
                 null_length: null_length(&column.ty, column.nullable),

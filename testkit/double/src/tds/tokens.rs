@@ -4,6 +4,7 @@ use bytes::BufMut;
 
 use super::encode::{put_type_info, put_units};
 use super::types::COLLATION;
+use crate::engine::collation::Label;
 use crate::product::{PRODUCT_NAME, Release, SERVER_NAME};
 use crate::{Column, EnvChange, SqlError, SqlType, StatementKind};
 
@@ -130,7 +131,7 @@ pub(super) fn put_columns(out: &mut Vec<u8>, columns: &[Column]) {
         }
         out.put_u32_le(if column.ty == SqlType::RowVersion { TIMESTAMP } else { 0 });
         out.put_u16_le(flags);
-        put_type_info(out, &column.ty, column.nullable);
+        put_type_info(out, &column.ty, column.nullable, column.label);
         put_short_text(out, &column.name);
     }
 }
@@ -149,7 +150,7 @@ pub(super) fn put_return_value_head(out: &mut Vec<u8>, ordinal: u16, name: &str,
     out.push(OUTPUT_PARAMETER);
     out.put_u32_le(0);
     out.put_u16_le(0);
-    put_type_info(out, ty, true);
+    put_type_info(out, ty, true, Label::default());
 }
 
 pub(super) fn put_env_change(out: &mut Vec<u8>, change: &EnvChange) {

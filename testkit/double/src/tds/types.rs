@@ -2,8 +2,6 @@
 
 /// `SQL_Latin1_General_CP1_CI_AS`: LCID 0x0409, case- and kana- and width-insensitive, sort id 52.
 pub(super) const COLLATION: [u8; 5] = [0x09, 0x04, 0xD0, 0x00, 0x34];
-/// The bit of a collation's first four bytes that says its strings are UTF-8.
-pub(super) const COLLATION_UTF8: u32 = 1 << 26;
 
 /// Length that marks a MAX type, whose values are partially length-prefixed (PLP).
 pub(super) const MAX_LENGTH: u16 = 0xFFFF;

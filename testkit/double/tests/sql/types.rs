@@ -23,6 +23,13 @@ fn the_server_sets_a_row_version_with_every_change() {
     assert_eq!(c.error("INSERT t VALUES (4, 4, 0x01)"), 273);
     assert_eq!(c.error("INSERT t SELECT 4, 4, 0x01"), 273);
     assert_eq!(c.error("UPDATE t SET v = 0x01"), 272);
+    assert_eq!(
+        c.error("MERGE t USING (SELECT 9 AS id) AS s ON t.id = s.id WHEN NOT MATCHED THEN INSERT (id, v) VALUES (9, 0x01);"),
+        273
+    );
+    c.ok("BEGIN TRAN; MERGE t USING (SELECT 1 AS id) AS s ON t.id = s.id WHEN MATCHED THEN UPDATE SET a = 9;");
+    assert_eq!(c.value("SELECT COUNT(*) FROM t WHERE v = @@DBTS AND a = 9"), "1");
+    c.ok("ROLLBACK");
     assert_eq!(c.error("CREATE TABLE u (a rowversion, b timestamp)"), 2738);
     assert_eq!(c.error("CREATE TABLE u (a rowversion DEFAULT 0x01)"), 1755);
     assert_eq!(c.error("ALTER TABLE t ALTER COLUMN v binary(8)"), 4928);
@@ -371,5 +378,25 @@ fn large_values_follow_the_rules_of_change_tables() {
     assert_eq!(
         c.rows("SELECT TYPE_NAME(system_type_id) FROM sys.columns WHERE object_id = OBJECT_ID('cdc.dbo_t_CT') AND column_id BETWEEN 8 AND 13 ORDER BY column_id"),
         ["text", "ntext", "image", "xml", "varchar", "sql_variant"]
+    );
+}
+
+#[test]
+fn a_captured_table_has_room_for_the_change_tables_own_columns() {
+    let server = server();
+    let mut c = server.connect();
+    let columns = |count: usize| {
+        let list: Vec<String> = (1..=count).map(|at| format!("c{at} int")).collect();
+        list.join(", ")
+    };
+    assert_eq!(c.error(&format!("CREATE TABLE t ({})", columns(1025))), 1702);
+    c.ok(&format!("CREATE TABLE t ({}); CREATE TABLE u ({})", columns(1024), columns(1018)));
+    assert_eq!(c.error("ALTER TABLE t ADD c1025 int"), 1702);
+    c.ok("EXEC sys.sp_cdc_enable_db");
+    assert_eq!(c.error("EXEC sys.sp_cdc_enable_table 'dbo', 't', @role_name = NULL"), 22925);
+    c.ok("EXEC sys.sp_cdc_enable_table 'dbo', 'u', @role_name = NULL");
+    assert_eq!(
+        c.value("SELECT COUNT(*) FROM sys.columns WHERE object_id = OBJECT_ID('cdc.dbo_u_CT')"),
+        "1024"
     );
 }

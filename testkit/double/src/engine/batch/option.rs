@@ -49,7 +49,10 @@ impl Executor<'_> {
             }
             StatementKind::Declare(declarations) => {
                 for declaration in declarations {
-                    self.declare(&declaration.name, &declaration.ty, Value::Null);
+                    match self.type_of(declaration) {
+                        Ok(ty) => self.declare(&declaration.name, &ty, Value::Null),
+                        Err(fault) => self.fail(fault, statement.line)?,
+                    }
                 }
             }
             StatementKind::Select(_)

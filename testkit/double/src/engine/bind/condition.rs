@@ -123,8 +123,8 @@ fn check_collations(op: CompareOp, left: &Expr, right: &Expr, scope: &Scope<'_>)
         9,
         format!(
             "Cannot resolve the collation conflict between \"{}\" and \"{}\" in the {operation} operation.",
-            right.collation().name,
-            left.collation().name
+            right.name(),
+            left.name()
         ),
     ))
 }

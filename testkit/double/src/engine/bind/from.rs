@@ -473,7 +473,7 @@ impl Binder<'_, '_> {
                 ty: Some(column.ty.clone()),
                 nullable: column.nullable,
                 identity: column.identity,
-                label: None,
+                label: Some(column.label).filter(|label| !label.is_default()),
             })
             .collect();
         let width = columns.len();
@@ -541,7 +541,7 @@ pub(super) fn named_columns(
             ty: column.ty,
             nullable: column.nullable,
             identity: column.identity,
-            label: None,
+            label: Some(column.label).filter(|label| !label.is_default()),
         });
     }
     Ok(columns)

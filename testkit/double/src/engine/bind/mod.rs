@@ -31,6 +31,7 @@ pub use condition::comparison;
 pub use from::{Target, columns_of, invalid_object};
 pub use join::filtered;
 pub use join::{Leaf, Tree, plan as plan_from};
+pub use project::label_of;
 pub use query::BoundSelect;
 pub use scalar::choice;
 pub use through::Through;

@@ -1,6 +1,7 @@
 //! From a bound select list and order to a plan over plain rows.
 
-use super::{Bound, Source, access, types};
+use super::{Bound, Grouping, Scope, Source, access, types};
+use crate::engine::collation::Label;
 use crate::engine::expr::{Node, Place, Typed};
 use crate::engine::plan::{OutputColumn, Query, RowPlan, TuplePlan};
 use crate::engine::syntax::ast::Expr;
@@ -14,6 +15,8 @@ pub struct Item {
     pub name: String,
     /// Whether it is an identity column.
     pub identity: bool,
+    /// Collation of a string.
+    pub label: Label,
     /// Variable it is assigned to.
     pub variable: Option<usize>,
 }
@@ -58,6 +61,44 @@ pub fn is_identity(node: &Node, sources: &[Source]) -> bool {
             .and_then(|source| source.columns.get(place.ordinal))
             .is_some_and(|column| column.identity),
         _ => false,
+    }
+}
+
+/// The collation that the strings of an expression have; the database's where nothing says it.
+pub fn label_of(node: &Node, scope: &Scope<'_>, grouping: Option<&Grouping>) -> Label {
+    let of = |node: &Node| label_of(node, scope, grouping);
+    match node {
+        Node::Constant(value) => value.label(),
+        Node::Column(place) if place.depth > 0 => Label::default(),
+        Node::Column(place) => match grouping {
+            Some(grouping) if grouping.slot == place.source => {
+                let inside = |node: &Node| label_of(node, scope, None);
+                match place.ordinal.checked_sub(grouping.keys.len()) {
+                    None => inside(&grouping.keys[place.ordinal].node),
+                    Some(at) => grouping
+                        .aggregates
+                        .get(at)
+                        .and_then(|aggregate| aggregate.argument.as_ref())
+                        .map_or(Label::default(), inside),
+                }
+            }
+            _ => scope
+                .sources
+                .iter()
+                .find(|source| source.slot == place.source)
+                .and_then(|source| source.columns.get(place.ordinal)?.label)
+                .unwrap_or_default(),
+        },
+        Node::Collate(_, label) => label.implicit(),
+        Node::Concatenate { left, right, .. } => of(left).with(of(right)),
+        Node::Convert { value, from, to, .. } if from.is_text() && to.is_text() => of(value),
+        Node::Case { branches, otherwise } => {
+            branches.iter().fold(of(otherwise), |label, (_, result)| of(result).with(label))
+        }
+        Node::Call { arguments, .. } => {
+            arguments.iter().fold(Label::default(), |label, argument| label.with(of(argument)))
+        }
+        _ => Label::default(),
     }
 }
 
@@ -113,6 +154,7 @@ pub fn project(
             ty: item.value.ty.clone(),
             nullable: item.value.nullable,
             identity: item.identity,
+            label: item.label,
         })
         .collect();
     let width = items.len();

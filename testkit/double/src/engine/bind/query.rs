@@ -1,7 +1,10 @@
 //! Queries: select lists, grouping, order, set operations.
 
-use super::project::{Item, assigned, converted, implied_name, is_identity, position, project};
+use super::project::{
+    Item, assigned, converted, implied_name, is_identity, label_of, position, project,
+};
 use super::{Binder, Bound, Grouping, Scope, Source, access, aggregate, join, types, unsupported};
+use crate::engine::collation::Label;
 use crate::engine::expr::{Node, Place, Typed};
 use crate::engine::plan::{Group, OutputColumn, Query, RowPlan, TuplePlan, Window};
 use crate::engine::syntax::ast::{self, Expr, OrderItem, QueryBody, Select, SelectItem, SetOp};
@@ -124,6 +127,7 @@ impl Binder<'_, '_> {
                 ty,
                 nullable: l.nullable || r.nullable,
                 identity: false,
+                label: l.label.with(r.label),
             });
         }
         let plan = RowPlan::Set {
@@ -298,7 +302,9 @@ impl Binder<'_, '_> {
                 SelectItem::Value { value, alias } => {
                     let typed = self.scalar(value, scope)?;
                     let identity = is_identity(&typed.node, &scope.sources);
+                    let label = label_of(&typed.node, scope, scope.grouping.borrow().as_ref());
                     bound.push(Item {
+                        label,
                         name: alias.clone().unwrap_or_else(|| implied_name(value)),
                         value: typed,
                         identity,
@@ -312,6 +318,7 @@ impl Binder<'_, '_> {
                         name: String::new(),
                         value: typed,
                         identity: false,
+                        label: Label::default(),
                         variable: Some(at),
                     });
                 }
@@ -347,6 +354,7 @@ impl Binder<'_, '_> {
                 parts.push(source.name.clone());
                 parts.push(column.name.clone());
                 bound.push(Item {
+                    label: column.label.unwrap_or_default(),
                     value: self.scalar(&Expr::Column(parts), scope)?,
                     name: column.name.clone(),
                     identity: column.identity,

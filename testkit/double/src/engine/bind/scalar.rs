@@ -207,7 +207,13 @@ impl Binder<'_, '_> {
         let [column] = &columns[..] else {
             return Err(too_many_columns());
         };
-        Ok(Typed { node: Node::Subquery(Rc::new(subquery)), ty: column.ty.clone(), nullable: true })
+        let (ty, label) = (column.ty.clone(), column.label);
+        let mut node = Node::Subquery(Rc::new(subquery));
+        // Says what collation the value has.
+        if !label.is_default() {
+            node = Node::Collate(Box::new(node), label);
+        }
+        Ok(Typed { node, ty, nullable: true })
     }
 }
 

@@ -131,6 +131,7 @@ impl Binder<'_, '_> {
                 ty: item.value.ty.clone(),
                 nullable: item.value.nullable,
                 identity: item.identity,
+                label: item.label,
             })
             .collect();
         let columns = named_columns(found, &cte.name, &cte.columns)?;

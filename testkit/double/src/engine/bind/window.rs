@@ -1,7 +1,8 @@
 //! Window functions: what they are computed over.
 
 use super::aggregate::{group_column, has_window, names_aggregate};
-use super::{Binder, Bound, Scope, types, unsupported};
+use super::{Binder, Bound, Scope, label_of, types, unsupported};
+use crate::engine::collation::Label;
 use crate::engine::expr::{Node, Typed};
 use crate::engine::plan::{AggregateKind, WindowFunction, WindowKind};
 use crate::engine::syntax::ast::{Call, Edge, Expr, Extent, Over};
@@ -53,7 +54,21 @@ impl Binder<'_, '_> {
             ));
         };
         functions.push(WindowFunction { kind, partition, order, extent });
-        Ok(group_column(*slot, functions.len() - 1, ty, nullable))
+        let column = group_column(*slot, functions.len() - 1, ty, nullable);
+        drop(windows);
+        // Says what collation the strings have.
+        let text = column.ty.as_ref().is_some_and(SqlType::is_text);
+        let label = match call.arguments.first().filter(|_| text) {
+            Some(value) => {
+                let value = self.scalar(value, scope)?.node;
+                label_of(&value, scope, scope.grouping.borrow().as_ref())
+            }
+            None => Label::default(),
+        };
+        Ok(match label.is_default() {
+            true => column,
+            false => Typed { node: Node::Collate(Box::new(column.node), label), ..column },
+        })
     }
 
     fn window_kind(

@@ -1,6 +1,7 @@
 //! Conversions from and to `binary` and `varbinary`.
 
 use super::{Converted, fit_binary, fit_text, from_text, not_allowed};
+use crate::engine::collation::pages::LATIN_1;
 use crate::{SqlError, SqlType, Value};
 
 /// Binary to text: the bytes themselves (style 0), or as hexadecimal digits with `0x` (1) or
@@ -14,7 +15,7 @@ pub fn to_text(bytes: &[u8], to: &SqlType, style: i32) -> Converted {
                 .collect();
             return Ok(fit_text(&units, to));
         }
-        0 => return Ok(super::fit_bytes(bytes, to)),
+        0 => return Ok(super::fit_bytes(bytes, to, LATIN_1)),
         1 => "0x",
         2 => "",
         _ => return Err(invalid_style(style, "varbinary", to)),

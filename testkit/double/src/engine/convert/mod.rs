@@ -8,7 +8,10 @@ mod number;
 mod temporal;
 mod to_text;
 
-use super::collation;
+use std::borrow::Cow;
+
+use super::collation::Label;
+use super::collation::pages::{CodePage, LATIN_1};
 use crate::sql_type::Family;
 use crate::{SqlError, SqlType, Value};
 
@@ -26,9 +29,38 @@ pub type Converted = Result<Value, SqlError>;
 /// # Errors
 /// 220, 241, 242, 244, 245, 248, 529, 8114, 8115, 8169, 8170.
 pub fn convert(value: &Value, from: &SqlType, to: &SqlType, style: Option<i32>) -> Converted {
+    convert_under(value, from, to, style, value.label())
+}
+
+/// The same where a string is to have a collation: what its code page does not have is lost.
+fn convert_under(
+    value: &Value,
+    from: &SqlType,
+    to: &SqlType,
+    style: Option<i32>,
+    label: Label,
+) -> Converted {
     if value.is_null() {
         return Ok(Value::Null);
     }
+    if to.is_text() && from.is_text() {
+        return Ok(match (value, to.is_unicode()) {
+            (Value::String(bytes), false) if bytes.label().page() == label.page() => {
+                fit_bytes(bytes, to, label.page())
+            }
+            (_, false) => {
+                let units = value.units().unwrap_or_default();
+                fit_bytes(&label.page().encode(&units), to, label.page())
+            }
+            (_, true) => fit_text(&value.units().unwrap_or_default(), to),
+        }
+        .of_collation(label));
+    }
+    // What numbers, times and identifiers show as is the same in every code page.
+    convert_other(value, from, to, style).map(|converted| converted.of_collation(label))
+}
+
+fn convert_other(value: &Value, from: &SqlType, to: &SqlType, style: Option<i32>) -> Converted {
     if let (Value::Variant(variant), false) = (value, *to == SqlType::Variant) {
         return match explicit_allowed(&variant.ty, to) {
             true => convert(&variant.value, &variant.ty, to, style),
@@ -61,12 +93,6 @@ pub fn convert(value: &Value, from: &SqlType, to: &SqlType, style: Option<i32>) 
             if let (Family::Binary, Value::Binary(bytes)) = (from.family(), value) {
                 return binary::to_text(bytes, to, style.unwrap_or(0));
             }
-            if let (Some(units), true) = (value.units(), from.is_text()) {
-                return Ok(match (value, to.is_unicode()) {
-                    (Value::String(bytes), false) => fit_bytes(bytes, to),
-                    _ => fit_text(&units, to),
-                });
-            }
             to_text::to_text(value, from, to, style)
         }
         Family::Binary => binary::to_binary(value, from, to, style.unwrap_or(0)),
@@ -94,7 +120,7 @@ fn vector_dimensions(ty: &SqlType) -> u16 {
     }
 }
 
-/// Converts a value for a column of type `to`, where nothing may be cut off.
+/// Converts a value for a column of type `to` and a collation, where nothing may be cut off.
 ///
 /// # Errors
 /// 2628, and those of [`convert`].
@@ -102,22 +128,29 @@ pub fn assign(
     value: Value,
     from: &SqlType,
     to: &SqlType,
+    label: Label,
     column: impl Fn() -> (String, String),
 ) -> Converted {
-    if from == to {
+    let same_page = to.is_unicode() || value.label().page() == label.page();
+    if from == to && (same_page || !to.is_text()) {
         return Ok(value);
     }
     // Blanks (and zeros of binaries) beyond the column's length are cut without a word.
+    let significant = |blank: Option<usize>| blank.map_or(0, |at| at + 1);
     let too_long = match (&value, to) {
-        (Value::String(_) | Value::NString(_), SqlType::Char(n) | SqlType::VarChar(Some(n)))
-        | (Value::String(_) | Value::NString(_), SqlType::NChar(n) | SqlType::NVarChar(Some(n))) => {
+        (Value::String(_) | Value::NString(_), SqlType::Char(n) | SqlType::VarChar(Some(n))) => {
+            let bytes: Cow<'_, [u8]> = match &value {
+                Value::String(bytes) if same_page => Cow::Borrowed(bytes),
+                _ => Cow::Owned(label.page().encode(&value.units().unwrap_or_default())),
+            };
+            significant(bytes.iter().rposition(|byte| *byte != b' ')) > usize::from(*n)
+        }
+        (Value::String(_) | Value::NString(_), SqlType::NChar(n) | SqlType::NVarChar(Some(n))) => {
             let units = value.units().unwrap_or_default();
-            let significant = units.iter().rposition(|u| *u != 0x20).map_or(0, |at| at + 1);
-            significant > usize::from(*n)
+            significant(units.iter().rposition(|unit| *unit != 0x20)) > usize::from(*n)
         }
         (Value::Binary(bytes), SqlType::Binary(n) | SqlType::VarBinary(Some(n))) => {
-            let significant = bytes.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
-            significant > usize::from(*n)
+            significant(bytes.iter().rposition(|byte| *byte != 0)) > usize::from(*n)
         }
         _ => false,
     };
@@ -134,7 +167,7 @@ pub fn assign(
             ),
         ));
     }
-    convert(&value, from, to, None)
+    convert_under(&value, from, to, None, label)
 }
 
 /// Error 529.
@@ -204,7 +237,7 @@ pub fn implicit_allowed(from: &SqlType, to: &SqlType) -> bool {
 /// A string value of a text type from UTF-16, cut and padded as the type demands.
 fn fit_text(units: &[u16], to: &SqlType) -> Value {
     if !to.is_unicode() {
-        return fit_bytes(&collation::encode(units), to);
+        return fit_bytes(&LATIN_1.encode(units), to, LATIN_1);
     }
     match to {
         SqlType::NChar(n) => {
@@ -219,16 +252,14 @@ fn fit_text(units: &[u16], to: &SqlType) -> Value {
     }
 }
 
-fn fit_bytes(bytes: &[u8], to: &SqlType) -> Value {
+fn fit_bytes(bytes: &[u8], to: &SqlType, page: CodePage) -> Value {
     match to {
         SqlType::Char(n) => {
-            let mut fitted = bytes[..bytes.len().min(usize::from(*n))].to_vec();
+            let mut fitted = page.cut(bytes, usize::from(*n)).to_vec();
             fitted.resize(usize::from(*n), b' ');
             Value::String(fitted.into())
         }
-        SqlType::VarChar(Some(n)) => {
-            Value::String(bytes[..bytes.len().min(usize::from(*n))].into())
-        }
+        SqlType::VarChar(Some(n)) => Value::String(page.cut(bytes, usize::from(*n)).into()),
         _ => Value::String(bytes.into()),
     }
 }

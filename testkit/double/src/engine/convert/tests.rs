@@ -128,12 +128,17 @@ fn columns_do_not_cut() {
     let name = || ("db.dbo.t".to_owned(), "c".to_owned());
     let from = SqlType::VarChar(Some(4));
     let to = SqlType::VarChar(Some(2));
-    let error = assign(Value::ansi("abcd"), &from, &to, name).expect_err("too long");
+    let error =
+        assign(Value::ansi("abcd"), &from, &to, Label::default(), name).expect_err("too long");
     assert_eq!(error.number, 2628);
     assert!(error.message.ends_with("Truncated value: 'ab'."), "{}", error.message);
-    assert_eq!(assign(Value::ansi("ab  "), &from, &to, name).expect("blanks"), Value::ansi("ab"));
     assert_eq!(
-        assign(Value::ansi("a"), &from, &SqlType::NChar(3), name).expect("padded"),
+        assign(Value::ansi("ab  "), &from, &to, Label::default(), name).expect("blanks"),
+        Value::ansi("ab")
+    );
+    assert_eq!(
+        assign(Value::ansi("a"), &from, &SqlType::NChar(3), Label::default(), name)
+            .expect("padded"),
         Value::text("a  ")
     );
 }

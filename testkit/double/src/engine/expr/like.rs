@@ -120,7 +120,7 @@ fn compile_set(pattern: &[u16], mut at: usize, escape: Option<u16>) -> Option<(I
     }
 }
 
-fn run(items: &[Item], text: &[u16], rule: &Collation) -> bool {
+fn run(items: &[Item], text: &[u16], rule: Collation) -> bool {
     let (mut item, mut at) = (0, 0);
     // Where to go on after the last `%` takes one more character.
     let mut retry: Option<(usize, usize)> = None;
@@ -151,7 +151,7 @@ fn run(items: &[Item], text: &[u16], rule: &Collation) -> bool {
     }
 }
 
-fn accepts(item: &Item, unit: u16, rule: &Collation) -> bool {
+fn accepts(item: &Item, unit: u16, rule: Collation) -> bool {
     match item {
         Item::Many => false,
         Item::One => true,

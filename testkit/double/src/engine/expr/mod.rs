@@ -219,13 +219,12 @@ impl Node {
             Node::Concatenate { left, right, limit } => {
                 let left = left.eval(frame, env)?;
                 let right = right.eval(frame, env)?;
-                let label = left.label().with(right.label());
-                Ok(Cow::Owned(concatenate(&left, &right, *limit).labelled(label)))
+                Ok(Cow::Owned(concatenate(&left, &right, *limit)))
             }
             Node::Convert { value, from, to, style, attempt } => {
                 let value = value.eval(frame, env)?;
                 match convert::convert(&value, from, to, *style) {
-                    Ok(converted) => Ok(Cow::Owned(converted.labelled(value.label()))),
+                    Ok(converted) => Ok(Cow::Owned(converted)),
                     Err(_) if *attempt => Ok(Cow::Owned(Value::Null)),
                     Err(error) => Err(error),
                 }
@@ -355,9 +354,21 @@ fn concatenate(left: &Value, right: &Value, limit: Option<u16>) -> Value {
         }
         joined
     }
+    let label = left.label().with(right.label());
     match (left, right) {
-        (Value::String(l), Value::String(r)) => Value::String(join(l, r, limit).into()),
-        (Value::NString(l), Value::NString(r)) => Value::NString(join(l, r, limit).into()),
+        (Value::String(l), Value::String(r))
+            if l.label().page() == label.page() && r.label().page() == label.page() =>
+        {
+            let joined = join(l, r, None);
+            let limit = limit.map_or(usize::MAX, usize::from);
+            Value::String(label.page().cut(&joined, limit).into()).of_collation(label)
+        }
+        (Value::String(_), Value::String(_)) => {
+            concatenate(&left.clone().labelled(label), &right.clone().labelled(label), limit)
+        }
+        (Value::NString(l), Value::NString(r)) => {
+            Value::NString(join(l, r, limit).into()).of_collation(label)
+        }
         (Value::Binary(l), Value::Binary(r)) => Value::Binary(join(l, r, limit).into()),
         _ => Value::Null,
     }

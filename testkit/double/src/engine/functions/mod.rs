@@ -239,7 +239,10 @@ fn units(value: &Value) -> Option<Vec<u16>> {
 /// A string of the kind `like` is.
 fn string_like(like: &Value, units: Vec<u16>) -> Value {
     match like {
-        Value::String(_) => Value::String(super::collation::encode(&units).into()),
+        Value::String(text) => {
+            let bytes = text.label().page().encode(&units);
+            Value::String(bytes.into()).of_collation(text.label())
+        }
         _ => Value::NString(units.into()),
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{Arguments, Bound, Computed, call, string_like, units};
 use crate::engine::bind::types;
-use crate::engine::collation::{self, Collation};
+use crate::engine::collation::{self, Collation, Label};
 use crate::engine::env::Env;
 use crate::engine::expr::{Node, Typed, like};
 use crate::{SqlError, SqlType, Value};
@@ -260,7 +260,13 @@ fn substring(_: &Env<'_>, arguments: &[Value]) -> Computed {
         ));
     }
     Ok(match &arguments[0] {
-        Value::String(bytes) => Value::String(part(bytes, start, length).into()),
+        Value::String(bytes) if bytes.label().page().is_wide() => {
+            let units = arguments[0].units().unwrap_or_default();
+            string_like(&arguments[0], part(&units, start, length).to_vec())
+        }
+        Value::String(bytes) => {
+            Value::String(part(bytes, start, length).into()).of_collation(bytes.label())
+        }
         Value::NString(units) => Value::NString(part(units, start, length).into()),
         Value::Binary(bytes) => Value::Binary(part(bytes, start, length).into()),
         _ => Value::Null,
@@ -328,7 +334,7 @@ fn reverse(_: &Env<'_>, arguments: &[Value]) -> Computed {
 }
 
 /// Position of `needle` at or behind `from`, under a collation.
-fn find(text: &[u16], needle: &[u16], from: usize, rule: &Collation) -> Option<usize> {
+fn find(text: &[u16], needle: &[u16], from: usize, rule: Collation) -> Option<usize> {
     if needle.is_empty() {
         return None;
     }
@@ -456,13 +462,14 @@ fn concat_unicode(_: &Env<'_>, arguments: &[Value]) -> Computed {
 }
 
 fn concat_bytes(_: &Env<'_>, arguments: &[Value]) -> Computed {
+    let label = arguments.iter().fold(Label::default(), |label, part| label.with(part.label()));
     let mut joined = Vec::new();
     for argument in arguments {
-        if let Value::String(bytes) = argument {
-            joined.extend_from_slice(bytes);
+        if let Value::String(bytes) = argument.clone().labelled(label) {
+            joined.extend_from_slice(&bytes);
         }
     }
-    Ok(Value::String(joined.into()))
+    Ok(Value::String(joined.into()).of_collation(label))
 }
 
 fn str(_: &Env<'_>, arguments: &[Value]) -> Computed {

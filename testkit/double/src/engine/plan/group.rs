@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hasher};
 
 use super::{Outcome, TupleCursor, TuplePlan};
+use crate::engine::collation::Label;
 use crate::engine::convert::overflow;
 use crate::engine::decimal::{self, Shape};
 use crate::engine::env::Env;
@@ -229,7 +230,11 @@ impl Aggregate {
         }
         match self.ty.is_unicode() {
             true => Value::NString(units.into()),
-            false => Value::String(crate::engine::collation::encode(&units).into()),
+            false => {
+                let label = strings.first().map_or(Label::default(), |(_, text)| text.label());
+                let bytes = label.page().encode(&units);
+                Value::String(bytes.into()).of_collation(label)
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ mod window;
 
 use std::sync::Arc;
 
+use super::collation::Label;
 use super::env::Env;
 use super::expr::{Condition, Frame, Node};
 use super::syntax::ast::SetOp;
@@ -50,6 +51,8 @@ pub struct OutputColumn {
     pub nullable: bool,
     /// Whether it is an identity column.
     pub identity: bool,
+    /// Collation of a string.
+    pub label: Label,
 }
 
 impl OutputColumn {
@@ -60,6 +63,7 @@ impl OutputColumn {
             ty: self.ty.clone().unwrap_or(SqlType::Int),
             nullable: self.nullable,
             identity: self.identity,
+            label: self.label,
         }
     }
 }

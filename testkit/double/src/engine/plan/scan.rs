@@ -69,10 +69,8 @@ pub struct Scan {
 impl Scan {
     /// The range to read; `None` if a NULL makes it empty.
     fn range(&self, frame: &Frame<'_>, env: &Env<'_>) -> Outcome<Option<KeyRange>> {
-        // The index is in the order of its columns' collations, whatever these values have.
-        let plain = |value: Value| value.labelled(Default::default());
-        let equal: Vec<Value> =
-            evaluate_all(&self.access.equal, frame, env)?.into_iter().map(plain).collect();
+        // The index is in the order of its columns' collations, which it gives to these values.
+        let equal: Vec<Value> = evaluate_all(&self.access.equal, frame, env)?;
         if equal.iter().any(Value::is_null) {
             return Ok(None);
         }
@@ -80,7 +78,7 @@ impl Scan {
             match bound {
                 Some(bound) => {
                     let value = bound.value.eval(frame, env).map(Cow::into_owned)?;
-                    Ok(Some((plain(value), bound.inclusive)))
+                    Ok(Some((value, bound.inclusive)))
                 }
                 None => Ok(None),
             }

@@ -357,6 +357,21 @@ fn source(
     Ok(source)
 }
 
+/// Whether a value leaves the column to the server.
+pub(super) fn set_by_server(value: &Expr) -> bool {
+    matches!(value, Expr::Default | Expr::Literal(Value::Null, _))
+}
+
+/// Error 273.
+pub(super) fn explicit_row_version() -> SqlError {
+    SqlError::new(
+        273,
+        16,
+        1,
+        "Cannot insert an explicit value into a timestamp column. Use INSERT with a column list to exclude the timestamp column, or insert a DEFAULT into the timestamp column.",
+    )
+}
+
 /// Error 273: a value for the column that the server sets.
 fn refuse_row_version(insert: &Insert, table: &TableDef, shape: &Shape) -> Bound<()> {
     let Some(place) =
@@ -364,8 +379,6 @@ fn refuse_row_version(insert: &Insert, table: &TableDef, shape: &Shape) -> Bound
     else {
         return Ok(());
     };
-    let set_by_server =
-        |value: &Expr| matches!(value, Expr::Default | Expr::Literal(Value::Null, _));
     let allowed = match &insert.source {
         InsertSource::Defaults => true,
         InsertSource::Values(rows) => {
@@ -376,12 +389,7 @@ fn refuse_row_version(insert: &Insert, table: &TableDef, shape: &Shape) -> Bound
     if allowed {
         return Ok(());
     }
-    Err(SqlError::new(
-        273,
-        16,
-        1,
-        "Cannot insert an explicit value into a timestamp column. Use INSERT with a column list to exclude the timestamp column, or insert a DEFAULT into the timestamp column.",
-    ))
+    Err(explicit_row_version())
 }
 
 /// The results of an EXEC, each of which must fit.

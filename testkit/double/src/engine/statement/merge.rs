@@ -10,7 +10,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::change::{Set, SetTarget, assigned, bind_sets};
-use super::insert::{Changed, Destination, Shape, new_row, shape};
+use super::insert::{
+    Changed, Destination, Shape, explicit_row_version, new_row, set_by_server, shape,
+};
 use super::output::{bind_output_with, finish_output};
 use crate::engine::batch::{Executor, Flow};
 use crate::engine::bind::{
@@ -232,6 +234,9 @@ fn bind_values(
     }
     let mut bound = Vec::new();
     for (value, at) in values.iter().zip(&shape.given) {
+        if table.columns[*at].ty == SqlType::RowVersion && !set_by_server(value) {
+            return Err(explicit_row_version());
+        }
         let typed = match value {
             Expr::Default => default_of(binder, table, *at)?,
             other => binder.scalar(other, scope)?,

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::insert::{Source as Given, destination, run, shape};
-use crate::engine::bind::{Binder, Bound, Scope, Source, columns_of, same_name, unsupported};
+use crate::engine::bind::{
+    Binder, Bound, Scope, Source, columns_of, label_of, same_name, unsupported,
+};
 use crate::engine::env::Env;
 use crate::engine::expr::{Frame, Node, Typed};
 use crate::engine::fault::{Fault, of_binding};
@@ -81,7 +83,7 @@ pub fn bind_output_with(
                 for column in &source.columns {
                     let path = Expr::Column(vec![source.name.clone(), column.name.clone()]);
                     let typed = binder.scalar(&path, &scope)?;
-                    columns.push(output_column(&column.name, &typed));
+                    columns.push(output_column(&column.name, &typed, &scope));
                     nodes.push(typed.node);
                 }
             }
@@ -91,7 +93,7 @@ pub fn bind_output_with(
                     Expr::Column(parts) => parts.last().cloned().unwrap_or_default(),
                     _ => String::new(),
                 };
-                columns.push(output_column(alias.as_ref().unwrap_or(&implied), &typed));
+                columns.push(output_column(alias.as_ref().unwrap_or(&implied), &typed, &scope));
                 nodes.push(typed.node);
             }
             SelectItem::Assign { .. } => return Err(unsupported("assignment in OUTPUT")),
@@ -100,12 +102,13 @@ pub fn bind_output_with(
     Ok(BoundOutput { columns, nodes, into: output.into.clone() })
 }
 
-fn output_column(name: &str, typed: &Typed) -> OutputColumn {
+fn output_column(name: &str, typed: &Typed, scope: &Scope<'_>) -> OutputColumn {
     OutputColumn {
         name: name.to_owned(),
         ty: typed.ty.clone(),
         nullable: typed.nullable,
         identity: false,
+        label: label_of(&typed.node, scope, None),
     }
 }
 

@@ -105,7 +105,7 @@ fn text(expr: &Expr) -> String {
         }
         Expr::Case(case) => case_text(case),
         Expr::Collate(value, label) => {
-            format!("{} collate {}", above(value, Level::Unary), label.collation().name)
+            format!("{} collate {}", above(value, Level::Unary), label.name())
         }
         Expr::Compare(op, left, right) => compare(*op, left, &text_of_operand(right)),
         Expr::And(left, right) => {

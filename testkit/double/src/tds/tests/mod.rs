@@ -81,7 +81,7 @@ struct ScriptedSession {
 }
 
 fn column(name: &str, ty: SqlType, nullable: bool) -> Column {
-    Column { name: name.to_owned(), ty, nullable, identity: false }
+    Column { name: name.to_owned(), ty, nullable, identity: false, label: Default::default() }
 }
 
 impl ScriptedSession {

@@ -160,7 +160,7 @@ fn argument(name: &str, flags: u8, ty: &SqlType, value: &[u8]) -> Vec<u8> {
     let mut out = vec![name.encode_utf16().count() as u8];
     out.extend_from_slice(&utf16(name));
     out.push(flags);
-    put_type_info(&mut out, ty, true);
+    put_type_info(&mut out, ty, true, Default::default());
     out.extend_from_slice(value);
     out
 }

@@ -6,6 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::engine::collation::Label;
 use crate::tds::decode::read_param;
 use crate::tds::encode::{Cell, put_cell, put_type_info, put_units};
 use crate::tds::login::Login;
@@ -112,16 +113,18 @@ fn large() -> BoxedStrategy<(SqlType, Value)> {
 /// Encodes as a parameter; MAX values in chunks of `chunk` bytes, their length told or not.
 fn encode(ty: &SqlType, nullable: bool, value: &Value, chunk: usize, told: bool) -> Vec<u8> {
     let mut out = Vec::new();
-    put_type_info(&mut out, ty, nullable);
+    put_type_info(&mut out, ty, nullable, Label::default());
     let mut units_as_bytes = Vec::new();
-    let bytes: &[u8] = match put_cell(&mut out, ty, nullable, value).expect("of its type") {
-        Cell::Written => return out,
-        Cell::Bytes(bytes) => bytes,
-        Cell::Units(units) => {
-            put_units(&mut units_as_bytes, units);
-            &units_as_bytes
-        }
-    };
+    let bytes: &[u8] =
+        match put_cell(&mut out, ty, nullable, Label::default(), value).expect("of its type") {
+            Cell::Written => return out,
+            Cell::Bytes(bytes) => bytes,
+            Cell::Units(units) => {
+                put_units(&mut units_as_bytes, units);
+                &units_as_bytes
+            }
+            Cell::Converted(_) => panic!("of the server's own page"),
+        };
     let total = if told { bytes.len() as u64 } else { u64::MAX - 1 };
     out.extend_from_slice(&total.to_le_bytes());
     for chunk in bytes.chunks(chunk) {
@@ -159,7 +162,7 @@ proptest! {
         nullable: bool,
     ) {
         prop_assume!(std::mem::discriminant(&ty) != std::mem::discriminant(&other));
-        if let Ok(Cell::Written) = put_cell(&mut Vec::new(), &ty, nullable, &value) {
+        if let Ok(Cell::Written) = put_cell(&mut Vec::new(), &ty, nullable, Label::default(), &value) {
             // Only strings of one kind share their values, within the length.
             prop_assert!(matches!(value, Value::String(_) | Value::NString(_) | Value::Binary(_)));
         }

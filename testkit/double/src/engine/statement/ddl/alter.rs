@@ -357,8 +357,8 @@ fn alter_column(
                 ),
             ));
         }
-        content[at] =
-            convert::assign(value, &from, ty, || (full.clone(), name.to_owned()))?.labelled(label);
+        content[at] = convert::assign(value, &from, ty, label, || (full.clone(), name.to_owned()))?
+            .labelled(label);
         Ok(content.into())
     };
     env.with_txn(|txn| txn.alter_table(new, text, Some(&mut rewrite)))?;

@@ -6,8 +6,10 @@ use super::types::{Declared, declared};
 use super::{may_define, not_found_or_allowed, own_table};
 use std::sync::Arc;
 
-use crate::engine::bind::{Binder, Bound, Scope, columns_of, is_volatile, types, unsupported};
-use crate::engine::collation::{self, Label};
+use crate::engine::bind::{
+    Binder, Bound, Scope, columns_of, is_volatile, label_of, types, unsupported,
+};
+use crate::engine::collation::Label;
 use crate::engine::convert;
 use crate::engine::env::Env;
 use crate::engine::fault::{Fault, of_binding};
@@ -18,6 +20,9 @@ use crate::engine::syntax::ast::{
 };
 use crate::storage::{ColumnDef, ComputedDef, DefaultDef, Identity, IndexKind, TableDef};
 use crate::{SqlError, SqlType};
+
+/// Most columns of a table.
+const MAX_COLUMNS: usize = 1024;
 
 /// A CREATE INDEX.
 pub struct NewIndex<'a> {
@@ -125,7 +130,8 @@ pub fn create_table_into(
         }
         let ty = column.ty.clone().unwrap_or(SqlType::Int);
         let mut definition = ColumnDef::new(&column.name, ty, column.nullable);
-        definition.collation = column_collation(&definition, None).map_err(of_binding)?;
+        let label = definition.ty.is_text().then_some(column.label);
+        definition.collation = column_collation(&definition, label).map_err(of_binding)?;
         definition.identity = identity.filter(|(of, _)| *of == at).map(|(_, identity)| identity);
         definitions.push(definition);
     }
@@ -183,6 +189,17 @@ pub fn add_columns(
                 stored(binder, table, definition, &declared)?
             }
         };
+        if table.columns.len() == MAX_COLUMNS {
+            return Err(SqlError::new(
+                1702,
+                16,
+                1,
+                format!(
+                    "CREATE TABLE failed because column '{}' in table '{}' exceeds the maximum of {MAX_COLUMNS} columns.",
+                    column.name, table.name
+                ),
+            ));
+        }
         table.columns.push(column);
     }
     Ok(())
@@ -318,7 +335,7 @@ pub fn column_collation(column: &ColumnDef, label: Option<Label>) -> Bound<Optio
             )),
         };
     }
-    Ok(Some(label.unwrap_or_default().collation().name.to_owned()))
+    Ok(Some(label.unwrap_or_default().name()))
 }
 
 pub fn default_def(
@@ -359,7 +376,7 @@ fn computed(
         None => value.nullable,
     };
     let mut column = ColumnDef::new(&definition.name, ty.clone(), nullable);
-    column.collation = ty.is_text().then(|| collation::NAME.to_owned());
+    column.collation = ty.is_text().then(|| label_of(&value.node, &scope, None).name());
     column.computed = Some(ComputedDef { definition: text.text.clone(), persisted });
     Ok(column)
 }

@@ -11,10 +11,11 @@ mod parameters;
 use super::{Parameter, bind};
 use crate::engine::batch::Executor;
 use crate::engine::bind::{Binder, Variables, unsupported};
-use crate::engine::collation;
+use crate::engine::collation::Label;
 use crate::engine::env::Env;
 use crate::engine::fault::{Fault, of_binding};
 use crate::engine::plan::OutputColumn;
+use crate::engine::statement::declared as resolved;
 use crate::engine::statement::first_select;
 use crate::engine::statement::procedure::Called;
 use crate::engine::syntax::ast::{Batch, Output, StatementKind};
@@ -53,6 +54,7 @@ fn answer(env: &Env<'_>, shape: &[Shape], rows: &[Vec<Value>]) -> Result<(), Fau
         ty: ty.clone(),
         nullable: *nullable,
         identity: false,
+        label: Label::default(),
     };
     env.sink.columns(&shape.iter().map(column).collect::<Vec<_>>())?;
     for row in rows {
@@ -83,7 +85,12 @@ fn wire(ty: &SqlType, nullable: bool) -> (i32, i32) {
         _ => id,
     };
     match ty {
-        SqlType::Decimal { .. } => (id, 17),
+        SqlType::Decimal { .. } | SqlType::Numeric { .. } => (id, 17),
+        SqlType::Text | SqlType::Image => (id, i32::MAX),
+        SqlType::NText => (id, i32::MAX - 1),
+        SqlType::Xml => (id, 8100),
+        SqlType::Variant => (id, 8009),
+        SqlType::RowVersion => (173, 8),
         _ if ty.is_max() => (id, 65_535),
         _ => (id, length),
     }
@@ -123,7 +130,9 @@ fn first_result(
         let refused = match &statement.kind {
             StatementKind::Declare(declarations) => {
                 for declaration in declarations {
-                    variables.declare(&declaration.name, &declaration.ty);
+                    let alias = declaration.user_type.as_ref();
+                    let known = resolved(env, &declaration.ty, alias).map_err(of_binding)?;
+                    variables.declare(&declaration.name, &known.ty);
                 }
                 false
             }
@@ -220,7 +229,7 @@ fn described(ordinal: i32, column: &OutputColumn) -> Vec<Value> {
         Value::SmallInt(ty.max_length()),
         Value::TinyInt(ty.precision()),
         Value::TinyInt(ty.scale()),
-        of_text(Value::text(collation::NAME)),
+        of_text(Value::text(&column.label.name())),
     ];
     row.extend(std::iter::repeat_n(Value::Null, 9));
     row.extend([bit(false), bit(false), bit(false)]);
@@ -231,7 +240,8 @@ fn described(ordinal: i32, column: &OutputColumn) -> Vec<Value> {
     row.push(bit(false));
     row.extend(std::iter::repeat_n(Value::Null, 3));
     row.extend([int(tds_type), int(tds_length)]);
-    row.push(of_text(int(13_632_521)));
-    row.push(of_text(Value::TinyInt(52)));
+    let [a, b, c, d, sort] = column.label.wire();
+    row.push(of_text(int(i32::from_le_bytes([a, b, c, d]))));
+    row.push(of_text(Value::TinyInt(sort)));
     row
 }

@@ -6,6 +6,7 @@ use super::bind;
 use crate::engine::batch::Executor;
 use crate::engine::bind::Binder;
 use crate::engine::catalog::sees_definition;
+use crate::engine::collation::Label;
 use crate::engine::env::Env;
 use crate::engine::fault::{Fault, of_binding};
 use crate::engine::statement::procedure::Called;
@@ -56,6 +57,7 @@ impl Executor<'_> {
                 ty: SqlType::NVarChar(Some(255)),
                 nullable: true,
                 identity: false,
+                label: Label::default(),
             };
             env.sink.columns(&[column])?;
             let mut count = 0;

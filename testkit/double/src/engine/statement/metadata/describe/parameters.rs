@@ -26,7 +26,7 @@ impl Executor<'_> {
         for statement in &batch.statements {
             if let StatementKind::Declare(declarations) = &statement.kind {
                 for declaration in declarations {
-                    known.declare(&declaration.name, &declaration.ty);
+                    known.declare(&declaration.name, &self.type_of(declaration)?);
                 }
             }
         }

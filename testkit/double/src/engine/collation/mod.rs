@@ -1,81 +1,144 @@
-//! Collations: those of Latin1_General and SQL_Latin1_General_CP1 with code page 1252, sensitive
-//! to case and accents or not, and binary. That of the server and of every database is
-//! `SQL_Latin1_General_CP1_CI_AS`. In all of them trailing blanks are without meaning.
+//! Collations: the Windows ones of most languages and SQL Server's older ones, sensitive to case
+//! and accents or not, and binary, with their code pages. That of the server and of every database
+//! is `SQL_Latin1_General_CP1_CI_AS`. In all of them trailing blanks are without meaning.
 //!
-//! The order is: control characters, punctuation and symbols by code, digits, letters by base
-//! letter (accents, then case, decide only between otherwise equal strings), everything else by
-//! code point. SQL Server orders `nvarchar` punctuation by Windows word sort and knows expansions
-//! (`ß` = `ss`) there; this does neither.
+//! The order is the same in every language: control characters, punctuation and symbols by code,
+//! digits, letters by base letter (accents, then case, decide only between otherwise equal strings),
+//! everything else by code point. SQL Server orders `nvarchar` punctuation by Windows word sort,
+//! knows expansions (`ß` = `ss`), and gives languages their own order (`å` behind `z`); this does
+//! none of it. Kana and width always count.
+
+mod names;
+pub mod pages;
+mod tables;
 
 use std::cmp::Ordering;
+
+use names::Style;
+pub use names::page_of_wire;
+use pages::{CodePage, UTF_8};
 
 /// Name of the server's collation.
 pub const NAME: &str = "SQL_Latin1_General_CP1_CI_AS";
 
-/// What counts between two strings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rule {
-    /// Letters, with or without their accents and case.
-    Letters {
-        accents: bool,
-        case: bool,
-        /// Whether `A` comes before `a`.
-        upper_first: bool,
-    },
-    /// Codes: of bytes in the code page, of UTF-16 units.
-    Codes,
-}
-
-/// A collation.
-#[derive(Debug)]
-pub struct Collation {
-    /// Name.
-    pub name: &'static str,
-    rule: Rule,
-}
-
-const fn letters(name: &'static str, case: bool, accents: bool) -> Collation {
-    Collation { name, rule: Rule::Letters { accents, case, upper_first: false } }
-}
-
-const fn codes(name: &'static str) -> Collation {
-    Collation { name, rule: Rule::Codes }
-}
-
-/// All of them; the first is the server's.
-static COLLATIONS: [Collation; 16] = [
-    letters(NAME, false, true),
-    Collation {
-        name: "SQL_Latin1_General_CP1_CS_AS",
-        rule: Rule::Letters { accents: true, case: true, upper_first: true },
-    },
-    letters("SQL_Latin1_General_CP1_CI_AI", false, false),
-    letters("Latin1_General_CI_AS", false, true),
-    letters("Latin1_General_CS_AS", true, true),
-    letters("Latin1_General_CI_AI", false, false),
-    letters("Latin1_General_CS_AI", true, false),
-    codes("Latin1_General_BIN2"),
-    letters("Latin1_General_100_CI_AS", false, true),
-    letters("Latin1_General_100_CS_AS", true, true),
-    letters("Latin1_General_100_CI_AI", false, false),
-    letters("Latin1_General_100_CS_AI", true, false),
-    codes("Latin1_General_100_BIN2"),
-    letters("Latin1_General_CI_AS_KS_WS", false, true),
-    letters("Latin1_General_CS_AS_KS_WS", true, true),
-    letters("Latin1_General_100_CS_AS_KS_WS", true, true),
-];
-
 /// Which collation a string has, and whether COLLATE gave it. The default is the database's.
+///
+/// Eight bits are the family's place, the others say what the name says; zero is the server's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Label(u8);
+pub struct Label(u32);
 
-const EXPLICIT: u8 = 0x80;
+const FAMILY: u32 = 0xFF;
+const CASE: u32 = 1 << 8;
+const NO_ACCENTS: u32 = 1 << 9;
+const KANA: u32 = 1 << 10;
+const WIDTH: u32 = 1 << 11;
+const SUPPLEMENTARY: u32 = 1 << 12;
+const UTF8: u32 = 1 << 13;
+const BINARY: u32 = 1 << 14;
+const BINARY_2: u32 = 1 << 15;
+const VERSION_SHIFT: u32 = 16;
+const EXPLICIT: u32 = 1 << 31;
+
+/// The versions of Windows collations, by number.
+const VERSIONS: [u8; 4] = [0, 90, 100, 140];
 
 impl Label {
     /// The label of a collation by name.
     pub fn named(name: &str) -> Option<Label> {
-        let at = COLLATIONS.iter().position(|known| known.name.eq_ignore_ascii_case(name))?;
-        u8::try_from(at).ok().map(Label)
+        // Nearly every column has the server's.
+        if name.eq_ignore_ascii_case(NAME) {
+            return Some(Label::default());
+        }
+        let (family, style) = names::parse(name)?;
+        let flag = |set: bool, flag: u32| if set { flag } else { 0 };
+        let version = VERSIONS.iter().position(|known| *known == style.version)?;
+        Some(Label(
+            u32::try_from(family).ok()?
+                | flag(style.case, CASE)
+                | flag(style.no_accents, NO_ACCENTS)
+                | flag(style.kana, KANA)
+                | flag(style.width, WIDTH)
+                | flag(style.supplementary, SUPPLEMENTARY)
+                | flag(style.utf8, UTF8)
+                | flag(style.binary, BINARY)
+                | flag(style.binary2, BINARY_2)
+                | u32::try_from(version).ok()? << VERSION_SHIFT,
+        ))
+    }
+
+    fn has(self, flag: u32) -> bool {
+        self.0 & flag != 0
+    }
+
+    fn family(self) -> &'static names::Family {
+        names::family(usize::try_from(self.0 & FAMILY).unwrap_or_default())
+    }
+
+    fn style(self) -> Style {
+        let version = usize::try_from(self.0 >> VERSION_SHIFT & 3).unwrap_or_default();
+        Style {
+            version: VERSIONS[version],
+            case: self.has(CASE),
+            no_accents: self.has(NO_ACCENTS),
+            kana: self.has(KANA),
+            width: self.has(WIDTH),
+            supplementary: self.has(SUPPLEMENTARY),
+            utf8: self.has(UTF8),
+            binary: self.has(BINARY),
+            binary2: self.has(BINARY_2),
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> String {
+        names::name(self.family(), self.style())
+    }
+
+    /// As clients are told of it.
+    pub fn wire(self) -> [u8; 5] {
+        names::wire(self.family(), self.style())
+    }
+
+    /// LCID, without its sort.
+    pub fn lcid(self) -> u32 {
+        self.family().lcid
+    }
+
+    /// Version of the collation, as COLLATIONPROPERTY counts.
+    pub fn version(self) -> u32 {
+        self.0 >> VERSION_SHIFT & 3
+    }
+
+    /// What does not count, in the numbers of Windows: case 1, accents 2, kana 65536, width 131072.
+    pub fn comparison_style(self) -> u32 {
+        let ignored = |counts: bool, number: u32| if counts { 0 } else { number };
+        match self.is_binary() {
+            true => 0,
+            false => {
+                ignored(self.has(CASE), 1)
+                    + ignored(!self.has(NO_ACCENTS), 2)
+                    + ignored(self.has(KANA), 65536)
+                    + ignored(self.has(WIDTH), 131_072)
+            }
+        }
+    }
+
+    /// Code page of its `char` and `varchar`.
+    pub fn page(self) -> CodePage {
+        match self.has(UTF8) {
+            true => UTF_8,
+            false => CodePage(self.family().page),
+        }
+    }
+
+    /// Whether its `char` and `varchar` are UTF-8.
+    pub fn is_utf8(self) -> bool {
+        self.has(UTF8)
+    }
+
+    /// Whether codes decide.
+    pub fn is_binary(self) -> bool {
+        self.has(BINARY | BINARY_2)
     }
 
     /// The same, given by COLLATE.
@@ -89,8 +152,8 @@ impl Label {
     }
 
     /// Its collation.
-    pub fn collation(self) -> &'static Collation {
-        &COLLATIONS[usize::from(self.0 & !EXPLICIT) % COLLATIONS.len()]
+    pub fn collation(self) -> Collation {
+        Collation(self.implicit())
     }
 
     /// Whether it is the database's, and not by COLLATE.
@@ -109,15 +172,19 @@ impl Label {
     }
 
     /// As it is kept in files.
-    pub fn code(self) -> u8 {
+    pub fn code(self) -> u32 {
         self.0
     }
 
     /// From a file.
-    pub fn from_code(code: u8) -> Label {
+    pub fn from_code(code: u32) -> Label {
         Label(code)
     }
 }
+
+/// A collation: how strings compare.
+#[derive(Clone, Copy, Debug)]
+pub struct Collation(Label);
 
 impl Collation {
     /// Compares two UTF-16 strings; the shorter counts as padded with blanks.
@@ -125,17 +192,20 @@ impl Collation {
         self.compare(left.iter().copied(), right.iter().copied())
     }
 
-    /// Compares two code-page strings.
+    /// Compares two strings in the collation's own code page.
     pub fn compare_bytes(&self, left: &[u8], right: &[u8]) -> Ordering {
-        match self.rule {
-            Rule::Codes => compare_codes(
+        if self.0.is_binary() {
+            return compare_codes(
                 left.iter().map(|byte| u16::from(*byte)),
                 right.iter().map(|byte| u16::from(*byte)),
-            ),
-            Rule::Letters { .. } => self.compare(
+            );
+        }
+        match self.0.page() {
+            pages::LATIN_1 => self.compare(
                 left.iter().map(|byte| unit_of_byte(*byte)),
                 right.iter().map(|byte| unit_of_byte(*byte)),
             ),
+            page => self.compare_units(&page.decode(left), &page.decode(right)),
         }
     }
 
@@ -144,9 +214,12 @@ impl Collation {
         left: impl Iterator<Item = u16>,
         right: impl Iterator<Item = u16>,
     ) -> Ordering {
-        let Rule::Letters { accents, case, upper_first } = self.rule else {
+        if self.0.is_binary() {
             return compare_codes(left, right);
-        };
+        }
+        let (accents, case) = (!self.0.has(NO_ACCENTS), self.0.has(CASE));
+        // Whether `A` comes before `a`.
+        let upper_first = self.0 == SQL_CASE_SENSITIVE;
         let (mut left, mut right) = (left.fuse(), right.fuse());
         let (mut by_accent, mut by_case) = (Ordering::Equal, Ordering::Equal);
         loop {
@@ -184,6 +257,9 @@ impl Collation {
         self.compare(std::iter::once(left), std::iter::once(right))
     }
 }
+
+/// `SQL_Latin1_General_CP1_CS_AS`, in which capitals come first.
+const SQL_CASE_SENSITIVE: Label = Label(CASE);
 
 /// By codes; the shorter counts as padded with blanks.
 fn compare_codes(left: impl Iterator<Item = u16>, right: impl Iterator<Item = u16>) -> Ordering {
@@ -263,10 +339,6 @@ fn map_case(unit: u16, map: impl Fn(char) -> Option<char>) -> u16 {
         .unwrap_or(unit)
 }
 
-/// Base letters of U+00C0 to U+00DF; the same letters in lower case follow 0x20 later. A blank
-/// marks what has no base letter.
-const LATIN1_BASE: &[u8; 32] = b"AAAAAA CEEEEIIII NOOOOO OUUUUY  ";
-
 /// Weight of a character: the upper half decides first (base letter), the lower half (accent)
 /// only between strings otherwise equal.
 fn weight(unit: u16) -> u32 {
@@ -277,14 +349,10 @@ fn weight(unit: u16) -> u32 {
         0..=0x7F => u32::from(unit) << 8,
         _ => {
             let folded = upper(unit);
-            if let 0xC0..=0xDF = folded {
-                let base = LATIN1_BASE[usize::from(folded - 0xC0)];
-                if base != b' ' {
-                    return ((0x2000 + u32::from(base)) << 8) | u32::from(folded - 0xC0 + 1);
-                }
-            }
-            if folded == 0x178 {
-                return ((0x2000 + u32::from(b'Y')) << 8) | 0x40;
+            let marked = tables::MARKED.binary_search_by_key(&folded, |(letter, ..)| *letter);
+            if let Ok(at) = marked {
+                let (_, base, place) = tables::MARKED[at];
+                return weight(base) | u32::from(place);
             }
             if folded < 0xC0 {
                 return u32::from(folded) << 8;
@@ -363,8 +431,8 @@ mod tests {
         let none = Label::default();
         assert_eq!(bin.with(none), bin);
         assert_eq!(none.with(bin), bin);
-        assert_eq!(none.explicit().with(bin).collation().name, NAME);
-        assert_eq!(bin.with(none.explicit()).collation().name, NAME);
+        assert_eq!(none.explicit().with(bin).name(), NAME);
+        assert_eq!(bin.with(none.explicit()).name(), NAME);
     }
 
     #[test]
@@ -373,5 +441,70 @@ mod tests {
             assert_eq!(byte_of_unit(unit_of_byte(byte)), byte);
         }
         assert_eq!(encode(&[0x4E2D, 0x20AC]), vec![b'?', 0x80]);
+    }
+
+    #[test]
+    fn names_say_what_they_say_and_come_back() {
+        for name in [
+            NAME,
+            "SQL_Latin1_General_CP1_CS_AS",
+            "SQL_Latin1_General_CP850_BIN2",
+            "SQL_Polish_CP1250_CI_AS",
+            "Latin1_General_100_CI_AS_SC_UTF8",
+            "Latin1_General_100_BIN2_UTF8",
+            "Latin1_General_BIN",
+            "Cyrillic_General_CI_AI",
+            "Chinese_PRC_Stroke_CI_AS_WS",
+            "Chinese_PRC_90_CI_AS",
+            "Japanese_XJIS_140_CS_AS_KS_WS",
+            "Japanese_XJIS_140_CI_AS_UTF8",
+            "Slovenian_100_CS_AS",
+        ] {
+            let label = Label::named(&name.to_lowercase()).expect(name);
+            assert_eq!(label.name(), name);
+            assert_eq!(Label::from_code(label.explicit().code()).implicit(), label);
+        }
+        for name in [
+            "nope",
+            "Latin1_General",
+            "Latin1_General_CI",
+            "Latin1_General_CI_AS_UTF8",
+            "Latin1_General_101_CI_AS",
+            "SQL_Latin1_General_CP1_CS_AI",
+            "SQL_Latin1_General_CP1251_BIN2",
+            "Latin1_General_CI_AS_XX",
+        ] {
+            assert_eq!(Label::named(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn clients_are_told_of_collations_as_documented() {
+        let wire = |name: &str| Label::named(name).expect(name).wire();
+        assert_eq!(wire(NAME), [0x09, 0x04, 0xD0, 0x00, 0x34]);
+        assert_eq!(wire("Latin1_General_100_BIN2_UTF8"), [0x09, 0x04, 0x00, 0x26, 0]);
+        assert_eq!(wire("Latin1_General_100_CI_AS_SC_UTF8"), [0x09, 0x04, 0xD0, 0x24, 0]);
+        assert_eq!(wire("Cyrillic_General_CS_AS_KS_WS"), [0x19, 0x04, 0x00, 0x00, 0]);
+        assert_eq!(wire("Chinese_Taiwan_Bopomofo_CI_AI"), [0x04, 0x04, 0xF3, 0x00, 0]);
+        for family in &names::FAMILIES {
+            let style = match family.sorts {
+                [] => "CI_AS",
+                sorts => sorts[0].0,
+            };
+            let label = Label::named(&format!("{}_{style}", family.prefix)).expect(family.prefix);
+            assert_eq!(page_of_wire(label.wire()), Some(label.page()), "{}", family.prefix);
+        }
+    }
+
+    #[test]
+    fn letters_of_other_languages_have_base_letters() {
+        let order = |name: &str, left: &str, right: &str| {
+            let units = |text: &str| text.encode_utf16().collect::<Vec<u16>>();
+            Label::named(name).expect(name).collation().compare_units(&units(left), &units(right))
+        };
+        assert_eq!(order("Polish_CI_AI", "za\u{17C}", "ZAZ"), Ordering::Equal);
+        assert_eq!(order("Polish_CI_AS", "za\u{17C}", "zaz"), Ordering::Greater);
+        assert_eq!(order("Greek_CI_AI", "\u{3AC}", "\u{391}"), Ordering::Equal);
+        assert_eq!(order("Cyrillic_General_CI_AS", "\u{41F}", "\u{43F}"), Ordering::Equal);
     }
 }
