@@ -235,3 +235,35 @@ fn the_types_of_2025_are_there_in_2025_only() {
         ["j|244|json|-1", "v|255|vector|20"]
     );
 }
+
+#[test]
+fn the_catalogue_procedures_know_every_type() {
+    let server = server_of(Release::V2025);
+    let mut c = server.connect();
+    c.ok("CREATE TYPE Phone FROM varchar(20)");
+    c.ok("CREATE TABLE t (a rowversion, b numeric(9, 2), c decimal(9, 2), d text, e ntext, f image, g xml, h sql_variant, i hierarchyid, j geometry, k geography, l Phone, m sysname, n json, o vector(3))");
+    let shown = |c: &mut super::fixture::Client| -> Vec<String> {
+        let rows = c.rows("EXEC sp_columns 't'");
+        rows.iter().map(|row| row.split('|').nth(5).unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(
+        shown(&mut c),
+        [
+            "timestamp",
+            "numeric",
+            "decimal",
+            "text",
+            "ntext",
+            "image",
+            "xml",
+            "sql_variant",
+            "hierarchyid",
+            "geometry",
+            "geography",
+            "Phone",
+            "sysname",
+            "json",
+            "vector"
+        ]
+    );
+}

@@ -229,7 +229,8 @@ impl Binder<'_, '_> {
                 ));
             }
             let ty = column.ty.unwrap_or(crate::SqlType::Int);
-            columns.push(ColumnDef::new(name, ty, column.nullable));
+            let collation = ty.is_text().then(|| column.label.name());
+            columns.push(ColumnDef { collation, ..ColumnDef::new(name, ty, column.nullable) });
         }
         Ok(columns)
     }

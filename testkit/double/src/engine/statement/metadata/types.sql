@@ -33,6 +33,9 @@ WITH types AS (
         (N'timestamp', 189, -2, 8, 8, NULL, NULL, 45, 45),
         (N'sql_variant', 98, -150, 8000, 8000, NULL, NULL, 39, 39),
         (N'xml', 241, -152, 0, 0, NULL, NULL, 0, 0),
+        -- As an older client gets them.
+        (N'json', 244, -9, 0, 0, NULL, NULL, 39, 39),
+        (N'vector', 255, 12, 0, 0, NULL, NULL, 39, 39),
         (N'udt', 240, -151, NULL, NULL, NULL, NULL, 23, 23)
     ) AS t (name, system_type_id, odbc, precision, length, scale, radix, ss_fixed, ss_nullable)
 ),
