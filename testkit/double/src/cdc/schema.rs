@@ -267,11 +267,15 @@ impl Tables {
 
     /// An instance by name, under the database's collation.
     pub(crate) fn find(&self, view: &View, name: &str) -> Result<Option<Instance>, SqlError> {
-        let found = self.instances(view)?;
         let wanted = Value::text(name);
-        Ok(found.into_iter().find(|instance| {
-            Value::text(&instance.name).compare(&wanted) == std::cmp::Ordering::Equal
-        }))
+        for row in view.scan(self.change_tables.id, None, KeyRange::all(), Direction::Forward)? {
+            let (row_id, row) = row?;
+            let name = &row[change_tables::CAPTURE_INSTANCE];
+            if name.compare(&wanted) == std::cmp::Ordering::Equal {
+                return self.instance(view, row_id, row).map(Some);
+            }
+        }
+        Ok(None)
     }
 
     fn instance(&self, view: &View, row_id: RowId, row: Row) -> Result<Instance, SqlError> {
