@@ -15,6 +15,7 @@ mod load_faults;
 mod load_model;
 mod loads;
 mod mapping;
+mod offsets;
 mod policies;
 mod proxy;
 mod recovery;

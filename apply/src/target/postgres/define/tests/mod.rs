@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::super::checkpoint::{self, Fence};
 use super::super::connect::Login;
+use super::super::extension::Extensions;
 use super::finish::{Finish, Report, finish, set_sequences};
 use super::plan::{Fate, Planned, Server, plan};
 use super::prepare::{Prepared, prepare};
@@ -71,7 +72,10 @@ impl Bed {
     }
 
     fn design(&self, mode: Prepare) -> Design {
-        Design { prepare: mode, ..Design::new(&self.config) }
+        let mut design = Design { prepare: mode, ..Design::new(&self.config) };
+        // These databases have no extensions.
+        design.naming.types = Arc::new(design.naming.types.with(Extensions::default()));
+        design
     }
 
     async fn prepare(&mut self, mode: Prepare, tables: &[LoadTable]) -> Result<Prepared, Failure> {

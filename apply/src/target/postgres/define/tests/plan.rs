@@ -75,3 +75,53 @@ async fn the_printed_schema_makes_what_a_load_makes() {
         ORDER BY 1, ordinal_position";
     assert_eq!(other.query(columns).await, bed.query(columns).await);
 }
+
+/// Defaults, checks and indexes of types that no expression is translated with: a constant text has its
+/// like, everything else is listed with a reason.
+#[tokio::test]
+async fn objects_of_types_without_a_like_are_made_or_listed() {
+    const LONG: LogicalType = LogicalType::String { max: None, fixed: false };
+    let mut bed = Bed::new().await;
+    let columns = vec![
+        int("id"),
+        nullable(column("facts", "json", LONG)),
+        nullable(column("broken", "json", LONG)),
+        nullable(column("doc", "xml", LONG)),
+        nullable(column("any", "sql_variant", LogicalType::Variant)),
+        nullable(column("path", "hierarchyid", LogicalType::Other)),
+        nullable(column("shape", "geometry", LogicalType::Geometry)),
+        nullable(column("v", "vector(2)", LogicalType::Other)),
+        nullable(column("version", "timestamp", LogicalType::Bytes { max: Some(8) })),
+    ];
+    let tables = [table("odd", columns, |d| {
+        d.columns = vec![
+            default("facts", "(N'{\"a\":1}')"),
+            default("broken", "('{')"),
+            default("doc", "('<a/>')"),
+            default("any", "((1))"),
+            default("path", "([hierarchyid]::GetRoot())"),
+            default("v", "('[1,2]')"),
+        ];
+        d.checks = vec![check("CK_any", "([any]=(1))"), check("CK_path", "([path] IS NOT NULL)")];
+        d.indexes.push(index("IX_path", false, &["path"]));
+        d.indexes.push(index("IX_version", true, &["version"]));
+        d.others = vec![OtherObject { kind: "SPATIAL".into(), name: "SX_shape".into() }];
+    })];
+    bed.prepare(Prepare::Create, &tables).await.unwrap();
+    let report = bed.finish(1, &tables).await;
+    let left_out = report.left_out.join("\n");
+    for what in ["default of column any", "default of column path", "default of column v", "CK_any"]
+    {
+        assert!(left_out.contains(what), "{what}: {report:?}");
+    }
+    for what in ["IX_path", "SX_shape"] {
+        assert!(left_out.contains(what), "{what}: {report:?}");
+    }
+    // What is no JSON is no default of a json column.
+    assert_eq!(report.failed.len(), 1, "{report:?}");
+    assert!(report.failed[0].contains("broken"), "{report:?}");
+    bed.run("INSERT INTO odd (id) VALUES (1)").await;
+    let made = bed.query("SELECT facts, broken, doc FROM odd").await;
+    assert_eq!(made, ["{\"a\":1}|NULL|<a/>"]);
+    assert!(bed.indexes().await.iter().any(|sql| sql.contains("IX_version")));
+}
