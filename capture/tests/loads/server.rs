@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::replica;
 use super::world::sorted;
+use crate::load_bed::{Loading, integers, see_positions};
 use crate::server::{Server, text};
 use crate::service::{Bed, Running, capture};
 
@@ -93,6 +94,61 @@ async fn tables_that_have_just_been_enabled_are_loaded_through_crashes() {
     }
     expected.extend((1..=last as i64).map(|n| vec![Value::I64(10_000 + n), text("new")]));
     assert_eq!(sorted((*rows).clone()), sorted(expected));
+}
+
+/// A key that is there but has no ranges (its values go to the server in no form that it orders): one
+/// pass, frozen at one position, whatever handoff was asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_whose_key_has_no_ranges_are_loaded_in_one_frozen_pass() {
+    let mut server = Server::new().await;
+    server.admin.run("ALTER DATABASE shop SET ALLOW_SNAPSHOT_ISOLATION ON").await;
+    see_positions(&mut server).await;
+    let keys = [("timestamp", "rowversion"), ("sql_variant", "sql_variant")];
+    for (name, ty) in keys {
+        server.table(name, &format!("id int NOT NULL, k {ty} NOT NULL PRIMARY KEY")).await;
+    }
+    for id in 0..120 {
+        server.admin.run(&format!("INSERT INTO dbo.timestamp (id) VALUES ({id})")).await;
+        let k = if id % 2 == 0 { format!("N'{id}'") } else { id.to_string() };
+        server.admin.run(&format!("INSERT INTO dbo.sql_variant VALUES ({id}, {k})")).await;
+    }
+    server.scan().await;
+    let loading = Loading::new(&server).await;
+    let surveys = loading.loader.survey(&loading.tables).await.expect("surveys");
+    for (table, survey) in loading.tables.iter().zip(&surveys) {
+        let ty = &table.version.name.table;
+        let why = survey.unranged.as_deref().unwrap_or_else(|| panic!("{ty} has ranges"));
+        assert!(why.contains("key column k") && why.contains(ty.as_str()), "{why}");
+        assert_eq!(table.version.key, [1]);
+    }
+
+    let bed = Bed::new().await;
+    let running = start(&server, &bed, FailPoints::default());
+    let mut ended = std::pin::pin!(running.ends());
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
+    let mut n = 0;
+    loop {
+        tokio::select! {
+            result = &mut ended => break result.expect("the task ends"),
+            _ = pace.tick() => {}
+        }
+        // A row version, and so its row's key, changes with the row.
+        server
+            .captured(&format!(
+                "UPDATE dbo.timestamp SET id = id + 1000 WHERE id = {n}; \
+                 UPDATE dbo.sql_variant SET id = id + 1000 WHERE id = {n}"
+            ))
+            .await;
+        n += 1;
+    }
+    let replica = replica::read_log(bed.log.as_ref()).await;
+    assert!(replica.task_end && replica.ended.len() == 1 && replica.ended[0].tables.len() == 2);
+    assert_eq!(replica.tables.len(), 2);
+    for rows in replica.tables.values() {
+        let mut ids: Vec<i64> = integers(rows, 0).into_iter().map(|id| id % 1000).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, (0..120).collect::<Vec<_>>(), "every row once");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
