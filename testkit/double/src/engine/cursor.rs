@@ -136,6 +136,13 @@ impl Cursors {
         }
     }
 
+    /// A transaction has ended under CURSOR_CLOSE_ON_COMMIT.
+    pub fn close_all(&mut self) {
+        for cursor in &mut self.0 {
+            cursor.open = None;
+        }
+    }
+
     /// `CURSOR_STATUS`: name, whether local, 1 if open, 0 if open without rows, -1 if closed.
     pub fn states(&self) -> Vec<(String, bool, i16)> {
         let of = |cursor: &Cursor| {

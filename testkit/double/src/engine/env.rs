@@ -48,6 +48,8 @@ pub struct Status {
     pub implicit_transactions: bool,
     /// `SET FMTONLY ON`: queries tell their columns only, and nothing else runs.
     pub format_only: bool,
+    /// CURSOR_CLOSE_ON_COMMIT
+    pub cursor_close_on_commit: bool,
     /// `SET NOEXEC ON`: nothing runs.
     pub no_execute: bool,
     /// `SET ROWCOUNT n`, 0 for all.

@@ -106,6 +106,7 @@ fn initial_status(
         no_count: false,
         implicit_transactions: false,
         format_only: false,
+        cursor_close_on_commit: false,
         no_execute: false,
         row_limit: 0,
         xact_abort: false,
@@ -354,6 +355,10 @@ impl Session {
         };
         let id = open.txn.id();
         open.txn.commit()?;
+        if self.status.cursor_close_on_commit {
+            self.cursors.close_all();
+            self.status.cursor_states = self.cursors.states();
+        }
         Ok(Some(EnvChange::TransactionCommitted(id)))
     }
 
@@ -362,7 +367,10 @@ impl Session {
         self.status.transactions = 0;
         self.status.doomed = false;
         let open = self.open.take()?;
-        self.cursors.rolled_back();
+        match self.status.cursor_close_on_commit {
+            true => self.cursors.close_all(),
+            false => self.cursors.rolled_back(),
+        }
         self.status.cursor_states = self.cursors.states();
         let id = open.txn.id();
         open.txn.rollback();

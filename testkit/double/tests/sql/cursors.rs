@@ -81,3 +81,17 @@ fn what_would_follow_changes_is_refused() {
     c.session.reset(false);
     assert_eq!(c.error("OPEN c"), 16916);
 }
+
+#[test]
+fn cursors_close_with_their_transaction_where_told() {
+    let server = server();
+    let mut c = server.connect();
+    c.ok("DECLARE c CURSOR STATIC FOR SELECT 1 AS a; BEGIN TRAN; OPEN c; COMMIT");
+    assert_eq!(c.eval("CURSOR_STATUS('global', 'c')"), "1");
+    c.ok("SET CURSOR_CLOSE_ON_COMMIT ON; BEGIN TRAN; COMMIT");
+    assert_eq!(c.eval("CURSOR_STATUS('global', 'c')"), "-1");
+    c.ok("BEGIN TRAN; OPEN c; ROLLBACK");
+    assert_eq!(c.eval("CURSOR_STATUS('global', 'c')"), "-1");
+    c.ok("SET CURSOR_CLOSE_ON_COMMIT OFF; BEGIN TRAN; OPEN c; ROLLBACK");
+    assert_eq!(c.eval("CURSOR_STATUS('global', 'c')"), "1");
+}

@@ -400,3 +400,18 @@ fn a_captured_table_has_room_for_the_change_tables_own_columns() {
         "1024"
     );
 }
+
+#[test]
+fn textsize_cuts_what_is_sent_and_nothing_else() {
+    let server = server();
+    let mut c = server.connect();
+    c.ok("CREATE TABLE t (a text, b ntext, c image, d varchar(max), e varchar(10))");
+    c.ok("INSERT t VALUES ('abcdef', N'abcdef', 0x010203040506, 'abcdef', 'abcdef')");
+    c.ok("SET TEXTSIZE 4");
+    assert_eq!(
+        c.rows("SELECT a, b, c, d, e, DATALENGTH(a) FROM t"),
+        ["abcd|ab|0x01020304|abcd|abcdef|6"]
+    );
+    c.ok("SET TEXTSIZE 0");
+    assert_eq!(c.rows("SELECT a, d FROM t"), ["abcdef|abcdef"]);
+}

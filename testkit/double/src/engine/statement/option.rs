@@ -25,6 +25,7 @@ impl Executor<'_> {
             SetOption::NoCount(on) => self.session.status.no_count = *on,
             SetOption::XactAbort(on) => self.session.status.xact_abort = *on,
             SetOption::ImplicitTransactions(on) => self.session.status.implicit_transactions = *on,
+            SetOption::CursorCloseOnCommit(on) => self.session.status.cursor_close_on_commit = *on,
             SetOption::FormatOnly(on) => self.session.status.format_only = *on,
             SetOption::NoExecute(on) => self.session.status.no_execute = *on,
             SetOption::RowCount(value) => {

@@ -10,7 +10,7 @@ use crate::engine::security::Permission;
 use crate::engine::syntax::ast::{ObjectName, Query, QueryBody, Select, TableRef};
 use crate::engine::write::{RowRules, Verb};
 use crate::storage::Identity;
-use crate::{Column, StatementKind};
+use crate::{Column, StatementKind, Value};
 
 impl Executor<'_> {
     pub(crate) fn select(&mut self, query: &Query) -> Result<Flow, Fault> {
@@ -121,10 +121,35 @@ fn send(env: &Env<'_>, bound: &BoundSelect) -> Result<u64, Fault> {
     let (mut row, mut count) = (Vec::new(), 0);
     let limit = if env.status.format_only { 0 } else { row_limit(env) };
     while count < limit && cursor.next(&mut row, None, env)? {
+        cut_to_text_size(env, &columns, &mut row);
         env.sink.row(&row)?;
         count += 1;
     }
     Ok(count)
+}
+
+/// SET TEXTSIZE: the most bytes of a MAX type, `text`, `ntext` or `image` that a SELECT sends.
+fn cut_to_text_size(env: &Env<'_>, columns: &[Column], row: &mut [Value]) {
+    let limit = match usize::try_from(env.status.text_size) {
+        Ok(limit) if env.status.text_size < i32::MAX => limit,
+        _ => return,
+    };
+    for (column, value) in columns.iter().zip(row) {
+        if !column.ty.is_max() && !column.ty.is_old_lob() {
+            continue;
+        }
+        *value = match &*value {
+            Value::String(text) if text.len() > limit => {
+                let cut = text.label().page().cut(text, limit);
+                Value::String(cut.into()).of_collation(text.label())
+            }
+            Value::NString(text) if 2 * text.len() > limit => {
+                Value::NString(text[..limit / 2].into()).of_collation(text.label())
+            }
+            Value::Binary(bytes) if bytes.len() > limit => Value::binary(&bytes[..limit]),
+            _ => continue,
+        };
+    }
 }
 
 /// Assigns each row's values; the last row's stay.

@@ -388,7 +388,7 @@ impl Parser<'_> {
             "IMPLICIT_TRANSACTIONS" => SetOption::ImplicitTransactions(self.on_or_off()?),
             "FMTONLY" => SetOption::FormatOnly(self.on_or_off()?),
             "NOEXEC" => SetOption::NoExecute(self.on_or_off()?),
-            "CURSOR_CLOSE_ON_COMMIT" => self.only(false)?,
+            "CURSOR_CLOSE_ON_COMMIT" => SetOption::CursorCloseOnCommit(self.on_or_off()?),
             "LANGUAGE" if self.accept_word("us_english") || self.accept_word("English") => {
                 SetOption::Accepted
             }

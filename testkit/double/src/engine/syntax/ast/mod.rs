@@ -235,6 +235,8 @@ pub enum SetOption {
     LockTimeout(Expr),
     /// `SET IMPLICIT_TRANSACTIONS ON|OFF`
     ImplicitTransactions(bool),
+    /// `SET CURSOR_CLOSE_ON_COMMIT ON|OFF`
+    CursorCloseOnCommit(bool),
     /// `SET FMTONLY ON|OFF`
     FormatOnly(bool),
     /// `SET NOEXEC ON|OFF`
