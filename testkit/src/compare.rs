@@ -67,7 +67,8 @@ pub struct Options {
 /// Runs everything, prints the results and what went on before.
 ///
 /// # Errors
-/// When a server or a system cannot be run or does not get there.
+/// When a server cannot be run, when Lockstep does not get there or shows anything wrong, or when a
+/// setting of the peer that was asked for by name does not work.
 pub async fn run(options: &Options) -> Result<()> {
     let settings = settings(options)?;
     let stage = Stage::start(options)?;
@@ -76,7 +77,7 @@ pub async fn run(options: &Options) -> Result<()> {
     println!("writing {} transactions", options.transactions);
     feed.bulk(options.transactions).await?;
 
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut failed) = (Vec::new(), Vec::new());
     let started = Instant::now();
     let place = stage.place("lockstep", "lockstep")?;
     let lockstep = Lockstep::start(&place.borrow(&stage))?;
@@ -90,7 +91,10 @@ pub async fn run(options: &Options) -> Result<()> {
         match stage.measure(&name, &place, debezium, started, &mut feed).await {
             Ok(outcome) => outcomes.push(outcome),
             // One setting that does not work is a result, too.
-            Err(error) => println!("{name}: {error:#}"),
+            Err(error) => {
+                println!("{name}: {error:#}");
+                failed.push(setting.name);
+            }
         }
     }
     println!("\n{}", report::markdown(&outcomes));
@@ -100,6 +104,12 @@ pub async fn run(options: &Options) -> Result<()> {
     if settings.is_empty() {
         println!("no jars: Debezium was not run");
     }
+    outcomes[0].expect_right()?;
+    ensure!(
+        options.settings.is_empty() || failed.is_empty(),
+        "did not work: {}",
+        failed.join(", ")
+    );
     Ok(())
 }
 

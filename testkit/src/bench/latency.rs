@@ -208,10 +208,10 @@ async fn run(
 async fn newest(target: &Client, lockstep: &mut Process) -> Result<tokio_postgres::Statement> {
     let deadline = Instant::now() + WITHIN;
     loop {
-        if let Ok(statement) = target.prepare("SELECT max(id) FROM dbo.bench").await {
-            if target.query_one(&statement, &[]).await?.get::<_, Option<i64>>(0).is_some() {
-                return Ok(statement);
-            }
+        if let Ok(statement) = target.prepare("SELECT max(id) FROM dbo.bench").await
+            && target.query_one(&statement, &[]).await?.get::<_, Option<i64>>(0).is_some()
+        {
+            return Ok(statement);
         }
         if let Some(status) = lockstep.exited() {
             bail!("lockstep ended with {status}:\n{}", lockstep.output());

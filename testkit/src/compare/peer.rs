@@ -75,14 +75,18 @@ pub(super) const SETTINGS: &[Setting] = &[DEFAULTS, BATCHES, REDUCTION, FLAT, TA
 
 const BATCHES: Setting = Setting {
     name: "batches",
-    about: "batch.size and max.poll.records 5000, reWriteBatchedInserts, max.batch.size 8192, \
-            max.queue.size 32768; time.precision.mode microseconds, which holds the year 9999",
+    about: "batch.size and max.poll.records 5000, max.batch.size 8192, max.queue.size 32768, more \
+            bytes at once; time.precision.mode microseconds, which holds the year 9999",
     large_batches: true,
     times: Some("microseconds"),
     ..DEFAULTS
 };
-const REDUCTION: Setting =
-    Setting { name: "reduction", about: "and use.reduction.buffer", reduction: true, ..BATCHES };
+const REDUCTION: Setting = Setting {
+    name: "reduction",
+    about: "and use.reduction.buffer, with the driver's reWriteBatchedInserts",
+    reduction: true,
+    ..BATCHES
+};
 const FLAT: Setting = Setting {
     name: "flat",
     about: "and ExtractNewRecordState at the source",
@@ -91,10 +95,12 @@ const FLAT: Setting = Setting {
 };
 const TASKS: Setting =
     Setting { name: "tasks", about: "and tasks.max 6, a task for each table", tasks: true, ..FLAT };
-// The release hands encoded times to PostgreSQL as they are under this option; text it can read.
+// Under this option the release hands encoded times to PostgreSQL as they are, and its driver takes no
+// arrays of bytes; as text both arrive.
 const UNNEST: Setting = Setting {
     name: "unnest",
-    about: "and dialect.postgres.unnest.insert.enabled, with time.precision.mode isostring",
+    about: "and dialect.postgres.unnest.insert.enabled, with time.precision.mode isostring and \
+            binary.handling.mode hex",
     times: Some("isostring"),
     unnest: true,
     ..TASKS
@@ -230,7 +236,15 @@ fn tail(output: &str) -> String {
 /// The lines that say what failed.
 fn failures(output: &str) -> String {
     let said = |line: &&str| line.contains("ERROR") || line.starts_with("Caused by");
-    output.lines().filter(said).take(20).collect::<Vec<_>>().join("\n")
+    // Statements are repeated whole; how a line begins and how it ends tells what it is about.
+    let short = |line: &str| {
+        let letters: Vec<char> = line.chars().collect();
+        match letters.len() {
+            0..=400 => line.to_owned(),
+            n => [&letters[..200], &[' ', '…', ' '], &letters[n - 200..]].concat().iter().collect(),
+        }
+    };
+    output.lines().filter(said).take(6).map(short).collect::<Vec<_>>().join("\n")
 }
 
 fn consumer(brokers: &str) -> Result<BaseConsumer> {
@@ -324,6 +338,9 @@ fn source(place: &Place<'_>, setting: &Setting) -> Result<PathBuf> {
         ]);
     }
     properties.extend(setting.times.map(|mode| ("time.precision.mode", mode.to_owned())));
+    if setting.unnest {
+        properties.push(("binary.handling.mode", "hex".to_owned()));
+    }
     if setting.flat {
         properties.extend([
             ("transforms", "flat".to_owned()),
@@ -336,7 +353,9 @@ fn source(place: &Place<'_>, setting: &Setting) -> Result<PathBuf> {
 
 fn sink(place: &Place<'_>, setting: &Setting) -> Result<PathBuf> {
     let postgres = place.postgres;
-    let rewrite = if setting.large_batches { "?reWriteBatchedInserts=true" } else { "" };
+    // Without the reduction buffer a batch may hold a row twice, which PostgreSQL refuses when the
+    // driver has made one statement of it.
+    let rewrite = if setting.reduction { "?reWriteBatchedInserts=true" } else { "" };
     let topics = setting.topics(&place.source.database);
     let tasks = if setting.tasks { topics.len() } else { 1 };
     let mut properties = vec![

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use anyhow::{Result, ensure};
+
 use super::target::Samples;
 use super::values::Finding;
 
@@ -15,6 +17,17 @@ pub(super) struct Outcome {
     pub(super) peaks: Vec<(&'static str, u64)>,
     pub(super) findings: Vec<Finding>,
     pub(super) rows: usize,
+}
+
+impl Outcome {
+    /// Fails when anything seen of the target was not the source.
+    pub(super) fn expect_right(&self) -> Result<()> {
+        let torn = self.catch_up.samples.torn + self.steady.samples.torn;
+        ensure!(torn == 0, "{}: {torn} samples were torn", self.name);
+        let different: Vec<&str> = self.findings.iter().map(|f| f.what.as_str()).collect();
+        ensure!(different.is_empty(), "{}: values differ in {}", self.name, different.join(", "));
+        Ok(())
+    }
 }
 
 /// Changes that were there before it was started.

@@ -30,10 +30,10 @@ pub(super) fn cpu_of_family(pid: u32) -> Result<Duration> {
             continue;
         };
         // One that has just ended is no child any more.
-        if let Ok(stat) = Stat::of(child) {
-            if stat.parent == pid {
-                sum += stat.cpu;
-            }
+        if let Ok(stat) = Stat::of(child)
+            && stat.parent == pid
+        {
+            sum += stat.cpu;
         }
     }
     Ok(sum)
@@ -45,10 +45,11 @@ pub(super) fn child(name: &str) -> Result<u32> {
         let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        if let Ok(stat) = Stat::of(pid) {
-            if stat.parent == std::process::id() && stat.name == name {
-                return Ok(pid);
-            }
+        if let Ok(stat) = Stat::of(pid)
+            && stat.parent == std::process::id()
+            && stat.name == name
+        {
+            return Ok(pid);
         }
     }
     anyhow::bail!("no {name} runs below this process")
