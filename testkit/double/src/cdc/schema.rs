@@ -27,6 +27,9 @@ pub(super) mod change_tables {
     pub const CREATE_DATE: usize = 11;
 }
 
+/// The index of `cdc.change_tables` by capture instance.
+const BY_NAME: &str = "change_tables_unique_idx";
+
 fn not_null(name: &str, ty: SqlType) -> ColumnDef {
     ColumnDef::new(name, ty, false)
 }
@@ -59,13 +62,7 @@ pub(super) fn system_tables() -> Vec<TableDef> {
             ],
         )
         .with_index("change_tables_clustered_idx", IndexKind::Index, true, true, &["object_id"])
-        .with_index(
-            "change_tables_unique_idx",
-            IndexKind::Index,
-            true,
-            false,
-            &["capture_instance"],
-        )
+        .with_index(BY_NAME, IndexKind::Index, true, false, &["capture_instance"])
         .with_index(
             "source_object_id_idx",
             IndexKind::Index,
@@ -268,11 +265,16 @@ impl Tables {
     /// An instance by name, under the database's collation.
     pub(crate) fn find(&self, view: &View, name: &str) -> Result<Option<Instance>, SqlError> {
         let wanted = Value::text(name);
-        for row in view.scan(self.change_tables.id, None, KeyRange::all(), Direction::Forward)? {
-            let (row_id, row) = row?;
-            let name = &row[change_tables::CAPTURE_INSTANCE];
-            if name.compare(&wanted) == std::cmp::Ordering::Equal {
-                return self.instance(view, row_id, row).map(Some);
+        // The index finds the name as it is written, which is how nearly everybody writes it.
+        let by_name = self.change_tables.indexes.iter().find(|i| i.name == BY_NAME).map(|i| i.id);
+        let written = KeyRange::prefix(vec![wanted.clone()]);
+        for (index, range) in [(by_name, written), (None, KeyRange::all())] {
+            for row in view.scan(self.change_tables.id, index, range, Direction::Forward)? {
+                let (row_id, row) = row?;
+                let name = &row[change_tables::CAPTURE_INSTANCE];
+                if name.compare(&wanted) == std::cmp::Ordering::Equal {
+                    return self.instance(view, row_id, row).map(Some);
+                }
             }
         }
         Ok(None)
