@@ -8,6 +8,7 @@ use lockstep_common::config::{self, Encrypt, Secret};
 use lockstep_common::status::CaptureStatus;
 use lockstep_common::{FailPoints, Position, Shutdown, Value};
 use lockstep_log::Log;
+use mssql_double::product::Release;
 use mssql_double::{Config, Double};
 use tiberius::{AuthMethod, Client, EncryptionLevel, Row, ToSql};
 use tokio::net::TcpStream;
@@ -55,8 +56,16 @@ pub struct Server {
 impl Server {
     /// With change data capture on in `shop` and no table in it.
     pub async fn new() -> Self {
-        let double =
-            Double::start(Config::in_memory(SA_PASSWORD)).await.expect("the double starts");
+        Self::with(Config::in_memory(SA_PASSWORD)).await
+    }
+
+    /// The same, of SQL Server 2025.
+    pub async fn of_2025() -> Self {
+        Self::with(Config { release: Release::V2025, ..Config::in_memory(SA_PASSWORD) }).await
+    }
+
+    async fn with(config: Config) -> Self {
+        let double = Double::start(config).await.expect("the double starts");
         let mut master = session(&double, "sa", SA_PASSWORD, "master").await;
         master.run("CREATE DATABASE shop").await;
         master

@@ -103,7 +103,11 @@ async fn tables_whose_key_has_no_ranges_are_loaded_in_one_frozen_pass() {
     let mut server = Server::new().await;
     server.admin.run("ALTER DATABASE shop SET ALLOW_SNAPSHOT_ISOLATION ON").await;
     see_positions(&mut server).await;
-    let keys = [("timestamp", "rowversion"), ("sql_variant", "sql_variant")];
+    let keys = [
+        ("timestamp", "rowversion"),
+        ("sql_variant", "sql_variant"),
+        ("hierarchyid", "hierarchyid"),
+    ];
     for (name, ty) in keys {
         server.table(name, &format!("id int NOT NULL, k {ty} NOT NULL PRIMARY KEY")).await;
     }
@@ -111,6 +115,7 @@ async fn tables_whose_key_has_no_ranges_are_loaded_in_one_frozen_pass() {
         server.admin.run(&format!("INSERT INTO dbo.timestamp (id) VALUES ({id})")).await;
         let k = if id % 2 == 0 { format!("N'{id}'") } else { id.to_string() };
         server.admin.run(&format!("INSERT INTO dbo.sql_variant VALUES ({id}, {k})")).await;
+        server.admin.run(&format!("INSERT INTO dbo.hierarchyid VALUES ({id}, '/{id}/')")).await;
     }
     server.scan().await;
     let loading = Loading::new(&server).await;
@@ -142,8 +147,8 @@ async fn tables_whose_key_has_no_ranges_are_loaded_in_one_frozen_pass() {
         n += 1;
     }
     let replica = replica::read_log(bed.log.as_ref()).await;
-    assert!(replica.task_end && replica.ended.len() == 1 && replica.ended[0].tables.len() == 2);
-    assert_eq!(replica.tables.len(), 2);
+    assert!(replica.task_end && replica.ended.len() == 1 && replica.ended[0].tables.len() == 3);
+    assert_eq!(replica.tables.len(), 3);
     for rows in replica.tables.values() {
         let mut ids: Vec<i64> = integers(rows, 0).into_iter().map(|id| id % 1000).collect();
         ids.sort_unstable();

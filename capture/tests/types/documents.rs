@@ -1,7 +1,7 @@
-//! `xml`.
+//! `xml`, and `json` and `vector` of SQL Server 2025 as a client from before them sees them.
 
-use lockstep_common::Value;
 use lockstep_common::record::Before;
+use lockstep_common::{LogicalType, Value};
 
 use super::arrive;
 use crate::server::{Server, text};
@@ -20,6 +20,31 @@ async fn xml_arrives_as_its_text() {
     ];
     let version = arrive(&mut server, &cases).await;
     assert_eq!(version.columns[1].source_type, "xml");
+}
+
+fn vector(dimensions: u16, words: &str) -> Value<'static> {
+    let type_name = format!("vector({dimensions})").into();
+    Value::Other { type_name, text: words.to_owned().into() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_and_vectors_arrive_as_their_text() {
+    let mut server = Server::of_2025().await;
+    let json = "{\"b\":1,\"a\":[12345678901234567890.5,null,\"\u{e9}\"]}";
+    let literal = format!("N'{json}'");
+    let cases = [
+        ("json", literal.as_str(), text(json)),
+        (
+            "vector(3)",
+            "'[1, -2.5, 0.1]'",
+            vector(3, "[1.0000000e+000,-2.5000000e+000,1.0000000e-001]"),
+        ),
+    ];
+    let version = arrive(&mut server, &cases).await;
+    let types: Vec<_> =
+        version.columns[1..].iter().map(|c| (c.source_type.as_str(), c.ty.clone())).collect();
+    let string = LogicalType::String { max: None, fixed: false };
+    assert_eq!(types, [("json", string), ("vector(3)", LogicalType::Other)]);
 }
 
 /// What is stored as MAX types are is not recorded in the old row of an update that leaves it alone.

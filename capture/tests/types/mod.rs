@@ -7,9 +7,12 @@ use crate::load_bed::{Loading, whole};
 use crate::server::{Server, text};
 use crate::service::Bed;
 
+mod collations;
 mod documents;
 mod extremes;
+mod named;
 mod others;
+mod spatial;
 mod variants;
 
 fn date(days: i64) -> Value<'static> {
