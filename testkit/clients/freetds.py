@@ -153,4 +153,12 @@ for server in ("off", "require"):
         status, out, errors = bsqldb(server, f"USE freetds\nGO\nINSERT dbo.ledger_{server} (account, amount) VALUES (N'Ada', 1)\nGO\n")
         report(f"bsqldb shows a duplicate key, encryption {server}", "2627" in errors, out + errors)
 
+with step("an administrator's script"):
+    with open(os.path.join(os.path.dirname(__file__), "administrator.sql")) as file:
+        status, out, errors = bsqldb("off", file.read())
+    lines = [line.strip() for line in out.splitlines() if line.strip()]
+    equal("an administrator's script ends well", status, 0)
+    equal("every check of an administrator's script holds", lines[-1:], ["checks: 50"])
+    report("no check of an administrator's script fails", len(lines) == 1, out + errors)
+
 finish()

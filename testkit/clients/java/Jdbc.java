@@ -73,6 +73,12 @@ public final class Jdbc {
             step("transactions", () -> transactions(connection));
             step("errors", () -> errors(connection));
             step("metadata", () -> metadata(connection));
+            JdbcQuestions questions = new JdbcQuestions(connection, database, label);
+            step("questions", questions::ask);
+            step("cursors", questions::cursors);
+        }
+        try (Connection connection = open(database, ";selectMethod=cursor")) {
+            step("cursors by selectMethod", new JdbcQuestions(connection, database, label)::blocks);
         }
         step("refused login", this::refused);
         step("database in the URL", this::unknownDatabase);

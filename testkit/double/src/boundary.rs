@@ -57,6 +57,13 @@ pub enum Request {
     },
     /// A transaction-manager request.
     Transaction(TransactionRequest),
+    /// Rows for the INSERT BULK before it.
+    Bulk {
+        /// Columns as sent.
+        columns: Vec<(String, SqlType)>,
+        /// Rows.
+        rows: Vec<Vec<Value>>,
+    },
 }
 
 /// Transaction-manager requests of TDS ([MS-TDS] 2.2.7.17).

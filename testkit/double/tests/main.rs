@@ -1,5 +1,6 @@
 //! The double, from outside.
 
+mod bulk;
 mod catalog;
 mod cdc;
 mod program;

@@ -4,8 +4,11 @@ mod cursor;
 pub mod dynamic;
 mod evaluate;
 mod option;
+mod server_cursor;
 
 use std::cell::RefCell;
+
+pub use server_cursor::ServerCursor;
 
 use super::bind::{Binder, Variables};
 use super::env::{Env, Outlet, Results};
@@ -99,6 +102,22 @@ impl<'a> Executor<'a> {
             self.return_params(&params)?;
         }
         Ok(())
+    }
+
+    /// Takes the rows of an INSERT BULK.
+    ///
+    /// # Errors
+    /// [`Cancelled`].
+    pub fn bulk_request(
+        mut self,
+        columns: Vec<(String, SqlType)>,
+        rows: Vec<Vec<Value>>,
+    ) -> Result<(), Cancelled> {
+        let outcome = match self.bulk(columns, rows) {
+            Ok(flow) => Ok(flow),
+            Err(fault) => self.fail(fault, 1).map(|()| Flow::Next),
+        };
+        self.finish(outcome).map(|_| ())
     }
 
     /// Calls a procedure as a client's request.
@@ -379,6 +398,7 @@ impl<'a> Executor<'a> {
             StatementKind::Update(update) => self.update(update),
             StatementKind::Delete(delete) => self.delete(delete),
             StatementKind::Merge(merge) => self.merge(merge),
+            StatementKind::InsertBulk(bulk) => self.insert_bulk(bulk),
             StatementKind::Truncate(table) => self.truncate(table),
             StatementKind::Ddl(ddl) => {
                 let (from, to) = statement.span;

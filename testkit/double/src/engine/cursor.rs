@@ -129,16 +129,9 @@ impl Cursors {
         self.0.retain(|cursor| cursor.scope != Some(scope));
     }
 
-    /// A transaction was rolled back: cursors that are not static close.
-    pub fn rolled_back(&mut self) {
-        for cursor in self.0.iter_mut().filter(|cursor| !cursor.def.fixed) {
-            cursor.open = None;
-        }
-    }
-
-    /// A transaction has ended under CURSOR_CLOSE_ON_COMMIT.
-    pub fn close_all(&mut self) {
-        for cursor in &mut self.0 {
+    /// Closes all cursors, or those that are not static.
+    pub fn close(&mut self, all: bool) {
+        for cursor in self.0.iter_mut().filter(|cursor| all || !cursor.def.fixed) {
             cursor.open = None;
         }
     }

@@ -48,8 +48,6 @@ pub struct Status {
     pub implicit_transactions: bool,
     /// `SET FMTONLY ON`: queries tell their columns only, and nothing else runs.
     pub format_only: bool,
-    /// CURSOR_CLOSE_ON_COMMIT
-    pub cursor_close_on_commit: bool,
     /// `SET NOEXEC ON`: nothing runs.
     pub no_execute: bool,
     /// `SET ROWCOUNT n`, 0 for all.
@@ -58,6 +56,8 @@ pub struct Status {
     pub xact_abort: bool,
     /// `SET DEADLOCK_PRIORITY`
     pub deadlock_priority: i8,
+    /// `SET CURSOR_CLOSE_ON_COMMIT ON`
+    pub cursor_close_on_commit: bool,
     /// `@@FETCH_STATUS`
     pub fetch_status: i32,
     /// `@@CURSOR_ROWS`

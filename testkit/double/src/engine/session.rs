@@ -16,6 +16,9 @@ use crate::{
     Cancelled, EnvChange, IsolationLevel, Param, Request, ResultSink, SqlError, TransactionRequest,
 };
 
+/// Handles of server cursors are above this number, and odd.
+const FIRST_SERVER_CURSOR: i32 = 180_150_001;
+
 /// An open transaction.
 pub struct Open {
     /// The transaction.
@@ -32,6 +35,11 @@ pub struct Session {
     pub(super) status: Status,
     pub(super) open: Option<Open>,
     pub(super) cursors: super::cursor::Cursors,
+    /// Cursors that the client opened by calls, by their handles.
+    pub(super) server_cursors: std::collections::HashMap<i32, super::batch::ServerCursor>,
+    last_server_cursor: i32,
+    /// The INSERT BULK whose rows come next.
+    pub(super) bulk: Option<Arc<super::syntax::ast::InsertBulk>>,
     /// Number of the next batch.
     next_scope: u64,
     /// Database of the login.
@@ -106,12 +114,12 @@ fn initial_status(
         no_count: false,
         implicit_transactions: false,
         format_only: false,
-        cursor_close_on_commit: false,
         no_execute: false,
         row_limit: 0,
         xact_abort: false,
         deadlock_priority: 0,
         identity_insert: None,
+        cursor_close_on_commit: false,
         fetch_status: 0,
         cursor_rows: 0,
         cursor_states: Vec::new(),
@@ -133,6 +141,9 @@ impl Session {
             home: database,
             open: None,
             cursors: Default::default(),
+            server_cursors: Default::default(),
+            last_server_cursor: FIRST_SERVER_CURSOR,
+            bulk: None,
             next_scope: 0,
             impersonated: Vec::new(),
             waiting: Canceller::default(),
@@ -158,6 +169,20 @@ impl Session {
                 tracing::warn!(%error, "temporary tables stay");
             }
         }
+    }
+
+    /// A transaction ends: cursors close, all of them or those that are not static.
+    fn end_cursors(&mut self, committed: bool) {
+        let all = committed || self.status.cursor_close_on_commit;
+        self.cursors.close(all);
+        self.server_cursors.retain(|_, cursor| cursor.fixed && !all);
+        self.status.cursor_states = self.cursors.states();
+    }
+
+    /// A handle for a server cursor.
+    pub(super) fn next_server_cursor(&mut self) -> i32 {
+        self.last_server_cursor += 2;
+        self.last_server_cursor
     }
 
     /// A number for a batch, to which local cursors belong.
@@ -202,6 +227,7 @@ impl Session {
         }
         self.open = open;
         self.cursors = Default::default();
+        self.server_cursors.clear();
         if self.open.is_none() {
             self.drop_temporary_tables();
         }
@@ -221,10 +247,18 @@ impl Session {
         if let Err(error) = self.refresh_database().and_then(|()| self.refresh_rights()) {
             return sink.message(&error);
         }
+        if !matches!(request, Request::Bulk { .. }) {
+            self.bulk = None;
+        }
         match request {
             Request::Batch(text) => self.run(&text, Vec::new(), sink),
             Request::Statement { sql, params } => self.run(&sql, params, sink),
             Request::Procedure { name, params } => self.call(&name, params, sink),
+            Request::Bulk { columns, rows } => {
+                let batch =
+                    super::syntax::ast::Batch { text: String::new(), statements: Vec::new() };
+                Executor::new(self, &batch, sink).bulk_request(columns, rows)
+            }
             Request::Transaction(request) => match self.transaction_request(request, sink)? {
                 Ok(()) => Ok(()),
                 Err(error) => sink.message(&error),
@@ -356,8 +390,7 @@ impl Session {
         let id = open.txn.id();
         open.txn.commit()?;
         if self.status.cursor_close_on_commit {
-            self.cursors.close_all();
-            self.status.cursor_states = self.cursors.states();
+            self.end_cursors(true);
         }
         Ok(Some(EnvChange::TransactionCommitted(id)))
     }
@@ -367,11 +400,7 @@ impl Session {
         self.status.transactions = 0;
         self.status.doomed = false;
         let open = self.open.take()?;
-        match self.status.cursor_close_on_commit {
-            true => self.cursors.close_all(),
-            false => self.cursors.rolled_back(),
-        }
-        self.status.cursor_states = self.cursors.states();
+        self.end_cursors(false);
         let id = open.txn.id();
         open.txn.rollback();
         Some(EnvChange::TransactionRolledBack(id))

@@ -279,6 +279,8 @@ impl Job {
                 .map(|calls| calls.map_or_else(Job::Refused, Job::Calls)),
             PacketType::Transaction => parse_transaction(&message.payload)
                 .map(|requests| requests.map_or_else(Job::Refused, Job::Transaction)),
+            PacketType::BulkLoad => super::bulk::parse(&message.payload)
+                .map(|request| request.map_or_else(Job::Refused, Job::Engine)),
             _ => Err(Malformed("message type")),
         }
     }
@@ -313,11 +315,14 @@ fn run_call(call: Call, state: &mut State, sink: &mut Sink) -> Result<(), Cancel
         }
     };
     sink.begin_procedure(resolved.outputs);
+    if let Some(handle) = resolved.handle.as_ref().filter(|_| resolved.handle_first) {
+        sink.return_value(handle)?;
+    }
     if let Some(request) = resolved.request {
         state.session.execute(request, sink)?;
     }
-    if let Some(handle) = resolved.handle {
-        sink.return_value(&handle)?;
+    if let Some(handle) = resolved.handle.as_ref().filter(|_| !resolved.handle_first) {
+        sink.return_value(handle)?;
     }
     sink.end_procedure(resolved.statement)
 }

@@ -51,8 +51,8 @@ enum Layout {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct TypeInfo {
-    ty: SqlType,
+pub(super) struct TypeInfo {
+    pub(super) ty: SqlType,
     layout: Layout,
     collation: [u8; 5],
 }
@@ -70,6 +70,30 @@ pub(super) fn read_param(reader: &mut Reader<'_>) -> Decoded<(SqlType, Value)> {
         Some(bytes) => read_value(&info, &bytes)?,
     };
     Ok((info.ty, value))
+}
+
+/// Reads the TYPE_INFO of a column.
+pub(super) fn read_column_type(reader: &mut Reader<'_>) -> Decoded<TypeInfo> {
+    let byte = reader.u8()?;
+    if byte == token::VARIANT {
+        let _limit = reader.u32()?;
+        return Ok(plain(SqlType::Variant, Layout::Nothing));
+    }
+    if matches!(byte, token::TEXT | token::NTEXT | token::IMAGE) {
+        return Err(DecodeError::Unsupported("text, ntext or image in a bulk load".to_owned()));
+    }
+    read_type_info(reader, byte)
+}
+
+/// Reads a value of a column in a row.
+pub(super) fn read_column_value(reader: &mut Reader<'_>, info: &TypeInfo) -> Decoded<Value> {
+    if info.ty == SqlType::Variant {
+        return read_variant(reader);
+    }
+    match read_bytes(reader, info.layout)? {
+        None => Ok(Value::Null),
+        Some(bytes) => read_value(info, &bytes),
+    }
 }
 
 fn plain(ty: SqlType, layout: Layout) -> TypeInfo {

@@ -15,6 +15,7 @@
 //! [`response`] carries them, [`connection`] runs it all, [`server`] listens.
 
 mod backend;
+mod bulk;
 mod connection;
 mod decode;
 mod encode;

@@ -2,6 +2,8 @@
 //! connection. Each call becomes a statement with parameters typed as declared, so that the engine
 //! sees one kind of request for all of them.
 
+mod cursors;
+
 use std::collections::HashMap;
 
 use super::rpc::{Argument, Call};
@@ -18,6 +20,8 @@ pub(super) struct Resolved {
     pub outputs: Vec<Output>,
     /// A prepared handle to return.
     pub handle: Option<Param>,
+    /// Whether it is returned before what the request returns.
+    pub handle_first: bool,
     /// Whether the request is a statement, whose status the wire tells.
     pub statement: bool,
 }
@@ -61,8 +65,14 @@ impl Prepared {
             "sp_execute" => self.execute(call.arguments),
             "sp_prepexec" => self.prepare_and_execute(call.arguments),
             "sp_unprepare" => self.unprepare(&call.arguments),
+            "sp_cursoropen" => self.cursor_open(call.arguments),
+            "sp_cursorprepare" => self.cursor_prepare(call.arguments),
+            "sp_cursorexecute" => self.cursor_execute(call.arguments),
+            "sp_cursorprepexec" => self.cursor_prepare_and_execute(call.arguments),
+            "sp_cursorunprepare" => self.unprepare(&call.arguments),
+            "sp_cursorfetch" | "sp_cursorclose" => procedure(call),
             cursor if cursor.starts_with("sp_cursor") || cursor == "sp_prepexecrpc" => {
-                let text = format!("The procedure '{cursor}' is not supported: no server cursors.");
+                let text = format!("The procedure '{cursor}' is not supported.");
                 Err(SqlError::new(16937, 16, 1, text))
             }
             _ => procedure(call),
@@ -91,6 +101,7 @@ impl Prepared {
             request: None,
             outputs: vec![handle_output(&handle)],
             handle: Some(self.add(statement)),
+            handle_first: false,
             statement: true,
         })
     }
@@ -123,7 +134,13 @@ impl Prepared {
         let handle = handle_of(arguments.first().cloned(), "sp_unprepare")?;
         self.find(handle)?;
         self.statements.remove(&handle);
-        Ok(Resolved { request: None, outputs: Vec::new(), handle: None, statement: true })
+        Ok(Resolved {
+            request: None,
+            outputs: Vec::new(),
+            handle: None,
+            handle_first: false,
+            statement: true,
+        })
     }
 
     fn find(&self, handle: i32) -> Result<&Statement, SqlError> {
@@ -140,6 +157,7 @@ impl Resolved {
             request: Some(Request::Statement { sql, params }),
             outputs,
             handle: None,
+            handle_first: false,
             statement: true,
         }
     }
@@ -299,6 +317,7 @@ fn procedure(call: Call) -> Result<Resolved, SqlError> {
         request: Some(Request::Procedure { name: call.procedure, params }),
         outputs,
         handle: None,
+        handle_first: false,
         statement: false,
     })
 }

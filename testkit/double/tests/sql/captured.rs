@@ -118,6 +118,18 @@ fn a_new_type_comes_to_the_change_tables_when_capture_does() {
 }
 
 #[test]
+fn a_narrower_type_stops_capture_over_wider_values() {
+    let (_fixture, mut c) = captured();
+    enable(&mut c, "t", "i");
+    c.ok("INSERT t VALUES (1, 'abcdefgh', 1)");
+    c.ok("UPDATE t SET v = 'ab'");
+    c.ok("ALTER TABLE t ALTER COLUMN v varchar(3) NULL");
+    c.ok("INSERT t VALUES (2, 'x', 2)");
+    assert_eq!(c.error("EXEC sys.sp_cdc_scan"), 2628);
+    assert!(changes(&mut c, "i").is_empty(), "a scan comes whole or not at all");
+}
+
+#[test]
 fn nullability_and_constraints_are_recorded_and_change_nothing() {
     let (_fixture, mut c) = captured();
     enable(&mut c, "t", "i");

@@ -174,3 +174,34 @@ fn changes_go_through_common_table_expressions() {
     assert_eq!(c.error("WITH x AS (SELECT DISTINCT k FROM t) DELETE x"), 102);
     assert_eq!(c.error("WITH x AS (SELECT k FROM t) UPDATE x SET v = 'z'"), 207);
 }
+
+#[test]
+fn grouping_sets_give_totals() {
+    let server = server();
+    let mut c = server.connect();
+    c.ok("CREATE TABLE t (a varchar(5) NULL, b int NOT NULL, n int NOT NULL)");
+    c.ok("INSERT t VALUES ('x', 1, 10), ('x', 2, 20), ('y', 1, 5), (NULL, 1, 7)");
+    assert_eq!(
+        c.rows("SELECT a, b, SUM(n), GROUPING(a), GROUPING_ID(a, b) FROM t GROUP BY ROLLUP (a, b) ORDER BY GROUPING_ID(a, b), a, b"),
+        [
+            "NULL|1|7|0|0", "x|1|10|0|0", "x|2|20|0|0", "y|1|5|0|0",
+            "NULL|NULL|7|0|1", "x|NULL|30|0|1", "y|NULL|5|0|1",
+            "NULL|NULL|42|1|3",
+        ]
+    );
+    assert_eq!(
+        c.rows("SELECT b, COUNT(*) FROM t GROUP BY b WITH ROLLUP ORDER BY GROUPING(b), b"),
+        ["1|3", "2|1", "NULL|4"]
+    );
+    assert_eq!(c.rows("SELECT a, b, COUNT(*) FROM t GROUP BY CUBE (a, b)").len(), 4 + 3 + 2 + 1);
+    assert_eq!(
+        c.rows("SELECT CASE WHEN GROUPING(a) = 1 THEN 'all' ELSE a END, b, SUM(n) FROM t WHERE a IS NOT NULL GROUP BY GROUPING SETS ((a), (b), ()) HAVING SUM(n) > 5 ORDER BY 1, 2"),
+        ["all|NULL|35", "all|1|15", "all|2|20", "x|NULL|30"]
+    );
+    assert_eq!(c.rows("SELECT a, b, COUNT(*) FROM t GROUP BY b, ROLLUP (a)").len(), 4 + 2);
+    assert_eq!(
+        c.rows("SELECT COUNT(*), GROUPING_ID(a) FROM t WHERE 1 = 0 GROUP BY ROLLUP (a)"),
+        ["0|1"]
+    );
+    assert_eq!(c.error("SELECT GROUPING(b) FROM t GROUP BY ROLLUP (a)"), 8161);
+}

@@ -9,7 +9,7 @@ use crate::engine::cursor::{Cursor, OpenCursor, Stamp};
 use crate::engine::env::{Env, Results};
 use crate::engine::fault::{Fault, of_binding};
 use crate::engine::syntax::ast::{CursorDef, CursorName, Expr, FetchFrom, Query};
-use crate::{SqlError, SqlType};
+use crate::{SqlError, SqlType, Value};
 
 impl Executor<'_> {
     /// What `CURSOR_STATUS` answers from now on.
@@ -54,7 +54,22 @@ impl Executor<'_> {
             variables.declare(name, ty);
             values.push(value.clone());
         }
-        let mut inner = Executor {
+        let mut inner = self.with_variables(variables, values);
+        let open = inner.with_env(false, |env, variables| read(env, variables, &def))?;
+        let rows = i32::try_from(open.rows.len()).unwrap_or(i32::MAX);
+        self.session.cursors.get(name, self.scope)?.open = Some(open);
+        self.session.status.cursor_rows = if fixed { rows } else { -1 };
+        self.cursors_changed();
+        Ok(Flow::Next)
+    }
+
+    /// The same executor over other variables.
+    pub(super) fn with_variables(
+        &mut self,
+        variables: Variables,
+        values: Vec<Value>,
+    ) -> Executor<'_> {
+        Executor {
             scope: self.scope,
             session: &mut *self.session,
             batch: self.batch,
@@ -65,13 +80,7 @@ impl Executor<'_> {
             tried_outside: self.tried_outside,
             nesting: self.nesting,
             collected: self.collected,
-        };
-        let open = inner.with_env(false, |env, variables| read(env, variables, &def))?;
-        let rows = i32::try_from(open.rows.len()).unwrap_or(i32::MAX);
-        self.session.cursors.get(name, self.scope)?.open = Some(open);
-        self.session.status.cursor_rows = if fixed { rows } else { -1 };
-        self.cursors_changed();
-        Ok(Flow::Next)
+        }
     }
 
     pub(super) fn close_cursor(&mut self, name: &CursorName) -> Result<Flow, Fault> {
@@ -170,7 +179,11 @@ fn place(from: usize, by: i64) -> Option<usize> {
 }
 
 /// Runs a cursor's query to its end.
-fn read(env: &Env<'_>, variables: &Variables, query: &Query) -> Result<OpenCursor, Fault> {
+pub(super) fn read(
+    env: &Env<'_>,
+    variables: &Variables,
+    query: &Query,
+) -> Result<OpenCursor, Fault> {
     let binder = Binder::new(env, variables);
     let bound = binder.statement_query(query).map_err(of_binding)?;
     let current = &env.status.database;

@@ -21,7 +21,14 @@ pub fn names_aggregate(call: &Call) -> bool {
 
 /// Whether an aggregate of this query stands in an expression.
 pub fn has_aggregate(expr: &Expr) -> bool {
-    any(expr, &|part| matches!(part, Expr::Call(call) if is_aggregate(call)))
+    any(expr, &|part| matches!(part, Expr::Call(call) if is_aggregate(call) || is_grouping(call)))
+}
+
+/// Whether a call asks which keys a group was made by.
+fn is_grouping(call: &Call) -> bool {
+    let names = ["GROUPING", "GROUPING_ID"];
+    matches!(&call.name[..], [name] if names.iter().any(|known| known.eq_ignore_ascii_case(name)))
+        && call.over.is_none()
 }
 
 /// Whether a window function stands in an expression.
@@ -165,6 +172,15 @@ impl Binder<'_, '_> {
             grouping.aggregates.push(aggregate);
             return Ok(Some(group_column(grouping.slot, ordinal, Some(ty), nullable)));
         }
+        if let Expr::Call(call) = expr
+            && is_grouping(call)
+        {
+            let aggregate = self.grouping_of(call, scope, grouping)?;
+            let ordinal = grouping.keys.len() + grouping.aggregates.len();
+            let ty = aggregate.ty.clone();
+            grouping.aggregates.push(aggregate);
+            return Ok(Some(group_column(grouping.slot, ordinal, Some(ty), false)));
+        }
         if has_aggregate(expr) || has_window(expr) {
             return Ok(None);
         }
@@ -198,6 +214,51 @@ impl Binder<'_, '_> {
             }
             _ => Ok(None),
         }
+    }
+
+    /// GROUPING and GROUPING_ID: which of their arguments the group's set leaves out.
+    fn grouping_of(
+        &self,
+        call: &Call,
+        scope: &Scope<'_>,
+        grouping: &super::Grouping,
+    ) -> Bound<Aggregate> {
+        let single = call.name.iter().any(|name| name.eq_ignore_ascii_case("GROUPING"));
+        if call.arguments.is_empty() || call.star || single && call.arguments.len() != 1 {
+            return Err(SqlError::new(
+                174,
+                15,
+                1,
+                format!(
+                    "The {} function requires 1 argument(s).",
+                    call.name.join(".").to_lowercase()
+                ),
+            ));
+        }
+        let mut positions = Vec::new();
+        for (at, argument) in call.arguments.iter().enumerate() {
+            let bound = self.scalar(argument, scope)?;
+            let key = grouping.keys.iter().position(|key| key.node.same(&bound.node));
+            positions.push(key.ok_or_else(|| {
+                SqlError::new(
+                    8161,
+                    15,
+                    1,
+                    format!(
+                        "Argument {} of the {} function does not match any of the expressions in the GROUP BY clause.",
+                        at + 1,
+                        call.name.join(".").to_uppercase()
+                    ),
+                )
+            })?);
+        }
+        Ok(Aggregate {
+            kind: AggregateKind::Grouping(positions),
+            argument: None,
+            order: Vec::new(),
+            distinct: false,
+            ty: if single { SqlType::TinyInt } else { SqlType::Int },
+        })
     }
 
     /// Binds an aggregate, of a group or over a window.

@@ -143,6 +143,8 @@ pub struct SourceColumn {
 pub struct Grouping {
     /// GROUP BY
     pub keys: Vec<Typed>,
+    /// Which of them each grouping set keeps; none for one set of all.
+    pub sets: Vec<Vec<bool>>,
     /// Aggregates met so far.
     pub aggregates: Vec<Aggregate>,
     /// Slot of the groups' rows.

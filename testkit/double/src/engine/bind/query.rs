@@ -228,6 +228,7 @@ impl Binder<'_, '_> {
             plan = TuplePlan::Group(Group {
                 input: Box::new(plan),
                 keys: grouping.keys.into_iter().map(|key| key.node).collect(),
+                sets: grouping.sets,
                 aggregates: grouping.aggregates,
                 slot: grouping.slot,
             });
@@ -290,7 +291,12 @@ impl Binder<'_, '_> {
             types::check_sortable(bound.ty.as_ref(), "GROUP BY")?;
             keys.push(bound);
         }
-        scope.grouping.replace(Some(Grouping { keys, aggregates: Vec::new(), slot }));
+        let kept = |set: &Vec<usize>| (0..keys.len()).map(|at| set.contains(&at)).collect();
+        let sets: Vec<Vec<bool>> = select.sets.iter().map(kept).collect();
+        for (at, key) in keys.iter_mut().enumerate() {
+            key.nullable |= sets.iter().any(|set| !set[at]);
+        }
+        scope.grouping.replace(Some(Grouping { keys, sets, aggregates: Vec::new(), slot }));
         Ok(true)
     }
 

@@ -34,6 +34,8 @@ pub enum AggregateKind {
     Min,
     /// MAX
     Max,
+    /// GROUPING and GROUPING_ID of keys by position.
+    Grouping(Vec<usize>),
     /// STRING_AGG: separator, and positions and directions of its own order.
     Strings(Vec<u16>),
 }
@@ -59,6 +61,8 @@ pub struct Group {
     pub input: Box<TuplePlan>,
     /// Keys; without any there is exactly one group.
     pub keys: Vec<Node>,
+    /// Which keys each grouping set keeps; none for one set of all.
+    pub sets: Vec<Vec<bool>>,
     /// Aggregates.
     pub aggregates: Vec<Aggregate>,
     /// Where the rows go.
@@ -113,6 +117,9 @@ impl Aggregate {
     }
 
     fn add(&self, state: &mut State, frame: &Frame<'_>, env: &Env<'_>) -> Outcome<()> {
+        if let AggregateKind::Grouping(_) = self.kind {
+            return Ok(());
+        }
         let Some(argument) = &self.argument else {
             state.count += 1;
             return Ok(());
@@ -136,7 +143,7 @@ impl Aggregate {
         }
         state.count += 1;
         match &self.kind {
-            AggregateKind::Count => {}
+            AggregateKind::Count | AggregateKind::Grouping(_) => {}
             AggregateKind::Sum(_) => {
                 state.sum = Some(match state.sum.take() {
                     None => value,
@@ -161,8 +168,11 @@ impl Aggregate {
     /// The result so far.
     pub(super) fn finish(&self, state: &State) -> Outcome<Value> {
         match &self.kind {
+            AggregateKind::Grouping(_) if self.ty == SqlType::TinyInt => {
+                Ok(Value::TinyInt(u8::from(state.count != 0)))
+            }
             AggregateKind::Count if self.ty == SqlType::BigInt => Ok(Value::BigInt(state.count)),
-            AggregateKind::Count => i32::try_from(state.count)
+            AggregateKind::Count | AggregateKind::Grouping(_) => i32::try_from(state.count)
                 .map(Value::Int)
                 .map_err(|_| overflow("expression", &self.ty)),
             AggregateKind::Sum(kind) => match &state.sum {
@@ -250,48 +260,90 @@ impl Group {
         outer: Option<&Frame<'_>>,
         env: &Env<'_>,
     ) -> Outcome<Box<dyn TupleCursor + 'p>> {
-        let mut groups: Vec<(Vec<Value>, Vec<State>)> = Vec::new();
+        let one = [vec![true; self.keys.len()]];
+        let sets = if self.sets.is_empty() { &one[..] } else { &self.sets[..] };
+        let mut groups: Vec<Found> = Vec::new();
         let mut index: HashMap<u64, Vec<usize>> = HashMap::new();
-        let fresh = || self.aggregates.iter().map(|_| State::new()).collect();
         let mut input = self.input.open(rows, outer, env)?;
         while input.next(rows, outer, env)? {
             let frame = Frame { rows, outer };
-            let key = evaluate_all(&self.keys, &frame, env)?;
-            let mut hasher = DefaultHasher::new();
-            for value in &key {
-                value.hash_into(&mut hasher);
-            }
-            let bucket = index.entry(hasher.finish()).or_default();
-            let same =
-                |at: &&usize| groups[**at].0.iter().zip(&key).all(|(l, r)| l.compare(r).is_eq());
-            let at = match bucket.iter().find(same) {
-                Some(at) => *at,
-                None => {
-                    bucket.push(groups.len());
-                    groups.push((key, fresh()));
-                    groups.len() - 1
+            let mut whole = evaluate_all(&self.keys, &frame, env)?;
+            for (set, kept) in sets.iter().enumerate() {
+                let key: Vec<Value> = match self.sets.is_empty() {
+                    true => std::mem::take(&mut whole),
+                    false => {
+                        let of = |(value, kept): (&Value, &bool)| match kept {
+                            true => value.clone(),
+                            false => Value::Null,
+                        };
+                        whole.iter().zip(kept).map(of).collect()
+                    }
+                };
+                let mut hasher = DefaultHasher::new();
+                hasher.write_usize(set);
+                for value in &key {
+                    value.hash_into(&mut hasher);
                 }
-            };
-            for (aggregate, state) in self.aggregates.iter().zip(&mut groups[at].1) {
-                aggregate.add(state, &frame, env)?;
+                let bucket = index.entry(hasher.finish()).or_default();
+                let same = |at: &&usize| {
+                    let known = &groups[**at];
+                    known.set == set
+                        && known.key.iter().zip(&key).all(|(l, r)| l.compare(r).is_eq())
+                };
+                let at = match bucket.iter().find(same) {
+                    Some(at) => *at,
+                    None => {
+                        bucket.push(groups.len());
+                        groups.push(self.group(set, kept, key));
+                        groups.len() - 1
+                    }
+                };
+                for (aggregate, state) in self.aggregates.iter().zip(&mut groups[at].states) {
+                    aggregate.add(state, &frame, env)?;
+                }
             }
         }
         drop(input);
-        if self.keys.is_empty() && groups.is_empty() {
-            groups.push((Vec::new(), fresh()));
+        // A set without keys has a group even of nothing.
+        for (set, kept) in sets.iter().enumerate() {
+            if !kept.contains(&true) && !groups.iter().any(|group| group.set == set) {
+                groups.push(self.group(set, kept, vec![Value::Null; self.keys.len()]));
+            }
         }
         Ok(Box::new(Groups { plan: self, groups: groups.into_iter() }))
     }
 }
 
+/// A group on its way.
+struct Found {
+    set: usize,
+    key: Vec<Value>,
+    states: Vec<State>,
+}
+
+impl Group {
+    /// A new group of a set.
+    fn group(&self, set: usize, kept: &[bool], key: Vec<Value>) -> Found {
+        let state = |aggregate: &Aggregate| {
+            let mut state = State::new();
+            if let AggregateKind::Grouping(positions) = &aggregate.kind {
+                let bits = |bits: i64, at: &usize| bits << 1 | i64::from(!kept[*at]);
+                state.count = positions.iter().fold(0, bits);
+            }
+            state
+        };
+        Found { set, key, states: self.aggregates.iter().map(state).collect() }
+    }
+}
+
 struct Groups<'p> {
     plan: &'p Group,
-    groups: std::vec::IntoIter<(Vec<Value>, Vec<State>)>,
+    groups: std::vec::IntoIter<Found>,
 }
 
 impl TupleCursor for Groups<'_> {
     fn next(&mut self, rows: &mut Vec<Row>, _: Option<&Frame<'_>>, _: &Env<'_>) -> Outcome<bool> {
-        let Some((mut row, states)) = self.groups.next() else {
+        let Some(Found { key: mut row, states, .. }) = self.groups.next() else {
             return Ok(false);
         };
         for (aggregate, state) in self.plan.aggregates.iter().zip(states) {

@@ -460,7 +460,7 @@ pub(super) struct Inserted {
     /// Whether the rows are kept.
     keeps: bool,
     rows: Vec<Row>,
-    count: u64,
+    pub(super) count: u64,
     identity: Option<i64>,
 }
 

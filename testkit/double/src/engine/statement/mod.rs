@@ -1,6 +1,7 @@
 //! Statements that read, change, define or administer.
 
 mod backup;
+mod bulk;
 mod change;
 mod ddl;
 mod insert;
@@ -16,6 +17,7 @@ mod table;
 
 pub use ddl::types::{check_release, declared};
 pub use metadata::is_catalogue_procedure;
+pub use procedure::Called;
 pub use select::first_select;
 
 use super::batch::{Executor, Flow};

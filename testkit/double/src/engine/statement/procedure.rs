@@ -99,6 +99,9 @@ impl Executor<'_> {
             }
             _ => {}
         }
+        if let Some(called) = self.cursor_procedure(&bare, &params)? {
+            return Ok(called);
+        }
         if let Some(called) = self.metadata_procedure(&bare, &params)? {
             return Ok(called);
         }

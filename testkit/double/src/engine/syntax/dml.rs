@@ -10,6 +10,9 @@ use super::parser::{Parsed, Parser};
 impl Parser<'_> {
     /// After INSERT.
     pub fn insert(&mut self, with: Vec<Cte>) -> Parsed<StatementKind> {
+        if with.is_empty() && self.accept_word("BULK") {
+            return self.insert_bulk();
+        }
         let top = self.top()?;
         self.accept_word("INTO");
         let target = self.insert_target()?;

@@ -8,11 +8,13 @@
 
 pub mod ast;
 mod backup;
+mod bulk;
 mod control;
 mod cursor;
 mod ddl;
 mod dml;
 mod expression;
+mod grouping;
 mod keywords;
 mod lexer;
 mod merge;

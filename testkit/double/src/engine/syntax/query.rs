@@ -173,25 +173,18 @@ impl Parser<'_> {
         };
         let from = self.from()?;
         let filter = self.filter()?;
-        let mut group = Vec::new();
-        if self.accept_word("GROUP") {
-            self.expect_word("BY")?;
-            for word in ["ROLLUP", "CUBE", "GROUPING"] {
-                if self.is_word(word) {
-                    return Err(self.unsupported(word));
-                }
+        let (group, sets) = match self.accept_word("GROUP") {
+            true => {
+                self.expect_word("BY")?;
+                self.grouping()?
             }
-            group = self.comma_list(Self::expression)?;
-            if self.is_word("WITH") && (self.word_after(1, "ROLLUP") || self.word_after(1, "CUBE"))
-            {
-                return Err(self.unsupported("GROUP BY … WITH"));
-            }
-        }
+            false => Default::default(),
+        };
         let having = match self.accept_word("HAVING") {
             true => Some(self.condition()?),
             false => None,
         };
-        Ok(Select { distinct, top, items, into, from, filter, group, having })
+        Ok(Select { distinct, top, items, into, from, filter, group, sets, having })
     }
 
     /// `TOP (n)` or `TOP n`.

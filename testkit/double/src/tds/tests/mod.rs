@@ -199,7 +199,7 @@ impl Session for ScriptedSession {
             Request::Transaction(TransactionRequest::Rollback { .. }) => {
                 sink.env_change(&EnvChange::TransactionRolledBack(0x0102_0304_0506_0708))
             }
-            Request::Transaction(TransactionRequest::Save(_)) => Ok(()),
+            Request::Transaction(TransactionRequest::Save(_)) | Request::Bulk { .. } => Ok(()),
         }
     }
 

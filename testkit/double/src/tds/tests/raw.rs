@@ -309,7 +309,8 @@ async fn calls_that_do_not_fit_are_refused_with_the_servers_numbers() {
         (sql("@a int", &[int_argument("", 0, None), int_argument("", 0, None)]), 8144),
         (sql("@a nosuchtype", &[]), 2715),
         (sql("@a float", &[nan]), 8023),
-        (numbered(2, &[]), 16937),
+        (numbered(1, &[]), 16937),
+        (numbered(2, &[]), 201),
         (numbered(99, &[]), 2812),
     ] {
         let answer = call(&mut client, &[call_bytes]).await;

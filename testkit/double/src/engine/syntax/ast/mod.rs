@@ -73,6 +73,8 @@ pub enum StatementKind {
     Delete(Delete),
     /// `MERGE …`
     Merge(Box<Merge>),
+    /// `INSERT BULK …`
+    InsertBulk(std::sync::Arc<InsertBulk>),
     /// `TRUNCATE TABLE t`
     Truncate(ObjectName),
     /// Definition of data or metadata.
@@ -233,10 +235,10 @@ pub enum SetOption {
     XactAbort(bool),
     /// `SET LOCK_TIMEOUT n`
     LockTimeout(Expr),
-    /// `SET IMPLICIT_TRANSACTIONS ON|OFF`
-    ImplicitTransactions(bool),
     /// `SET CURSOR_CLOSE_ON_COMMIT ON|OFF`
     CursorCloseOnCommit(bool),
+    /// `SET IMPLICIT_TRANSACTIONS ON|OFF`
+    ImplicitTransactions(bool),
     /// `SET FMTONLY ON|OFF`
     FormatOnly(bool),
     /// `SET NOEXEC ON|OFF`
@@ -484,4 +486,19 @@ pub enum FetchFrom {
     Absolute(Expr),
     /// RELATIVE
     Relative(Expr),
+}
+
+/// `INSERT BULK`: says where the rows of the next message go.
+#[derive(Debug)]
+pub struct InsertBulk {
+    /// Target.
+    pub target: ObjectName,
+    /// Columns, with the types that the client sends.
+    pub columns: Vec<String>,
+    /// CHECK_CONSTRAINTS: CHECK and FOREIGN KEY count.
+    pub check: bool,
+    /// KEEP_NULLS: NULL is not replaced by a default.
+    pub keep_nulls: bool,
+    /// TABLOCK
+    pub table_lock: bool,
 }

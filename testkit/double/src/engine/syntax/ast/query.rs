@@ -280,6 +280,8 @@ pub struct Select {
     pub filter: Option<Expr>,
     /// `GROUP BY`
     pub group: Vec<Expr>,
+    /// Which of them each grouping set keeps, by position; none for one set of all.
+    pub sets: Vec<Vec<usize>>,
     /// `HAVING`
     pub having: Option<Expr>,
 }
