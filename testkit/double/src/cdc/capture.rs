@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::Modes;
 use super::schema::{CT_PREFIX, Instance, Tables, bit, captured_type, change_tables};
-use crate::engine::convert::convert;
+use crate::engine::convert::assign;
 use crate::storage::{
     Change, ColumnId, Database, LogRecord, LoggedTxn, Lsn, ObjectId, Row, TableDef, Txn, View,
     datetime,
@@ -303,6 +303,7 @@ impl Scan<'_> {
         let Some(def) = txn.table_by_id(instance.change_table)? else {
             return Ok(true);
         };
+        let database = txn.database().name();
         let mut new = (*def).clone();
         for (at, _, to) in &retyped {
             new.columns[*at].ty = captured_type(to);
@@ -313,7 +314,9 @@ impl Scan<'_> {
             Some(&mut |row| {
                 let mut row = row.to_vec();
                 for (at, from, to) in &retyped {
-                    row[*at] = convert(&row[*at], from, to, None)?;
+                    // Like ALTER COLUMN itself: what does not fit stops the scan.
+                    let name = || (format!("{database}.{}", def.full_name()), def.columns[*at].name.clone());
+                    row[*at] = assign(row[*at].clone(), from, to, name)?;
                 }
                 Ok(row.into())
             }),
