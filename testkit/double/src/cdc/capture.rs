@@ -315,8 +315,10 @@ impl Scan<'_> {
                 let mut row = row.to_vec();
                 for (at, from, to) in &retyped {
                     // Like ALTER COLUMN itself: what does not fit stops the scan.
-                    let name = || (format!("{database}.{}", def.full_name()), def.columns[*at].name.clone());
-                    row[*at] = assign(row[*at].clone(), from, to, name)?;
+                    let name = || {
+                        (format!("{database}.{}", def.full_name()), def.columns[*at].name.clone())
+                    };
+                    row[*at] = assign(row[*at].clone(), from, to, def.columns[*at].label(), name)?;
                 }
                 Ok(row.into())
             }),
