@@ -55,6 +55,36 @@ async fn everything_that_is_wrong_is_reported_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn columns_whose_values_may_not_all_arrive_are_named() {
+    let mut server = Server::of_2025().await;
+    server
+        .table(
+            "t",
+            "id int NOT NULL PRIMARY KEY, twice AS (id * 2), old ntext NULL, \
+             greek varchar(10) COLLATE Greek_CI_AS NULL, latin varchar(10) NULL, \
+             v vector(3) NULL, x sql_variant NULL, g geometry NULL, j json NULL",
+        )
+        .await;
+    server.captured("INSERT INTO dbo.t (id) VALUES (1)").await;
+    let results = check(&server.source()).await;
+    assert_eq!(fails(&results), [] as [&str; 0], "{results:#?}");
+    let warned: Vec<(&str, &str)> = results
+        .iter()
+        .filter(|result| result.name == "dbo.t" && result.verdict == Verdict::Warn)
+        .filter_map(|result| result.detail.rsplit_once(": "))
+        .collect();
+    let columns = |of: &str| {
+        let found = warned.iter().find(|(detail, _)| detail.starts_with(of));
+        found.map(|(_, columns)| *columns)
+    };
+    assert_eq!(columns("computed"), Some("twice"), "{results:#?}");
+    assert_eq!(columns("text, ntext and image"), Some("old"), "{results:#?}");
+    assert_eq!(columns("columns with another code page"), Some("greek"), "{results:#?}");
+    assert_eq!(columns("vector"), Some("v"), "{results:#?}");
+    assert_eq!(warned.len(), 4, "{results:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_is_stopped_is_seen_by_who_may_see_it() {
     let mut server = Server::new().await;
     server.table("t", "id int NOT NULL PRIMARY KEY").await;

@@ -169,7 +169,7 @@ mod id {
     pub const HIERARCHYID: i32 = 128;
     pub const GEOMETRY: i32 = 129;
     pub const GEOGRAPHY: i32 = 130;
-    /// `user_type_id` of vector, whose `system_type_id` is varbinary's.
+    /// `user_type_id` of vector.
     pub const VECTOR: i32 = 255;
 }
 
@@ -181,8 +181,8 @@ pub fn plan(column: &RawColumn) -> Option<TypePlan> {
     let max_text = || Cast::Through("nvarchar(max)", "varbinary(max)".to_owned());
     let spatial = |reading| Some((L::Geometry, reading, Cast::To("varbinary(max)".to_owned())));
     let (logical, reading, cast) = match column.system_type {
-        // Before varbinary, which it is stored as.
-        id::VARBINARY if is_vector(column) => Some((L::Other, Reading::Other, max_text())),
+        // Before varbinary, whose system type it has.
+        _ if is_vector(column) => Some((L::Other, Reading::Other, max_text())),
         id::BIT => plain(L::Bool),
         id::TINYINT => plain(L::Int { bytes: 1 }),
         id::SMALLINT => plain(L::Int { bytes: 2 }),
@@ -232,9 +232,10 @@ fn money(precision: u8) -> (LogicalType, Reading, Cast) {
     (LogicalType::Decimal { precision, scale: 4 }, Reading::Plain, Cast::To(ty))
 }
 
-/// Whether the column is a vector. (SQL Server 2025 stores it as varbinary.)
+/// Whether the column is a vector. Its user type alone says so: its system type is that of varbinary,
+/// as which SQL Server 2025 stores it. (User types of one's own begin at 257.)
 pub fn is_vector(column: &RawColumn) -> bool {
-    column.system_type == id::VARBINARY && column.user_type == id::VECTOR
+    column.user_type == id::VECTOR
 }
 
 /// Length limit in bytes; none for MAX.
@@ -300,7 +301,7 @@ fn recording(column: &RawColumn) -> Recording {
         id::TEXT | id::NTEXT | id::IMAGE => Recording::NewOnly,
         id::XML | id::JSON => Recording::WhenSet,
         id::CLR if column.user_type != id::HIERARCHYID => Recording::WhenSet,
-        id::VARBINARY if is_vector(column) => Recording::WhenSet,
+        _ if is_vector(column) => Recording::WhenSet,
         id::VARCHAR | id::NVARCHAR | id::VARBINARY if column.max_length == -1 => Recording::WhenSet,
         _ => Recording::Always,
     }
@@ -317,7 +318,7 @@ pub fn source_type(column: &RawColumn) -> String {
         id::VARCHAR => format!("varchar{}", length(1)),
         id::BINARY => format!("binary{}", length(1)),
         // Eight bytes of header, and four for each number.
-        id::VARBINARY if is_vector(column) => format!("vector({})", (column.max_length - 8) / 4),
+        _ if is_vector(column) => format!("vector({})", (column.max_length - 8) / 4),
         id::VARBINARY => format!("varbinary{}", length(1)),
         id::NCHAR => format!("nchar{}", length(2)),
         id::NVARCHAR => format!("nvarchar{}", length(2)),
