@@ -25,16 +25,18 @@ const TABLES: u64 = 1000;
 const ROWS: u64 = 40_000;
 /// Rows written and scanned at once.
 const AT_ONCE: u64 = 500;
-/// How long polls of a source where nothing happens are counted.
-const COUNTED: Duration = Duration::from_secs(5);
+/// Milliseconds for which polls of a source where nothing happens are counted: some at any scale.
+const COUNTED: u64 = 5_000;
+const COUNTED_AT_LEAST: u64 = 600;
 
 pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()> {
     let (tables, rows) = (options.scaled(TABLES), options.scaled(ROWS));
     report.part(&format!("idle tables, {rows} transactions of one row in one table"));
-    let alone = one(1, rows).await?;
+    let counted = Duration::from_millis(options.scaled(COUNTED).max(COUNTED_AT_LEAST));
+    let alone = one(1, rows, counted).await?;
     report.rate("the only captured table", rows, "rows", alone.time);
     shown(report, &alone);
-    let among = one(tables, rows).await?;
+    let among = one(tables, rows, counted).await?;
     let name = format!("one of {tables} captured tables");
     let limit = per_second(rows, alone.time);
     report.rate_of(&name, (rows, "rows", among.time), limit);
@@ -56,7 +58,7 @@ struct Figures {
     idle: f64,
 }
 
-async fn one(tables: u64, rows: u64) -> Result<Figures> {
+async fn one(tables: u64, rows: u64, counted: Duration) -> Result<Figures> {
     let double = Double::start(DoubleOptions::default())?;
     let source = latency::prepare(&double).await?;
     let mut connection = source.connect().await?;
@@ -110,7 +112,7 @@ async fn one(tables: u64, rows: u64) -> Result<Figures> {
         let (time, busy) =
             (started.elapsed().saturating_sub(scanned), counter.statements() - before);
         let (before, polls) = (counter.statements(), counter.polls());
-        tokio::time::sleep(COUNTED).await;
+        tokio::time::sleep(counted).await;
         let idle = (counter.statements() - before) as f64 / (counter.polls() - polls).max(1) as f64;
         anyhow::Ok(Figures { time, busy, idle })
     };
