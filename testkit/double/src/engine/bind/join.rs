@@ -5,7 +5,7 @@
 //! written first. Outer joins and APPLY stay as written.
 
 use super::access::{self, Score};
-use super::from::Target;
+use super::object::Target;
 use crate::engine::expr::{Condition, Node, all};
 use crate::engine::plan::{Hash, Join, Lock, Loop, RowPlan, Scan, TuplePlan, Virtual};
 use crate::engine::syntax::ast::{CompareOp, JoinKind};

@@ -24,6 +24,7 @@ mod parser;
 mod query;
 mod security;
 mod types;
+mod window;
 
 pub use parser::{
     parse_batch, parse_condition, parse_declarations, parse_name, parse_scalar, variables,
