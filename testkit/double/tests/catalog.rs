@@ -253,3 +253,32 @@ fn columns_have_the_servers_types() {
         ]
     );
 }
+
+/// Numbers that have another type for every column or option come in a sql_variant.
+#[test]
+fn counters_and_options_are_variants() {
+    let (_server, mut sa) = shop();
+    sa.run("CREATE TABLE dbo.wide (id decimal(20, 0) IDENTITY(5000000000, -2) NOT NULL, v int)");
+    sa.run("CREATE TABLE dbo.small (id tinyint IDENTITY(7, 1) NOT NULL, v int)");
+    sa.run("INSERT dbo.wide (v) VALUES (1), (2)");
+    const COUNTERS: &str = "SELECT OBJECT_NAME(object_id), CAST(seed_value AS bigint), \
+         TRY_CONVERT(bigint, increment_value), CAST(last_value AS bigint), \
+         CAST(SQL_VARIANT_PROPERTY(seed_value, 'BaseType') AS sysname), \
+         CAST(SQL_VARIANT_PROPERTY(seed_value, 'Precision') AS int) FROM sys.identity_columns \
+         WHERE OBJECT_NAME(object_id) IN ('wide', 'small') ORDER BY 1";
+    assert_eq!(
+        sa.rows(COUNTERS),
+        ["small 7 1 NULL tinyint 3", "wide 5000000000 -2 4999999998 decimal 20"]
+    );
+    let answer = sa.answer("SELECT seed_value FROM sys.identity_columns");
+    assert_eq!(answer.columns[0].ty.to_string(), "sql_variant");
+    assert_eq!(sa.rows("SELECT 1 FROM sys.identity_columns WHERE seed_value = 7"), ["1"]);
+
+    assert_eq!(
+        sa.rows(
+            "SELECT CAST(SQL_VARIANT_PROPERTY(value, 'BaseType') AS sysname) \
+                 FROM sys.configurations WHERE configuration_id = 103"
+        ),
+        ["int"]
+    );
+}

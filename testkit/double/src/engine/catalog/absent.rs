@@ -1,11 +1,11 @@
 //! Views over what a database may have and this one never has, and over its one filegroup.
 
 use super::definition::{
-    At, Code, Columns, Definition, Desc, NVar, Name, Text, ViewOf, off, off_null, on_null,
+    At, Code, Columns, Definition, Desc, Inside, NVar, Name, ViewOf, null, off, off_null, on_null,
 };
 use super::objects::{Object, object_columns};
 use super::source::Catalog;
-use crate::SqlError;
+use crate::{SqlError, SqlType};
 
 pub(super) const VIEWS: &[&dyn Definition] = &[
     &ViewOf::sys("triggers", trigger_columns, none),
@@ -57,17 +57,22 @@ fn synonym_columns() -> Columns<Object> {
     object_columns().add("base_object_name", |_| Some(NVar::<1035>(String::new())))
 }
 
+fn zero() -> Inside {
+    Inside::number(&SqlType::BigInt, 0)
+}
+
 fn sequence_columns() -> Columns<Object> {
     object_columns()
-        .add_each(&["start_value", "increment", "minimum_value", "maximum_value"], |_| 0_i64)
+        .add_each(&["start_value", "increment"], |_| zero())
+        .add_each(&["minimum_value", "maximum_value"], |_| Some(zero()))
         .add_each(&["is_cycling", "is_cached"], off_null)
         .add("cache_size", |_| Some(0))
         .add("system_type_id", |_| 0_u8)
         .add("user_type_id", |_| 0)
         .add_each(&["precision", "scale"], |_| 0_u8)
-        .add("current_value", |_| 0_i64)
+        .add("current_value", |_| zero())
         .add("is_exhausted", off)
-        .add("last_used_value", |_| Some(0_i64))
+        .add("last_used_value", |_| Some(zero()))
 }
 
 fn property_columns() -> Columns<Absent> {
@@ -76,7 +81,7 @@ fn property_columns() -> Columns<Absent> {
         .add("class_desc", |_| Some(Desc("")))
         .add_each(&["major_id", "minor_id"], |_| 0)
         .add("name", |_| Name(String::new()))
-        .add("value", |_| Some(Text(String::new())))
+        .add("value", null::<_, Inside>)
 }
 
 fn scheme_columns() -> Columns<Absent> {

@@ -1,7 +1,7 @@
 //! `sys.columns`, and its identity and computed columns.
 
 use super::definition::{
-    Columns, Definition, Desc, Name, Text, ViewOf, null, off, off_null, on_null,
+    Columns, Definition, Desc, Inside, Name, Text, ViewOf, null, off, off_null, on_null,
 };
 use super::objects::definition_text;
 use super::source::Catalog;
@@ -159,6 +159,13 @@ struct IdentityColumn {
     last: Option<i64>,
 }
 
+impl IdentityColumn {
+    /// A number in the column's type.
+    fn variant(&self, number: i64) -> Inside {
+        Inside::number(&self.column.ty, number)
+    }
+}
+
 /// The last value handed out; storage says the seed before the first, which an empty table with
 /// that value has therefore not reached.
 fn last_identity(catalog: &Catalog<'_>, table: ObjectId, identity: Identity) -> Option<i64> {
@@ -185,9 +192,9 @@ fn identity_columns() -> Columns<IdentityColumn> {
     let after = last_columns(Columns::new().add("is_computed", |c: &Column| c.computed));
     Columns::new()
         .extend(before, |i: &IdentityColumn| &i.column)
-        .add("seed_value", |i| Some(i.identity.seed))
-        .add("increment_value", |i| Some(i.identity.increment))
-        .add("last_value", |i| i.last)
+        .add("seed_value", |i| Some(i.variant(i.identity.seed)))
+        .add("increment_value", |i| Some(i.variant(i.identity.increment)))
+        .add("last_value", |i| i.last.map(|last| i.variant(last)))
         .add("is_not_for_replication", off_null)
         .extend(after, |i| &i.column)
 }

@@ -1,7 +1,11 @@
 //! How a view is written down: columns beside what computes them.
 
+use std::sync::Arc;
+
 use crate::engine::bind::SourceColumn;
+use crate::engine::convert;
 use crate::storage::{Lsn, Micros, Row, datetime};
+use crate::value::Variant;
 use crate::{SqlError, SqlType, Value};
 
 use super::SYSNAME;
@@ -43,6 +47,24 @@ pub(super) struct NVar<const N: u16>(pub String);
 pub(super) struct Var<const N: u16>(pub String);
 /// `char(n)`, padded.
 pub(super) struct Code<const N: u16>(pub &'static str);
+/// `sql_variant`
+pub(super) struct Inside {
+    /// Its base type.
+    ty: SqlType,
+    value: Value,
+}
+
+impl Inside {
+    /// A number as the type has it, or a `bigint` where that has no such number.
+    pub fn number(ty: &SqlType, number: i64) -> Inside {
+        let wide = Value::BigInt(number);
+        match convert::convert(&wide, &SqlType::BigInt, ty, None) {
+            Ok(value) => Inside { ty: ty.clone(), value },
+            Err(_) => Inside { ty: SqlType::BigInt, value: wide },
+        }
+    }
+}
+
 /// `varbinary(85)`: a security identifier.
 pub(super) struct Sid(pub Vec<u8>);
 
@@ -57,6 +79,7 @@ field! {
     Name => SYSNAME, |name| Value::text(&name.0);
     Desc => SqlType::NVarChar(Some(60)), |desc| Value::text(desc.0);
     At => SqlType::DateTime, |at| datetime(at.0);
+    Inside => SqlType::Variant, |it| Value::Variant(Arc::new(Variant { ty: it.ty, value: it.value }));
     Text => SqlType::NVarChar(None), |text| Value::text(&text.0);
     Sid => SqlType::VarBinary(Some(85)), |sid| Value::binary(&sid.0);
 }

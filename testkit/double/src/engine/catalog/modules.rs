@@ -1,7 +1,7 @@
 //! Stored procedures, the texts of views and procedures, and parameters.
 
 use super::definition::{
-    Columns, Definition, NVar, Name, Text, ViewOf, null, off, off_null, on_null,
+    Columns, Definition, Inside, NVar, Name, Text, ViewOf, null, off, off_null, on_null,
 };
 use super::objects::{ModuleObject, modules, object_columns};
 use super::source::Catalog;
@@ -81,7 +81,7 @@ fn parameter_columns() -> Columns<Parameter> {
         // Only CLR objects have their defaults in this view.
         .add("has_default_value", off)
         .add("is_xml_document", off)
-        .add("default_value", null::<_, Text>)
+        .add("default_value", null::<_, Inside>)
         .add("xml_collection_id", |_| 0)
         .add("is_readonly", off)
         .add("is_nullable", on_null)

@@ -1,6 +1,6 @@
 //! The server's services and configuration.
 
-use super::definition::{Columns, Definition, Field, NVar, ViewOf, null};
+use super::definition::{Columns, Definition, Field, Inside, NVar, ViewOf, null};
 use super::source::{Catalog, State};
 use crate::storage::Micros;
 use crate::{SqlError, SqlType, Value};
@@ -120,14 +120,19 @@ fn options(catalog: &Catalog<'_>) -> Result<Vec<ConfigOption>, SqlError> {
     ])
 }
 
+/// As `sys.configurations` has numbers.
+fn setting(number: i32) -> Inside {
+    Inside::number(&SqlType::Int, number.into())
+}
+
 fn option_columns() -> Columns<ConfigOption> {
     Columns::new()
         .add("configuration_id", |o: &ConfigOption| o.id)
         .add("name", |o| NVar::<35>(o.name.to_owned()))
-        .add("value", |o| Some(o.value))
-        .add("minimum", |o| Some(o.minimum))
-        .add("maximum", |o| Some(o.maximum))
-        .add("value_in_use", |o| Some(o.value))
+        .add("value", |o| Some(setting(o.value)))
+        .add("minimum", |o| Some(setting(o.minimum)))
+        .add("maximum", |o| Some(setting(o.maximum)))
+        .add("value_in_use", |o| Some(setting(o.value)))
         .add("description", |o| NVar::<255>(o.description.to_owned()))
         .add("is_dynamic", |o| o.dynamic)
         .add("is_advanced", |o| o.advanced)

@@ -8,6 +8,7 @@ use super::source::Catalog;
 use super::{all, default_constraint_id, is_view, system_object_id, type_name};
 use crate::engine::security::Rights;
 use crate::storage::{ColumnDef, TableDef};
+use crate::value::Variant;
 use crate::{IsolationLevel, SqlType, Value};
 use fixture::{fixture, owner};
 
@@ -59,6 +60,7 @@ fn fits(value: &Value, ty: &SqlType) -> bool {
         (Value::String(bytes), SqlType::VarChar(Some(n))) => bytes.len() <= usize::from(*n),
         (Value::String(bytes), SqlType::Char(n)) => bytes.len() == usize::from(*n),
         (Value::Binary(bytes), SqlType::VarBinary(Some(n))) => bytes.len() <= usize::from(*n),
+        (Value::Variant(variant), SqlType::Variant) => fits(&variant.value, &variant.ty),
         _ => false,
     }
 }
@@ -296,8 +298,12 @@ fn identity_and_default_columns() {
     let fixture = fixture();
     let (orders, customers) = (fixture.table("orders"), fixture.table("customers"));
     let shown = ["object_id", "seed_value", "increment_value", "last_value"];
-    let counters =
-        |last: Value| [vec![Value::Int(customers.id), Value::BigInt(100), Value::BigInt(10), last]];
+    // Each is a sql_variant with the type of the column.
+    let inside = |number| {
+        let value = Value::Int(number);
+        Value::Variant(Arc::new(Variant { ty: SqlType::Int, value }))
+    };
+    let counters = |last: Value| [vec![Value::Int(customers.id), inside(100), inside(10), last]];
     assert_eq!(fixture.read("identity_columns", &shown, &owner()), counters(Value::Null));
     let mut txn = fixture.database.begin(IsolationLevel::ReadCommitted);
     for name in ["a", "b"] {
@@ -306,7 +312,7 @@ fn identity_and_default_columns() {
         txn.insert(customers.id, Arc::new([Value::Int(id), text(name)])).expect("new keys");
     }
     txn.commit().expect("a commit in memory");
-    assert_eq!(fixture.read("identity_columns", &shown, &owner()), counters(Value::BigInt(110)));
+    assert_eq!(fixture.read("identity_columns", &shown, &owner()), counters(inside(110)));
     let default = Value::Int(default_constraint_id(orders.id, 3));
     let shown = ["default_object_id", "is_computed"];
     let columns = fixture.read("columns", &shown, &owner());
