@@ -156,6 +156,7 @@ impl Value {
             Value::Time(v) => microseconds(v),
             Value::Timestamp { date, time } if exact => format!("{date} {time}"),
             Value::Timestamp { date, time } => format!("{date} {}", microseconds(time)),
+            Value::Instant { date, time, minutes } if exact => local(date, time, *minutes)?,
             Value::Instant { date, time, .. } => format!("{date} {}+00", microseconds(time)),
             Value::Shape(v) => hex("\\x", &v.ewkb()),
             Value::F32(_) | Value::F64(_) | Value::Variant(_) | Value::Vector(_) => return None,
@@ -172,7 +173,9 @@ impl Value {
             Value::Timestamp { date, time } => {
                 text.replacen('T', " ", 1) == format!("{date} {time}")
             }
-            Value::Instant { .. } => text.len() > 16,
+            Value::Instant { date, time, minutes } => {
+                local(date, time, *minutes).is_some_and(|local| text.replacen('T', " ", 1) == local)
+            }
             _ => self.is_shown(kind, Mapping::Default, text),
         }
     }
@@ -181,6 +184,45 @@ impl Value {
 fn hex(prefix: &str, bytes: &[u8]) -> String {
     let digits: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
     format!("{prefix}{digits}")
+}
+
+/// An instant where it was written, `2024-02-29 10:00:00.1234567+05:30`.
+fn local(date: &str, time: &str, minutes: i32) -> Option<String> {
+    let number = |text: &str| text.parse::<i32>().ok();
+    let (clock, fraction) = time.split_at(8);
+    let of_day = number(&clock[..2])? * 60 + number(&clock[3..5])? + minutes;
+    let date = neighbour(date, of_day.div_euclid(24 * 60))?;
+    let of_day = of_day.rem_euclid(24 * 60);
+    let (sign, offset) = (if minutes < 0 { '-' } else { '+' }, minutes.abs());
+    Some(format!(
+        "{date} {:02}:{:02}{}{fraction}{sign}{:02}:{:02}",
+        of_day / 60,
+        of_day % 60,
+        &clock[5..],
+        offset / 60,
+        offset % 60
+    ))
+}
+
+/// The day before, the day itself or the day after.
+fn neighbour(date: &str, days: i32) -> Option<String> {
+    let mut parts = date.split('-').map(|part| part.parse::<i32>().ok());
+    let (mut year, mut month, mut day) = (parts.next()??, parts.next()??, parts.next()??);
+    let leap = |y: i32| y % 4 == 0 && (y % 100 != 0 || y % 400 == 0);
+    let length = |y: i32, m: i32| match m {
+        2 => 28 + i32::from(leap(y)),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    day += days;
+    if day < 1 {
+        (year, month) = if month == 1 { (year - 1, 12) } else { (year, month - 1) };
+        day = length(year, month);
+    } else if day > length(year, month) {
+        (year, month) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+        day = 1;
+    }
+    Some(format!("{year:04}-{month:02}-{day:02}"))
 }
 
 /// What is below a microsecond is cut off, and PostgreSQL shows no zeros at the end.
@@ -258,6 +300,15 @@ mod tests {
         assert!(last.is_shown(&kind, Mapping::Default, "9999-12-31 23:59:59.999999"));
         assert!(!last.is_shown(&kind, Mapping::Default, "9999-12-31 23:59:59.9999999"));
         assert!(at("10:00:00.1200000").is_shown(&kind, Mapping::Default, "9999-12-31 10:00:00.12"));
+        let west = |date, time| local(date, time, -300);
+        assert_eq!(
+            west("2024-03-01", "04:20:30.1234567").as_deref(),
+            Some("2024-02-29 23:20:30.1234567-05:00")
+        );
+        assert_eq!(
+            local("9998-12-31", "23:59:59", 14 * 60).as_deref(),
+            Some("9999-01-01 13:59:59+14:00")
+        );
         assert!(Value::F64(-0.0).is_shown(&Kind::Float, Mapping::Default, "-0"));
         assert!(!Value::F64(-0.0).is_shown(&Kind::Float, Mapping::Default, "0"));
         let point = Shape { geography: false, srid: 4326, points: vec![(1.0, 2.0)] };
