@@ -32,6 +32,9 @@ struct Arguments {
     /// Directory of the jars of Kafka Connect and Debezium; without it only Lockstep is run.
     #[arg(long)]
     jars: Option<PathBuf>,
+    /// Only say it when Debezium does not work; what Lockstep does wrong stays an error.
+    #[arg(long)]
+    peer_may_fail: bool,
 }
 
 #[tokio::main]
@@ -48,6 +51,7 @@ async fn main() -> anyhow::Result<()> {
         poll: Duration::from_millis(arguments.poll),
         settings: arguments.settings,
         jars: arguments.jars,
+        peer_may_fail: arguments.peer_may_fail,
     })
     .await
 }

@@ -128,10 +128,7 @@ impl Value {
             Value::Vector(v) => {
                 let inner = text.trim_matches(['{', '}', '[', ']']);
                 let parts: Vec<&str> = inner.split(',').collect();
-                parts.len() == v.len()
-                    && v.iter().zip(parts).all(|(v, text)| {
-                        text.trim().parse::<f32>().is_ok_and(|t| t.to_bits() == v.to_bits())
-                    })
+                parts.len() == v.len() && v.iter().zip(parts).all(|(v, text)| is_near(*v, text))
             }
             Value::Json(v) if mapping == Mapping::Configured => {
                 let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
@@ -151,6 +148,9 @@ impl Value {
             Value::Decimal(v) | Value::Uuid(v) | Value::Date(v) | Value::Path(v) => v.clone(),
             Value::Text(v) | Value::Xml(v) | Value::Json(v) => v.clone(),
             Value::Padded(v) => v.trim_end_matches(' ').to_owned(),
+            Value::Bytes(v) if *kind == Kind::RowVersion && mapping == Mapping::Configured => {
+                i64::from_be_bytes(v.as_slice().try_into().ok()?).to_string()
+            }
             Value::Bytes(v) => hex("\\x", v),
             Value::Time(v) if exact => v.clone(),
             Value::Time(v) => microseconds(v),
@@ -179,6 +179,16 @@ impl Value {
             _ => self.is_shown(kind, Mapping::Default, text),
         }
     }
+}
+
+/// A vector's numbers are text of eight digits between the server and its client, and a `real` in the
+/// target: half a unit of the eighth digit, and half of a `real`'s last.
+fn is_near(value: f32, text: &str) -> bool {
+    let value = f64::from(value);
+    text.trim().parse::<f64>().is_ok_and(|text| {
+        let most = value.abs() * (5e-8 + f64::from(f32::EPSILON) / 2.0) + f64::from(1e-45_f32);
+        (text - value).abs() <= most && text.is_sign_negative() == value.is_sign_negative()
+    })
 }
 
 fn hex(prefix: &str, bytes: &[u8]) -> String {
