@@ -18,6 +18,7 @@ crate::over_each_log!(
     every_type_arrives_as_configured,
     keys_that_differ_in_case_only,
     text_that_postgresql_cannot_store_is_replaced_on_request,
+    offsets_arrive_beside_their_instants,
 );
 
 /// Another seed: `LOCKSTEP_TYPES_SEED=n`.
@@ -228,6 +229,44 @@ async fn text_that_postgresql_cannot_store_is_replaced_on_request(log: LogKind) 
     let arrived = pipeline.query_target("target", "SELECT id, n, c, m FROM dbo.odd ORDER BY id")?;
     let shown = |id: u8| format!("{id}|a\u{fffd}b\u{fffd}|x\u{fffd}|\u{fffd}🚚");
     ensure!(arrived.trim() == format!("{}\n{}", shown(1), shown(2)), "{arrived}");
+    apply.finish().await?;
+    capture.finish().await
+}
+
+/// Where an instant was written, in a column of its own.
+async fn offsets_arrive_beside_their_instants(log: LogKind) -> Result<()> {
+    let mut pipeline =
+        Pipeline::builder(log, Vec::new()).task(Task::FullLoadAndCdc).build().await?;
+    pipeline.change_apply("target", |apply| apply.offset_columns = Some("_offset".to_owned()))?;
+    let mut source = pipeline.source().connect().await?;
+    for sql in [
+        "CREATE TABLE dbo.visits (id int NOT NULL PRIMARY KEY, at datetimeoffset(7), n int NOT NULL)",
+        "EXEC sys.sp_cdc_enable_table N'dbo', N'visits', @role_name = NULL, \
+         @supports_net_changes = 0",
+        "INSERT INTO dbo.visits VALUES (1, '2024-03-01T01:30:00.1234567+05:30', 0), (2, NULL, 0)",
+    ] {
+        source.run(sql).await?;
+    }
+    let mut capture = pipeline.start_capture(FailPoints::default()).await?;
+    let mut apply = pipeline.start_apply(FailPoints::default()).await?;
+    pipeline.await_loaded(&mut apply).await?;
+    for sql in [
+        "INSERT INTO dbo.visits VALUES (3, '2024-02-29T23:59:59.9999999-14:00', 0)",
+        "UPDATE dbo.visits SET n = 1",
+        "UPDATE dbo.visits SET at = '2024-03-01T00:00:00+00:00' WHERE id = 2",
+        "UPDATE dbo.visits SET at = SWITCHOFFSET(at, '-08:00') WHERE id = 1",
+    ] {
+        source.run(sql).await?;
+    }
+    pipeline.session().run(&Statements::new()).await?;
+    pipeline.await_arrived(&mut apply).await?;
+    let arrived = pipeline.query_target(
+        "target",
+        "SET TimeZone = 'UTC'; SELECT id, at, at_offset, n FROM dbo.visits ORDER BY id",
+    )?;
+    let expected = "1|2024-02-29 20:00:00.123456+00|-480|1\n2|2024-03-01 00:00:00+00|0|1\n\
+                    3|2024-03-01 13:59:59.999999+00|-840|1";
+    ensure!(arrived.trim() == expected, "{arrived}");
     apply.finish().await?;
     capture.finish().await
 }
