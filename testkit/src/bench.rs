@@ -12,6 +12,7 @@ mod latency;
 mod limits;
 mod load;
 mod logs;
+mod product;
 mod row;
 mod soak;
 mod tds;

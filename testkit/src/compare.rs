@@ -195,13 +195,7 @@ struct Stage {
 impl Stage {
     fn start(options: &Options) -> Result<Self> {
         let double = Double::start(DoubleOptions::default())?;
-        let source = Source {
-            host: double.address().ip().to_string(),
-            port: double.address().port(),
-            user: "sa".to_owned(),
-            password: double.password().to_owned(),
-            database: DATABASE.to_owned(),
-        };
+        let source = Source::on(&double, DATABASE);
         let settings =
             [("shared_buffers", "1GB"), ("max_wal_size", "8GB"), ("checkpoint_timeout", "30min")];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();

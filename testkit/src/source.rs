@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures_util::TryStreamExt;
+use lockstep_servers::Double;
 use tiberius::{AuthMethod, Client, Config, EncryptionLevel, Row};
 use tokio::net::TcpStream;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
@@ -24,6 +25,17 @@ pub struct Source {
 }
 
 impl Source {
+    /// A database on a double.
+    pub fn on(double: &Double, database: &str) -> Self {
+        Source {
+            host: double.address().ip().to_string(),
+            port: double.address().port(),
+            user: "sa".to_owned(),
+            password: double.password().to_owned(),
+            database: database.to_owned(),
+        }
+    }
+
     /// Reads `mssql://user:password@host:port/database`; the password may hold any character but
     /// needs no escapes, since the host begins after the last `@`.
     ///

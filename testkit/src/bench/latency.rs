@@ -5,15 +5,15 @@
 //! known: the scan's return. The moment of the commit is when a look at the target, two milliseconds
 //! after the one before, first finds the row; so a figure is too high by at most such a look.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use lockstep_servers::{Double, DoubleOptions, Postgres, Process, Program};
+use lockstep_servers::{Double, DoubleOptions, Postgres, Process};
 use tokio::time::{self, MissedTickBehavior};
 use tokio_postgres::{Client, NoTls};
 
 use super::figures::Report;
+use super::product::Product;
 use super::{Options, row};
 use crate::compare::percentile;
 use crate::source::{Connection, Source};
@@ -42,7 +42,16 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
         let database = format!("poll_{}", poll.as_millis());
         postgres.create_database(&database)?;
         let directory = tempfile::tempdir()?;
-        let mut lockstep = start(&source, &postgres, &database, directory.path(), poll)?;
+        let mut lockstep = Product {
+            source: &source,
+            postgres: &postgres,
+            database: &database,
+            directory: directory.path(),
+            task: "cdc",
+            capture: &format!("start = \"earliest\"\npoll_interval = \"{}ms\"", poll.as_millis()),
+            apply: "start = \"earliest\"",
+        }
+        .start()?;
         let duration = Duration::from_secs(options.scaled(SECONDS));
         let client = connect(&postgres, &database).await?;
         let (found, rate) = run(&source, client, &mut lockstep, duration).await?;
@@ -88,14 +97,7 @@ async fn commits(client: &Client, count: u64) -> Result<Vec<Duration>> {
 
 /// A database with the captured table and no capture job.
 pub(super) async fn prepare(double: &Double) -> Result<Source> {
-    let address = double.address();
-    let master = Source {
-        host: address.ip().to_string(),
-        port: address.port(),
-        user: "sa".to_owned(),
-        password: double.password().to_owned(),
-        database: "master".to_owned(),
-    };
+    let master = Source::on(double, "master");
     master.connect().await?.run("CREATE DATABASE bench").await?;
     let source = master.with_database("bench");
     let mut connection = source.connect().await?;
@@ -114,43 +116,6 @@ pub(super) async fn prepare(double: &Double) -> Result<Source> {
 pub(super) async fn scan(connection: &mut Connection) -> Result<()> {
     connection.run("EXEC sys.sp_cdc_scan @maxtrans = 1000000, @maxscans = 100").await?;
     Ok(())
-}
-
-fn start(
-    source: &Source,
-    postgres: &Postgres,
-    database: &str,
-    directory: &Path,
-    poll: Duration,
-) -> Result<Process> {
-    let config = directory.join("lockstep.toml");
-    let text = format!(
-        "[pipeline]\nname = \"bench\"\ntask = \"cdc\"\n\
-         [source]\nhost = {:?}\nport = {}\ndatabase = {:?}\nuser = {:?}\npassword = {:?}\n\
-         encrypt = \"off\"\n\
-         [log]\nkind = \"embedded\"\npath = {:?}\n\
-         [capture]\nstart = \"earliest\"\npoll_interval = \"{}ms\"\n\
-         [apply.main]\nhost = {:?}\nport = {}\ndatabase = {database:?}\nuser = {:?}\n\
-         password = {:?}\nspool = {:?}\nstart = \"earliest\"\ntls = \"disable\"\n",
-        source.host,
-        source.port,
-        source.database,
-        source.user,
-        source.password,
-        directory.join("log").display().to_string(),
-        poll.as_millis(),
-        postgres.host(),
-        postgres.port(),
-        postgres.user(),
-        postgres.password(),
-        directory.join("spool").display().to_string(),
-    );
-    std::fs::write(&config, text)?;
-    Program::new(lockstep_servers::beside_current_exe("lockstep")?)
-        .arg("--config")
-        .arg(config)
-        .arg("run")
-        .start()
 }
 
 /// Latencies of all rows, sorted, and the transactions a second that there were.

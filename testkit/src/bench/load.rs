@@ -13,10 +13,11 @@ use lockstep_common::reload::Reloads;
 use lockstep_common::status::{ApplyStatus, CaptureStatus, LoadState, LoadStatus};
 use lockstep_common::{FailPoints, Shutdown};
 use lockstep_log::Log;
-use lockstep_servers::{Double, DoubleOptions, Postgres, Process, Program};
+use lockstep_servers::{Double, DoubleOptions, Postgres, Process};
 use tokio::sync::watch;
 
 use super::figures::{Report, per_second};
+use super::product::Product;
 use super::soak::resident;
 use super::{Options, limits, row};
 use crate::demo::ask;
@@ -83,14 +84,7 @@ fn mib(bytes: u64) -> String {
 
 /// A database with `rows` rows that no change table has.
 async fn prepare(double: &Double, rows: u64) -> Result<Source> {
-    let address = double.address();
-    let master = Source {
-        host: address.ip().to_string(),
-        port: address.port(),
-        user: "sa".to_owned(),
-        password: double.password().to_owned(),
-        database: "master".to_owned(),
-    };
+    let master = Source::on(double, "master");
     master.connect().await?.run("CREATE DATABASE bench").await?;
     let source = master.with_database("bench");
     let mut connection = source.connect().await?;
@@ -248,35 +242,17 @@ async fn whole(source: &Source, postgres: &Postgres, rows: u64, readers: usize) 
     let database = format!("whole_{rows}_{readers}");
     postgres.create_database(&database)?;
     let port = lockstep_servers::free_port();
-    let config = directory.path().join("lockstep.toml");
-    let text = format!(
-        "[pipeline]\nname = \"bench\"\n\
-         [source]\nhost = {:?}\nport = {}\ndatabase = {:?}\nuser = {:?}\npassword = {:?}\n\
-         encrypt = \"off\"\n\
-         [log]\nkind = \"embedded\"\npath = {:?}\n\
-         [capture]\nload_readers = {readers}\n\
-         [apply.main]\nhost = {:?}\nport = {}\ndatabase = {database:?}\nuser = {:?}\n\
-         password = {:?}\nspool = {:?}\ntls = \"disable\"\nload_connections = {readers}\n\
-         http = \"127.0.0.1:{port}\"\n",
-        source.host,
-        source.port,
-        source.database,
-        source.user,
-        source.password,
-        directory.path().join("log").display().to_string(),
-        postgres.host(),
-        postgres.port(),
-        postgres.user(),
-        postgres.password(),
-        directory.path().join("spool").display().to_string(),
-    );
-    std::fs::write(&config, text)?;
     let started = Instant::now();
-    let process = Program::new(lockstep_servers::beside_current_exe("lockstep")?)
-        .arg("--config")
-        .arg(config)
-        .arg("run")
-        .start()?;
+    let process = Product {
+        source,
+        postgres,
+        database: &database,
+        directory: directory.path(),
+        task: "full_load_and_cdc",
+        capture: &format!("load_readers = {readers}"),
+        apply: &format!("load_connections = {readers}\nhttp = \"127.0.0.1:{port}\""),
+    }
+    .start()?;
     watch_process(process, port, rows, started).await
 }
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lockstep_servers::{Double, DoubleOptions, Postgres, PostgresOptions, Process, Program};
+use lockstep_servers::{Double, DoubleOptions, Postgres, PostgresOptions};
 
 use super::figures::Report;
+use super::product::Product;
 use super::{Options, row};
 use crate::source::{Connection, Source};
 
@@ -22,7 +23,16 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
     postgres.create_database("soak")?;
     let mut connection = prepare(&double).await?;
     let directory = tempfile::tempdir()?;
-    let program = start(&double, &postgres, directory.path())?;
+    let program = Product {
+        source: &Source::on(&double, "soak"),
+        postgres: &postgres,
+        database: "soak",
+        directory: directory.path(),
+        task: "cdc",
+        capture: "start = \"earliest\"",
+        apply: "start = \"earliest\"",
+    }
+    .start()?;
 
     let mut done = 0;
     let mut marks = [10, 50, 100].into_iter().map(|percent| changes * percent / 100).peekable();
@@ -38,14 +48,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
 }
 
 async fn prepare(double: &Double) -> Result<Connection> {
-    let address = double.address();
-    let master = Source {
-        host: address.ip().to_string(),
-        port: address.port(),
-        user: "sa".to_owned(),
-        password: double.password().to_owned(),
-        database: "master".to_owned(),
-    };
+    let master = Source::on(double, "master");
     master.connect().await?.run("CREATE DATABASE soak").await?;
     let mut connection = master.with_database("soak").connect().await?;
     connection.run(row::CREATE).await?;
@@ -77,35 +80,6 @@ async fn round(connection: &mut Connection, done: u64) -> Result<u64> {
         connection.run(&update).await?;
     }
     Ok(ROWS_PER_TRANSACTION)
-}
-
-fn start(double: &Double, postgres: &Postgres, directory: &std::path::Path) -> Result<Process> {
-    let address = double.address();
-    let config = directory.join("lockstep.toml");
-    let text = format!(
-        "[pipeline]\nname = \"soak\"\ntask = \"cdc\"\n\
-         [source]\nhost = \"{}\"\nport = {}\ndatabase = \"soak\"\nuser = \"sa\"\n\
-         password = {:?}\nencrypt = \"off\"\n\
-         [log]\nkind = \"embedded\"\npath = {:?}\n\
-         [capture]\nstart = \"earliest\"\n\
-         [apply.main]\nhost = {:?}\nport = {}\ndatabase = \"soak\"\nuser = {:?}\npassword = {:?}\n\
-         spool = {:?}\nstart = \"earliest\"\n",
-        address.ip(),
-        address.port(),
-        double.password(),
-        directory.join("log").display().to_string(),
-        postgres.host(),
-        postgres.port(),
-        postgres.user(),
-        postgres.password(),
-        directory.join("spool").display().to_string(),
-    );
-    std::fs::write(&config, text)?;
-    Program::new(lockstep_servers::beside_current_exe("lockstep")?)
-        .arg("--config")
-        .arg(config)
-        .arg("run")
-        .start()
 }
 
 /// Waits until the target holds what the last of `done` changes wrote.

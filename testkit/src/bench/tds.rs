@@ -35,14 +35,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
 
 /// A database with `rows` captured inserts, all of them in the change table.
 async fn prepare(double: &Double, rows: u64) -> Result<Source> {
-    let address = double.address();
-    let master = Source {
-        host: address.ip().to_string(),
-        port: address.port(),
-        user: "sa".to_owned(),
-        password: double.password().to_owned(),
-        database: "master".to_owned(),
-    };
+    let master = Source::on(double, "master");
     master.connect().await?.run("CREATE DATABASE bench").await?;
     let source = master.with_database("bench");
     let mut connection = source.connect().await?;

@@ -77,12 +77,6 @@ fn start_double(dir: &Scratch) -> Result<(Source, Double)> {
     let data = dir.path().join("source");
     std::fs::create_dir(&data)?;
     let double = Double::start(DoubleOptions { data: Some(data), ..DoubleOptions::default() })?;
-    let source = Source {
-        host: double.address().ip().to_string(),
-        port: double.address().port(),
-        user: "sa".to_owned(),
-        password: double.password().to_owned(),
-        database: DATABASE.to_owned(),
-    };
+    let source = Source::on(&double, DATABASE);
     Ok((source, double))
 }

@@ -126,7 +126,7 @@ impl PipelineBuilder {
         let name = unique("t");
         let history = History::new(self.tables);
         let source = match &self.double {
-            Some(double) => servers::double_source(double, &name),
+            Some(double) => Source::on(double, &name),
             None => servers::source(&name)?,
         };
         workload::install_with(&source, history.tables(), &self.shape).await?;

@@ -46,18 +46,7 @@ fn shared<T>(
 pub(super) fn source(database: &str) -> Result<Source> {
     match std::env::var(REAL_SOURCE) {
         Ok(url) => Ok(Source::parse(&url).context(REAL_SOURCE)?.with_database(database)),
-        Err(_) => Ok(double_source(shared_double()?.as_ref(), database)),
-    }
-}
-
-/// A database on a double.
-pub(super) fn double_source(double: &Double, database: &str) -> Source {
-    Source {
-        host: double.address().ip().to_string(),
-        port: double.address().port(),
-        user: "sa".to_owned(),
-        password: double.password().to_owned(),
-        database: database.to_owned(),
+        Err(_) => Ok(Source::on(shared_double()?.as_ref(), database)),
     }
 }
 
