@@ -29,6 +29,9 @@ async fn every_base_type_arrives_in_a_variant() {
         ("CAST(-922337203685477.5808 AS money)", "money", decimal(i64::MIN.into(), 4)),
         ("CAST(0.0001 AS smallmoney)", "smallmoney", decimal(1, 4)),
         ("CAST(0.1 AS real)", "real", Value::F32(0.1)),
+        // Nine digits, and no fewer, say which number it is.
+        ("CAST(16777214E0 AS real)", "real", Value::F32(16_777_214.0)),
+        ("CAST(1.00000012E0 AS real)", "real", Value::F32(1.0 + f32::EPSILON)),
         ("CAST(0.30000000000000004E0 AS float)", "float", Value::F64(0.1 + 0.2)),
         ("CAST('ab' AS char(4))", "char(4)", text("ab  ")),
         ("CAST('a|b ' AS varchar(20))", "varchar(20)", text("a|b ")),
