@@ -195,9 +195,10 @@ async fn writers_go_on_while_everything_is_made() {
     bed.run(ROWS).await;
     bed.run("INSERT INTO orders (id, customer, total, open) SELECT -100 - n, 1, n % 900, n % 2 = 0 FROM generate_series(1, 30000) n").await;
     let stop = Arc::new(AtomicBool::new(false));
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
     let writers: Vec<_> = (0..2)
         .map(|writer| {
-            let (name, stop) = (bed.name.clone(), Arc::clone(&stop));
+            let (name, stop, begun) = (bed.name.clone(), Arc::clone(&stop), begun.clone());
             tokio::spawn(async move {
                 let client = open(&name, "postgres").await;
                 client.batch_execute("SET session_replication_role = replica").await.unwrap();
@@ -211,11 +212,17 @@ async fn writers_go_on_while_everything_is_made() {
                     );
                     client.batch_execute(&sql).await.expect("a writer is never refused");
                     written += 1;
+                    if written == 1 {
+                        begun.send(()).expect("it is waited for");
+                    }
                 }
                 written
             })
         })
         .collect();
+    for _ in 0..2 {
+        begins.recv().await.expect("a writer is never refused");
+    }
     let report = bed.finish(1, &tables).await;
     stop.store(true, Ordering::Relaxed);
     for writer in writers {
