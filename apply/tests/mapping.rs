@@ -7,12 +7,12 @@ use lockstep_apply::ApplySettings;
 use lockstep_common::check::{CheckResult, Verdict};
 use lockstep_common::config::{ConflictPolicy, InvalidText, KeyCollation};
 use lockstep_common::definition::{Check, ColumnDefinition, Definition};
-use lockstep_common::{LogicalType, TICKS_PER_DAY, TableVersion, Value};
+use lockstep_common::{LogicalType, TICKS_PER_DAY, Value};
 
 use crate::bed::Bed;
 use crate::offsets::events;
 use crate::source::{
-    INT, TEXT, account, accounts, collated, delete, insert, int, text, typed, update,
+    INT, TEXT, account, accounts, bare, collated, delete, insert, int, text, typed, update,
 };
 use crate::types::{other, variant};
 
@@ -286,18 +286,6 @@ async fn keys_that_become_one_by_replacement_are_a_conflict() {
 
 // --- Beforehand ---------------------------------------------------------------------------------
 
-fn definition(version: &TableVersion) -> Definition {
-    Definition {
-        table: version.id(),
-        name: version.name.clone(),
-        columns: Vec::new(),
-        indexes: Vec::new(),
-        foreign_keys: Vec::new(),
-        checks: Vec::new(),
-        others: Vec::new(),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn checks_and_the_printed_schema_show_the_mapping() {
     let bed = Bed::new().await;
@@ -323,7 +311,7 @@ async fn checks_and_the_printed_schema_show_the_mapping() {
             disabled: false,
             unchecked: false,
         }],
-        ..definition(&version)
+        ..bare(&version)
     };
     let tables = [(Arc::new(version), definition)];
     let types = [("datetimeoffset(7)", "text"), ("nvarchar", "citext")];

@@ -165,15 +165,7 @@ impl Source {
 
     /// A table with a definition that has nothing.
     pub async fn defined(&mut self, version: &TableVersion) -> TableId {
-        let definition = Definition {
-            table: version.id(),
-            name: version.name.clone(),
-            columns: Vec::new(),
-            indexes: Vec::new(),
-            foreign_keys: Vec::new(),
-            checks: Vec::new(),
-            others: Vec::new(),
-        };
+        let definition = bare(version);
         self.table_with(version, definition).await
     }
 
@@ -341,6 +333,19 @@ pub fn table(name: &str, keys: u16, columns: &[(&str, LogicalType)]) -> TableVer
 }
 
 /// A table of schema `dbo` whose columns have these source types; the first `keys` are its key.
+/// A definition that says nothing beyond the table.
+pub fn bare(version: &TableVersion) -> Definition {
+    Definition {
+        table: version.id(),
+        name: version.name.clone(),
+        columns: Vec::new(),
+        indexes: Vec::new(),
+        foreign_keys: Vec::new(),
+        checks: Vec::new(),
+        others: Vec::new(),
+    }
+}
+
 pub fn typed(name: &str, keys: u16, columns: &[(&str, &str, LogicalType)]) -> TableVersion {
     let plain: Vec<_> = columns.iter().map(|(name, _, ty)| (*name, ty.clone())).collect();
     let mut version = table(name, keys, &plain);
