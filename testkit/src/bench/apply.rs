@@ -41,9 +41,17 @@ pub(super) async fn measure(
         report
             .part(&format!("apply, {work:?}, one PostgreSQL transaction each, checkpoint inside"));
         for (changes, transactions) in SIZES {
+            let wanted = |durability: &Durability| {
+                options.wants_case(&format!("apply {work:?} {changes} {durability:?}"))
+            };
+            let durabilities = [Durability::Group, Durability::Strict].into_iter().filter(wanted);
+            let mut durabilities = durabilities.peekable();
+            if durabilities.peek().is_none() {
+                continue;
+            }
             let transactions = options.scaled(transactions);
             let bed = Bed::new(postgres, Case { work, changes, transactions }).await?;
-            for durability in [Durability::Group, Durability::Strict] {
+            for durability in durabilities {
                 bed.measure(report, durability, copy).await?;
             }
         }

@@ -35,7 +35,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use lockstep_common::config::{self, ConflictPolicy, InvalidText};
+use lockstep_common::config::{self, ConflictPolicy, Durability, InvalidText};
 use lockstep_common::record::Change;
 use lockstep_common::{FailPoints, Failure, Position, TableId, TableVersion};
 use lockstep_log::Log;
@@ -71,6 +71,7 @@ pub(crate) struct Target {
     policy: ConflictPolicy,
     design: Design,
     load_connections: usize,
+    durability: Durability,
     rules: Rules,
 }
 
@@ -135,6 +136,7 @@ impl Target {
             policy: config.on_conflict,
             design: Design::new(config),
             load_connections: config.load_connections,
+            durability: config.durability,
             rules: Rules {
                 replaced: (config.invalid_text == InvalidText::Replace).then(Arc::default),
                 ..Rules::default()
@@ -168,7 +170,9 @@ impl Target {
         let replica = self.enter_replica_role(&mut socket, &mut notices).await?;
         let taken = checkpoint::take_epoch(&cold, claimant, socket.backend_pid).await?;
         // Only now: the epoch is what every later commit hangs on.
-        self.setting(&mut socket, "SET synchronous_commit = off").await?;
+        let each_flushed = self.durability == Durability::Strict;
+        let synchronous = if each_flushed { "on" } else { "off" };
+        self.setting(&mut socket, &format!("SET synchronous_commit = {synchronous}")).await?;
         let exceptions = checkpoint::open_exceptions(&cold, &claimant.pipeline).await?;
         let stored = load::stored(&cold, &claimant.pipeline).await?;
         let pending = load::pending(&cold, &claimant.pipeline).await?;
@@ -181,8 +185,12 @@ impl Target {
             rules: self.rules.clone(),
         };
         let design = Design { naming: naming.clone(), ..self.design.clone() };
-        let chain =
-            Chain { pipeline: claimant.pipeline.clone(), epoch: taken.epoch, seq: taken.seq };
+        let chain = Chain {
+            pipeline: claimant.pipeline.clone(),
+            epoch: taken.epoch,
+            seq: taken.seq,
+            each_flushed,
+        };
         let session = Session {
             cold,
             wire: Wire::new(socket),
@@ -422,7 +430,8 @@ fn change_trouble(
         table: Some(Arc::clone(&relation.source)),
         operation: change.map(|c| c.operation),
         first_change: index,
-        changes: 1,
+        last_change: index,
+        rows: 1,
     };
     match error {
         ChangeError::Value { column, error } => {

@@ -228,7 +228,7 @@ impl Receiver {
                 if rows.is_some_and(|rows| number(tag) != Some(rows)) {
                     return Err(Latched::Protocol(format!(
                         "a COPY of {} rows was answered by `{}`",
-                        note.changes,
+                        note.rows,
                         String::from_utf8_lossy(tag)
                     )));
                 }

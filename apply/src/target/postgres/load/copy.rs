@@ -486,7 +486,8 @@ fn note(job: &ChunkJob) -> Note {
         table: Some(Arc::clone(&job.relation.source)),
         operation: Some(Operation::Insert),
         first_change: 0,
-        changes: job.rows,
+        last_change: 0,
+        rows: job.rows,
     }
 }
 
