@@ -231,7 +231,7 @@ impl Writer<'_> {
         let mark = unit.mark;
         (self.reached, self.current) = (Some(mark.position), None);
         self.task_ended = false;
-        self.context.progress.committed(mark, &[], false);
+        self.context.progress.committed(mark, &[], 0);
         self.trim(Some(mark))?;
         self.context.progress.load(self.session.load_status());
         self.context.progress.publish(true, self.context.buffer.levels());

@@ -28,6 +28,20 @@ use super::{Options, row};
 use wire::Recorder;
 use work::{Case, Work};
 
+/// How commits are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Commits {
+    /// One a source transaction, flushed together with others.
+    Group,
+    /// One a source transaction, each flushed.
+    Strict,
+    /// One for up to [`SHARED`] source transactions, flushed together with others.
+    Shared,
+}
+
+/// Source transactions that may share a commit where they do.
+const SHARED: u32 = 500;
+
 /// Changes of a transaction, and transactions of that size for a full run.
 const SIZES: [(u64, u64); 4] = [(1, 60_000), (10, 30_000), (100, 4_000), (1000, 400)];
 
@@ -38,21 +52,20 @@ pub(super) async fn measure(
     copy: f64,
 ) -> Result<()> {
     for work in [Work::Inserts, Work::Updates, Work::Deletes, Work::Mix] {
-        report
-            .part(&format!("apply, {work:?}, one PostgreSQL transaction each, checkpoint inside"));
+        report.part(&format!("apply, {work:?}, checkpoint in every commit"));
         for (changes, transactions) in SIZES {
-            let wanted = |durability: &Durability| {
-                options.wants_case(&format!("apply {work:?} {changes} {durability:?}"))
+            let wanted = |commits: &Commits| {
+                options.wants_case(&format!("apply {work:?} {changes} {commits:?}"))
             };
-            let durabilities = [Durability::Group, Durability::Strict].into_iter().filter(wanted);
-            let mut durabilities = durabilities.peekable();
-            if durabilities.peek().is_none() {
+            let all = [Commits::Group, Commits::Strict, Commits::Shared];
+            let mut all = all.into_iter().filter(wanted).peekable();
+            if all.peek().is_none() {
                 continue;
             }
             let transactions = options.scaled(transactions);
             let bed = Bed::new(postgres, Case { work, changes, transactions }).await?;
-            for durability in durabilities {
-                bed.measure(report, durability, copy).await?;
+            for commits in all {
+                bed.measure(report, commits, copy).await?;
             }
         }
     }
@@ -72,7 +85,7 @@ struct Run<'a> {
     database: &'a str,
     /// Host and port, or a socket's directory.
     host: (PathBuf, u16),
-    durability: Durability,
+    commits: Commits,
     /// Position to wait for.
     until: Position,
 }
@@ -89,8 +102,8 @@ impl<'a> Bed<'a> {
         postgres.psql("postgres", "DROP DATABASE IF EXISTS filled WITH (FORCE)")?;
         postgres.create_database("filled")?;
         let until = row::position(case.fills());
-        let (database, durability) = ("filled", Durability::Group);
-        bed.apply(Run { database, host: bed.socket(), durability, until }).await?;
+        let (database, commits) = ("filled", Commits::Group);
+        bed.apply(Run { database, host: bed.socket(), commits, until }).await?;
         filler.write_until(case.fills() + case.transactions).await?;
         Ok(bed)
     }
@@ -99,18 +112,18 @@ impl<'a> Bed<'a> {
         (self.postgres.socket_dir().to_owned(), self.postgres.port())
     }
 
-    async fn measure(&self, report: &mut Report, durability: Durability, copy: f64) -> Result<()> {
+    async fn measure(&self, report: &mut Report, commits: Commits, copy: f64) -> Result<()> {
         let recorder = Recorder::new(self.postgres).await?;
         let host = (Path::new(self.postgres.host()).to_owned(), recorder.port);
-        self.from_filled("recorded", host, durability).await?;
+        self.from_filled("recorded", host, commits).await?;
         let bytes = recorder.stream()?;
-        let time = self.from_filled("measured", self.socket(), durability).await?;
+        let time = self.from_filled("measured", self.socket(), commits).await?;
         self.copy_filled("replayed")?;
         let ceiling = wire::replay(self.postgres, "replayed", &bytes).await?;
 
         let Case { changes, transactions, .. } = self.case;
         let total = self.case.total();
-        let name = format!("{changes} changes a transaction, {durability:?}");
+        let name = format!("{changes} changes a transaction, {commits:?}");
         report.rate("limit: the same bytes, prebuilt", total, "changes", ceiling);
         report.rate_of(&name, (total, "changes", time), per_second(total, ceiling));
         let share = 100.0 * per_second(total, time) / copy;
@@ -124,11 +137,11 @@ impl<'a> Bed<'a> {
         &self,
         database: &str,
         host: (PathBuf, u16),
-        durability: Durability,
+        commits: Commits,
     ) -> Result<Duration> {
         self.copy_filled(database)?;
         let until = row::position(self.case.fills() + self.case.transactions);
-        self.apply(Run { database, host, durability, until }).await
+        self.apply(Run { database, host, commits, until }).await
     }
 
     fn copy_filled(&self, database: &str) -> Result<()> {
@@ -185,7 +198,11 @@ impl<'a> Bed<'a> {
             spool.display().to_string(),
         );
         let mut config: config::Apply = toml::from_str(&text)?;
-        config.durability = run.durability;
+        match run.commits {
+            Commits::Group => {}
+            Commits::Strict => config.durability = Durability::Strict,
+            Commits::Shared => config.group_commit = SHARED.try_into()?,
+        }
         Ok(config)
     }
 }

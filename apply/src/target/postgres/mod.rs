@@ -117,6 +117,15 @@ pub(crate) enum Trouble {
     Failure(Failure),
 }
 
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trouble::Refused(refusal) => refusal.fmt(f),
+            Trouble::Failure(failure) => failure.fmt(f),
+        }
+    }
+}
+
 impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
         Trouble::Failure(failure)
@@ -302,12 +311,25 @@ impl Session {
         self.runs.mode.careful = careful;
     }
 
-    /// Begins the transaction that leads to `mark`.
-    pub(crate) fn begin(&mut self, mark: &Mark) {
+    /// Begins a transaction.
+    pub(crate) fn begin(&mut self) {
         self.runs.clear();
+    }
+
+    /// Whether changes up to several marks may be in one transaction. Not while a table is being
+    /// loaded, and not where statements note which source transaction they are of.
+    pub(crate) fn may_share(&self) -> bool {
+        let loading = |entry: &Entry| matches!(entry.regime, Regime::Loading(_));
+        !self.runs.mode.converge && !self.entries.values().any(loading)
+    }
+
+    /// What follows leads to `mark`.
+    pub(crate) fn go_to(&mut self, mark: &Mark) {
         self.position = mark.position;
-        self.runs.place =
-            Place { pipeline: self.chain.pipeline.clone(), position: mark.position.to_string() };
+        if self.runs.mode.converge {
+            let (pipeline, position) = (self.chain.pipeline.clone(), mark.position.to_string());
+            self.runs.place = Place { pipeline, position };
+        }
     }
 
     /// Writes a change of a known table; `index` is its number within the transaction. `false` when it
