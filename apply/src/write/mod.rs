@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lockstep_common::codec::{FragmentItem, FragmentReader};
+use lockstep_common::codec::FragmentReader;
 use lockstep_common::config::Durability;
 use lockstep_common::disposition::Disposition;
 use lockstep_common::status::Counts;
@@ -451,26 +451,27 @@ impl<'a> Writer<'a> {
     ) -> Result<(), Trouble> {
         let position = unit.mark.position;
         let reader = FragmentReader::new(payload).map_err(Failure::from)?;
-        let reader = reader.ok_or_else(|| damaged(position, "a record of it is no fragment"))?;
+        let mut reader =
+            reader.ok_or_else(|| damaged(position, "a record of it is no fragment"))?;
         content.fragment(position, reader.header().position, reader.header().fragment)?;
-        for item in reader {
-            match item.map_err(Failure::from)? {
-                FragmentItem::Part(part) => content.part(&part),
-                FragmentItem::Total(total) => content.total(total),
-                FragmentItem::Change(mut change) => {
-                    let index = content.changes();
-                    content.change(position, &mut change)?;
-                    if !self.session.knows(change.table) {
-                        self.prepare(change.table).await?;
-                    }
-                    if self.session.change(&change, index)? {
-                        count(table_counts(counts, change.table), change.operation);
-                    }
-                    if self.session.is_gathered() {
-                        self.session.flush().await?;
-                    }
-                }
+        while let Some(part) = reader.part().map_err(Failure::from)? {
+            content.part(&part);
+        }
+        while let Some(change) = reader.change().map_err(Failure::from)? {
+            let index = content.changes();
+            content.change(position, change)?;
+            if !self.session.knows(change.table) {
+                self.prepare(change.table).await?;
             }
+            if self.session.change(change, index)? {
+                count(table_counts(counts, change.table), change.operation);
+            }
+            if self.session.is_gathered() {
+                self.session.flush().await?;
+            }
+        }
+        while let Some(total) = reader.total().map_err(Failure::from)? {
+            content.total(total);
         }
         Ok(())
     }

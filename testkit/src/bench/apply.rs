@@ -115,9 +115,9 @@ impl<'a> Bed<'a> {
     async fn measure(&self, report: &mut Report, commits: Commits, copy: f64) -> Result<()> {
         let recorder = Recorder::new(self.postgres).await?;
         let host = (Path::new(self.postgres.host()).to_owned(), recorder.port);
-        self.from_filled("recorded", host, commits).await?;
+        self.run_on_copy("recorded", host, commits).await?;
         let bytes = recorder.stream()?;
-        let time = self.from_filled("measured", self.socket(), commits).await?;
+        let time = self.run_on_copy("measured", self.socket(), commits).await?;
         self.copy_filled("replayed")?;
         let ceiling = wire::replay(self.postgres, "replayed", &bytes).await?;
 
@@ -133,7 +133,7 @@ impl<'a> Bed<'a> {
     }
 
     /// Makes `database` a copy of the filled one and applies the case to it.
-    async fn from_filled(
+    async fn run_on_copy(
         &self,
         database: &str,
         host: (PathBuf, u16),
