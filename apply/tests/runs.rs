@@ -121,13 +121,14 @@ impl Model {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_batching_leaves_the_table_as_single_changes_would() {
     for seed in 0..8 {
-        any_batching(seed, 1).await;
-        any_batching(seed, 16).await;
+        for way in [(1, 1), (16, 1), (4, 3)] {
+            any_batching(seed, way).await;
+        }
     }
 }
 
-/// With up to `shared` transactions to a commit.
-async fn any_batching(seed: u64, shared: u32) {
+/// With so many transactions to a commit, at most, and so many connections.
+async fn any_batching(seed: u64, (shared, connections): (u32, usize)) {
     let mut bed = Bed::new().await;
     bed.query("CREATE TABLE slots (id int PRIMARY KEY, slot int UNIQUE)").await;
     let columns = [("id", INT), ("note", TEXT), ("n", INT)];
@@ -150,6 +151,7 @@ async fn any_batching(seed: u64, shared: u32) {
     bed.source.commit_all(&transactions).await;
     let mut settings = bed.settings();
     settings.config.group_commit = shared.try_into().expect("at least one");
+    settings.config.connections = connections.try_into().expect("at least one");
     bed.catch_up_with(settings).await;
     for (name, rows) in ["keyed", "alike"].into_iter().zip(&model.keyed) {
         let expected: Vec<String> = rows
@@ -158,10 +160,13 @@ async fn any_batching(seed: u64, shared: u32) {
             .chain(["1000|NULL|0".to_owned()])
             .collect();
         let found = bed.query(&format!("SELECT * FROM {name} ORDER BY id")).await;
-        assert_eq!(found, expected, "seed {seed}, {shared} to a commit, {name}");
+        assert_eq!(
+            found, expected,
+            "seed {seed}, {shared} to a commit, {connections} connections, {name}"
+        );
     }
     let expected: Vec<String> =
         model.slots.iter().map(|(id, slot)| format!("{id}|{slot}")).collect();
     let found = bed.query("SELECT * FROM slots ORDER BY id").await;
-    assert_eq!(found, expected, "seed {seed}, {shared} to a commit");
+    assert_eq!(found, expected, "seed {seed}, {shared} to a commit, {connections} connections");
 }

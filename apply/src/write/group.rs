@@ -17,10 +17,13 @@ use lockstep_common::config;
 use lockstep_common::status::Counts;
 use lockstep_common::{Failure, TableId};
 
-use super::{Stopped, WINDOW_BYTES, Writer, table_counts};
+use super::{InFlight, Stopped, Writer, table_counts};
 use crate::failpoints;
 use crate::report;
-use crate::unit::{Body, Mark, Unit, UnitKind};
+use crate::unit::{Body, Mark, Place, Unit, UnitKind};
+
+/// Bytes of a commit after which sharing it more saves nothing.
+const GROUP_BYTES: u64 = 1 << 20;
 
 /// How many source transactions may share a commit.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +88,7 @@ impl Writer<'_> {
             report::add(table_counts(&mut group.counts, *table), more);
         }
         group.complete |= group.units >= sharing.most.get()
-            || group.weight >= WINDOW_BYTES / 2
+            || group.weight >= GROUP_BYTES
             || group.began.elapsed() >= sharing.time;
         (self.reached, self.current) = (Some(unit.mark.position), None);
     }
@@ -106,13 +109,49 @@ impl Writer<'_> {
         if let Err(crash) = self.context.fail.hit(failpoints::STATEMENTS_SENT) {
             // On the wire they have to be.
             let _ = self.session.flush().await;
+            self.session.written().await;
             return Err(Failure::from(crash).into());
         }
         let Some(group) = self.open.take() else { return Ok(()) };
-        let flushed = self.is_flush_due();
-        self.session.commit(&group.mark, flushed);
         self.in_flight_bytes += group.weight;
-        self.in_flight.push_back(super::InFlight { group, flushed });
-        if self.session.is_gathered() { self.flush().await } else { Ok(()) }
+        self.in_flight.push_back(InFlight { group, lane: self.lane, committing: None });
+        self.commit_next();
+        let several = self.session.lanes() > 1;
+        if several || self.session.is_gathered() { self.flush().await } else { Ok(()) }
+    }
+
+    /// Writes the checkpoint of the next commit whose turn has come; `false` when it is nobody's. On one connection that is the one
+    /// just closed: it stands behind those before it. Among several only the oldest in flight may
+    /// commit, so that the order of commits is the source's and the checkpoint's chain holds.
+    pub(super) fn commit_next(&mut self) -> bool {
+        let next = match self.session.lanes() {
+            1 => self.in_flight.back(),
+            _ => self.in_flight.front(),
+        };
+        let Some(InFlight { group, lane, committing: None }) = next else { return false };
+        let (lane, mark) = (*lane, group.mark);
+        let flushed = self.is_flush_due();
+        self.session.commit(lane, &mark, flushed);
+        let next = match self.session.lanes() {
+            1 => self.in_flight.back_mut(),
+            _ => self.in_flight.front_mut(),
+        };
+        if let Some(next) = next {
+            next.committing = Some(flushed);
+        }
+        true
+    }
+
+    /// Up to where units are in question when the target refuses a statement: when the oldest commit
+    /// in flight has several, or when several connections have one.
+    pub(super) fn is_unclear(&self) -> Option<Place> {
+        let (first, last) = (self.in_flight.front()?, self.in_flight.back()?);
+        let several = self.session.lanes() > 1 && (self.in_flight.len() > 1 || self.open.is_some());
+        if several {
+            let open = self.open.as_ref().map(|group| group.mark.place());
+            let current = self.current.map(|(mark, _)| mark.place());
+            return [Some(last.group.mark.place()), open, current].into_iter().flatten().max();
+        }
+        (first.group.units > 1).then(|| first.group.mark.place())
     }
 }

@@ -102,8 +102,8 @@ impl Writer<'_> {
 
     // --- Waiting --------------------------------------------------------------------------------
 
-    /// Waits until everything sent is confirmed.
-    async fn quiesce(&mut self) -> Result<(), Stopped> {
+    /// Waits until every commit in flight is confirmed.
+    pub(super) async fn quiesce(&mut self) -> Result<(), Stopped> {
         while !self.in_flight.is_empty() {
             self.flush().await?;
             self.settle()?;

@@ -126,6 +126,8 @@ pub(crate) struct Writer<'a> {
     in_flight_bytes: u64,
     /// The commit being gathered: its units are written, its checkpoint is not.
     open: Option<Group>,
+    /// The connection that has it.
+    lane: usize,
     /// Commits confirmed and accounted for.
     settled: u64,
     unflushed: u32,
@@ -144,7 +146,30 @@ pub(crate) struct Writer<'a> {
 
 struct InFlight {
     group: Group,
-    flushed: bool,
+    /// Number of the connection that has it.
+    lane: usize,
+    /// Its checkpoint is written; whether it is flushed.
+    committing: Option<bool>,
+}
+
+/// Why a unit could not be written to its end.
+enum Broken {
+    /// It, or the connection, is at fault.
+    Trouble(Trouble),
+    /// Writing ends.
+    Stopped(Stopped),
+}
+
+impl<T: Into<Trouble>> From<T> for Broken {
+    fn from(trouble: T) -> Self {
+        Broken::Trouble(trouble.into())
+    }
+}
+
+impl From<Stopped> for Broken {
+    fn from(stopped: Stopped) -> Self {
+        Broken::Stopped(stopped)
+    }
 }
 
 impl<'a> Writer<'a> {
@@ -163,6 +188,7 @@ impl<'a> Writer<'a> {
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             open: None,
+            lane: 0,
             settled: 0,
             unflushed: 0,
             flushed_at: Instant::now(),
@@ -189,6 +215,9 @@ impl<'a> Writer<'a> {
     async fn write_all(&mut self) -> Result<Ended, Stopped> {
         loop {
             self.settle()?;
+            if self.commit_next() {
+                self.flush().await?;
+            }
             self.take_finished().await?;
             if !self.shutdown.is_cancelled()
                 && self.has_window()
@@ -225,7 +254,12 @@ impl<'a> Writer<'a> {
     }
 
     fn has_window(&self) -> bool {
-        let window = if self.is_careful() { 1 } else { WINDOW };
+        let window = match self.session.lanes() {
+            _ if self.is_careful() => 1,
+            1 => WINDOW,
+            // Each has at most one in flight: the next is begun on one that has none.
+            lanes => lanes,
+        };
         self.in_flight.len() < window
             && (self.in_flight.is_empty() || self.in_flight_bytes < WINDOW_BYTES)
     }
@@ -244,11 +278,12 @@ impl<'a> Writer<'a> {
         let before = self.settled;
         let mut flushed = None;
         while self.settled < committed
-            && let Some(InFlight { group, flushed: is_flushed }) = self.in_flight.pop_front()
+            && let Some(InFlight { group, committing, .. }) = self.in_flight.pop_front()
         {
             self.settled += 1;
+            self.session.settled();
             self.in_flight_bytes -= group.weight;
-            flushed = if is_flushed { Some(group.mark) } else { flushed };
+            flushed = if committing == Some(true) { Some(group.mark) } else { flushed };
             self.passed(&group);
             self.context.progress.committed(group.mark, &group.counts, group.transactions);
         }
@@ -290,10 +325,10 @@ impl<'a> Writer<'a> {
         match trouble {
             Trouble::Failure(failure) => Stopped::Failure(failure),
             Trouble::Refused(refusal) => {
-                let first = self.in_flight.front().map(|InFlight { group, .. }| group);
-                if let Some(group) = first.filter(|group| group.units > 1) {
-                    return Stopped::Shared { until: group.mark.place(), why: refusal.to_string() };
+                if let Some(until) = self.is_unclear() {
+                    return Stopped::Shared { until, why: refusal.to_string() };
                 }
+                let first = self.in_flight.front().map(|InFlight { group, .. }| group);
                 let first = first.map(|group| (group.mark, group.first_offset));
                 match first.or(self.current) {
                     Some((unit, first_offset)) => {
@@ -312,6 +347,7 @@ impl<'a> Writer<'a> {
     // --- Sending --------------------------------------------------------------------------------
 
     async fn flush(&mut self) -> Result<(), Stopped> {
+        self.commit_next();
         if let Err(trouble) = self.session.flush().await {
             // Confirmations that came before the error count.
             self.settle()?;
@@ -348,7 +384,7 @@ impl<'a> Writer<'a> {
         };
         self.task_ended = false;
         if self.open.is_none() {
-            self.session.begin();
+            self.lane = self.session.begin();
         }
         self.session.go_to(&unit.mark);
         let counts = match &condemned {
@@ -358,7 +394,8 @@ impl<'a> Writer<'a> {
             }
             None => match self.changes(unit).await {
                 Ok(counts) => counts,
-                Err(trouble) => return Err(self.abandon(trouble).await),
+                Err(Broken::Trouble(trouble)) => return Err(self.abandon(trouble).await),
+                Err(Broken::Stopped(stopped)) => return Err(stopped),
             },
         };
         self.join(unit, condemned.is_some(), &counts);
@@ -413,7 +450,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes the changes of a unit; gives their counts.
-    async fn changes(&mut self, unit: &Unit) -> Result<Vec<(TableId, Counts)>, Trouble> {
+    async fn changes(&mut self, unit: &Unit) -> Result<Vec<(TableId, Counts)>, Broken> {
         let mut content = Content::default();
         let mut counts = Vec::new();
         if unit.kind != UnitKind::Transaction {
@@ -448,7 +485,7 @@ impl<'a> Writer<'a> {
         payload: &Bytes,
         content: &mut Content,
         counts: &mut Vec<(TableId, Counts)>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Broken> {
         let position = unit.mark.position;
         let reader = FragmentReader::new(payload).map_err(Failure::from)?;
         let mut reader =
@@ -463,10 +500,15 @@ impl<'a> Writer<'a> {
             if !self.session.knows(change.table) {
                 self.prepare(change.table).await?;
             }
+            if self.session.lanes() > 1 && self.session.must_wait(change, index)? {
+                self.quiesce().await?;
+            }
             if self.session.change(change, index)? {
                 count(table_counts(counts, change.table), change.operation);
             }
             if self.session.is_gathered() {
+                self.settle()?;
+                self.commit_next();
                 self.session.flush().await?;
             }
         }

@@ -4,6 +4,7 @@
 //! Every case begins with a database in which its tables have their rows; recording, the measured run
 //! and the ceiling each get a copy of it. Time counts from apply's first session to its last commit.
 
+mod delay;
 mod wire;
 mod work;
 
@@ -25,6 +26,7 @@ use uuid::Uuid;
 
 use super::figures::{Report, per_second};
 use super::{Options, row};
+use delay::Delayed;
 use wire::Recorder;
 use work::{Case, Work};
 
@@ -37,7 +39,13 @@ enum Commits {
     Strict,
     /// One for up to [`SHARED`] source transactions, flushed together with others.
     Shared,
+    /// The same on two connections side by side.
+    Lanes,
 }
+
+/// Delays on the way to the target that some cases are measured with as well: a round trip of 1 and of
+/// 5 ms.
+const DELAYS: [Duration; 2] = [Duration::from_micros(500), Duration::from_micros(2500)];
 
 /// Source transactions that may share a commit where they do.
 const SHARED: u32 = 500;
@@ -55,9 +63,11 @@ pub(super) async fn measure(
         report.part(&format!("apply, {work:?}, checkpoint in every commit"));
         for (changes, transactions) in SIZES {
             let wanted = |commits: &Commits| {
+                let middling = (10..=100).contains(&changes);
                 options.wants_case(&format!("apply {work:?} {changes} {commits:?}"))
+                    && (middling || *commits != Commits::Lanes)
             };
-            let all = [Commits::Group, Commits::Strict, Commits::Shared];
+            let all = [Commits::Group, Commits::Strict, Commits::Shared, Commits::Lanes];
             let mut all = all.into_iter().filter(wanted).peekable();
             if all.peek().is_none() {
                 continue;
@@ -113,23 +123,40 @@ impl<'a> Bed<'a> {
     }
 
     async fn measure(&self, report: &mut Report, commits: Commits, copy: f64) -> Result<()> {
+        let Case { changes, transactions, .. } = self.case;
+        let total = self.case.total();
+        let time = self.run_on_copy("measured", self.socket(), commits).await?;
+        let name = format!("{changes} changes a transaction, {commits:?}");
+        if commits == Commits::Lanes {
+            // What goes over several connections cannot be sent again in its order.
+            report.rate(&name, total, "changes", time);
+        } else {
+            let ceiling = self.ceiling(commits).await?;
+            report.rate("limit: the same bytes, prebuilt", total, "changes", ceiling);
+            report.rate_of(&name, (total, "changes", time), per_second(total, ceiling));
+        }
+        let share = 100.0 * per_second(total, time) / copy;
+        let rate = format!("{share:.1} % of COPY, {:.0} tx/s", per_second(transactions, time));
+        report.line("", &rate);
+        let delays = if self.case.is_measured_far_away() { &DELAYS[..] } else { &[] };
+        for &delay in delays {
+            let proxy = Delayed::new(self.postgres, delay)?;
+            let host = (Path::new(self.postgres.host()).to_owned(), proxy.port);
+            let slow = self.run_on_copy("delayed", host, commits).await?;
+            let name = format!("… with {delay:?} each way to the target");
+            report.rate_of(&name, (total, "changes", slow), per_second(total, time));
+        }
+        Ok(())
+    }
+
+    /// The time of the same bytes, sent again.
+    async fn ceiling(&self, commits: Commits) -> Result<Duration> {
         let recorder = Recorder::new(self.postgres).await?;
         let host = (Path::new(self.postgres.host()).to_owned(), recorder.port);
         self.run_on_copy("recorded", host, commits).await?;
         let bytes = recorder.stream()?;
-        let time = self.run_on_copy("measured", self.socket(), commits).await?;
         self.copy_filled("replayed")?;
-        let ceiling = wire::replay(self.postgres, "replayed", &bytes).await?;
-
-        let Case { changes, transactions, .. } = self.case;
-        let total = self.case.total();
-        let name = format!("{changes} changes a transaction, {commits:?}");
-        report.rate("limit: the same bytes, prebuilt", total, "changes", ceiling);
-        report.rate_of(&name, (total, "changes", time), per_second(total, ceiling));
-        let share = 100.0 * per_second(total, time) / copy;
-        report
-            .line("", &format!("{share:.1} % of COPY, {:.0} tx/s", per_second(transactions, time)));
-        Ok(())
+        wire::replay(self.postgres, "replayed", &bytes).await
     }
 
     /// Makes `database` a copy of the filled one and applies the case to it.
@@ -202,6 +229,10 @@ impl<'a> Bed<'a> {
             Commits::Group => {}
             Commits::Strict => config.durability = Durability::Strict,
             Commits::Shared => config.group_commit = SHARED.try_into()?,
+            Commits::Lanes => {
+                config.group_commit = SHARED.try_into()?;
+                config.connections = 2.try_into()?;
+            }
         }
         Ok(config)
     }

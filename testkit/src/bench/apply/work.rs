@@ -47,6 +47,11 @@ impl Case {
         self.changes * self.transactions
     }
 
+    /// Whether delays on the way to the target are measured with it.
+    pub(super) fn is_measured_far_away(&self) -> bool {
+        self.changes == 10 && matches!(self.work, Work::Inserts | Work::Mix)
+    }
+
     /// The tables it changes.
     pub(super) fn tables(&self) -> Vec<TableVersion> {
         let tables = if self.work == Work::Mix { 3 } else { 1 };

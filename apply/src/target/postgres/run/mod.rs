@@ -31,6 +31,7 @@
 //! another gives it up in another: in such tables one run stands open at a time, and changes of keys
 //! are statements of their own. Rows are encoded as they come, into buffers that are kept.
 
+mod claims;
 mod loading;
 mod open;
 mod rows;
@@ -52,6 +53,7 @@ use super::pipe::Pipe;
 use super::relation::Relation;
 use super::statement::{Check, Kind, Shape};
 
+pub(super) use claims::Claims;
 use open::{Buffers, Run};
 
 pub(super) use rows::COPY_HEADER;
@@ -375,6 +377,16 @@ impl Runs {
         relation: &Relation,
         value: impl Fn(usize) -> Option<&'v Value<'v>>,
     ) -> Result<u64, ChangeError> {
+        self.put_key(relation, value)?;
+        Ok(self.hasher.hash_one(&self.key[..]))
+    }
+
+    /// Encodes a key.
+    fn put_key<'v>(
+        &mut self,
+        relation: &Relation,
+        value: impl Fn(usize) -> Option<&'v Value<'v>>,
+    ) -> Result<(), ChangeError> {
         self.key.clear();
         for (place, column) in relation.key.iter().enumerate() {
             match value(place) {
@@ -386,7 +398,7 @@ impl Runs {
                 }
             }
         }
-        Ok(self.hasher.hash_one(&self.key[..]))
+        Ok(())
     }
 }
 

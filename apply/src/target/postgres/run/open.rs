@@ -105,15 +105,16 @@ impl Run {
 }
 
 impl Runs {
-    /// What order the changes of a table have to keep.
+    /// What order the change in hand has to keep.
     fn order(&self, relation: &Relation) -> Order {
+        self.order_of(relation, self.notes.is_some(), self.shape.kind == Kind::Clear)
+    }
+
+    /// What order the changes of a table have to keep: one that is being loaded, or that `clears`.
+    pub(super) fn order_of(&self, relation: &Relation, loading: bool, clears: bool) -> Order {
         if !self.mode.replica || self.mode.careful || relation.fires {
             Order::All
-        } else if self.mode.converge
-            || self.notes.is_some()
-            || self.shape.kind == Kind::Clear
-            || !relation.tells_rows_by_key_alone()
-        {
+        } else if self.mode.converge || loading || clears || !relation.tells_rows_by_key_alone() {
             Order::Table
         } else {
             Order::Key
