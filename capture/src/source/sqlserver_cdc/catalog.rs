@@ -1,6 +1,6 @@
 //! Reads of the catalogue: what the server is, its capture instances, their shapes and DDL.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use lockstep_common::{Failure, TableName};
 use tiberius::Row;
@@ -9,6 +9,7 @@ use super::connection::Lease;
 use super::fields::Fields;
 use super::instance::Instance;
 use super::lsn::Lsn;
+use super::outlook::GROUP;
 use super::statements;
 use super::types::RawColumn;
 
@@ -240,22 +241,44 @@ impl Ddl {
     }
 }
 
-/// How the DDL history may be read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DdlAccess {
-    /// `cdc.ddl_history` itself: one read for all instances.
+/// How what CDC has of all instances may be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// From its table: one read for all instances.
     Table,
-    /// The procedure, once for each instance.
-    #[default]
-    Procedure,
+    /// From the procedure or function, for each instance.
+    Each,
 }
 
-/// Finds out how the DDL history may be read.
-pub async fn ddl_access(lease: &mut Lease) -> DdlAccess {
+/// How capture may read what it can do without.
+#[derive(Clone, Copy, Debug)]
+pub struct Accesses {
+    /// The DDL history: `cdc.ddl_history`, or `sys.sp_cdc_get_ddl_history`.
+    pub ddl: Access,
+    /// Low-water marks: `cdc.change_tables`, or `sys.fn_cdc_get_min_lsn`.
+    pub marks: Access,
+}
+
+impl Default for Accesses {
+    fn default() -> Self {
+        Accesses { ddl: Access::Each, marks: Access::Each }
+    }
+}
+
+/// Finds out what may be read. A refusal spoils the connection.
+pub async fn ddl_access(lease: &mut Lease) -> Access {
     let highest = &Lsn::MAX.as_bytes()[..];
     match lease.query(statements::DDL_TABLE, &[&highest], "read cdc.ddl_history").await {
-        Ok(_) => DdlAccess::Table,
-        Err(_) => DdlAccess::Procedure,
+        Ok(_) => Access::Table,
+        Err(_) => Access::Each,
+    }
+}
+
+/// Finds out what may be read. A refusal spoils the connection.
+pub async fn marks_access(lease: &mut Lease) -> Access {
+    match lease.batch(statements::MARKS_TABLE, "read cdc.change_tables").await {
+        Ok(_) => Access::Table,
+        Err(_) => Access::Each,
     }
 }
 
@@ -263,13 +286,13 @@ pub async fn ddl_access(lease: &mut Lease) -> DdlAccess {
 /// instance of its table; rows of older statements may be shown for a new one.)
 pub async fn ddl(
     lease: &mut Lease,
-    access: DdlAccess,
+    access: Access,
     instances: &[&Instance],
     after: Lsn,
 ) -> Result<Vec<Ddl>, Failure> {
     let mut found = match access {
-        DdlAccess::Table => ddl_of_table(lease, instances, after).await?,
-        DdlAccess::Procedure => ddl_of_procedure(lease, instances, after).await?,
+        Access::Table => ddl_of_table(lease, instances, after).await?,
+        Access::Each => ddl_of_procedure(lease, instances, after).await?,
     };
     found.sort();
     found.dedup();
@@ -324,8 +347,13 @@ fn ddl_row(fields: &Fields<'_>, table: TableName, after: Lsn) -> Result<Option<D
 /// Low-water marks of `instances`, in their order; none for NULL and zero.
 pub async fn low_water_marks(
     lease: &mut Lease,
+    access: Access,
     instances: &[&Instance],
 ) -> Result<Vec<Option<Lsn>>, Failure> {
+    // For a few, the function asks for less.
+    if access == Access::Table && instances.len() > AT_ONCE {
+        return marks_of_table(lease, instances).await;
+    }
     let mut marks = Vec::with_capacity(instances.len());
     for some in instances.chunks(AT_ONCE) {
         let names: Vec<&str> = some.iter().map(|i| i.name.as_str()).collect();
@@ -334,7 +362,7 @@ pub async fn low_water_marks(
         let row = results.first().and_then(|rows| rows.first());
         for i in 0..some.len() {
             let mark = match row {
-                Some(row) => Fields::new(row, "sys.fn_cdc_get_min_lsn").lsn(&format!("m{i}"))?,
+                Some(row) => Fields::new(row, "sys.fn_cdc_get_min_lsn").lsn_at(i)?,
                 None => None,
             };
             marks.push(mark);
@@ -343,27 +371,46 @@ pub async fn low_water_marks(
     Ok(marks)
 }
 
-/// Which of `instances` have rows in `(after, through]`: their indexes.
-pub async fn changed(
+async fn marks_of_table(
+    lease: &mut Lease,
+    instances: &[&Instance],
+) -> Result<Vec<Option<Lsn>>, Failure> {
+    let results = lease.batch(statements::MARKS_TABLE, "read the low-water marks").await?;
+    let mut marks = HashMap::new();
+    for row in results.iter().flatten() {
+        let fields = Fields::new(row, "cdc.change_tables");
+        marks.insert(fields.name("capture_instance")?, fields.lsn("start_lsn")?);
+    }
+    Ok(instances.iter().map(|i| marks.get(&i.name).copied().flatten()).collect())
+}
+
+/// The first LSN in `(after, through]` at which each of `instances` has changes, in their order.
+pub async fn first_changes(
     lease: &mut Lease,
     instances: &[&Instance],
     after: Lsn,
     through: Lsn,
-) -> Result<Vec<usize>, Failure> {
-    let mut changed = Vec::new();
-    for (chunk, some) in instances.chunks(AT_ONCE).enumerate() {
+) -> Result<Vec<Option<Lsn>>, Failure> {
+    const DOING: &str = "look for changes";
+    /// Instances asked in one round trip: about 300 bytes of text for each.
+    const IN_ONE_BATCH: usize = 10 * GROUP;
+    let (after, through) = (&after.as_bytes()[..], &through.as_bytes()[..]);
+    let mut firsts = Vec::with_capacity(instances.len());
+    for some in instances.chunks(IN_ONE_BATCH) {
         let names: Vec<&str> = some.iter().map(|i| i.name.as_str()).collect();
-        let (after, through) = (&after.as_bytes()[..], &through.as_bytes()[..]);
-        let results = lease
-            .query(&statements::changed(&names), &[&after, &through], "look for changes")
-            .await?;
-        let Some(row) = results.first().and_then(|rows| rows.first()) else { continue };
-        let fields = Fields::new(row, "the change tables");
-        for i in 0..some.len() {
-            if fields.flag(&format!("c{i}"))? {
-                changed.push(chunk * AT_ONCE + i);
+        let sql = statements::first_changes(names.chunks(GROUP));
+        let results = lease.query(&sql, &[&after, &through], DOING).await?;
+        let before = firsts.len();
+        for row in results.iter().flatten() {
+            let fields = Fields::new(row, "the change tables");
+            for i in 0..row.len() {
+                firsts.push(fields.lsn_at(i)?);
             }
         }
+        // One that was not answered would be taken for one without changes.
+        if firsts.len() - before != some.len() {
+            return Err(super::wrong_results(DOING));
+        }
     }
-    Ok(changed)
+    Ok(firsts)
 }

@@ -73,6 +73,19 @@ impl<'a> Fields<'a> {
         Ok((!lsn.is_zero()).then_some(lsn))
     }
 
+    /// As [`Fields::lsn`], of the column at this place, from 0.
+    pub fn lsn_at(&self, at: usize) -> Result<Option<Lsn>, Failure> {
+        let (column, cell) =
+            self.row.cells().nth(at).ok_or_else(|| self.unexpected(&at.to_string()))?;
+        let bytes = match cell {
+            ColumnData::Binary(None) => return Ok(None),
+            ColumnData::Binary(Some(bytes)) => Lsn::from_slice(bytes),
+            _ => None,
+        };
+        let lsn = bytes.ok_or_else(|| self.unexpected(column.name()))?;
+        Ok((!lsn.is_zero()).then_some(lsn))
+    }
+
     /// A `datetime`, 100 ns since 1970-01-01.
     pub fn datetime(&self, name: &str) -> Result<i64, Failure> {
         match self.cell(name)? {

@@ -7,8 +7,8 @@
 //! change tables when the window is planned, and nothing will be added there. Rows leave a change
 //! table only through cleanup, which raises the instance's low-water mark *before* it deletes. So
 //! what was received before a moment at which no mark had passed the cursor is complete; that is
-//! what [`Source::verify`] proves, for every followed instance, changed or not. Rows would also be
-//! missed if an instance were dropped and made anew under the same name; then its mark is above
+//! what [`Source::verify`] proves: for every instance that is read, and for every other one, changed
+//! or not, of which that was not proved before ([`outlook`]). Rows would also be missed if an instance were dropped and made anew under the same name; then its mark is above
 //! the cursor. They would be misread if a column changed its type meanwhile; `verify` compares the
 //! change tables' columns after the read.
 //!
@@ -30,6 +30,7 @@ mod mask;
 mod merge;
 mod merged;
 mod order;
+mod outlook;
 pub mod prerequisites;
 mod settle;
 mod spatial;
@@ -40,20 +41,21 @@ mod types;
 mod variant;
 mod window;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use lockstep_common::{Failure, Position, TableVersion, config};
 use tracing::info;
 
-use self::catalog::{Ddl, DdlAccess};
+use self::catalog::{Access, Accesses, Ddl};
 use self::connection::{Lease, Pool};
 use self::feed::{Feed, Range};
 use self::fields::Fields;
 use self::followed::Followed;
 use self::instance::Standing;
 use self::lsn::Lsn;
+use self::outlook::Outlook;
 use self::window::MappingRow;
 use super::load::Loader;
 use super::{Changes, Cursor, Poll, Source, Start, Table, Window};
@@ -75,18 +77,13 @@ pub struct SqlServer {
     /// a new log was begun, and those seen before the capture job came to them.
     accepted: HashMap<i32, Option<Lsn>>,
     followed: Vec<Arc<Followed>>,
-    plan: Option<Plan>,
+    /// Where the followed instances have changes, and what is read of the window planned last.
+    outlook: Outlook,
+    plan: Option<Range>,
     /// The first DDL after the cursor that was seen, if any.
     ddl: Option<Ddl>,
-    ddl_access: DdlAccess,
+    accesses: Accesses,
     loads: Arc<load::Loads>,
-}
-
-/// What is to be read of the window that was planned last.
-struct Plan {
-    through: Position,
-    /// Indexes into `followed`.
-    changed: Vec<usize>,
 }
 
 impl SqlServer {
@@ -106,9 +103,10 @@ impl SqlServer {
             timeline: FIRST_TIMELINE,
             accepted: HashMap::new(),
             followed: Vec::new(),
+            outlook: Outlook::default(),
             plan: None,
             ddl: None,
-            ddl_access: DdlAccess::default(),
+            accesses: Accesses::default(),
             loads: Arc::new(load::Loads::new(source, capture)?),
         })
     }
@@ -127,14 +125,34 @@ impl SqlServer {
         self.followed.iter().map(|followed| &followed.instance).collect()
     }
 
-    /// Closed rows after `after`, the newest row of all that were shown, whether there is more, and
-    /// the clock with its offset.
+    /// The instances at these indexes of `followed`.
+    fn some_instances(&self, indexes: &[usize]) -> Vec<&instance::Instance> {
+        indexes.iter().map(|i| &self.followed[*i].instance).collect()
+    }
+
+    fn range(&self, window: &Window) -> Result<Range, Failure> {
+        Ok(Range { after: self.lsn(&window.after)?, through: self.lsn(&window.through())? })
+    }
+
+    /// What is read of a window, as indexes of `followed`: what was planned, or everything.
+    fn to_read(&self, range: Range) -> Vec<usize> {
+        match self.is_planned(range) {
+            true => self.outlook.planned().to_vec(),
+            false => (0..self.followed.len()).collect(),
+        }
+    }
+
+    /// Whether it is the window that was planned last, or a part of it from its beginning on.
+    fn is_planned(&self, range: Range) -> bool {
+        self.plan.is_some_and(|plan| plan.after == range.after && range.through <= plan.through)
+    }
+
     async fn commits(&self, lease: &mut Lease, after: Lsn) -> Result<Commits, Failure> {
         let ask = window::rows_to_ask(self.window_transactions);
         let cursor = &after.as_bytes()[..];
         let results =
             lease.query(statements::COMMITS, &[&ask, &cursor], "look for commits").await?;
-        let [rows, clock] = results.as_slice() else {
+        let [rows, newest, clock] = results.as_slice() else {
             return Err(wrong_results("look for commits"));
         };
         let rows = fields::mapping_rows(rows)?;
@@ -142,8 +160,42 @@ impl SqlServer {
             newest: rows.last().map(|row| row.lsn),
             more: i64::try_from(rows.len()).is_ok_and(|count| count == ask),
             clock: clock_of(clock)?,
+            horizon: window::newest_closed(&fields::mapping_rows(newest)?),
             closed: window::closed(rows),
         })
+    }
+
+    /// Finds out where changes are of a window `(after, last]`, so that it can be planned, and what DDL
+    /// there is.
+    async fn look(
+        &mut self,
+        lease: &mut Lease,
+        commits: &Commits,
+        after: Lsn,
+        last: Lsn,
+    ) -> Result<(), Failure> {
+        // Enabling a table leaves a row without a transaction: its first change may be in here.
+        if commits.closed.iter().any(MappingRow::is_dummy) {
+            settle::nothing_new(self, lease, last).await?;
+        }
+        let asked = self.outlook.to_ask(last);
+        let horizon = commits.horizon.map_or(last, |horizon| horizon.max(last));
+        let firsts =
+            catalog::first_changes(lease, &self.some_instances(&asked), after, horizon).await?;
+        self.outlook.answered(&asked, &firsts, last, horizon);
+        // Not only of those that changed: a column added to a table without changes would go
+        // unnoticed.
+        let instances = match self.accesses.ddl {
+            Access::Table => self.instances(),
+            Access::Each => {
+                let read = self.outlook.plan(last);
+                let both: BTreeSet<usize> = asked.iter().chain(read).copied().collect();
+                self.some_instances(&both.into_iter().collect::<Vec<_>>())
+            }
+        };
+        let seen = catalog::ddl(lease, self.accesses.ddl, &instances, after).await?;
+        self.ddl = self.ddl.take().into_iter().chain(seen).filter(|ddl| ddl.lsn > after).min();
+        Ok(())
     }
 
     /// Leaves out what DDL has touched.
@@ -160,11 +212,12 @@ impl SqlServer {
         Ok(rows.len() < before)
     }
 
-    /// Proves for every followed instance that cleanup has not passed `after`.
-    async fn guard(&self, lease: &mut Lease, after: Lsn) -> Result<(), Failure> {
-        let instances = self.instances();
-        let marks = catalog::low_water_marks(lease, &instances).await?;
-        for (followed, mark) in self.followed.iter().zip(marks) {
+    /// Proves for these instances, given as indexes of `followed`, that cleanup has not passed `after`.
+    async fn guard(&self, lease: &mut Lease, guarded: &[usize], after: Lsn) -> Result<(), Failure> {
+        let instances = self.some_instances(guarded);
+        let marks = catalog::low_water_marks(lease, self.accesses.marks, &instances).await?;
+        for (i, mark) in guarded.iter().zip(marks) {
+            let followed = &self.followed[*i];
             let floor = followed.begins.map_or(after, |begins| begins.previous().max(after));
             match instance::standing(mark, floor, false) {
                 Standing::Covers => {}
@@ -184,18 +237,17 @@ impl SqlServer {
         Ok(())
     }
 
-    /// The planned instances' shapes and DDL after they were read.
+    /// The shapes and DDL of instances, given as indexes of `followed`, after they were read.
     async fn check_read(
         &self,
         lease: &mut Lease,
-        plan: &Plan,
-        after: Lsn,
-        through: Lsn,
+        read: &[usize],
+        range: Range,
     ) -> Result<(), Failure> {
-        if plan.changed.is_empty() {
+        if read.is_empty() {
             return Ok(());
         }
-        let read: Vec<&Followed> = plan.changed.iter().map(|i| &*self.followed[*i]).collect();
+        let read: Vec<&Followed> = read.iter().map(|i| &*self.followed[*i]).collect();
         let tables = read.iter().map(|followed| followed.instance.change_table_id).collect();
         let columns: BTreeMap<_, _> = catalog::columns(lease, tables).await?;
         for followed in &read {
@@ -203,8 +255,8 @@ impl SqlServer {
             followed.check_change_table(now.map_or(&[], Vec::as_slice))?;
         }
         let instances: Vec<_> = read.iter().map(|followed| &followed.instance).collect();
-        let ddl = catalog::ddl(lease, self.ddl_access, &instances, after).await?;
-        match ddl.into_iter().find(|ddl| ddl.lsn <= through) {
+        let ddl = catalog::ddl(lease, self.accesses.ddl, &instances, range.after).await?;
+        match ddl.into_iter().find(|ddl| ddl.lsn <= range.through) {
             // It was not shown when the window was planned. The next plan will stop before it.
             Some(ddl) => Err(Failure::retry(
                 "source.ddl_appeared",
@@ -217,9 +269,15 @@ impl SqlServer {
 
 /// What the mapping shows after a cursor.
 struct Commits {
+    /// Closed rows after it.
     closed: Vec<MappingRow>,
+    /// The newest closed LSN of all.
+    horizon: Option<Lsn>,
+    /// The last row after it that was shown.
     newest: Option<Lsn>,
+    /// There is more.
     more: bool,
+    /// The server's clock with its offset.
     clock: (i64, i16),
 }
 
@@ -262,10 +320,14 @@ impl Source for SqlServer {
         self.timeline = cursor.position.timeline();
         self.plan = None;
         self.ddl = None;
-        // A refusal spoils the connection, so the question has one of its own.
-        self.ddl_access = catalog::ddl_access(&mut self.pool.get().await?).await;
+        // A refusal spoils the connection, so each question has one of its own.
+        self.accesses = Accesses {
+            ddl: catalog::ddl_access(&mut self.pool.get().await?).await,
+            marks: catalog::marks_access(&mut self.pool.get().await?).await,
+        };
         let mut lease = self.pool.get().await?;
         self.followed = settle::settle(self, &mut lease, cursor, known).await?;
+        self.outlook = Outlook::new(self.followed.len());
         lease.keep();
         for followed in &self.followed {
             info!(
@@ -288,21 +350,13 @@ impl Source for SqlServer {
     async fn poll(&mut self, after: Position) -> Result<Poll, Failure> {
         let cursor = self.lsn(&after)?;
         self.plan = None;
+        self.outlook.forget();
         let mut lease = self.pool.get().await?;
         let mut commits = self.commits(&mut lease, cursor).await?;
         let (now, offset) = commits.clock;
         self.loads.clock_changes.note(now, offset);
-        let mut changed = Vec::new();
-        if let Some(last) = commits.closed.last() {
-            // Enabling a table leaves a row without a transaction: its first change may be in here.
-            if commits.closed.iter().any(MappingRow::is_dummy) {
-                settle::nothing_new(self, &mut lease, last.lsn).await?;
-            }
-            let instances = self.instances();
-            changed = catalog::changed(&mut lease, &instances, cursor, last.lsn).await?;
-            // Of all instances: a column added to a table without changes would go unnoticed.
-            let ddl = catalog::ddl(&mut lease, self.ddl_access, &instances, cursor).await?;
-            self.ddl = ddl.into_iter().next();
+        if let Some(last) = commits.closed.last().map(|row| row.lsn) {
+            self.look(&mut lease, &commits, cursor, last).await?;
         }
         lease.keep();
         if commits.closed.is_empty() && self.ddl.is_none() {
@@ -313,20 +367,18 @@ impl Source for SqlServer {
         let heads: Vec<_> =
             commits.closed.iter().map(|row| row.head(self.timeline, offset)).collect();
         let window = Window { after, heads, more: cut || commits.more };
-        self.plan = Some(Plan { through: window.through(), changed });
+        let range = self.range(&window)?;
+        self.outlook.plan(range.through);
+        self.plan = Some(range);
         Ok(poll(&commits, self.timeline, Some(window)))
     }
 
     async fn read(&mut self, window: &Window) -> Result<Box<dyn Changes>, Failure> {
-        let range =
-            Range { after: self.lsn(&window.after)?, through: self.lsn(&window.through())? };
-        let changed = match &self.plan {
-            Some(plan) if plan.through == window.through() => plan.changed.clone(),
-            _ => (0..self.followed.len()).collect(),
-        };
-        let (pool, rows, instances) = (&self.pool, self.page_rows, changed.len());
+        let range = self.range(window)?;
+        let read = self.to_read(range);
+        let (pool, rows, instances) = (&self.pool, self.page_rows, read.len());
         // One connection stays free for `verify`, which is called while changes stream.
-        let stream = changed.len() < pool.size();
+        let stream = instances < pool.size();
         let feed = |i: usize| {
             let followed = Arc::clone(&self.followed[i]);
             match stream {
@@ -334,18 +386,24 @@ impl Source for SqlServer {
                 false => Feed::pages(pool, followed, range, rows, instances),
             }
         };
-        let feeds = changed.into_iter().map(feed).collect();
+        let feeds = read.into_iter().map(feed).collect();
         let lsns = window.heads.iter().map(|head| self.lsn(&head.position));
         Ok(Box::new(merged::Merged::new(feeds, lsns.collect::<Result<_, _>>()?)))
     }
 
     async fn verify(&mut self, window: &Window) -> Result<(), Failure> {
-        let (after, through) = (self.lsn(&window.after)?, self.lsn(&window.through())?);
+        let range = self.range(window)?;
         let mut lease = self.pool.get().await?;
-        if let Some(plan) = &self.plan {
-            self.check_read(&mut lease, plan, after, through).await?;
+        self.check_read(&mut lease, &self.to_read(range), range).await?;
+        let planned = self.is_planned(range);
+        let guarded = match planned {
+            true => self.outlook.to_guard(),
+            false => (0..self.followed.len()).collect(),
+        };
+        self.guard(&mut lease, &guarded, range.after).await?;
+        if planned {
+            self.outlook.proved();
         }
-        self.guard(&mut lease, after).await?;
         lease.keep();
         Ok(())
     }

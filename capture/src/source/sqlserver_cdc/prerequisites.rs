@@ -321,7 +321,7 @@ impl Examined<'_> {
     /// Reads the instance as capture would: SELECT on the change table is needed for that.
     async fn read(&self, instance: &Instance) -> Result<(), Failure> {
         let mut lease = self.lease().await?;
-        catalog::changed(&mut lease, &[instance], Lsn::MAX.previous(), Lsn::MAX).await?;
+        catalog::first_changes(&mut lease, &[instance], Lsn::MAX.previous(), Lsn::MAX).await?;
         lease.keep();
         Ok(())
     }

@@ -354,7 +354,8 @@ pub async fn inspect(
     no_newcomer(source, &now, Lsn::MAX)?;
     let instances = source.instances();
     let shapes = catalog::shapes(lease, &instances).await?;
-    let ddl = catalog::ddl(lease, source.ddl_access, &instances, cursor).await?.into_iter().next();
+    let ddl =
+        catalog::ddl(lease, source.accesses.ddl, &instances, cursor).await?.into_iter().next();
     if ddl.is_none() {
         // With DDL in sight the shape differs for a known reason: windows stop there by themselves.
         for (followed, shape) in source.followed.iter().zip(&shapes) {

@@ -75,11 +75,13 @@ fn list(objects: impl Iterator<Item = i32>) -> String {
     objects.map(|id| id.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Commits after an LSN, oldest first, and the server's clock.
+/// Commits after an LSN, oldest first; the two newest; and the server's clock.
 /// `@P1` rows, `@P2` the cursor.
 pub const COMMITS: &str = "SELECT TOP (@P1) m.start_lsn, m.tran_end_time, m.tran_id \
      FROM cdc.lsn_time_mapping AS m WHERE m.start_lsn > CONVERT(binary(10), @P2) \
      ORDER BY m.start_lsn; \
+     SELECT TOP (2) m.start_lsn, m.tran_end_time, m.tran_id \
+     FROM cdc.lsn_time_mapping AS m ORDER BY m.start_lsn DESC; \
      SELECT SYSDATETIMEOFFSET() AS clock";
 
 /// The newest commit or dummy.
@@ -105,18 +107,23 @@ pub const COMMIT_BEFORE: &str = "SELECT TOP (1) m.start_lsn, m.tran_end_time, m.
      FROM cdc.lsn_time_mapping AS m WHERE m.tran_end_time < CONVERT(datetime, @P1, 121) \
      ORDER BY m.start_lsn DESC";
 
-/// Which of `instances` have rows in a window: one row, one bit per instance.
-/// `@P1` the cursor, `@P2` the window's end.
-pub fn changed(instances: &[&str]) -> String {
-    let bits = instances.iter().enumerate().map(|(i, instance)| {
+/// The first LSN at which each of `instances` has changes in a range, NULL for none: one result of one
+/// row for each of `groups`, each a seek of the clustered index. `@P1` after, `@P2` through.
+pub fn first_changes<'a>(groups: impl Iterator<Item = &'a [&'a str]>) -> String {
+    let first = |(i, instance): (usize, &&str)| {
         format!(
-            "CASE WHEN EXISTS (SELECT 1 FROM {} AS c \
-             WHERE c.[__$start_lsn] > CONVERT(binary(10), @P1) \
-             AND c.[__$start_lsn] <= CONVERT(binary(10), @P2)) THEN 1 ELSE 0 END AS c{i}",
+            "(SELECT TOP (1) c.[__$start_lsn] FROM {} AS c WHERE c.[__$start_lsn] > @after \
+             AND c.[__$start_lsn] <= @through ORDER BY c.[__$start_lsn]) AS c{i}",
             change_table(instance)
         )
-    });
-    format!("SELECT {}", bits.collect::<Vec<_>>().join(", "))
+    };
+    let select = |group: &[&str]| {
+        let firsts: Vec<String> = group.iter().enumerate().map(first).collect();
+        format!("; SELECT {}", firsts.join(", "))
+    };
+    let declare = "DECLARE @after binary(10) = CONVERT(binary(10), @P1), \
+         @through binary(10) = CONVERT(binary(10), @P2)";
+    std::iter::once(declare.to_owned()).chain(groups.map(select)).collect()
 }
 
 /// The low-water marks of `instances`, in their order: one row
@@ -129,6 +136,10 @@ pub fn low_water_marks(instances: &[&str]) -> String {
         .map(|(i, instance)| format!("sys.fn_cdc_get_min_lsn({}) AS m{i}", literal(instance)));
     format!("SELECT {}", marks.collect::<Vec<_>>().join(", "))
 }
+
+/// The low-water marks of all instances, which are what `sys.fn_cdc_get_min_lsn` answers, in one read
+/// (`cdc.change_tables`; needs a grant that capture can do without).
+pub const MARKS_TABLE: &str = "SELECT t.capture_instance, t.start_lsn FROM cdc.change_tables AS t";
 
 /// DDL that an instance's table saw (`sys.sp_cdc_get_ddl_history`).
 pub fn ddl_history(instance: &str) -> String {

@@ -64,6 +64,11 @@ pub fn closed(mut rows: Vec<MappingRow>) -> Vec<MappingRow> {
     rows
 }
 
+/// The newest closed LSN, of the mapping's two newest rows, the newest first.
+pub fn newest_closed(rows: &[MappingRow]) -> Option<Lsn> {
+    rows.iter().enumerate().find(|(i, row)| *i > 0 || !row.is_dummy()).map(|(_, row)| row.lsn)
+}
+
 /// Leaves out what is at or above `limit`.
 pub fn before(rows: &mut Vec<MappingRow>, limit: Lsn) {
     rows.retain(|row| row.lsn < limit);
@@ -101,6 +106,15 @@ mod tests {
         assert_eq!(lsns(&closed(vec![row(1, false), row(2, true)])), [1, 2]);
         assert_eq!(lsns(&closed(vec![row(1, true), row(2, false)])), [1]);
         assert_eq!(lsns(&closed(vec![])), [] as [u8; 0]);
+    }
+
+    #[test]
+    fn the_newest_closed_place_is_the_newest_row_or_what_is_below_a_dummy() {
+        let newest = |rows: &[MappingRow]| newest_closed(rows).map(|lsn| lsn.as_bytes()[9]);
+        assert_eq!(newest(&[row(2, true), row(1, false)]), Some(2));
+        assert_eq!(newest(&[row(2, false), row(1, false)]), Some(1));
+        assert_eq!(newest(&[row(2, false)]), None);
+        assert_eq!(newest(&[]), None);
     }
 
     #[test]

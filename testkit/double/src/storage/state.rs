@@ -11,6 +11,7 @@
 //! the steps leaves either a whole transaction in the file that nobody has seen yet (it is
 //! there after the restart) or none. Without a file step 2 is empty.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -152,6 +153,8 @@ pub(super) struct State {
     pub(super) schemas: Vec<(i32, String)>,
     pub(super) types: Vec<TypeDef>,
     pub(super) tables: HashMap<ObjectId, Table>,
+    /// Where a name was found last. Only a hint: what it leads to is looked at.
+    found: RefCell<HashMap<String, HashMap<String, ObjectId>>>,
     pub(super) next_object: ObjectId,
     pub(super) txns: HashMap<TxnId, TxnState>,
     pub(super) pending: VecDeque<Pending>,
@@ -180,6 +183,7 @@ impl State {
             schemas: schemas.map(|(id, name)| (id, name.to_owned())).to_vec(),
             types: Vec::new(),
             tables: HashMap::new(),
+            found: RefCell::default(),
             next_object: FIRST_OBJECT,
             txns: HashMap::new(),
             pending: VecDeque::new(),
@@ -413,10 +417,24 @@ impl State {
     /// A table by name as a transaction sees the catalogue: its own DDL; of others', a table
     /// created (the caller will wait for it) and not yet one dropped.
     pub(super) fn find_table(&self, schema: &str, name: &str, txn: TxnId) -> Option<ObjectId> {
-        self.tables
-            .values()
-            .find(|table| table.def.is_named(schema, name) && table.dropped_by != Some(txn))
-            .map(|table| table.def.id)
+        let is_it =
+            |table: &&Table| table.def.is_named(schema, name) && table.dropped_by != Some(txn);
+        let mut found = self.found.borrow_mut();
+        let hint = found.get(schema).and_then(|names| names.get(name));
+        if let Some(table) = hint.and_then(|id| self.tables.get(id)).filter(is_it) {
+            return Some(table.def.id);
+        }
+        // A name may be written in many ways, and few of them are.
+        let id = self.tables.values().find(is_it)?.def.id;
+        if !found.contains_key(schema) {
+            found.insert(schema.to_owned(), HashMap::new());
+        }
+        let names = found.get_mut(schema)?;
+        if names.len() > 2 * self.tables.len() {
+            names.clear();
+        }
+        names.insert(name.to_owned(), id);
+        Some(id)
     }
 
     /// Whether a transaction has changed the catalogue without an end yet.
