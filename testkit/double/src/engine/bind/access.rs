@@ -64,18 +64,21 @@ fn bare_column(node: &Node) -> Option<Place> {
     }
 }
 
+/// Whether a value can be computed with `known` slots at hand.
+fn computable(node: &Node, known: &[usize]) -> bool {
+    let mut places = Vec::new();
+    node.places(&mut places);
+    // A value under a collation of its own finds nothing in an index of another one.
+    let mut collated = false;
+    node.visit(&mut |part| collated |= matches!(part, Node::Collate(..)));
+    !collated && places.iter().all(|place| place.depth > 0 || known.contains(&place.source))
+}
+
 fn bounded(condition: &Condition, slot: usize, known: &[usize]) -> Option<Bounded> {
     let Condition::Compare(op, left, right) = condition else {
         return None;
     };
-    let computable = |node: &Node| {
-        let mut places = Vec::new();
-        node.places(&mut places);
-        // A value under a collation of its own finds nothing in an index of another one.
-        let mut collated = false;
-        node.visit(&mut |part| collated |= matches!(part, Node::Collate(..)));
-        !collated && places.iter().all(|place| place.depth > 0 || known.contains(&place.source))
-    };
+    let computable = |node: &Node| computable(node, known);
     let own =
         |node: &Node| bare_column(node).filter(|place| place.depth == 0 && place.source == slot);
     if let Some(place) = own(left)
@@ -89,6 +92,22 @@ fn bounded(condition: &Condition, slot: usize, known: &[usize]) -> Option<Bounde
         op: mirrored(*op),
         value: left.clone(),
     })
+}
+
+/// Values of the first column beyond which no row of `slot` can satisfy AND-ed conditions, with
+/// `known` slots at hand; none if the conditions do not say.
+pub fn first_values(slot: usize, conditions: &[Condition], known: &[usize]) -> Vec<Node> {
+    let listed = |condition: &Condition| match condition {
+        Condition::InList(node, values) => {
+            let first =
+                bare_column(node).is_some_and(|p| (p.depth, p.source, p.ordinal) == (0, slot, 0));
+            (first && values.iter().all(|value| computable(value, known))).then(|| values.clone())
+        }
+        other => bounded(other, slot, known)
+            .filter(|bound| bound.ordinal == 0 && bound.op == CompareOp::Equal)
+            .map(|bound| vec![bound.value]),
+    };
+    conditions.iter().find_map(listed).unwrap_or_default()
 }
 
 fn mirrored(op: CompareOp) -> CompareOp {

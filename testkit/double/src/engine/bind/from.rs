@@ -125,6 +125,7 @@ impl Binder<'_, '_> {
                 slot,
                 producer: view.producer,
                 arguments: Vec::new(),
+                by_first: view.by_first,
                 filter: None,
             });
             return Ok(Tree::Leaf(leaf, width));
@@ -350,6 +351,7 @@ impl Binder<'_, '_> {
                 Ok(Box::new(rows))
             }),
             arguments: bound,
+            by_first: false,
             filter: None,
         });
         Ok(Tree::Leaf(leaf, width))

@@ -75,6 +75,9 @@ impl Leaf {
                 })
             }
             Leaf::Virtual(mut table) => {
+                if table.by_first {
+                    table.arguments = access::first_values(table.slot, &conditions, known);
+                }
                 table.filter = all(conditions);
                 TuplePlan::Virtual(table)
             }

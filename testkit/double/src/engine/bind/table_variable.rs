@@ -32,6 +32,7 @@ impl Binder<'_, '_> {
             slot,
             producer: Box::new(move |_, _| Ok(Box::new(variable.rows().into_iter().map(Ok)))),
             arguments: Vec::new(),
+            by_first: false,
             filter: None,
         });
         Ok(Tree::Leaf(leaf, width))

@@ -13,7 +13,7 @@ use crate::storage::{ColumnDef, ColumnId, Identity, ObjectId};
 use crate::{SqlError, SqlType};
 
 pub(super) const VIEWS: &[&dyn Definition] = &[
-    &ViewOf::sys("columns", column_columns, user_columns),
+    &ViewOf::sys("columns", column_columns, user_columns).by_object(),
     &ViewOf::sys("all_columns", column_columns, all_columns),
     &ViewOf::sys("identity_columns", identity_columns, identities),
     &ViewOf::sys("computed_columns", computed_columns, computed),

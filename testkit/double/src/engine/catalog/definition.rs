@@ -214,6 +214,9 @@ pub(super) trait Definition: Sync {
     fn name(&self) -> &'static str;
     /// Its columns.
     fn columns(&self) -> Vec<SourceColumn>;
+    /// Whether its first column is the `object_id` of an object of [`Catalog::objects`], and each row
+    /// is of that object alone: whoever asks for some objects needs the rows of no others.
+    fn is_by_object(&self) -> bool;
     /// Its rows as the caller may see them.
     ///
     /// # Errors
@@ -227,6 +230,7 @@ pub(super) struct ViewOf<T> {
     pub name: &'static str,
     pub columns: fn() -> Columns<T>,
     pub items: fn(&Catalog<'_>) -> Result<Vec<T>, SqlError>,
+    pub by_object: bool,
 }
 
 impl<T> ViewOf<T> {
@@ -236,7 +240,12 @@ impl<T> ViewOf<T> {
         columns: fn() -> Columns<T>,
         items: fn(&Catalog<'_>) -> Result<Vec<T>, SqlError>,
     ) -> ViewOf<T> {
-        ViewOf { schema: "sys", name, columns, items }
+        ViewOf { schema: "sys", name, columns, items, by_object: false }
+    }
+
+    /// The same, of [`Definition::is_by_object`].
+    pub const fn by_object(self) -> ViewOf<T> {
+        ViewOf { by_object: true, ..self }
     }
 }
 
@@ -251,6 +260,10 @@ impl<T: 'static> Definition for ViewOf<T> {
 
     fn columns(&self) -> Vec<SourceColumn> {
         (self.columns)().describe()
+    }
+
+    fn is_by_object(&self) -> bool {
+        self.by_object
     }
 
     fn rows(&self, catalog: &Catalog<'_>) -> Result<Vec<Row>, SqlError> {

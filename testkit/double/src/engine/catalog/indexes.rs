@@ -7,8 +7,8 @@ use crate::SqlError;
 use crate::storage::{ColumnId, IndexDef, IndexId, IndexKind, ObjectId};
 
 pub(super) const VIEWS: &[&dyn Definition] = &[
-    &ViewOf::sys("indexes", index_columns, indexes),
-    &ViewOf::sys("index_columns", index_column_columns, index_column_rows),
+    &ViewOf::sys("indexes", index_columns, indexes).by_object(),
+    &ViewOf::sys("index_columns", index_column_columns, index_column_rows).by_object(),
     &ViewOf::sys("partitions", partition_columns, all_partitions),
     &ViewOf::sys("dm_db_partition_stats", partition_stats_columns, partition_stats),
 ];

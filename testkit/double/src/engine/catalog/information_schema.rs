@@ -14,7 +14,7 @@ const fn view<T>(
     columns: fn() -> Columns<T>,
     items: fn(&Catalog<'_>) -> Result<Vec<T>, SqlError>,
 ) -> ViewOf<T> {
-    ViewOf { schema: "INFORMATION_SCHEMA", name, columns, items }
+    ViewOf { schema: "INFORMATION_SCHEMA", name, columns, items, by_object: false }
 }
 
 pub(super) const VIEWS: &[&dyn Definition] = &[

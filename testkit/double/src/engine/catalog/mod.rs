@@ -35,8 +35,8 @@ use super::env::Env;
 use super::plan::Producer;
 use super::syntax::ast::ObjectName;
 use super::syntax::parse_name;
-use crate::SqlError;
-use crate::storage::{Row, TableDef};
+use crate::storage::{ObjectId, Row, TableDef};
+use crate::{SqlError, Value};
 use definition::Definition;
 use source::Catalog;
 
@@ -55,6 +55,8 @@ pub struct View {
     pub columns: Vec<SourceColumn>,
     /// Makes its rows, anew each time it is opened.
     pub producer: Producer,
+    /// Whether values of the first column may be its arguments, to get no other rows.
+    pub by_first: bool,
 }
 
 /// Every view.
@@ -108,23 +110,37 @@ pub fn view(binder: &Binder<'_, '_>, name: &ObjectName) -> Bound<Option<View>> {
     let database = elsewhere.as_ref().map_or(current, |(database, _)| database);
     let full_name = format!("{}.{}", definition.schema(), definition.name());
     env.shared.storage.touch(&database.name(), &full_name)?;
-    let producer: Producer = Box::new(move |env, _| {
+    let producer: Producer = Box::new(move |env, objects| {
+        let only = object_ids(objects);
         let rows = match &elsewhere {
-            None => rows_here(definition, env)?,
+            None => rows_here(definition, env, only)?,
             Some((database, rights)) => {
                 let txn = database.begin(crate::IsolationLevel::ReadCommitted);
                 let current = env.with_txn(|txn| txn.info());
-                definition.rows(&Catalog::new(&env.shared.storage, &txn, rights, current))?
+                let catalog = Catalog::new(&env.shared.storage, &txn, rights, current);
+                definition.rows(&catalog.only(only))?
             }
         };
         Ok(Box::new(rows.into_iter().map(Ok)))
     });
-    Ok(Some(View { columns: definition.columns(), producer }))
+    let by_first = definition.is_by_object();
+    Ok(Some(View { columns: definition.columns(), producer, by_first }))
 }
 
-fn rows_here(definition: &dyn Definition, env: &Env<'_>) -> Result<Vec<Row>, SqlError> {
+/// The objects whose rows are wanted; none for all, and where a value is no number.
+fn object_ids(values: &[Value]) -> Option<Vec<ObjectId>> {
+    let id = |value: &Value| ObjectId::try_from(value.as_i64()?).ok();
+    let ids = values.iter().map(id).collect::<Option<Vec<_>>>()?;
+    (!ids.is_empty()).then_some(ids)
+}
+
+fn rows_here(
+    definition: &dyn Definition,
+    env: &Env<'_>,
+    only: Option<Vec<ObjectId>>,
+) -> Result<Vec<Row>, SqlError> {
     let (storage, rights) = (&env.shared.storage, &env.status.rights);
-    env.with_txn(|txn| definition.rows(&Catalog::new(storage, txn, rights, txn.info())))
+    env.with_txn(|txn| definition.rows(&Catalog::new(storage, txn, rights, txn.info()).only(only)))
 }
 
 /// Whether a possibly quoted name with its schema is a catalogue view's.

@@ -6,7 +6,7 @@ use super::Table;
 use crate::SqlError;
 use crate::engine::security::Rights;
 use crate::product::Release;
-use crate::storage::{Database, Storage, TableDef, Txn, TxnInfo};
+use crate::storage::{Database, ObjectId, Storage, TableDef, Txn, TxnInfo};
 
 /// A database's catalogue in the eyes of one user, at one moment.
 pub(super) struct Catalog<'a> {
@@ -18,6 +18,8 @@ pub(super) struct Catalog<'a> {
     pub rights: &'a Rights,
     /// The reader's own transaction, which is another one where this is another database.
     pub current: Option<TxnInfo>,
+    /// The objects that are asked for, where it is only some.
+    pub only: Option<Vec<ObjectId>>,
 }
 
 /// Permissions that dynamic views ask for; SQL Server 2022 splits the STATE permissions in two,
@@ -40,7 +42,12 @@ impl<'a> Catalog<'a> {
         rights: &'a Rights,
         current: Option<TxnInfo>,
     ) -> Catalog<'a> {
-        Catalog { storage, txn, rights, current }
+        Catalog { storage, txn, rights, current, only: None }
+    }
+
+    /// The same for a view of [`super::definition::Definition::is_by_object`], for these objects alone.
+    pub fn only(self, objects: Option<Vec<ObjectId>>) -> Catalog<'a> {
+        Catalog { only: objects, ..self }
     }
 
     /// The database.
@@ -56,15 +63,19 @@ impl<'a> Catalog<'a> {
     /// Its tables that the reader may know of, by `object_id`.
     pub fn tables(&self) -> Vec<Table> {
         let mut tables = self.txn.tables();
-        tables.retain(|table| self.rights.sees(table));
+        tables.retain(|table| self.is_wanted(table) && self.rights.sees(table));
         tables
     }
 
     /// Its tables, views and procedures that the reader may know of, by `object_id`.
     pub fn objects(&self) -> Vec<Table> {
         let mut objects = self.txn.objects();
-        objects.retain(|object| self.rights.sees(object));
+        objects.retain(|object| self.is_wanted(object) && self.rights.sees(object));
         objects
+    }
+
+    fn is_wanted(&self, object: &TableDef) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(&object.id))
     }
 
     /// One item or more of each visible table.

@@ -230,8 +230,11 @@ pub struct Virtual {
     pub slot: usize,
     /// Makes the rows.
     pub producer: Producer,
-    /// Arguments of a function.
+    /// Arguments of a function; of a catalogue view the values of its first column that are wanted,
+    /// none for all.
     pub arguments: Vec<Node>,
+    /// Whether values of the first column may be arguments.
+    pub by_first: bool,
     /// Conditions over this table and what stands left of it.
     pub filter: Option<Condition>,
 }
