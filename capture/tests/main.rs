@@ -19,6 +19,7 @@ mod loads;
 mod masks;
 mod order;
 mod prerequisites;
+mod quiet;
 mod records;
 mod types;
 mod windows;

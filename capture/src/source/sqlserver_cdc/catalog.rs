@@ -15,6 +15,9 @@ use super::types::RawColumn;
 
 /// Procedures called in one batch, objects asked for in one statement.
 const AT_ONCE: usize = 100;
+/// Instances asked for an LSN each in one round trip, in several statements: at most about 300 bytes
+/// of text for each.
+const IN_ONE_BATCH: usize = 10 * GROUP;
 
 /// What the server says of itself.
 #[derive(Clone, Debug)]
@@ -350,25 +353,35 @@ pub async fn low_water_marks(
     access: Access,
     instances: &[&Instance],
 ) -> Result<Vec<Option<Lsn>>, Failure> {
+    const DOING: &str = "read the low-water marks";
     // For a few, the function asks for less.
-    if access == Access::Table && instances.len() > AT_ONCE {
+    if access == Access::Table && instances.len() > GROUP {
         return marks_of_table(lease, instances).await;
     }
     let mut marks = Vec::with_capacity(instances.len());
-    for some in instances.chunks(AT_ONCE) {
+    for some in instances.chunks(IN_ONE_BATCH) {
         let names: Vec<&str> = some.iter().map(|i| i.name.as_str()).collect();
-        let sql = statements::low_water_marks(&names);
-        let results = lease.batch(&sql, "read the low-water marks").await?;
-        let row = results.first().and_then(|rows| rows.first());
-        for i in 0..some.len() {
-            let mark = match row {
-                Some(row) => Fields::new(row, "sys.fn_cdc_get_min_lsn").lsn_at(i)?,
-                None => None,
-            };
-            marks.push(mark);
+        let sql: Vec<String> = names.chunks(GROUP).map(statements::low_water_marks).collect();
+        let results = lease.batch(&sql.join("; "), DOING).await?;
+        let answers = lsns(&results, "sys.fn_cdc_get_min_lsn")?;
+        if answers.len() != some.len() {
+            return Err(super::wrong_results(DOING));
         }
+        marks.extend(answers);
     }
     Ok(marks)
+}
+
+/// The LSNs of all columns of all rows, in their order.
+fn lsns(results: &[Vec<Row>], of: &'static str) -> Result<Vec<Option<Lsn>>, Failure> {
+    let mut lsns = Vec::new();
+    for row in results.iter().flatten() {
+        let fields = Fields::new(row, of);
+        for i in 0..row.len() {
+            lsns.push(fields.lsn_at(i)?);
+        }
+    }
+    Ok(lsns)
 }
 
 async fn marks_of_table(
@@ -392,25 +405,18 @@ pub async fn first_changes(
     through: Lsn,
 ) -> Result<Vec<Option<Lsn>>, Failure> {
     const DOING: &str = "look for changes";
-    /// Instances asked in one round trip: about 300 bytes of text for each.
-    const IN_ONE_BATCH: usize = 10 * GROUP;
     let (after, through) = (&after.as_bytes()[..], &through.as_bytes()[..]);
     let mut firsts = Vec::with_capacity(instances.len());
     for some in instances.chunks(IN_ONE_BATCH) {
         let names: Vec<&str> = some.iter().map(|i| i.name.as_str()).collect();
         let sql = statements::first_changes(names.chunks(GROUP));
         let results = lease.query(&sql, &[&after, &through], DOING).await?;
-        let before = firsts.len();
-        for row in results.iter().flatten() {
-            let fields = Fields::new(row, "the change tables");
-            for i in 0..row.len() {
-                firsts.push(fields.lsn_at(i)?);
-            }
-        }
+        let answers = lsns(&results, "the change tables")?;
         // One that was not answered would be taken for one without changes.
-        if firsts.len() - before != some.len() {
+        if answers.len() != some.len() {
             return Err(super::wrong_results(DOING));
         }
+        firsts.extend(answers);
     }
     Ok(firsts)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::database::Attempt;
 use super::packed::Packed;
+use super::table::Table;
 use super::{ObjectId, Row, RowId, RowLock, TableDef, TableLock, Txn, TypeDef, invalid_object};
 use crate::SqlError;
 
@@ -177,18 +178,27 @@ impl Txn {
 
     /// The same, views and procedures among them.
     pub fn objects(&self) -> Vec<Arc<TableDef>> {
-        let me = self.id();
         let state = self.database.lock();
         let mut tables: Vec<Arc<TableDef>> = state
             .tables
             .values()
-            .filter(|table| {
-                table.created_by.is_none_or(|by| by == me) && table.dropped_by != Some(me)
-            })
+            .filter(|table| self.lists(table))
             .map(|table| table.def.clone())
             .collect();
         tables.sort_by_key(|table| table.id);
         tables
+    }
+
+    /// One of [`Txn::tables`].
+    pub fn listed_table(&self, id: ObjectId) -> Option<Arc<TableDef>> {
+        let state = self.database.lock();
+        let table = state.tables.get(&id).filter(|table| self.lists(table))?;
+        table.def.module.is_none().then(|| table.def.clone())
+    }
+
+    fn lists(&self, table: &Table) -> bool {
+        let me = self.id();
+        table.created_by.is_none_or(|by| by == me) && table.dropped_by != Some(me)
     }
 
     /// Alias types, by id.

@@ -364,9 +364,7 @@ impl Access for CaptureAccess<'_> {
         }
         self.database
             .begin(crate::IsolationLevel::ReadCommitted)
-            .tables()
-            .iter()
-            .find(|known| known.id == table)
-            .is_some_and(|known| columns.iter().all(|column| self.rights.may_read(known, *column)))
+            .listed_table(table)
+            .is_some_and(|known| columns.iter().all(|column| self.rights.may_read(&known, *column)))
     }
 }
