@@ -321,10 +321,8 @@ impl Source for SqlServer {
         self.plan = None;
         self.ddl = None;
         // A refusal spoils the connection, so each question has one of its own.
-        self.accesses = Accesses {
-            ddl: catalog::ddl_access(&mut self.pool.get().await?).await,
-            marks: catalog::marks_access(&mut self.pool.get().await?).await,
-        };
+        self.accesses.ddl = catalog::ddl_access(&mut self.pool.get().await?).await;
+        self.accesses.marks = catalog::marks_access(&mut self.pool.get().await?).await;
         let mut lease = self.pool.get().await?;
         self.followed = settle::settle(self, &mut lease, cursor, known).await?;
         self.outlook = Outlook::new(self.followed.len());
