@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result};
+
 /// Prints figures as they come.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -35,6 +37,12 @@ impl Report {
         println!("  {what:<58} {:>14} {unit}/s  {share:>5.1} % of the limit", group(rate));
     }
 
+    /// Processor time of this process for each of `amount`, in nanoseconds.
+    pub(super) fn processor(&mut self, amount: u64, time: Duration) {
+        let each = time.as_secs_f64() * 1e9 / amount as f64;
+        println!("  {:<58} {each:>14.0} ns", "  processor time of it, for each");
+    }
+
     /// Nanoseconds for each of `amount`.
     pub(super) fn each(&mut self, what: &str, amount: u64, time: Duration) {
         println!("  {what:<58} {:>14.1} ns", time.as_secs_f64() * 1e9 / amount as f64);
@@ -44,6 +52,17 @@ impl Report {
     pub(super) fn line(&mut self, what: &str, value: &str) {
         println!("  {what:<58} {value:>14}");
     }
+}
+
+/// Processor time that this process has used, in steps of ten milliseconds (`proc_pid_stat(5)`).
+pub(super) fn processor_time() -> Result<Duration> {
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = std::fs::read_to_string("/proc/self/stat").context("/proc/self/stat")?;
+    // Fields 14 and 15; the second is a name in parentheses, which may hold anything.
+    let (_, rest) = stat.rsplit_once(')').context("a process's name")?;
+    let fields = rest.split_whitespace().skip(11).take(2).map(str::parse::<u32>);
+    let ticks = fields.sum::<Result<u32, _>>().context("a process's times")?;
+    Ok(TICK * ticks)
 }
 
 /// Units in a second.

@@ -28,7 +28,7 @@ const ROUNDS: u64 = 5;
 /// Rows written and scanned at once.
 const AT_ONCE: u64 = 500;
 /// Transactions that come one after the other, each awaited.
-const SINGLE: u64 = 100;
+const SINGLE: u64 = 200;
 /// Short, so that what is measured is work and not waiting.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Milliseconds for which polls of a source where nothing happens are counted: some at any scale.

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use lockstep_common::record::{Before, Change, Operation};
+use lockstep_common::record::{Before, Change};
 use lockstep_common::{TableId, Value};
 use tiberius::{ColumnData, Row};
 
@@ -57,7 +57,7 @@ pub struct ColumnPlan {
 /// A row's mask and values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecodedRow {
-    /// Bit per column: was it set.
+    /// Bit per column of the new row of an update: was it set. Empty for other rows.
     pub changed: Vec<u8>,
     /// In column order.
     pub values: Vec<Value<'static>>,
@@ -97,7 +97,10 @@ impl RowDecoder {
             size += weight(&value);
             values.push(value);
         }
-        let changed = mask::changed(&mask, self.columns.iter().map(|column| column.ordinal));
+        let changed = match key.operation {
+            4 => mask::changed(&mask, self.columns.iter().map(|column| column.ordinal)),
+            _ => Vec::new(),
+        };
         Ok(ChangeRow { key, row: DecodedRow { changed, values, size } })
     }
 
@@ -106,8 +109,7 @@ impl RowDecoder {
         let size = paired.before.as_ref().map_or(0, |row| row.size)
             + paired.after.as_ref().map_or(0, |row| row.size);
         let (changed, after) = match paired.after {
-            Some(row) if paired.operation == Operation::Update => (row.changed, row.values),
-            Some(row) => (Vec::new(), row.values),
+            Some(row) => (row.changed, row.values),
             None => (Vec::new(), Vec::new()),
         };
         let change = Change {

@@ -166,7 +166,9 @@ impl RowReader {
     }
 
     fn take(&mut self) -> (Vec<Keyed>, usize) {
-        (std::mem::take(&mut self.batch), std::mem::take(&mut self.bytes))
+        // The next batch will be about as long.
+        let next = Vec::with_capacity(self.batch.len());
+        (std::mem::replace(&mut self.batch, next), std::mem::take(&mut self.bytes))
     }
 
     fn finish(&mut self) -> Result<(), Failure> {

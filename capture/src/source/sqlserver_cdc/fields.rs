@@ -75,14 +75,12 @@ impl<'a> Fields<'a> {
 
     /// As [`Fields::lsn`], of the column at this place, from 0.
     pub fn lsn_at(&self, at: usize) -> Result<Option<Lsn>, Failure> {
-        let (column, cell) =
-            self.row.cells().nth(at).ok_or_else(|| self.unexpected(&at.to_string()))?;
-        let bytes = match cell {
-            ColumnData::Binary(None) => return Ok(None),
-            ColumnData::Binary(Some(bytes)) => Lsn::from_slice(bytes),
+        let bytes = match self.row.cells().nth(at) {
+            Some((_, ColumnData::Binary(None))) => return Ok(None),
+            Some((_, ColumnData::Binary(Some(bytes)))) => Lsn::from_slice(bytes),
             _ => None,
         };
-        let lsn = bytes.ok_or_else(|| self.unexpected(column.name()))?;
+        let lsn = bytes.ok_or_else(|| self.unexpected(&format!("number {}", at + 1)))?;
         Ok((!lsn.is_zero()).then_some(lsn))
     }
 

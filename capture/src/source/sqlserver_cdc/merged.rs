@@ -19,6 +19,8 @@ pub struct Merged {
     merge: Merge,
     places: Places,
     primed: bool,
+    /// Changes in the last batch.
+    last: usize,
 }
 
 /// A feed and what was taken from it and is not given yet.
@@ -50,6 +52,7 @@ impl Merged {
             merge: Merge::default(),
             places: Places::new(lsns),
             primed: false,
+            last: 0,
         }
     }
 
@@ -72,7 +75,7 @@ impl Changes for Merged {
         if !self.primed {
             self.prime().await?;
         }
-        let mut batch = Vec::new();
+        let mut batch = Vec::with_capacity(self.last);
         let mut bytes = 0;
         while batch.len() < BATCH_CHANGES && bytes < BATCH_BYTES {
             let Some(i) = self.merge.pop() else { break };
@@ -88,6 +91,7 @@ impl Changes for Merged {
             batch.push(Located { head, change, size });
             bytes += size;
         }
+        self.last = batch.len();
         Ok((!batch.is_empty()).then_some(batch))
     }
 }

@@ -7,10 +7,11 @@
 //! change tables when the window is planned, and nothing will be added there. Rows leave a change
 //! table only through cleanup, which raises the instance's low-water mark *before* it deletes. So
 //! what was received before a moment at which no mark had passed the cursor is complete; that is
-//! what [`Source::verify`] proves: for every instance that is read, and for every other one, changed
-//! or not, of which that was not proved before ([`outlook`]). Rows would also be missed if an instance were dropped and made anew under the same name; then its mark is above
-//! the cursor. They would be misread if a column changed its type meanwhile; `verify` compares the
-//! change tables' columns after the read.
+//! what [`Source::verify`] proves: for every instance that is read, and for every other one that the
+//! window says nothing of, unless it was proved before ([`outlook`]). Rows would also be missed if an
+//! instance were dropped and made anew under the same name; then its mark is above the cursor. They
+//! would be misread if a column changed its type meanwhile; `verify` compares the change tables'
+//! columns after the read.
 //!
 //! A crash or an error at any line loses nothing: this module keeps no state that the log's cursor
 //! does not give back, and the same window read again gives the same changes.
@@ -147,6 +148,7 @@ impl SqlServer {
         self.plan.is_some_and(|plan| plan.after == range.after && range.through <= plan.through)
     }
 
+    /// Closed rows after `after`, and what else the mapping shows.
     async fn commits(&self, lease: &mut Lease, after: Lsn) -> Result<Commits, Failure> {
         let ask = window::rows_to_ask(self.window_transactions);
         let cursor = &after.as_bytes()[..];

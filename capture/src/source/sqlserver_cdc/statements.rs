@@ -110,15 +110,15 @@ pub const COMMIT_BEFORE: &str = "SELECT TOP (1) m.start_lsn, m.tran_end_time, m.
 /// The first LSN at which each of `instances` has changes in a range, NULL for none: one result of one
 /// row for each of `groups`, each a seek of the clustered index. `@P1` after, `@P2` through.
 pub fn first_changes<'a>(groups: impl Iterator<Item = &'a [&'a str]>) -> String {
-    let first = |(i, instance): (usize, &&str)| {
+    let first = |instance: &&str| {
         format!(
-            "(SELECT TOP (1) c.[__$start_lsn] FROM {} AS c WHERE c.[__$start_lsn] > @after \
-             AND c.[__$start_lsn] <= @through ORDER BY c.[__$start_lsn]) AS c{i}",
+            "(SELECT TOP (1) [__$start_lsn] FROM {} WHERE [__$start_lsn] > @after \
+             AND [__$start_lsn] <= @through ORDER BY [__$start_lsn])",
             change_table(instance)
         )
     };
     let select = |group: &[&str]| {
-        let firsts: Vec<String> = group.iter().enumerate().map(first).collect();
+        let firsts: Vec<String> = group.iter().map(first).collect();
         format!("; SELECT {}", firsts.join(", "))
     };
     let declare = "DECLARE @after binary(10) = CONVERT(binary(10), @P1), \
@@ -130,10 +130,8 @@ pub fn first_changes<'a>(groups: impl Iterator<Item = &'a [&'a str]>) -> String 
 /// (`sys.fn_cdc_get_min_lsn`: 0x00… for an instance that is unknown or forbidden, NULL or 0x00… for
 /// a while for a new one).
 pub fn low_water_marks(instances: &[&str]) -> String {
-    let marks = instances
-        .iter()
-        .enumerate()
-        .map(|(i, instance)| format!("sys.fn_cdc_get_min_lsn({}) AS m{i}", literal(instance)));
+    let marks =
+        instances.iter().map(|instance| format!("sys.fn_cdc_get_min_lsn({})", literal(instance)));
     format!("SELECT {}", marks.collect::<Vec<_>>().join(", "))
 }
 
