@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::figures::{Report, per_second};
+use super::figures::{Report, per_second, processor_time};
 use super::{Options, latency};
 use crate::source::{Connection, Source};
 
@@ -45,7 +45,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
     };
     let alone = one(1, Rights::All, &work).await?;
     report.rate("the only captured table", rows, "rows", alone.behind);
-    shown(report, &alone);
+    shown(report, rows, &alone);
     for (rights, name) in [
         (Rights::All, format!("one of {tables} captured tables")),
         (Rights::Least, "the same, by a login with SELECT on the tables alone".to_owned()),
@@ -53,15 +53,17 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
         let among = one(tables, rights, &work).await?;
         let limit = per_second(rows, alone.behind);
         report.rate_of(&name, (rows, "rows", among.behind), limit);
-        shown(report, &among);
+        shown(report, rows, &among);
     }
     Ok(())
 }
 
-fn shown(report: &mut Report, figures: &Figures) {
+fn shown(report: &mut Report, rows: u64, figures: &Figures) {
     let milliseconds = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+    report.processor(rows, figures.behind_processor);
     report.line("  statements for all of them", &figures.statements.to_string());
     report.line("  a transaction that comes alone, over the poll", &milliseconds(figures.single));
+    report.line("  processor time of it", &milliseconds(figures.single_processor));
     report.line("  statements for it", &format!("{:.2}", figures.single_statements));
     report.line("  statements a poll of the idle source", &format!("{:.2}", figures.idle));
 }
@@ -83,10 +85,13 @@ enum Rights {
 struct Figures {
     /// For a backlog: from when it is visible to when it is in the log.
     behind: Duration,
+    /// Processor time of this process, which writes nothing meanwhile.
+    behind_processor: Duration,
     /// Statements for it.
     statements: u64,
     /// The same of a transaction that comes while capture has nothing else to do, at the median.
     single: Duration,
+    single_processor: Duration,
     single_statements: f64,
     /// Statements a poll when nothing happens.
     idle: f64,
@@ -190,7 +195,7 @@ async fn backlogs(
     counter: &Counter,
     work: &Work,
 ) -> Result<Figures> {
-    let mut best: Option<Figures> = None;
+    let (mut best, mut processor): (Option<Figures>, _) = (None, Duration::MAX);
     for round in 0..ROUNDS {
         let (first, mut written) = (round * work.rows + 1, 0);
         while written < work.rows {
@@ -198,23 +203,27 @@ async fn backlogs(
             latency::write(connection, first + written, now).await?;
             written += now;
         }
-        let before = counter.statements();
+        let (before, used) = (counter.statements(), processor_time()?);
         // All of them at once: what capture finds is a backlog.
         latency::scan(connection).await?;
         let started = Instant::now();
         await_rows(seen, first + work.rows).await?;
         let behind = started.elapsed();
+        processor = processor.min(processor_time()?.saturating_sub(used));
         if best.as_ref().is_none_or(|best| behind < best.behind) {
             best = Some(Figures {
                 behind,
+                behind_processor: Duration::ZERO,
                 statements: counter.statements() - before,
                 single: Duration::ZERO,
+                single_processor: Duration::ZERO,
                 single_statements: 0.0,
                 idle: 0.0,
             });
         }
     }
-    best.context("at least one round")
+    let best = best.context("at least one round")?;
+    Ok(Figures { behind_processor: processor, ..best })
 }
 
 /// Lets transactions come one after the other.
@@ -225,6 +234,7 @@ async fn singles(
     work: &Work,
     figures: &mut Figures,
 ) -> Result<()> {
+    let used = processor_time()?;
     let (mut times, mut statements, first) = (Vec::new(), 0, ROUNDS * work.rows + 1);
     for id in first..first + work.single {
         latency::write(connection, id, 1).await?;
@@ -239,6 +249,8 @@ async fn singles(
     }
     times.sort_unstable();
     figures.single = times[times.len() / 2].saturating_sub(POLL_INTERVAL / 2);
+    let single = u32::try_from(work.single)?;
+    figures.single_processor = processor_time()?.saturating_sub(used) / single;
     figures.single_statements = statements as f64 / work.single as f64;
     Ok(())
 }

@@ -15,8 +15,8 @@ use super::types::RawColumn;
 
 /// Procedures called in one batch, objects asked for in one statement.
 const AT_ONCE: usize = 100;
-/// Instances asked for an LSN each in one round trip, in several statements: at most about 300 bytes
-/// of text for each.
+/// Instances asked for an LSN or for their DDL in one round trip, in several statements: at most about
+/// 300 bytes of text for each.
 const IN_ONE_BATCH: usize = 10 * GROUP;
 
 /// What the server says of itself.
@@ -327,7 +327,7 @@ async fn ddl_of_procedure(
     after: Lsn,
 ) -> Result<Vec<Ddl>, Failure> {
     let mut found = Vec::new();
-    for some in instances.chunks(AT_ONCE) {
+    for some in instances.chunks(IN_ONE_BATCH) {
         let calls: Vec<String> = some.iter().map(|i| statements::ddl_history(&i.name)).collect();
         let results = lease.batch(&calls.join("; "), "read the DDL history").await?;
         for row in results.iter().flatten() {
