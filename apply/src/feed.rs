@@ -127,7 +127,11 @@ impl Feed {
         }
         match outcome.action {
             Action::Skip => {}
-            Action::Keep => self.buffer.keep(item.offset, payload)?,
+            Action::Keep => {
+                self.buffer.keep(item.offset, payload)?;
+                // Of a large transaction, which shows no other sign of life for a while.
+                self.report.fetched(item.offset + 1, self.buffer.levels(), false);
+            }
             Action::Complete(unit) => {
                 self.buffer.complete(&unit, (item.offset, payload))?;
                 self.report.fetched_lazily(item.offset + 1, || self.buffer.levels());

@@ -7,6 +7,7 @@
 mod apply;
 mod codec;
 mod figures;
+mod huge;
 mod idle;
 mod latency;
 mod limits;
@@ -14,8 +15,10 @@ mod load;
 mod logs;
 mod product;
 mod row;
+mod services;
 mod soak;
 mod tds;
+mod watch;
 
 use anyhow::Result;
 use lockstep_servers::{Postgres, PostgresOptions};
@@ -47,6 +50,11 @@ impl Options {
 
     fn wants(&self, part: &str) -> bool {
         self.only.as_deref().is_none_or(|only| part.contains(only))
+    }
+
+    /// Parts that take very long have to be asked for.
+    fn names(&self, part: &str) -> bool {
+        self.only.as_deref() == Some(part)
     }
 }
 
@@ -82,6 +90,9 @@ pub async fn run(options: &Options) -> Result<()> {
     }
     if options.wants("soak") {
         soak::measure(options, &mut report).await?;
+    }
+    if options.names("huge") {
+        huge::measure(options, &mut report).await?;
     }
     Ok(())
 }

@@ -47,6 +47,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
             postgres: &postgres,
             database: &database,
             directory: directory.path(),
+            brokers: None,
             task: "cdc",
             capture: &format!("start = \"earliest\"\npoll_interval = \"{}ms\"", poll.as_millis()),
             apply: "start = \"earliest\"",
