@@ -13,6 +13,7 @@ mod latency;
 mod limits;
 mod load;
 mod logs;
+mod outage;
 mod product;
 mod row;
 mod services;
@@ -93,6 +94,9 @@ pub async fn run(options: &Options) -> Result<()> {
     }
     if options.names("huge") {
         huge::measure(options, &mut report).await?;
+    }
+    if options.names("outage") {
+        outage::measure(options, &mut report).await?;
     }
     Ok(())
 }

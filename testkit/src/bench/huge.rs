@@ -258,6 +258,7 @@ impl Stage<'_> {
         let configured = Product {
             source: self.source,
             postgres: self.postgres,
+            pipeline: name,
             database: name,
             directory: directory.path(),
             brokers,

@@ -45,6 +45,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
         let mut lockstep = Product {
             source: &source,
             postgres: &postgres,
+            pipeline: "bench",
             database: &database,
             directory: directory.path(),
             brokers: None,

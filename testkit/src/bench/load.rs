@@ -246,6 +246,7 @@ async fn whole(source: &Source, postgres: &Postgres, rows: u64, readers: usize) 
     let configured = Product {
         source,
         postgres,
+        pipeline: "bench",
         database: &database,
         directory: directory.path(),
         brokers: None,

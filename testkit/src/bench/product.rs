@@ -12,7 +12,8 @@ use crate::source::Source;
 pub(super) struct Product<'a> {
     pub(super) source: &'a Source,
     pub(super) postgres: &'a Postgres,
-    /// The target's database; the pipeline's name, too.
+    pub(super) pipeline: &'a str,
+    /// The target's database.
     pub(super) database: &'a str,
     /// Where its log, its spool and its configuration go.
     pub(super) directory: &'a Path,
@@ -44,7 +45,7 @@ impl Product<'_> {
 
     /// Writes the configuration.
     pub(super) fn configure(&self) -> Result<Configured> {
-        let Product { source, postgres, database, task, capture, apply, .. } = self;
+        let Product { source, postgres, pipeline, database, task, capture, apply, .. } = self;
         let address = || SocketAddr::from(([127, 0, 0, 1], free_port()));
         let (capture_http, apply_http) = (address(), address());
         let spool = self.directory.join("spool");
@@ -56,7 +57,7 @@ impl Product<'_> {
             }
         };
         let text = format!(
-            "[pipeline]\nname = {database:?}\ntask = \"{task}\"\n\
+            "[pipeline]\nname = {pipeline:?}\ntask = \"{task}\"\n\
              [source]\nhost = {:?}\nport = {}\ndatabase = {:?}\nuser = {:?}\npassword = {:?}\n\
              encrypt = \"off\"\n\
              [log]\n{log}\n\

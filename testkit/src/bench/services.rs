@@ -1,5 +1,6 @@
 //! A product's processes, which are killed and started again.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -7,6 +8,8 @@ use lockstep_common::status::{ApplyStatus, CaptureStatus};
 use lockstep_servers::Process;
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::product::Configured;
 use super::watch::Watch;
@@ -15,7 +18,7 @@ use crate::demo::ask;
 /// Between two looks at something that tells nobody when it changes.
 pub(super) const LOOK: Duration = Duration::from_millis(5);
 
-/// One process over the embedded log, two over Kafka.
+/// One process over the embedded log, capture and apply or one of them over Kafka.
 pub(super) struct Services {
     configured: Configured,
     running: Running,
@@ -45,6 +48,14 @@ impl Services {
             services.start_capture(watch)?;
             services.start_apply(watch)?;
         }
+        Ok(services)
+    }
+
+    /// Apply alone, over Kafka.
+    pub(super) fn start_without_capture(configured: Configured, watch: &Watch) -> Result<Self> {
+        let running = Running::Each { capture: None, apply: None };
+        let mut services = Services { configured, running };
+        services.start_apply(watch)?;
         Ok(services)
     }
 
@@ -109,6 +120,18 @@ impl Services {
         Ok(())
     }
 
+    /// Waits until apply says that it is ready.
+    pub(super) async fn apply_is_ready(&mut self, within: Duration) -> Result<()> {
+        let deadline = Instant::now() + within;
+        // Not listening yet, or busy: the next look will tell.
+        while !is_ready(self.configured.apply_http).await.unwrap_or(false) {
+            self.check()?;
+            anyhow::ensure!(Instant::now() < deadline, "apply is not ready within {within:?}");
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
     /// What apply says; none while it does not answer.
     pub(super) async fn apply_status(&self) -> Option<ApplyStatus> {
         let answer = ask(self.configured.apply_http).await.ok()?;
@@ -141,25 +164,33 @@ impl Services {
         }
     }
 
-    /// The same of capture.
-    pub(super) async fn capture_says(
-        &mut self,
-        what: &str,
-        within: Duration,
-        mut wanted: impl FnMut(&CaptureStatus) -> bool,
-    ) -> Result<CaptureStatus> {
+    /// Waits until capture has so many transactions in the log, counted from its start; not when it is
+    /// down, as in one process with an apply that is.
+    pub(super) async fn logged(&mut self, transactions: u64, within: Duration) -> Result<()> {
         let deadline = Instant::now() + within;
+        if matches!(self.running, Running::Both(_)) {
+            return Ok(());
+        }
         loop {
             self.check()?;
             if let Some(status) = self.capture_status().await
-                && wanted(&status)
+                && status.transactions >= transactions
             {
-                return Ok(status);
+                return Ok(());
             }
-            anyhow::ensure!(Instant::now() < deadline, "{what}: not within {within:?}");
+            anyhow::ensure!(Instant::now() < deadline, "capture is not there within {within:?}");
             tokio::time::sleep(LOOK).await;
         }
     }
+}
+
+/// Whether the service at `address` says that it is ready.
+async fn is_ready(address: SocketAddr) -> Result<bool> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(format!("GET /readyz HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer.split_ascii_whitespace().nth(1) == Some("200"))
 }
 
 fn read<T: for<'de> Deserialize<'de>>(value: &Value) -> Option<T> {

@@ -27,6 +27,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
     let program = Product {
         source: &Source::on(&double, "soak"),
         postgres: &postgres,
+        pipeline: "bench",
         database: "soak",
         directory: directory.path(),
         brokers: None,
