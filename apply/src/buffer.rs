@@ -215,6 +215,10 @@ impl Buffer {
     /// Moves memory, then the pending fragments, then `unit`'s index entry to disk. Of what the disk has
     /// not taken nothing changes here: it is still held.
     fn spill(&self, held: &mut Held, unit: Option<Unit>) -> Result<(), Failure> {
+        if let (Some(base), None) = (held.base, held.disk.next) {
+            // Without a base what is there is not known again.
+            blocking(|| self.spool.set_base(&base))?;
+        }
         while !held.memory.is_empty() {
             let load = held.load(GATHERED_BYTES);
             blocking(|| self.spool.append(&load.records, &load.units))?;
@@ -314,7 +318,9 @@ impl Buffer {
     /// `Halt` when the disk refuses.
     pub(crate) fn flushed(&self, mark: &Mark) -> Result<(), Failure> {
         let mut held = self.lock();
-        held.base = Some(*mark);
+        if held.base.replace(*mark).is_none() {
+            blocking(|| self.spool.set_base(mark))?;
+        }
         held.disk.flushed(mark.place());
         while held.handed > 0
             && held.memory.front().is_some_and(|unit| unit.mark.place() <= mark.place())

@@ -15,6 +15,9 @@ use super::figures::Report;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_millis(100);
+/// What a spool takes on the disk beside its budget, at most: the store's own logs, files that are
+/// about to go.
+pub(super) const STORE: u64 = 40 << 20;
 /// Lines of a printed table.
 const LINES: usize = 16;
 /// Bytes of a block in `st_blocks`, whatever the file system's are (stat(2)).

@@ -11,6 +11,7 @@ const BATCH: u64 = 500;
 
 /// The one session that writes.
 pub(super) struct Feed {
+    source: Source,
     connection: Connection,
     written: u64,
 }
@@ -34,7 +35,12 @@ impl Feed {
         ] {
             connection.run(statement).await.with_context(|| statement.to_owned())?;
         }
-        Ok(Feed { connection, written: 0 })
+        Ok(Feed { source: source.clone(), connection, written: 0 })
+    }
+
+    /// Its database.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
     }
 
     /// Transactions written so far: their numbers are 1 to this.
