@@ -26,7 +26,7 @@ use crate::spool::{self, Contents, Spool, blocking};
 use crate::start::{self, Start};
 use crate::target::postgres::{Attached, Claimant, Refusal, Session, Target};
 use crate::unit::Mark;
-use crate::write::{Care, Context, Ended, Stopped, Writer};
+use crate::write::{Care, Context, Ended, Sharing, Stopped, Writer};
 
 /// How long a shutdown waits for the transaction in hand; then it is left to be rolled back.
 const GRACE: Duration = Duration::from_secs(10);
@@ -104,6 +104,7 @@ impl Pipeline {
             schemas: None,
             progress: Progress::new(report.clone(), target.replaced()),
             durability: config.durability,
+            sharing: Sharing::new(config),
             flushed_offset: Arc::new(AtomicU64::new(0)),
             fail,
             care: Care::default(),
@@ -293,6 +294,11 @@ impl Pipeline {
             Stopped::Failure(failure) => Err(failure),
             Stopped::Refused { unit, first_offset, refusal } => {
                 self.refused(&unit, first_offset, *refusal)
+            }
+            Stopped::Shared { until, why } => {
+                tracing::info!(%why, "transactions that shared a commit are written one by one");
+                self.context.care.until = Some(until);
+                Ok(())
             }
         }
     }

@@ -149,15 +149,15 @@ impl Progress {
         self.report.load(load);
     }
 
-    /// A unit was committed.
+    /// Units up to `mark` were committed.
     pub(crate) fn committed(
         &mut self,
         mark: Mark,
         counts: &[(TableId, Counts)],
-        transaction: bool,
+        transactions: u64,
     ) {
         self.mark = Some(mark);
-        self.transactions += u64::from(transaction);
+        self.transactions += transactions;
         for (id, counts) in counts {
             add(self.tables.entry(*id).or_default(), counts);
         }
@@ -195,7 +195,8 @@ pub(crate) fn count(counts: &mut Counts, operation: Operation) {
     }
 }
 
-fn add(to: &mut Counts, counts: &Counts) {
+/// Adds counts up.
+pub(crate) fn add(to: &mut Counts, counts: &Counts) {
     to.inserts += counts.inserts;
     to.updates += counts.updates;
     to.deletes += counts.deletes;

@@ -1,5 +1,6 @@
 //! A test's log, source, database and apply.
 
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -77,6 +78,9 @@ impl Bed {
             start: None,
             on_conflict: config::ConflictPolicy::Halt,
             durability: Durability::Group,
+            group_commit: NonZeroU32::MIN,
+            connections: NonZeroUsize::MIN,
+            group_commit_time: Duration::from_millis(50),
             spool: self.spool("spool"),
             spool_budget: ByteSize::mib(64),
             memory: ByteSize::mib(8),

@@ -20,6 +20,7 @@ mod policies;
 mod proxy;
 mod recovery;
 mod runs;
+mod sharing;
 mod source;
 mod spooling;
 mod starts;

@@ -9,6 +9,7 @@ mod secret;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -258,6 +259,16 @@ pub struct Apply {
     /// When a commit is flushed to the target's disk.
     #[serde(default)]
     pub durability: Durability,
+    /// Source transactions that may share a commit while apply catches up; 1 for none.
+    #[serde(default = "default::group_commit")]
+    pub group_commit: NonZeroU32,
+    /// How long such a commit may gather them.
+    #[serde(default = "default::group_commit_time", with = "humantime_serde")]
+    pub group_commit_time: Duration,
+    /// Connections that commits are written on side by side, in the order of the source; more than one
+    /// pays with `group_commit` and a target of many processors.
+    #[serde(default = "default::connections")]
+    pub connections: NonZeroUsize,
     /// Directory of the spool, made when absent.
     pub spool: PathBuf,
     /// Disk the spool may take; beyond it, reading from the log stops.
@@ -390,8 +401,17 @@ pub enum Durability {
 }
 
 mod default {
-    use super::{ByteSize, Duration};
+    use super::{ByteSize, Duration, NonZeroU32, NonZeroUsize};
 
+    pub(super) fn connections() -> NonZeroUsize {
+        NonZeroUsize::MIN
+    }
+    pub(super) fn group_commit() -> NonZeroU32 {
+        NonZeroU32::MIN
+    }
+    pub(super) fn group_commit_time() -> Duration {
+        Duration::from_millis(50)
+    }
     pub(super) fn source_port() -> u16 {
         1433
     }

@@ -31,7 +31,7 @@ use figures::Report;
 pub struct Options {
     /// 1.0 is the full size; figures of small scales are for seeing that it runs.
     pub scale: f64,
-    /// Measure only the parts whose name contains this.
+    /// Measure only the parts whose name contains this, or one case of a part.
     pub only: Option<String>,
     /// A Kafka broker to append to; none leaves its figure out and says so.
     pub kafka: Option<String>,
@@ -50,7 +50,12 @@ impl Options {
     }
 
     fn wants(&self, part: &str) -> bool {
-        self.only.as_deref().is_none_or(|only| part.contains(only))
+        self.only.as_deref().is_none_or(|only| part.contains(only) || only.starts_with(part))
+    }
+
+    /// Whether a case of a part is wanted: `only` may go on behind the part's name.
+    fn wants_case(&self, case: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| case.contains(only))
     }
 
     /// Parts that take very long have to be asked for.

@@ -9,13 +9,14 @@ mod load;
 mod processes;
 mod services;
 
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lockstep_apply::failpoints;
 use lockstep_capture::fail_points;
-use lockstep_common::Shutdown;
+use lockstep_common::{Shutdown, config};
 use lockstep_servers::{Postgres, PostgresOptions};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -174,6 +175,7 @@ async fn run_seed(seed: u64, options: Options, postgres: Arc<Postgres>) -> Resul
         }
         What::Loads => load::pipeline(seed, options.log, &postgres, &mut rng).await?,
     };
+    pipeline.change_apply("target", |apply| share_commits(seed, apply))?;
     let mut filler = pipeline.session();
     workload::populate(&work, seed, &mut filler).await?;
     let work = Arc::new(work);
@@ -215,6 +217,18 @@ async fn run_seed(seed: u64, options: Options, postgres: Arc<Postgres>) -> Resul
     result?;
     outcome.transactions = u64::try_from(pipeline.history().committed())?;
     Ok(outcome)
+}
+
+/// A third of the seeds each: a commit a transaction, shared commits, and those over several
+/// connections.
+fn share_commits(seed: u64, apply: &mut config::Apply) {
+    let (group_commit, connections) = match seed % 3 {
+        0 => (1, 1),
+        1 => (50, 1),
+        _ => (5, 3),
+    };
+    apply.group_commit = NonZeroU32::new(group_commit).expect("at least one");
+    apply.connections = NonZeroUsize::new(connections).expect("at least one");
 }
 
 fn judge(observer: Observer, outcome: &mut Outcome) -> Result<()> {

@@ -7,7 +7,7 @@
 //!   of it that have ended are in the target. A transaction waits before its first statement: it holds
 //!   no lock that a loader could wait for.
 
-use lockstep_common::codec::{self, FragmentItem, FragmentReader};
+use lockstep_common::codec::{self, FragmentReader};
 use lockstep_common::load::{ChunkAttributes, Handoff, LoadMarker};
 use lockstep_common::record::{Body as RecordBody, ChunkBegin, ChunkEnd};
 use lockstep_common::{Failure, TableId};
@@ -102,8 +102,8 @@ impl Writer<'_> {
 
     // --- Waiting --------------------------------------------------------------------------------
 
-    /// Waits until everything sent is confirmed.
-    async fn quiesce(&mut self) -> Result<(), Stopped> {
+    /// Waits until every commit in flight is confirmed.
+    pub(super) async fn quiesce(&mut self) -> Result<(), Stopped> {
         while !self.in_flight.is_empty() {
             self.flush().await?;
             self.settle()?;
@@ -231,7 +231,7 @@ impl Writer<'_> {
         let mark = unit.mark;
         (self.reached, self.current) = (Some(mark.position), None);
         self.task_ended = false;
-        self.context.progress.committed(mark, &[], false);
+        self.context.progress.committed(mark, &[], 0);
         self.trim(Some(mark))?;
         self.context.progress.load(self.session.load_status());
         self.context.progress.publish(true, self.context.buffer.levels());
@@ -291,12 +291,10 @@ impl Writer<'_> {
 fn tables_of(unit: &Unit, last: Option<&bytes::Bytes>) -> Result<Vec<TableId>, Failure> {
     let reader = last.map(|payload| FragmentReader::new(payload)).transpose()?.flatten();
     let position = unit.mark.position;
-    let reader = reader.ok_or_else(|| damaged(position, "a record of it is no fragment"))?;
+    let mut reader = reader.ok_or_else(|| damaged(position, "a record of it is no fragment"))?;
     let mut tables = Vec::new();
-    for item in reader {
-        if let FragmentItem::Total(total) = item? {
-            tables.push(total.table);
-        }
+    while let Some(total) = reader.total()? {
+        tables.push(total.table);
     }
     Ok(tables)
 }

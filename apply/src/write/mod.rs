@@ -11,8 +11,12 @@
 //! - the target crashes after confirming commits it had not flushed: data and checkpoint come back
 //!   together as of an earlier unit, which the buffer still has.
 //!
+//! A commit is of one unit, or, where the configuration lets them share one while apply catches up, of
+//! several (`group`): what is said above of a unit then holds of them together.
+//!
 //! Records of full loads are units among the others (`load`): nothing is in flight when one is written.
 
+mod group;
 mod load;
 
 use std::collections::VecDeque;
@@ -21,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lockstep_common::codec::{FragmentItem, FragmentReader};
+use lockstep_common::codec::FragmentReader;
 use lockstep_common::config::Durability;
 use lockstep_common::disposition::Disposition;
 use lockstep_common::status::Counts;
@@ -34,6 +38,8 @@ use crate::failpoints::{self, CRASH};
 use crate::report::{Progress, count};
 use crate::target::postgres::{Refusal, Session, Trouble};
 use crate::unit::{Body, Mark, Place, Unit, UnitKind};
+use group::Group;
+pub(crate) use group::Sharing;
 
 /// Transactions on the wire without confirmation.
 const WINDOW: usize = 4096;
@@ -67,6 +73,12 @@ pub(crate) enum Stopped {
         first_offset: u64,
         refusal: Box<Refusal>,
     },
+    /// A commit that several units share came to nothing: up to here they are to go one at a time,
+    /// which tells whose fault it is.
+    Shared {
+        until: Place,
+        why: String,
+    },
 }
 
 impl From<Failure> for Stopped {
@@ -91,6 +103,7 @@ pub(crate) struct Context {
     pub(crate) schemas: Option<Schemas>,
     pub(crate) progress: Progress,
     pub(crate) durability: Durability,
+    pub(crate) sharing: Sharing,
     pub(crate) flushed_offset: Arc<AtomicU64>,
     pub(crate) fail: FailPoints,
     pub(crate) care: Care,
@@ -111,6 +124,10 @@ pub(crate) struct Writer<'a> {
     session: Session,
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: u64,
+    /// The commit being gathered: its units are written, its checkpoint is not.
+    open: Option<Group>,
+    /// The connection that has it.
+    lane: usize,
     /// Commits confirmed and accounted for.
     settled: u64,
     unflushed: u32,
@@ -128,13 +145,31 @@ pub(crate) struct Writer<'a> {
 }
 
 struct InFlight {
-    mark: Mark,
-    first_offset: u64,
-    weight: u64,
-    flushed: bool,
-    set_aside: bool,
-    transaction: bool,
-    counts: Vec<(TableId, Counts)>,
+    group: Group,
+    /// Number of the connection that has it.
+    lane: usize,
+    /// Its checkpoint is written; whether it is flushed.
+    committing: Option<bool>,
+}
+
+/// Why a unit could not be written to its end.
+enum Broken {
+    /// It, or the connection, is at fault.
+    Trouble(Trouble),
+    /// Writing ends.
+    Stopped(Stopped),
+}
+
+impl<T: Into<Trouble>> From<T> for Broken {
+    fn from(trouble: T) -> Self {
+        Broken::Trouble(trouble.into())
+    }
+}
+
+impl From<Stopped> for Broken {
+    fn from(stopped: Stopped) -> Self {
+        Broken::Stopped(stopped)
+    }
 }
 
 impl<'a> Writer<'a> {
@@ -152,6 +187,8 @@ impl<'a> Writer<'a> {
             session,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
+            open: None,
+            lane: 0,
             settled: 0,
             unflushed: 0,
             flushed_at: Instant::now(),
@@ -178,6 +215,9 @@ impl<'a> Writer<'a> {
     async fn write_all(&mut self) -> Result<Ended, Stopped> {
         loop {
             self.settle()?;
+            if self.commit_next() {
+                self.flush().await?;
+            }
             self.take_finished().await?;
             if !self.shutdown.is_cancelled()
                 && self.has_window()
@@ -186,6 +226,7 @@ impl<'a> Writer<'a> {
                 self.write(&unit).await?;
                 continue;
             }
+            self.close().await?;
             self.flush().await?;
             if self.in_flight.is_empty() {
                 if self.shutdown.is_cancelled() {
@@ -213,7 +254,12 @@ impl<'a> Writer<'a> {
     }
 
     fn has_window(&self) -> bool {
-        let window = if self.is_careful() { 1 } else { WINDOW };
+        let window = match self.session.lanes() {
+            _ if self.is_careful() => 1,
+            1 => WINDOW,
+            // Each has at most one in flight: the next is begun on one that has none.
+            lanes => lanes,
+        };
         self.in_flight.len() < window
             && (self.in_flight.is_empty() || self.in_flight_bytes < WINDOW_BYTES)
     }
@@ -232,13 +278,14 @@ impl<'a> Writer<'a> {
         let before = self.settled;
         let mut flushed = None;
         while self.settled < committed
-            && let Some(unit) = self.in_flight.pop_front()
+            && let Some(InFlight { group, committing, .. }) = self.in_flight.pop_front()
         {
             self.settled += 1;
-            self.in_flight_bytes -= unit.weight;
-            flushed = if unit.flushed { Some(unit.mark) } else { flushed };
-            self.passed(&unit);
-            self.context.progress.committed(unit.mark, &unit.counts, unit.transaction);
+            self.session.settled();
+            self.in_flight_bytes -= group.weight;
+            flushed = if committing == Some(true) { Some(group.mark) } else { flushed };
+            self.passed(&group);
+            self.context.progress.committed(group.mark, &group.counts, group.transactions);
         }
         if self.settled > before {
             self.context.fail.hit(failpoints::COMMIT_ACKNOWLEDGED).map_err(Failure::from)?;
@@ -250,12 +297,12 @@ impl<'a> Writer<'a> {
     }
 
     /// Leaves what was done for one unit's sake behind it.
-    fn passed(&mut self, unit: &InFlight) {
-        if unit.set_aside {
+    fn passed(&mut self, group: &Group) {
+        if group.set_aside {
             self.context.care.condemned = None;
             self.context.progress.set_aside();
         }
-        if self.context.care.until.is_some_and(|until| until <= unit.mark.place()) {
+        if self.context.care.until.is_some_and(|until| until <= group.mark.place()) {
             self.context.care.until = None;
             self.session.set_careful(false);
         }
@@ -278,7 +325,11 @@ impl<'a> Writer<'a> {
         match trouble {
             Trouble::Failure(failure) => Stopped::Failure(failure),
             Trouble::Refused(refusal) => {
-                let first = self.in_flight.front().map(|u| (u.mark, u.first_offset));
+                if let Some(until) = self.is_unclear() {
+                    return Stopped::Shared { until, why: refusal.to_string() };
+                }
+                let first = self.in_flight.front().map(|InFlight { group, .. }| group);
+                let first = first.map(|group| (group.mark, group.first_offset));
                 match first.or(self.current) {
                     Some((unit, first_offset)) => {
                         Stopped::Refused { unit, first_offset, refusal: Box::new(refusal) }
@@ -296,6 +347,7 @@ impl<'a> Writer<'a> {
     // --- Sending --------------------------------------------------------------------------------
 
     async fn flush(&mut self) -> Result<(), Stopped> {
+        self.commit_next();
         if let Err(trouble) = self.session.flush().await {
             // Confirmations that came before the error count.
             self.settle()?;
@@ -308,8 +360,12 @@ impl<'a> Writer<'a> {
     }
 
     async fn write(&mut self, unit: &Unit) -> Result<(), Stopped> {
+        let gap = follows(self.reached, unit);
+        if gap.is_err() || !self.may_join(unit) {
+            self.close().await?;
+        }
         self.current = Some((unit.mark, unit.first_offset));
-        if let Err(gap) = follows(self.reached, unit) {
+        if let Err(gap) = gap {
             return Err(self.abandon(gap.into()).await);
         }
         match unit.kind {
@@ -320,15 +376,17 @@ impl<'a> Writer<'a> {
         self.write_plain(unit).await
     }
 
-    /// Writes a unit behind those in flight.
+    /// Writes a unit behind those in flight, as part of the open commit if there is one.
     async fn write_plain(&mut self, unit: &Unit) -> Result<(), Stopped> {
-        let position = unit.mark.position;
         let condemned = match &self.context.care.condemned {
             Some((at, refusal)) if *at == unit.mark.place() => Some(refusal.clone()),
             _ => None,
         };
         self.task_ended = false;
-        self.session.begin(&unit.mark);
+        if self.open.is_none() {
+            self.lane = self.session.begin();
+        }
+        self.session.go_to(&unit.mark);
         let counts = match &condemned {
             Some(refusal) => {
                 self.session.set_aside(refusal, &unit.mark, unit.first_offset);
@@ -336,23 +394,12 @@ impl<'a> Writer<'a> {
             }
             None => match self.changes(unit).await {
                 Ok(counts) => counts,
-                Err(trouble) => return Err(self.abandon(trouble).await),
+                Err(Broken::Trouble(trouble)) => return Err(self.abandon(trouble).await),
+                Err(Broken::Stopped(stopped)) => return Err(stopped),
             },
         };
-        let flushed = self.is_flush_due();
-        self.session.commit(&unit.mark, flushed);
-        (self.reached, self.current) = (Some(position), None);
-        self.in_flight_bytes += unit.weight();
-        self.in_flight.push_back(InFlight {
-            mark: unit.mark,
-            first_offset: unit.first_offset,
-            weight: unit.weight(),
-            flushed,
-            set_aside: condemned.is_some(),
-            transaction: condemned.is_none() && unit.kind == UnitKind::Transaction,
-            counts,
-        });
-        if self.session.is_gathered() { self.flush().await } else { Ok(()) }
+        self.join(unit, condemned.is_some(), &counts);
+        if self.is_complete() { self.close().await } else { Ok(()) }
     }
 
     /// A unit could not be written to its end. Nothing of it is committed: its Sync was never sent.
@@ -379,7 +426,13 @@ impl<'a> Writer<'a> {
                 }
             }
         }
-        self.stopped(trouble)
+        match &self.open {
+            Some(group) if connection_works => {
+                let until = self.current.map_or(group.mark.place(), |(mark, _)| mark.place());
+                Stopped::Shared { until, why: trouble.to_string() }
+            }
+            _ => self.stopped(trouble),
+        }
     }
 
     fn is_flush_due(&mut self) -> bool {
@@ -397,7 +450,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes the changes of a unit; gives their counts.
-    async fn changes(&mut self, unit: &Unit) -> Result<Vec<(TableId, Counts)>, Trouble> {
+    async fn changes(&mut self, unit: &Unit) -> Result<Vec<(TableId, Counts)>, Broken> {
         let mut content = Content::default();
         let mut counts = Vec::new();
         if unit.kind != UnitKind::Transaction {
@@ -423,12 +476,6 @@ impl<'a> Writer<'a> {
             }
         }
         content.finish(unit.mark.position)?;
-        self.session.end_statements()?;
-        if let Err(crash) = self.context.fail.hit(failpoints::STATEMENTS_SENT) {
-            // On the wire they have to be.
-            let _ = self.session.flush().await;
-            return Err(Failure::from(crash).into());
-        }
         Ok(counts)
     }
 
@@ -438,29 +485,35 @@ impl<'a> Writer<'a> {
         payload: &Bytes,
         content: &mut Content,
         counts: &mut Vec<(TableId, Counts)>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Broken> {
         let position = unit.mark.position;
         let reader = FragmentReader::new(payload).map_err(Failure::from)?;
-        let reader = reader.ok_or_else(|| damaged(position, "a record of it is no fragment"))?;
+        let mut reader =
+            reader.ok_or_else(|| damaged(position, "a record of it is no fragment"))?;
         content.fragment(position, reader.header().position, reader.header().fragment)?;
-        for item in reader {
-            match item.map_err(Failure::from)? {
-                FragmentItem::Part(part) => content.part(&part),
-                FragmentItem::Total(total) => content.total(total),
-                FragmentItem::Change(mut change) => {
-                    let index = content.changes();
-                    content.change(position, &mut change)?;
-                    if !self.session.knows(change.table) {
-                        self.prepare(change.table).await?;
-                    }
-                    if self.session.change(&change, index)? {
-                        count(table_counts(counts, change.table), change.operation);
-                    }
-                    if self.session.is_gathered() {
-                        self.session.flush().await?;
-                    }
-                }
+        while let Some(part) = reader.part().map_err(Failure::from)? {
+            content.part(&part);
+        }
+        while let Some(change) = reader.change().map_err(Failure::from)? {
+            let index = content.changes();
+            content.change(position, change)?;
+            if !self.session.knows(change.table) {
+                self.prepare(change.table).await?;
             }
+            if self.session.lanes() > 1 && self.session.must_wait(change, index)? {
+                self.quiesce().await?;
+            }
+            if self.session.change(change, index)? {
+                count(table_counts(counts, change.table), change.operation);
+            }
+            if self.session.is_gathered() {
+                self.settle()?;
+                self.commit_next();
+                self.session.flush().await?;
+            }
+        }
+        while let Some(total) = reader.total().map_err(Failure::from)? {
+            content.total(total);
         }
         Ok(())
     }

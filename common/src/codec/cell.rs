@@ -1,7 +1,7 @@
 //! Values and rows on the wire.
 
-use super::wire::{self, Input};
-use super::{DecodeError, branch, put_enum};
+use super::wire::{self, Input, MOST_RESERVED, Malformed};
+use super::{branch, put_enum};
 use crate::{LongKind, LongValue, Value};
 
 pub(super) const LONG_KINDS: [LongKind; 3] = [LongKind::Text, LongKind::Utf16, LongKind::Bytes];
@@ -123,54 +123,80 @@ fn put_rare(out: &mut Vec<u8>, value: &Value<'_>) {
 
 /// Reads a row.
 #[inline]
-pub(super) fn row<'a>(input: &mut Input<'a>) -> Result<Vec<Value<'a>>, DecodeError> {
-    input.array(push_value)
+pub(super) fn row<'a>(input: &mut Input<'a>) -> Result<Vec<Value<'a>>, Malformed> {
+    let mut row = Vec::new();
+    row_into(input, &mut row)?;
+    Ok(row)
 }
 
-/// Reads a row onto the end of what `row` holds.
-#[inline]
+/// Reads a row in place of what `row` holds; after an error `row` holds anything.
+///
+/// Values are read into slots that are there already: one that is made elsewhere and then moved is
+/// loaded wider than it was just stored, which stalls for longer than decoding it takes.
 pub(super) fn row_into<'a>(
     input: &mut Input<'a>,
     row: &mut Vec<Value<'a>>,
-) -> Result<(), DecodeError> {
-    input.array_into(row, push_value)
+) -> Result<(), Malformed> {
+    let mut cursor = input.clone();
+    let mut filled = 0;
+    loop {
+        let mut left = cursor.block()?;
+        if left == 0 {
+            break;
+        }
+        while left > 0 {
+            let some = left.min(MOST_RESERVED);
+            if row.len() < filled + some {
+                row.resize_with(filled + some, || Value::Null);
+            }
+            for slot in &mut row[filled..filled + some] {
+                read_value(&mut cursor, slot)?;
+            }
+            filled += some;
+            left -= some;
+        }
+    }
+    row.truncate(filled);
+    *input = cursor;
+    Ok(())
 }
 
-/// Reads a value onto the end of a row.
-///
-/// Each kind pushes for itself: passing a value up inside a result costs as much as decoding it.
-#[inline]
-fn push_value<'a>(input: &mut Input<'a>, row: &mut Vec<Value<'a>>) -> Result<(), DecodeError> {
+/// Reads a value in place of what `slot` holds.
+#[inline(always)]
+fn read_value<'a>(input: &mut Input<'a>, slot: &mut Value<'a>) -> Result<(), Malformed> {
     match input.number::<u8>()? {
-        branch::NULL => row.push(Value::Null),
-        branch::BOOL => row.push(Value::Bool(input.bool()?)),
-        branch::I64 => row.push(Value::I64(input.long()?)),
-        branch::F32 => row.push(Value::F32(f32::from_le_bytes(input.fixed()?))),
-        branch::F64 => row.push(Value::F64(f64::from_le_bytes(input.fixed()?))),
-        branch::STRING => row.push(Value::String(input.cow_str()?)),
-        branch::BYTES => row.push(Value::Bytes(input.cow_bytes()?)),
+        branch::NULL => *slot = Value::Null,
+        branch::BOOL => *slot = Value::Bool(input.bool()?),
+        branch::I64 => *slot = Value::I64(input.long()?),
+        branch::F32 => *slot = Value::F32(f32::from_le_bytes(input.fixed()?)),
+        branch::F64 => *slot = Value::F64(f64::from_le_bytes(input.fixed()?)),
+        branch::STRING => *slot = Value::String(input.cow_str()?),
+        branch::BYTES => *slot = Value::Bytes(input.cow_bytes()?),
         branch::DECIMAL => {
-            let unscaled = unscaled(input.bytes()?)?;
-            row.push(Value::Decimal { unscaled, scale: input.number()? });
+            let unscaled = input.decimal()?;
+            *slot = Value::Decimal { unscaled, scale: input.number()? };
         }
-        branch::UUID => row.push(Value::Uuid(input.fixed()?)),
-        branch::DATE => row.push(Value::Date(input.number()?)),
-        branch::TIME => row.push(Value::Time(input.long()?)),
-        branch::TIMESTAMP => row.push(Value::Timestamp(input.long()?)),
+        branch::UUID => *slot = Value::Uuid(input.fixed()?),
+        branch::DATE => *slot = Value::Date(input.number()?),
+        branch::TIME => *slot = Value::Time(input.long()?),
+        branch::TIMESTAMP => *slot = Value::Timestamp(input.long()?),
         branch::TIMESTAMP_TZ => {
             let ticks = input.long()?;
-            row.push(Value::TimestampTz { ticks, offset: input.number()? });
+            *slot = Value::TimestampTz { ticks, offset: input.number()? };
         }
-        branch::UNAVAILABLE => row.push(Value::Unavailable),
-        branch::VARIANT => row.push(variant(input)?),
-        branch => row.push(rare(branch, input)?),
+        branch::UNAVAILABLE => *slot = Value::Unavailable,
+        branch => {
+            let mut aside = input.clone();
+            *slot = rare(branch, &mut aside)?;
+            *input = aside;
+        }
     }
     Ok(())
 }
 
 /// The kinds too rare to stand in the way of the others.
 #[cold]
-fn rare<'a>(branch: u8, input: &mut Input<'a>) -> Result<Value<'a>, DecodeError> {
+fn rare<'a>(branch: u8, input: &mut Input<'a>) -> Result<Value<'a>, Malformed> {
     Ok(match branch {
         branch::UTF16 => Value::Utf16(input.cow_bytes()?),
         branch::GEOMETRY => Value::Geometry { wkb: input.cow_bytes()?, srid: input.number()? },
@@ -181,30 +207,62 @@ fn rare<'a>(branch: u8, input: &mut Input<'a>) -> Result<Value<'a>, DecodeError>
             digest: input.fixed()?,
             kind: super::get_enum(input, &LONG_KINDS)?,
         }),
-        _ => return Err(DecodeError::Corrupt("a value of no known kind")),
+        branch::VARIANT => variant(input)?,
+        _ => return Err(Malformed("a value of no known kind")),
     })
 }
 
 /// A value with its type's name. The branches of the inner union have the same numbers; a variant is
 /// not among them.
 #[cold]
-fn variant<'a>(input: &mut Input<'a>) -> Result<Value<'a>, DecodeError> {
+fn variant<'a>(input: &mut Input<'a>) -> Result<Value<'a>, Malformed> {
     let type_name = input.cow_str()?;
     if input.clone().number::<u8>()? == branch::VARIANT {
-        return Err(DecodeError::Corrupt("a variant within a variant"));
+        return Err(Malformed("a variant within a variant"));
     }
-    let mut inner = Vec::with_capacity(1);
-    push_value(input, &mut inner)?;
-    let value = inner.pop().expect("one value was pushed");
+    let mut value = Value::Null;
+    read_value(input, &mut value)?;
     Ok(Value::Variant { type_name, value: Box::new(value) })
 }
 
-#[inline]
-fn unscaled(bytes: &[u8]) -> Result<i128, DecodeError> {
-    let (Some(first), true) = (bytes.first(), bytes.len() <= 16) else {
-        return Err(DecodeError::Corrupt("a decimal of no or too many bytes"));
-    };
-    let mut wide = if first & 0x80 == 0 { [0; 16] } else { [0xFF; 16] };
-    wide[16 - bytes.len()..].copy_from_slice(bytes);
-    Ok(i128::from_be_bytes(wide))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row of the numbers from 0 on, in blocks of so many.
+    fn in_blocks(blocks: [usize; 2]) -> Vec<u8> {
+        let (mut out, mut numbers) = (Vec::new(), 0..);
+        for count in blocks.into_iter().filter(|count| *count > 0) {
+            wire::put_len(&mut out, count);
+            numbers.by_ref().take(count).for_each(|n| put_value(&mut out, &Value::I64(n)));
+        }
+        out.push(0);
+        out
+    }
+
+    #[test]
+    fn a_row_of_any_length_and_blocks_takes_the_place_of_any_other() {
+        let lens = [0, 1, 10, MOST_RESERVED, MOST_RESERVED + 1, 3 * MOST_RESERVED];
+        let pairs = lens.iter().flat_map(|first| lens.iter().map(move |second| [*first, *second]));
+        let encoded: Vec<_> = pairs.map(|blocks| (blocks, in_blocks(blocks))).collect();
+        let mut row = Vec::new();
+        for (blocks, bytes) in &encoded {
+            let mut input = Input::new(bytes);
+            row_into(&mut input, &mut row).unwrap();
+            input.end().unwrap();
+            let expected: Vec<_> = (0..).take(blocks.iter().sum()).map(Value::I64).collect();
+            assert!(row == expected, "blocks of {blocks:?} values");
+            row_into(&mut Input::new(&bytes[..bytes.len() - 1]), &mut Vec::new()).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_count_that_only_claims_reserves_little() {
+        let mut bytes = Vec::new();
+        wire::put_len(&mut bytes, 1 << 20);
+        bytes.resize(bytes.len() + (1 << 20), 0xFF);
+        let mut row = Vec::new();
+        row_into(&mut Input::new(&bytes), &mut row).unwrap_err();
+        assert!(row.capacity() <= MOST_RESERVED, "room for {} values", row.capacity());
+    }
 }

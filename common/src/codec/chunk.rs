@@ -11,12 +11,12 @@ use crate::record::Part;
 use crate::{Position, TableId, Value};
 
 use super::cell::{put_row, row_into};
-use super::decode::{chunk_rows_head, own_datum, part, record_head};
+use super::decode::{chunk_rows_head, own_datum, part, read_header};
 use super::encode::{put_chunk_rows_head, put_kind, put_part, put_position};
 use super::items::{Items, NUMBERS};
 use super::schema::{self, RECORD_FINGERPRINT};
-use super::wire::{self, Input};
-use super::{DecodeError, Header, KINDS, Kind, get_enum};
+use super::wire::{self, Input, Malformed};
+use super::{DecodeError, Header, Kind};
 
 /// What all records of an attempt at a chunk have in common: the head of the chunk's begin, and which
 /// chunk it is.
@@ -151,24 +151,13 @@ impl<'a> ChunkReader<'a> {
     /// # Errors
     /// As [`decode`](super::decode), as far as it reads.
     pub fn new(payload: &'a [u8]) -> Result<Option<Self>, DecodeError> {
-        let mut input = own_datum(payload)?;
-        let head = record_head(&mut input)?;
-        input.skip_map()?;
-        if get_enum(&mut input, &KINDS)? != Kind::ChunkRows {
+        let (header, mut input) = read_header(own_datum(payload)?)?;
+        if header.kind != Kind::ChunkRows {
             return Ok(None);
         }
         let (load, chunk, table, index) = chunk_rows_head(&mut input)?;
         Ok(Some(ChunkReader {
-            header: Header {
-                log_id: head.log_id,
-                epoch: head.epoch,
-                position: head.position,
-                after: head.after,
-                time: head.time,
-                skippable: head.skippable,
-                kind: Kind::ChunkRows,
-                fragment: None,
-            },
+            header,
             load,
             chunk,
             table,
@@ -217,16 +206,16 @@ impl<'a> ChunkReader<'a> {
     }
 
     /// The next row, in place of what `row` holds; `false` at the end. Parts that were not asked for
-    /// are passed over.
+    /// are passed over. After an error `row` holds anything.
     ///
     /// # Errors
     /// As [`decode`](super::decode).
     pub fn row(&mut self, row: &mut Vec<Value<'a>>) -> Result<bool, DecodeError> {
-        row.clear();
         while self.part()?.is_some() {}
         let read = self.enter(Array::Rows).and_then(|there| {
-            if there {
-                row_into(&mut self.input, row)?;
+            match there {
+                true => row_into(&mut self.input, row)?,
+                false => row.clear(),
             }
             Ok(there)
         });
@@ -235,7 +224,7 @@ impl<'a> ChunkReader<'a> {
 
     /// Whether the next item is one of `wanted`; goes on to the next array, or checks that the
     /// record ends, when that one has no more.
-    fn enter(&mut self, wanted: Array) -> Result<bool, DecodeError> {
+    fn enter(&mut self, wanted: Array) -> Result<bool, Malformed> {
         if self.array != Some(wanted) {
             return Ok(false);
         }
@@ -256,10 +245,10 @@ impl<'a> ChunkReader<'a> {
         Ok(false)
     }
 
-    fn checked<T>(&mut self, read: Result<T, DecodeError>) -> Result<T, DecodeError> {
+    fn checked<T>(&mut self, read: Result<T, Malformed>) -> Result<T, DecodeError> {
         if read.is_err() {
             self.array = None;
         }
-        read
+        Ok(read?)
     }
 }

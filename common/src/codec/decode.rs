@@ -1,20 +1,21 @@
 //! From bytes to a record, borrowing from them. The order of reading is the order of the schema's
 //! fields.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
 use crate::record::{
-    Before, Body, Change, ChunkBegin, ChunkEnd, ChunkRows, EpochStart, Fragment, Part, Progress,
-    Record, SchemaChange, SourceTime, TableTotal, TimelineStart,
+    Before, Body, Change, ChunkBegin, ChunkEnd, ChunkRows, EpochStart, Fragment, Operation, Part,
+    Progress, Record, SchemaChange, SourceTime, TableTotal, TimelineStart,
 };
 use crate::{Position, TableId, TableName, Value};
 
-use super::cell::row;
+use super::cell::{row, row_into};
 use super::encode::{BEFORE_FULL, BEFORE_KEY, BOUNDARIES, OPERATIONS};
 use super::schema::{self, RECORD_FINGERPRINT};
-use super::wire::Input;
+use super::wire::{Input, Malformed};
 use super::{DecodeError, FragmentHeader, Header, KINDS, Kind, get_enum};
 
 /// Reads a whole record of our own schema.
@@ -45,7 +46,12 @@ pub fn decode(payload: &[u8]) -> Result<Record<'_>, DecodeError> {
 /// # Errors
 /// As [`decode`], as far as it reads.
 pub fn header(payload: &[u8]) -> Result<Header, DecodeError> {
-    let mut input = own_datum(payload)?;
+    let (header, _) = read_header(own_datum(payload)?)?;
+    Ok(header)
+}
+
+/// Reads a record as far as [`header`] does; gives the rest too.
+pub(super) fn read_header(mut input: Input<'_>) -> Result<(Header, Input<'_>), Malformed> {
     let head = record_head(&mut input)?;
     input.skip_map()?;
     let kind = get_enum(&mut input, &KINDS)?;
@@ -53,7 +59,7 @@ pub fn header(payload: &[u8]) -> Result<Header, DecodeError> {
         Kind::Fragment => Some(fragment_header(&mut input)?),
         _ => None,
     };
-    Ok(Header {
+    let header = Header {
         log_id: head.log_id,
         epoch: head.epoch,
         position: head.position,
@@ -62,7 +68,8 @@ pub fn header(payload: &[u8]) -> Result<Header, DecodeError> {
         skippable: head.skippable,
         kind,
         fragment,
-    })
+    };
+    Ok((header, input))
 }
 
 /// The datum of a payload of our schema.
@@ -75,16 +82,17 @@ pub(super) fn own_datum(payload: &[u8]) -> Result<Input<'_>, DecodeError> {
 }
 
 /// The fields of a record before its attributes.
-pub(super) struct RecordHead {
-    pub(super) log_id: Uuid,
-    pub(super) epoch: u64,
-    pub(super) position: Position,
-    pub(super) after: Position,
-    pub(super) time: i64,
-    pub(super) skippable: bool,
+struct RecordHead {
+    log_id: Uuid,
+    epoch: u64,
+    position: Position,
+    after: Position,
+    time: i64,
+    skippable: bool,
 }
 
-pub(super) fn record_head(input: &mut Input<'_>) -> Result<RecordHead, DecodeError> {
+#[inline(always)]
+fn record_head(input: &mut Input<'_>) -> Result<RecordHead, Malformed> {
     Ok(RecordHead {
         log_id: uuid(input)?,
         epoch: input.number()?,
@@ -95,7 +103,7 @@ pub(super) fn record_head(input: &mut Input<'_>) -> Result<RecordHead, DecodeErr
     })
 }
 
-fn body<'a>(input: &mut Input<'a>) -> Result<Body<'a>, DecodeError> {
+fn body<'a>(input: &mut Input<'a>) -> Result<Body<'a>, Malformed> {
     Ok(match get_enum(input, &KINDS)? {
         Kind::Fragment => Body::Fragment(fragment(input)?),
         Kind::Progress => Body::Progress(Progress {
@@ -125,7 +133,7 @@ fn body<'a>(input: &mut Input<'a>) -> Result<Body<'a>, DecodeError> {
     })
 }
 
-fn fragment<'a>(input: &mut Input<'a>) -> Result<Fragment<'a>, DecodeError> {
+fn fragment<'a>(input: &mut Input<'a>) -> Result<Fragment<'a>, Malformed> {
     let FragmentHeader { index, last, changes_before } = fragment_header(input)?;
     Ok(Fragment {
         index,
@@ -135,12 +143,13 @@ fn fragment<'a>(input: &mut Input<'a>) -> Result<Fragment<'a>, DecodeError> {
         transaction_id: transaction_id(input)?,
         source_time: source_time(input)?,
         parts: array(input, part)?,
-        changes: array(input, change)?,
+        changes: input.array(push_change)?,
         totals: array(input, total)?,
     })
 }
 
-pub(super) fn fragment_header(input: &mut Input<'_>) -> Result<FragmentHeader, DecodeError> {
+#[inline(always)]
+fn fragment_header(input: &mut Input<'_>) -> Result<FragmentHeader, Malformed> {
     Ok(FragmentHeader {
         index: input.number()?,
         last: input.bool()?,
@@ -148,7 +157,7 @@ pub(super) fn fragment_header(input: &mut Input<'_>) -> Result<FragmentHeader, D
     })
 }
 
-fn chunk_begin(input: &mut Input<'_>) -> Result<ChunkBegin, DecodeError> {
+fn chunk_begin(input: &mut Input<'_>) -> Result<ChunkBegin, Malformed> {
     Ok(ChunkBegin {
         load: uuid(input)?,
         chunk: input.number()?,
@@ -158,7 +167,7 @@ fn chunk_begin(input: &mut Input<'_>) -> Result<ChunkBegin, DecodeError> {
     })
 }
 
-fn chunk_end(input: &mut Input<'_>) -> Result<ChunkEnd, DecodeError> {
+fn chunk_end(input: &mut Input<'_>) -> Result<ChunkEnd, Malformed> {
     Ok(ChunkEnd {
         load: uuid(input)?,
         chunk: input.number()?,
@@ -169,7 +178,7 @@ fn chunk_end(input: &mut Input<'_>) -> Result<ChunkEnd, DecodeError> {
     })
 }
 
-fn chunk_rows<'a>(input: &mut Input<'a>) -> Result<ChunkRows<'a>, DecodeError> {
+fn chunk_rows<'a>(input: &mut Input<'a>) -> Result<ChunkRows<'a>, Malformed> {
     let (load, chunk, table, index) = chunk_rows_head(input)?;
     let (parts, rows) = (array(input, part)?, array(input, row)?);
     Ok(ChunkRows { load, chunk, table, index, parts, rows })
@@ -178,76 +187,116 @@ fn chunk_rows<'a>(input: &mut Input<'a>) -> Result<ChunkRows<'a>, DecodeError> {
 /// Load, chunk, table and index.
 pub(super) fn chunk_rows_head(
     input: &mut Input<'_>,
-) -> Result<(Uuid, u32, TableId, u32), DecodeError> {
+) -> Result<(Uuid, u32, TableId, u32), Malformed> {
     Ok((uuid(input)?, input.number()?, table(input)?, input.number()?))
 }
 
-pub(super) fn part<'a>(input: &mut Input<'a>) -> Result<Part<'a>, DecodeError> {
+pub(super) fn part<'a>(input: &mut Input<'a>) -> Result<Part<'a>, Malformed> {
     Ok(Part { id: input.number()?, data: input.cow_bytes()? })
 }
 
-#[inline]
-pub(super) fn change<'a>(input: &mut Input<'a>) -> Result<Change<'a>, DecodeError> {
-    Ok(Change {
-        table: table(input)?,
-        operation: get_enum(input, &OPERATIONS)?,
-        changed: input.cow_bytes()?,
-        before: match input.long()? {
-            0 => Before::None,
-            BEFORE_KEY => Before::Key(row(input)?),
-            BEFORE_FULL => Before::Full(row(input)?),
-            _ => return Err(DecodeError::Corrupt("a before image of no known kind")),
-        },
-        after: row(input)?,
-        attributes: attributes(input)?,
-    })
+/// Reads a change onto the end of `changes`.
+fn push_change<'a>(input: &mut Input<'a>, changes: &mut Vec<Change<'a>>) -> Result<(), Malformed> {
+    changes.push(no_change());
+    change_into(input, changes.last_mut().expect("one has been pushed"))
 }
 
-#[inline]
-fn attributes(input: &mut Input<'_>) -> Result<BTreeMap<String, String>, DecodeError> {
-    input.map()
+/// A change to read into.
+pub(super) fn no_change() -> Change<'static> {
+    Change {
+        table: TableId(0),
+        operation: Operation::Truncate,
+        changed: Cow::Borrowed(&[]),
+        before: Before::None,
+        after: Vec::new(),
+        attributes: BTreeMap::new(),
+    }
 }
 
-pub(super) fn total(input: &mut Input<'_>) -> Result<TableTotal, DecodeError> {
+/// Reads a change in place of what `change` holds, keeping the room that its rows take.
+#[inline]
+pub(super) fn change_into<'a>(
+    input: &mut Input<'a>,
+    change: &mut Change<'a>,
+) -> Result<(), Malformed> {
+    change.table = table(input)?;
+    change.operation = get_enum(input, &OPERATIONS)?;
+    change.changed = input.cow_bytes()?;
+    before_into(input, &mut change.before)?;
+    row_into(input, &mut change.after)?;
+    change.attributes = input.map()?;
+    Ok(())
+}
+
+fn before_into<'a>(input: &mut Input<'a>, before: &mut Before<'a>) -> Result<(), Malformed> {
+    let mut row = match std::mem::replace(before, Before::None) {
+        Before::None => Vec::new(),
+        Before::Key(row) | Before::Full(row) => row,
+    };
+    *before = match input.long()? {
+        0 => Before::None,
+        BEFORE_KEY => {
+            row_into(input, &mut row)?;
+            Before::Key(row)
+        }
+        BEFORE_FULL => {
+            row_into(input, &mut row)?;
+            Before::Full(row)
+        }
+        _ => return Err(Malformed("a before image of no known kind")),
+    };
+    Ok(())
+}
+
+pub(super) fn total(input: &mut Input<'_>) -> Result<TableTotal, Malformed> {
     Ok(TableTotal { table: table(input)?, changes: input.number()? })
 }
 
-fn position(input: &mut Input<'_>) -> Result<Position, DecodeError> {
+#[inline(always)]
+fn position(input: &mut Input<'_>) -> Result<Position, Malformed> {
     let timeline = input.number()?;
-    Position::new(timeline, input.bytes()?)
-        .ok_or(DecodeError::Corrupt("a position of more than 24 bytes"))
+    Position::new(timeline, input.bytes()?).ok_or(Malformed("a position of more than 24 bytes"))
 }
 
-pub(super) fn transaction_id(input: &mut Input<'_>) -> Result<Option<Vec<u8>>, DecodeError> {
-    option(input, |input| Ok(input.bytes()?.to_vec()))
+fn transaction_id(input: &mut Input<'_>) -> Result<Option<Vec<u8>>, Malformed> {
+    Ok(option(input, Input::bytes)?.map(<[u8]>::to_vec))
 }
 
-pub(super) fn source_time(input: &mut Input<'_>) -> Result<Option<SourceTime>, DecodeError> {
+fn source_time(input: &mut Input<'_>) -> Result<Option<SourceTime>, Malformed> {
     option(input, |input| Ok(SourceTime { raw: text(input)?, offset: input.number()? }))
 }
 
+/// Passes over what a fragment says of its transaction in the source.
+pub(super) fn skip_source(input: &mut Input<'_>) -> Result<(), Malformed> {
+    get_enum(input, &BOUNDARIES)?;
+    option(input, Input::bytes)?;
+    option(input, |input| Ok((input.str()?, input.number::<i16>()?)))?;
+    Ok(())
+}
+
 #[inline]
-fn table(input: &mut Input<'_>) -> Result<TableId, DecodeError> {
+fn table(input: &mut Input<'_>) -> Result<TableId, Malformed> {
     Ok(TableId(u64::from_be_bytes(input.fixed()?)))
 }
 
-fn uuid(input: &mut Input<'_>) -> Result<Uuid, DecodeError> {
+#[inline(always)]
+fn uuid(input: &mut Input<'_>) -> Result<Uuid, Malformed> {
     Ok(Uuid::from_bytes(input.fixed()?))
 }
 
-fn text(input: &mut Input<'_>) -> Result<String, DecodeError> {
+fn text(input: &mut Input<'_>) -> Result<String, Malformed> {
     Ok(input.str()?.to_owned())
 }
 
-fn owned_row(input: &mut Input<'_>) -> Result<Vec<Value<'static>>, DecodeError> {
+fn owned_row(input: &mut Input<'_>) -> Result<Vec<Value<'static>>, Malformed> {
     Ok(row(input)?.into_iter().map(Value::into_owned).collect())
 }
 
 #[inline]
 fn array<'a, T>(
     input: &mut Input<'a>,
-    mut item: impl FnMut(&mut Input<'a>) -> Result<T, DecodeError>,
-) -> Result<Vec<T>, DecodeError> {
+    mut item: impl FnMut(&mut Input<'a>) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
     input.array(|input, items| {
         items.push(item(input)?);
         Ok(())
@@ -255,13 +304,14 @@ fn array<'a, T>(
 }
 
 /// A union of null and something.
+#[inline(always)]
 fn option<'a, T>(
     input: &mut Input<'a>,
-    some: impl FnOnce(&mut Input<'a>) -> Result<T, DecodeError>,
-) -> Result<Option<T>, DecodeError> {
+    some: impl FnOnce(&mut Input<'a>) -> Result<T, Malformed>,
+) -> Result<Option<T>, Malformed> {
     match input.long()? {
         0 => Ok(None),
         1 => some(input).map(Some),
-        _ => Err(DecodeError::Corrupt("an optional field that is neither absent nor present")),
+        _ => Err(Malformed("an optional field that is neither absent nor present")),
     }
 }

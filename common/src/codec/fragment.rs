@@ -14,17 +14,15 @@ use uuid::Uuid;
 use crate::record::{Boundary, Change, Part, SourceTime, TableTotal};
 use crate::{Position, TableId};
 
-use super::decode::{
-    change, fragment_header, own_datum, part, record_head, source_time, total, transaction_id,
-};
+use super::decode::{change_into, no_change, own_datum, part, read_header, skip_source, total};
 use super::encode::{
     BOUNDARIES, put_change, put_kind, put_part, put_position, put_source_time, put_total,
     put_transaction_id,
 };
 use super::items::{Items, NUMBERS};
 use super::schema::{self, RECORD_FINGERPRINT};
-use super::wire::{self, Input};
-use super::{DecodeError, Header, KINDS, Kind, get_enum, put_enum};
+use super::wire::{self, Input, Malformed};
+use super::{DecodeError, Header, Kind, put_enum};
 
 /// What all fragments of a transaction have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,10 +53,10 @@ pub struct FragmentHead {
 /// [`finish`](FragmentWriter::finish) in the end. Memory is one fragment.
 #[derive(Debug)]
 pub struct FragmentWriter {
-    /// The encoding before the fragment's index.
-    before: Vec<u8>,
-    /// The encoding between the fragment's own numbers and its parts.
-    between: Vec<u8>,
+    /// The encoding before the parts, without the fragment's own numbers.
+    head: Vec<u8>,
+    /// Where in `head` those numbers belong.
+    numbers_at: usize,
     index: u32,
     changes_before: u64,
     parts: Items,
@@ -71,32 +69,37 @@ pub struct FragmentWriter {
 /// Most bytes of a table's total.
 const TOTAL: usize = 18;
 
+/// Room for what most transactions have before their parts, in bytes.
+const HEAD: usize = 192;
+
+/// Room for the changes of a small transaction, in bytes.
+const CHANGES: usize = 512;
+
 impl FragmentWriter {
     /// A writer of the transaction with this head.
     pub fn new(head: &FragmentHead) -> Self {
-        let mut before = Vec::with_capacity(128);
-        schema::put_head(&mut before, RECORD_FINGERPRINT);
-        before.extend_from_slice(head.log_id.as_bytes());
-        wire::put_unsigned(&mut before, head.epoch);
-        put_position(&mut before, &head.position);
-        put_position(&mut before, &head.after);
-        wire::put_long(&mut before, head.time);
-        wire::put_bool(&mut before, false);
-        wire::put_map(&mut before, &head.attributes);
-        put_kind(&mut before, Kind::Fragment);
-
-        let mut between = Vec::with_capacity(64);
-        put_enum(&mut between, &BOUNDARIES, head.boundary);
-        put_transaction_id(&mut between, head.transaction_id.as_deref());
-        put_source_time(&mut between, head.source_time.as_ref());
+        let mut out = Vec::with_capacity(HEAD);
+        schema::put_head(&mut out, RECORD_FINGERPRINT);
+        out.extend_from_slice(head.log_id.as_bytes());
+        wire::put_unsigned(&mut out, head.epoch);
+        put_position(&mut out, &head.position);
+        put_position(&mut out, &head.after);
+        wire::put_long(&mut out, head.time);
+        wire::put_bool(&mut out, false);
+        wire::put_map(&mut out, &head.attributes);
+        put_kind(&mut out, Kind::Fragment);
+        let numbers_at = out.len();
+        put_enum(&mut out, &BOUNDARIES, head.boundary);
+        put_transaction_id(&mut out, head.transaction_id.as_deref());
+        put_source_time(&mut out, head.source_time.as_ref());
 
         FragmentWriter {
-            before,
-            between,
+            head: out,
+            numbers_at,
             index: 0,
             changes_before: 0,
             parts: Items::default(),
-            changes: Items::default(),
+            changes: Items { count: 0, bytes: Vec::with_capacity(CHANGES) },
             totals: BTreeMap::new(),
             run: TableTotal { table: TableId(0), changes: 0 },
         }
@@ -134,7 +137,7 @@ impl FragmentWriter {
     #[expect(clippy::len_without_is_empty, reason = "the head alone has bytes")]
     pub fn len(&self) -> usize {
         let items = self.parts.bytes.len() + self.changes.bytes.len();
-        self.before.len() + self.between.len() + NUMBERS + items + TOTAL * (self.totals.len() + 1)
+        self.head.len() + NUMBERS + items + TOTAL * (self.totals.len() + 1)
     }
 
     /// Whether nothing has been pushed since the start or the last cut.
@@ -164,6 +167,11 @@ impl FragmentWriter {
 
     /// Ends the transaction with its last fragment, which carries the totals.
     pub fn finish(mut self) -> Bytes {
+        if self.totals.is_empty() {
+            let only = [self.run];
+            let any = usize::from(self.run.changes > 0);
+            return self.encode(true, &only[..any]);
+        }
         self.end_run();
         let totals = std::mem::take(&mut self.totals);
         let totals: Vec<_> =
@@ -174,11 +182,12 @@ impl FragmentWriter {
     fn encode(&mut self, last: bool, totals: &[TableTotal]) -> Bytes {
         let changes = self.changes();
         let mut out = Vec::with_capacity(self.len() + TOTAL * totals.len());
-        out.extend_from_slice(&self.before);
+        let (before, after) = self.head.split_at(self.numbers_at);
+        out.extend_from_slice(before);
         wire::put_long(&mut out, i64::from(self.index));
         wire::put_bool(&mut out, last);
         wire::put_unsigned(&mut out, self.changes_before);
-        out.extend_from_slice(&self.between);
+        out.extend_from_slice(after);
         self.parts.drain_into(&mut out);
         self.changes.drain_into(&mut out);
         wire::put_array(&mut out, totals, put_total);
@@ -187,34 +196,20 @@ impl FragmentWriter {
     }
 }
 
-/// Something in a fragment.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FragmentItem<'a> {
-    /// A piece of a long value.
-    Part(Part<'a>),
-    /// A change.
-    Change(Change<'a>),
-    /// Changes of one table over the whole transaction; on the last fragment only.
-    Total(TableTotal),
-}
-
 /// Reads a fragment item by item, borrowing from its payload: parts, then changes, then totals.
 ///
-/// After an error it gives nothing more.
+/// One change is in memory, and the next is read in its place. After an error it gives nothing more.
 #[derive(Clone, Debug)]
 pub struct FragmentReader<'a> {
     header: Header,
-    attributes: BTreeMap<String, String>,
-    boundary: Boundary,
-    transaction_id: Option<Vec<u8>>,
-    source_time: Option<SourceTime>,
     input: Input<'a>,
     array: Option<Array>,
     left: usize,
+    change: Change<'a>,
 }
 
 /// Which array of the fragment the reader is in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Array {
     Parts,
     Changes,
@@ -227,31 +222,17 @@ impl<'a> FragmentReader<'a> {
     /// # Errors
     /// As [`decode`](super::decode), as far as it reads.
     pub fn new(payload: &'a [u8]) -> Result<Option<Self>, DecodeError> {
-        let mut input = own_datum(payload)?;
-        let head = record_head(&mut input)?;
-        let attributes = input.map()?;
-        if get_enum(&mut input, &KINDS)? != Kind::Fragment {
+        let (header, mut input) = read_header(own_datum(payload)?)?;
+        if header.kind != Kind::Fragment {
             return Ok(None);
         }
-        let fragment = fragment_header(&mut input)?;
+        skip_source(&mut input)?;
         Ok(Some(FragmentReader {
-            header: Header {
-                log_id: head.log_id,
-                epoch: head.epoch,
-                position: head.position,
-                after: head.after,
-                time: head.time,
-                skippable: head.skippable,
-                kind: Kind::Fragment,
-                fragment: Some(fragment),
-            },
-            attributes,
-            boundary: get_enum(&mut input, &BOUNDARIES)?,
-            transaction_id: transaction_id(&mut input)?,
-            source_time: source_time(&mut input)?,
+            header,
             input,
             array: Some(Array::Parts),
             left: 0,
+            change: no_change(),
         }))
     }
 
@@ -260,60 +241,88 @@ impl<'a> FragmentReader<'a> {
         &self.header
     }
 
-    /// The record's attributes.
-    pub fn attributes(&self) -> &BTreeMap<String, String> {
-        &self.attributes
+    /// The next part; none when the changes begin.
+    ///
+    /// # Errors
+    /// As [`decode`](super::decode).
+    pub fn part(&mut self) -> Result<Option<Part<'a>>, DecodeError> {
+        let read = self.next_part();
+        self.checked(read)
     }
 
-    /// What the transaction is in the source.
-    pub fn boundary(&self) -> Boundary {
-        self.boundary
+    /// The next change, in place of the one before; none when the totals begin. Parts that were not
+    /// asked for are passed over.
+    ///
+    /// # Errors
+    /// As [`decode`](super::decode).
+    pub fn change(&mut self) -> Result<Option<&mut Change<'a>>, DecodeError> {
+        let read = self.next_change();
+        Ok(self.checked(read)?.then_some(&mut self.change))
     }
 
-    /// The source's identifier of the transaction.
-    pub fn transaction_id(&self) -> Option<&[u8]> {
-        self.transaction_id.as_deref()
+    /// The next total; none at the end. Changes that were not asked for are passed over.
+    ///
+    /// # Errors
+    /// As [`decode`](super::decode).
+    pub fn total(&mut self) -> Result<Option<TableTotal>, DecodeError> {
+        let read = self.next_total();
+        self.checked(read)
     }
 
-    /// The source's raw commit time.
-    pub fn source_time(&self) -> Option<&SourceTime> {
-        self.source_time.as_ref()
-    }
-
-    fn item(&mut self) -> Result<Option<FragmentItem<'a>>, DecodeError> {
-        while let Some(array) = self.array {
-            if self.left == 0 {
-                self.left = self.input.block()?;
-            }
-            if self.left > 0 {
-                self.left -= 1;
-                return Ok(Some(match array {
-                    Array::Parts => FragmentItem::Part(part(&mut self.input)?),
-                    Array::Changes => FragmentItem::Change(change(&mut self.input)?),
-                    Array::Totals => FragmentItem::Total(total(&mut self.input)?),
-                }));
-            }
-            self.array = match array {
-                Array::Parts => Some(Array::Changes),
-                Array::Changes => Some(Array::Totals),
-                Array::Totals => {
-                    self.input.end()?;
-                    None
-                }
-            };
+    fn next_part(&mut self) -> Result<Option<Part<'a>>, Malformed> {
+        match self.enter(Array::Parts)? {
+            true => part(&mut self.input).map(Some),
+            false => Ok(None),
         }
-        Ok(None)
     }
-}
 
-impl<'a> Iterator for FragmentReader<'a> {
-    type Item = Result<FragmentItem<'a>, DecodeError>;
+    fn next_change(&mut self) -> Result<bool, Malformed> {
+        while self.next_part()?.is_some() {}
+        let there = self.enter(Array::Changes)?;
+        if there {
+            change_into(&mut self.input, &mut self.change)?;
+        }
+        Ok(there)
+    }
 
-    fn next(&mut self) -> Option<Self::Item> {
-        let item = self.item().transpose();
-        if matches!(item, Some(Err(_))) {
+    fn next_total(&mut self) -> Result<Option<TableTotal>, Malformed> {
+        while self.next_change()? {}
+        match self.enter(Array::Totals)? {
+            true => total(&mut self.input).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Whether the next item is one of `wanted`; goes on to the next array, or checks that the
+    /// record ends, when that one has no more.
+    #[inline]
+    fn enter(&mut self, wanted: Array) -> Result<bool, Malformed> {
+        if self.array != Some(wanted) {
+            return Ok(false);
+        }
+        if self.left == 0 {
+            self.left = self.input.block()?;
+        }
+        if self.left > 0 {
+            self.left -= 1;
+            return Ok(true);
+        }
+        self.array = match wanted {
+            Array::Parts => Some(Array::Changes),
+            Array::Changes => Some(Array::Totals),
+            Array::Totals => {
+                self.input.end()?;
+                None
+            }
+        };
+        Ok(false)
+    }
+
+    #[inline]
+    fn checked<T>(&mut self, read: Result<T, Malformed>) -> Result<T, DecodeError> {
+        if read.is_err() {
             self.array = None;
         }
-        item
+        Ok(read?)
     }
 }

@@ -25,10 +25,10 @@ pub use decode::{decode, header};
 pub use decoder::Decoder;
 pub(crate) use decoder::read_value;
 pub use encode::encode;
-pub use fragment::{FragmentHead, FragmentItem, FragmentReader, FragmentWriter};
+pub use fragment::{FragmentHead, FragmentReader, FragmentWriter};
 use schema::branch;
 pub use schema::{RECORD_FINGERPRINT, RECORD_SCHEMA};
-use wire::Input;
+use wire::{Input, Malformed};
 
 use uuid::Uuid;
 
@@ -140,9 +140,9 @@ fn put_enum<T: PartialEq>(out: &mut Vec<u8>, symbols: &[T], value: T) {
 
 /// Reads an enum's or a union's number.
 #[inline]
-fn get_enum<T: Copy>(input: &mut Input<'_>, symbols: &[T]) -> Result<T, DecodeError> {
+fn get_enum<T: Copy>(input: &mut Input<'_>, symbols: &[T]) -> Result<T, Malformed> {
     let number = input.number::<usize>()?;
-    symbols.get(number).copied().ok_or(DecodeError::Corrupt("an unknown symbol or kind"))
+    symbols.get(number).copied().ok_or(Malformed("an unknown symbol or kind"))
 }
 
 /// A payload that cannot be read.
@@ -174,8 +174,6 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    const TRUNCATED: DecodeError = DecodeError::Corrupt("it ends too early");
-
     fn schema(error: apache_avro::Error) -> Self {
         DecodeError::BadSchema(error.to_string())
     }

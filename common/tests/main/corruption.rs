@@ -1,10 +1,16 @@
 //! Damaged payloads: an error, never a panic, never a record that was not written, and no memory for
 //! a length that only claims to be there.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use lockstep_common::codec::{
-    self, DecodeError, Decoder, FragmentReader, RECORD_FINGERPRINT, RECORD_SCHEMA,
+    self, ChunkReader, DecodeError, Decoder, FragmentHead, FragmentReader, FragmentWriter,
+    RECORD_FINGERPRINT, RECORD_SCHEMA,
 };
 use lockstep_common::entry::SchemaEntry;
+use lockstep_common::record::{Before, Boundary, Change, Operation, SourceTime};
+use lockstep_common::{TableId, Value};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -15,9 +21,22 @@ use crate::codec::encoded;
 fn read_all(payload: &[u8]) {
     let _ = codec::decode(payload);
     let _ = codec::header(payload);
-    if let Ok(Some(reader)) = FragmentReader::new(payload) {
-        let read = reader.take(payload.len() + 1).count();
-        assert!(read <= payload.len(), "a reader that does not end");
+    if let Ok(Some(mut reader)) = FragmentReader::new(payload) {
+        let mut read = 0;
+        while reader.part().is_ok_and(|part| part.is_some())
+            || reader.change().is_ok_and(|change| change.is_some())
+            || reader.total().is_ok_and(|total| total.is_some())
+        {
+            read += 1;
+            assert!(read <= payload.len(), "a reader that does not end");
+        }
+    }
+    if let Ok(Some(mut reader)) = ChunkReader::new(payload) {
+        let (mut row, mut read) = (Vec::new(), 0);
+        while reader.row(&mut row).is_ok_and(|more| more) {
+            read += 1;
+            assert!(read <= payload.len(), "a reader that does not end");
+        }
     }
     let _ = SchemaEntry::decode(payload, &Decoder::new());
 }
@@ -38,6 +57,15 @@ proptest! {
         let mut payload = encoded(&record);
         payload.resize(payload.len() + more, 0);
         prop_assert!(codec::decode(&payload).is_err());
+        if let Some(mut reader) = FragmentReader::new(&payload).unwrap() {
+            let end = loop {
+                match reader.total() {
+                    Ok(Some(_)) => {}
+                    end => break end,
+                }
+            };
+            prop_assert!(end.is_err());
+        }
     }
 
     #[test]
@@ -63,20 +91,23 @@ proptest! {
     }
 }
 
-/// A fragment's encoding up to its arrays, each of which is empty.
-fn empty_fragment() -> Vec<u8> {
-    let head = codec::FragmentHead {
+fn head() -> FragmentHead {
+    FragmentHead {
         log_id: uuid::Uuid::nil(),
         epoch: 1,
         position: Default::default(),
         after: Default::default(),
         time: 0,
         attributes: Default::default(),
-        boundary: lockstep_common::record::Boundary::SourceTransaction,
+        boundary: Boundary::SourceTransaction,
         transaction_id: None,
         source_time: None,
-    };
-    codec::FragmentWriter::new(&head).finish().to_vec()
+    }
+}
+
+/// A fragment's encoding up to its arrays, each of which is empty.
+fn empty_fragment() -> Vec<u8> {
+    FragmentWriter::new(&head()).finish().to_vec()
 }
 
 #[test]
@@ -101,6 +132,51 @@ fn blocks_with_sizes_and_several_blocks_are_read() {
     let lockstep_common::record::Body::Fragment(fragment) = record.body else { unreachable!() };
     let data: Vec<_> = fragment.parts.iter().map(|p| (p.id, &*p.data)).collect();
     assert_eq!(data, [(1, &b"a"[..]), (1, &b"b"[..])]);
+}
+
+#[test]
+fn text_that_is_not_utf8_is_an_error_wherever_it_stands() {
+    let mark = |n: u32| format!("text {n}");
+    let attributes = |n| BTreeMap::from([(mark(n), mark(n + 1))]);
+    let mut writer = FragmentWriter::new(&FragmentHead {
+        attributes: attributes(0),
+        source_time: Some(SourceTime { raw: mark(2), offset: 0 }),
+        ..head()
+    });
+    writer.push_change(&Change {
+        table: TableId(1),
+        operation: Operation::Update,
+        changed: Cow::Borrowed(&[1]),
+        before: Before::Key(vec![Value::String(mark(3).into())]),
+        after: vec![
+            Value::String(mark(4).into()),
+            Value::Other { type_name: mark(5).into(), text: mark(6).into() },
+            Value::Variant {
+                type_name: mark(7).into(),
+                value: Box::new(Value::String(mark(8).into())),
+            },
+        ],
+        attributes: attributes(9),
+    });
+    let good = writer.finish();
+    let read = |payload: &[u8]| {
+        let mut reader = FragmentReader::new(payload)?.expect("a fragment");
+        while reader.total()?.is_some() {}
+        codec::decode(payload).map(drop)
+    };
+    read(&good).unwrap();
+    for n in 0..=10 {
+        let mark = mark(n);
+        let at = good.windows(mark.len() + 1).position(|bytes| bytes[1..] == *mark.as_bytes());
+        let mut payload = good.to_vec();
+        payload[at.expect("it is there") + 1] = 0xFF;
+        let not_utf8 =
+            |error: DecodeError| matches!(error, DecodeError::Corrupt("text that is not UTF-8"));
+        assert!(read(&payload).is_err_and(not_utf8), "{mark}");
+        assert!(codec::decode(&payload).is_err_and(not_utf8), "{mark}");
+        // The header's own text; what the body says is not looked at.
+        assert_eq!(codec::header(&payload).is_err(), n < 2, "{mark}");
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Fragments written and read piece by piece are those written and read whole.
 
-use lockstep_common::codec::{self, FragmentHead, FragmentItem, FragmentReader, FragmentWriter};
-use lockstep_common::record::{Body, Change, Fragment, Part, TableTotal};
+use lockstep_common::Value;
+use lockstep_common::codec::{self, FragmentHead, FragmentReader, FragmentWriter};
+use lockstep_common::record::{Before, Body, Change, Fragment, Part, TableTotal};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -42,8 +43,30 @@ fn head() -> impl Strategy<Value = FragmentHead> {
         })
 }
 
-fn items(payload: &[u8]) -> Vec<FragmentItem<'_>> {
-    FragmentReader::new(payload).unwrap().unwrap().collect::<Result<_, _>>().unwrap()
+type Items<'a> = (Vec<Part<'a>>, Vec<Change<'a>>, Vec<TableTotal>);
+
+/// Everything in a fragment, piece by piece; parts and changes as far as they are asked for.
+fn items(payload: &[u8], parts: bool, changes: bool) -> Items<'_> {
+    let mut reader = FragmentReader::new(payload).unwrap().expect("a fragment");
+    assert_eq!(reader.header(), &codec::header(payload).unwrap());
+    let mut items = Items::default();
+    while let Some(part) = if parts { reader.part().unwrap() } else { None } {
+        items.0.push(part);
+    }
+    while let Some(change) = if changes { reader.change().unwrap() } else { None } {
+        items.1.push(change.clone());
+        // Whatever its reader leaves in a change is not in the next.
+        change.after.push(Value::Bool(true));
+        change.attributes.insert("left".to_owned(), "behind".to_owned());
+        if let Before::Key(row) | Before::Full(row) = &mut change.before {
+            row.insert(0, Value::String("left behind".into()));
+        }
+    }
+    while let Some(total) = reader.total().unwrap() {
+        items.2.push(total);
+    }
+    assert!(reader.part().unwrap().is_none() && reader.change().unwrap().is_none());
+    items
 }
 
 fn fragment(payload: &[u8]) -> Fragment<'_> {
@@ -92,12 +115,13 @@ proptest! {
             prop_assert_eq!(&fragment.source_time, &head.source_time);
             prop_assert_eq!(&codec::decode(payload).unwrap().attributes, &head.attributes);
 
-            let streamed = items(payload);
-            let whole: Vec<_> = fragment.parts.iter().cloned().map(FragmentItem::Part)
-                .chain(fragment.changes.iter().cloned().map(FragmentItem::Change))
-                .chain(fragment.totals.iter().copied().map(FragmentItem::Total))
-                .collect();
+            let whole = (&fragment.parts, &fragment.changes, &fragment.totals);
+            let streamed = items(payload, true, true);
             prop_assert_eq!(format!("{streamed:?}"), format!("{whole:?}"));
+            let (passed, streamed, _) = items(payload, false, true);
+            prop_assert!(passed.is_empty());
+            prop_assert_eq!(format!("{streamed:?}"), format!("{:?}", fragment.changes));
+            prop_assert_eq!(&items(payload, false, false).2, &fragment.totals);
 
             if fragment.last {
                 check_totals(&fragment.totals, &steps);
@@ -113,6 +137,40 @@ proptest! {
             steps.iter().filter_map(|s| match s { Step::Change(c) => Some(c), _ => None }).collect();
         prop_assert_eq!(format!("{parts:?}"), format!("{pushed_parts:?}"));
         prop_assert_eq!(format!("{changes:?}"), format!("{pushed_changes:?}"));
+    }
+
+    #[test]
+    fn a_fragment_cut_short_is_an_error(
+        head in head(),
+        steps in vec(step(), 1..20),
+        at in any::<proptest::sample::Index>(),
+    ) {
+        let mut writer = FragmentWriter::new(&head);
+        for step in &steps {
+            match step {
+                Step::Part(part) => writer.push_part(part),
+                Step::Change(change) => writer.push_change(change),
+                Step::Cut => {}
+            }
+        }
+        let payload = writer.finish();
+        let cut = &payload[..at.index(payload.len())];
+        if let Ok(reader) = FragmentReader::new(cut) {
+            let mut reader = reader.expect("a fragment");
+            let error = loop {
+                match reader.change() {
+                    Ok(Some(_)) => {}
+                    Ok(None) => match reader.total() {
+                        Ok(total) => prop_assert!(total.is_some(), "all was read"),
+                        Err(error) => break error,
+                    },
+                    Err(error) => break error,
+                }
+            };
+            prop_assert!(matches!(error, codec::DecodeError::Corrupt(_)), "{error}");
+            prop_assert!(reader.change().unwrap().is_none(), "it goes on after an error");
+            prop_assert!(reader.total().unwrap().is_none(), "it goes on after an error");
+        }
     }
 }
 

@@ -1,5 +1,14 @@
-//! Apply, from an embedded log that is already filled into PostgreSQL, beside one plain COPY.
+//! Apply, from an embedded log that is already filled into PostgreSQL, beside the same bytes sent
+//! again without anything behind them (the ceiling of the wire), and beside one plain COPY.
+//!
+//! Every case begins with a database in which its tables have their rows; recording, the measured run
+//! and the ceiling each get a copy of it. Time counts from apply's first session to its last commit.
 
+mod delay;
+mod wire;
+mod work;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,113 +16,263 @@ use anyhow::Result;
 use lockstep_apply::ApplySettings;
 use lockstep_common::config::{self, Durability, EmbeddedLog};
 use lockstep_common::entry::SchemaEntry;
-use lockstep_common::status::ApplyStatus;
+use lockstep_common::status::{ApplyStatus, TaskState};
 use lockstep_common::{FailPoints, Position, Shutdown};
-use lockstep_log::{Entry, Log, Stream};
+use lockstep_log::{Entry, Log, Stream, Writer};
 use lockstep_servers::Postgres;
+use tempfile::TempDir;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::figures::{Report, per_second};
-use super::{Options, logs, row};
+use super::{Options, row};
+use delay::Delayed;
+use wire::Recorder;
+use work::{Case, Work};
+
+/// How commits are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Commits {
+    /// One a source transaction, flushed together with others.
+    Group,
+    /// One a source transaction, each flushed.
+    Strict,
+    /// One for up to [`SHARED`] source transactions, flushed together with others.
+    Shared,
+    /// The same on two connections side by side.
+    Lanes,
+}
+
+/// Delays on the way to the target that some cases are measured with as well: a round trip of 1 and of
+/// 5 ms.
+const DELAYS: [Duration; 2] = [Duration::from_micros(500), Duration::from_micros(2500)];
+
+/// Source transactions that may share a commit where they do.
+const SHARED: u32 = 500;
+
+/// Changes of a transaction, and transactions of that size for a full run.
+const SIZES: [(u64, u64); 4] = [(1, 60_000), (10, 30_000), (100, 4_000), (1000, 400)];
 
 pub(super) async fn measure(
     options: &Options,
     report: &mut Report,
     postgres: &Postgres,
-    limit: f64,
+    copy: f64,
 ) -> Result<()> {
-    report.part("apply, inserts, one PostgreSQL transaction each, checkpoint inside");
-    for (rows, transactions) in [(1, 60_000), (10, 40_000), (100, 6_000), (1000, 600)] {
-        for durability in [Durability::Group, Durability::Strict] {
+    for work in [Work::Inserts, Work::Updates, Work::Deletes, Work::Mix] {
+        report.part(&format!("apply, {work:?}, checkpoint in every commit"));
+        for (changes, transactions) in SIZES {
+            let wanted = |commits: &Commits| {
+                let middling = (10..=100).contains(&changes);
+                options.wants_case(&format!("apply {work:?} {changes} {commits:?}"))
+                    && (middling || *commits != Commits::Lanes)
+            };
+            let all = [Commits::Group, Commits::Strict, Commits::Shared, Commits::Lanes];
+            let mut all = all.into_iter().filter(wanted).peekable();
+            if all.peek().is_none() {
+                continue;
+            }
             let transactions = options.scaled(transactions);
-            let time = one(postgres, rows, transactions, durability).await?;
-            let name = format!("{rows} rows a transaction, {durability:?}");
-            report.rate_of(&name, (transactions * rows, "rows", time), limit);
-            report.line("", &format!("{:.0} tx/s", per_second(transactions, time)));
+            let bed = Bed::new(postgres, Case { work, changes, transactions }).await?;
+            for commits in all {
+                bed.measure(report, commits, copy).await?;
+            }
         }
     }
     Ok(())
 }
 
-/// Applies `transactions` of `rows` inserts and returns the time from start to the last commit.
-async fn one(
-    postgres: &Postgres,
-    rows: u64,
-    transactions: u64,
-    durability: Durability,
-) -> Result<Duration> {
-    let directory = tempfile::tempdir()?;
-    let log =
-        config::Log::Embedded(EmbeddedLog { path: directory.path().join("log"), retention: None });
-    let log = lockstep_log::open(&log, "bench").await?;
-    let end = fill(log.as_ref(), rows, transactions).await?;
-
-    let database = format!("apply_{rows}_{durability:?}").to_lowercase();
-    postgres.create_database(&database)?;
-    let settings = ApplySettings {
-        name: "bench".to_owned(),
-        pipeline: "bench".to_owned(),
-        config: target(postgres, &database, &directory.path().join("spool"), durability)?,
-    };
-    let (status, seen) = watch::channel(ApplyStatus::default());
-    let shutdown = Shutdown::new();
-    let started = Instant::now();
-    let log: Arc<dyn Log> = log;
-    let service =
-        lockstep_apply::run(settings, log, status, FailPoints::default(), shutdown.clone());
-    let watch_end = async {
-        let mut seen = seen;
-        seen.wait_for(|status| status.position >= end).await.map(|_| ())
-    };
-    let time = tokio::select! {
-        result = service => {
-            result?;
-            anyhow::bail!("apply ended before the log's end");
-        }
-        reached = watch_end => {
-            reached?;
-            started.elapsed()
-        }
-    };
-    Ok(time)
+/// A case's log, and the database that its runs begin with.
+struct Bed<'a> {
+    postgres: &'a Postgres,
+    case: Case,
+    directory: TempDir,
+    log: Arc<dyn Log>,
 }
 
-/// Writes the table's version and the transactions; returns the last position.
-async fn fill(log: &dyn Log, rows: u64, transactions: u64) -> Result<Position> {
-    let (mut writer, tail) = log.writer().await?;
-    let table = SchemaEntry::Table(row::table());
-    let entry = |stream, key, headers, payload| Entry { stream, key, headers, payload };
-    let key = Some(table.key().into());
-    writer.append(vec![entry(Stream::Schemas, key, None, table.encode().into())]).await?;
-    writer.commit().await?;
-    for n in 1..=transactions {
-        let payload = logs::payload(tail.log_id, tail.epoch + 1, n, rows);
-        let headers = Some((row::position(n), 0));
-        writer.append(vec![entry(Stream::Transactions, None, headers, payload)]).await?;
-        if n % 500 == 0 {
-            writer.commit().await?;
-        }
+/// What a run of apply does differently.
+struct Run<'a> {
+    database: &'a str,
+    /// Host and port, or a socket's directory.
+    host: (PathBuf, u16),
+    commits: Commits,
+    /// Position to wait for.
+    until: Position,
+}
+
+impl<'a> Bed<'a> {
+    async fn new(postgres: &'a Postgres, case: Case) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("log");
+        let log = config::Log::Embedded(EmbeddedLog { path, retention: None });
+        let log: Arc<dyn Log> = lockstep_log::open(&log, "bench").await?;
+        let mut filler = Filler::new(log.as_ref(), &case).await?;
+        filler.write_until(case.fills()).await?;
+        let bed = Bed { postgres, case, directory, log: Arc::clone(&log) };
+        postgres.psql("postgres", "DROP DATABASE IF EXISTS filled WITH (FORCE)")?;
+        postgres.create_database("filled")?;
+        let until = row::position(case.fills());
+        let (database, commits) = ("filled", Commits::Group);
+        bed.apply(Run { database, host: bed.socket(), commits, until }).await?;
+        filler.write_until(case.fills() + case.transactions).await?;
+        Ok(bed)
     }
-    writer.commit().await?;
-    Ok(row::position(transactions))
+
+    fn socket(&self) -> (PathBuf, u16) {
+        (self.postgres.socket_dir().to_owned(), self.postgres.port())
+    }
+
+    async fn measure(&self, report: &mut Report, commits: Commits, copy: f64) -> Result<()> {
+        let Case { changes, transactions, .. } = self.case;
+        let total = self.case.total();
+        let time = self.run_on_copy("measured", self.socket(), commits).await?;
+        let name = format!("{changes} changes a transaction, {commits:?}");
+        if commits == Commits::Lanes {
+            // What goes over several connections cannot be sent again in its order.
+            report.rate(&name, total, "changes", time);
+        } else {
+            let ceiling = self.ceiling(commits).await?;
+            report.rate("limit: the same bytes, prebuilt", total, "changes", ceiling);
+            report.rate_of(&name, (total, "changes", time), per_second(total, ceiling));
+        }
+        let share = 100.0 * per_second(total, time) / copy;
+        let rate = format!("{share:.1} % of COPY, {:.0} tx/s", per_second(transactions, time));
+        report.line("", &rate);
+        let delays = if self.case.is_measured_far_away() { &DELAYS[..] } else { &[] };
+        for &delay in delays {
+            let proxy = Delayed::new(self.postgres, delay)?;
+            let host = (Path::new(self.postgres.host()).to_owned(), proxy.port);
+            let slow = self.run_on_copy("delayed", host, commits).await?;
+            let name = format!("… with {delay:?} each way to the target");
+            report.rate_of(&name, (total, "changes", slow), per_second(total, time));
+        }
+        Ok(())
+    }
+
+    /// The time of the same bytes, sent again.
+    async fn ceiling(&self, commits: Commits) -> Result<Duration> {
+        let recorder = Recorder::new(self.postgres).await?;
+        let host = (Path::new(self.postgres.host()).to_owned(), recorder.port);
+        self.run_on_copy("recorded", host, commits).await?;
+        let bytes = recorder.stream()?;
+        self.copy_filled("replayed")?;
+        wire::replay(self.postgres, "replayed", &bytes).await
+    }
+
+    /// Makes `database` a copy of the filled one and applies the case to it.
+    async fn run_on_copy(
+        &self,
+        database: &str,
+        host: (PathBuf, u16),
+        commits: Commits,
+    ) -> Result<Duration> {
+        self.copy_filled(database)?;
+        let until = row::position(self.case.fills() + self.case.transactions);
+        self.apply(Run { database, host, commits, until }).await
+    }
+
+    fn copy_filled(&self, database: &str) -> Result<()> {
+        let drop = format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)");
+        self.postgres.psql("postgres", &drop)?;
+        let copy = format!("CREATE DATABASE {database} TEMPLATE filled STRATEGY file_copy");
+        self.postgres.psql("postgres", &copy)?;
+        self.postgres.psql("postgres", "CHECKPOINT")?;
+        Ok(())
+    }
+
+    /// Applies the log; gives the time from the first session to the commit of the last position.
+    async fn apply(&self, run: Run<'_>) -> Result<Duration> {
+        let until = run.until;
+        let spool = tempfile::tempdir_in(self.directory.path())?;
+        let settings = ApplySettings {
+            name: "bench".to_owned(),
+            pipeline: "bench".to_owned(),
+            config: self.target(&run, spool.path())?,
+        };
+        let (status, mut seen) = watch::channel(ApplyStatus::default());
+        let shutdown = Shutdown::new();
+        let fail = FailPoints::default();
+        let log = Arc::clone(&self.log);
+        let service = lockstep_apply::run(settings, log, status, fail, shutdown.clone());
+        let mut service = std::pin::pin!(service);
+        let reached = async {
+            seen.wait_for(|status| status.state == TaskState::Running).await?;
+            let started = Instant::now();
+            seen.wait_for(|status| status.position >= until).await?;
+            Ok::<_, watch::error::RecvError>(started.elapsed())
+        };
+        let time = tokio::select! {
+            result = &mut service => {
+                result?;
+                anyhow::bail!("apply ended before the log's end");
+            }
+            time = reached => time?,
+        };
+        shutdown.cancel();
+        service.await?;
+        Ok(time)
+    }
+
+    fn target(&self, run: &Run<'_>, spool: &Path) -> Result<config::Apply> {
+        let text = format!(
+            "host = {:?}\nport = {}\ndatabase = {:?}\nuser = {:?}\npassword = {:?}\n\
+             spool = {:?}\nstart = \"earliest\"\ntls = \"disable\"",
+            run.host.0.display().to_string(),
+            run.host.1,
+            run.database,
+            self.postgres.user(),
+            self.postgres.password(),
+            spool.display().to_string(),
+        );
+        let mut config: config::Apply = toml::from_str(&text)?;
+        match run.commits {
+            Commits::Group => {}
+            Commits::Strict => config.durability = Durability::Strict,
+            Commits::Shared => config.group_commit = SHARED.try_into()?,
+            Commits::Lanes => {
+                config.group_commit = SHARED.try_into()?;
+                config.connections = 2.try_into()?;
+            }
+        }
+        Ok(config)
+    }
 }
 
-fn target(
-    postgres: &Postgres,
-    database: &str,
-    spool: &std::path::Path,
-    durability: Durability,
-) -> Result<config::Apply> {
-    let text = format!(
-        "host = {:?}\nport = {}\ndatabase = {database:?}\nuser = {:?}\npassword = {:?}\n\
-         spool = {:?}\nstart = \"earliest\"\ntls = \"disable\"",
-        postgres.host(),
-        postgres.port(),
-        postgres.user(),
-        postgres.password(),
-        spool.display().to_string(),
-    );
-    let mut config: config::Apply = toml::from_str(&text)?;
-    config.durability = durability;
-    Ok(config)
+/// Writes a case's records into its log.
+struct Filler<'a> {
+    case: &'a Case,
+    writer: Box<dyn Writer>,
+    log_id: Uuid,
+    epoch: u64,
+    written: u64,
+}
+
+impl<'a> Filler<'a> {
+    /// Writes the tables' versions.
+    async fn new(log: &dyn Log, case: &'a Case) -> Result<Self> {
+        let (mut writer, tail) = log.writer().await?;
+        for table in case.tables() {
+            let table = SchemaEntry::Table(table);
+            let (stream, key) = (Stream::Schemas, Some(table.key().into()));
+            let payload = table.encode().into();
+            writer.append(vec![Entry { stream, key, headers: None, payload }]).await?;
+        }
+        writer.commit().await?;
+        Ok(Filler { case, writer, log_id: tail.log_id, epoch: tail.epoch + 1, written: 0 })
+    }
+
+    /// Writes the transactions that are missing up to number `last`.
+    async fn write_until(&mut self, last: u64) -> Result<()> {
+        for n in self.written + 1..=last {
+            let payload = self.case.payload(self.log_id, self.epoch, n);
+            let (stream, headers) = (Stream::Transactions, Some((row::position(n), 0)));
+            self.writer.append(vec![Entry { stream, key: None, headers, payload }]).await?;
+            if n.is_multiple_of(500) {
+                self.writer.commit().await?;
+            }
+        }
+        self.written = last;
+        self.writer.commit().await?;
+        Ok(())
+    }
 }

@@ -15,6 +15,14 @@ pub(super) const CREATE: &str = "CREATE TABLE dbo.bench (
 
 /// The table as capture describes it.
 pub(super) fn table() -> TableVersion {
+    TableVersion {
+        name: TableName { schema: "dbo".to_owned(), table: "bench".to_owned() },
+        ..numbered(1)
+    }
+}
+
+/// One of several tables alike, `dbo.bench1` and so on.
+pub(super) fn numbered(n: i64) -> TableVersion {
     let column = |name: &str, ty: LogicalType, source_type: &str| Column {
         name: name.to_owned(),
         ty,
@@ -26,8 +34,8 @@ pub(super) fn table() -> TableVersion {
     };
     TableVersion {
         dialect: "sqlserver".to_owned(),
-        object_id: 1,
-        name: TableName { schema: "dbo".to_owned(), table: "bench".to_owned() },
+        object_id: n,
+        name: TableName { schema: "dbo".to_owned(), table: format!("bench{n}") },
         columns: vec![
             column("id", LogicalType::Int { bytes: 8 }, "bigint"),
             column("a", LogicalType::Int { bytes: 4 }, "int"),

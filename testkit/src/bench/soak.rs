@@ -38,7 +38,8 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
     .start()?;
 
     let mut done = 0;
-    let mut marks = [10, 25, 50, 75, 100].into_iter().map(|percent| changes * percent / 100).peekable();
+    let mut marks =
+        [10, 25, 50, 75, 100].into_iter().map(|percent| changes * percent / 100).peekable();
     while done < changes {
         done += round(&mut connection, done).await?;
         while marks.next_if(|mark| done >= *mark).is_some() {

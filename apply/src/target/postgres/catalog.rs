@@ -160,6 +160,8 @@ pub(super) struct Found {
     missing_rights: Vec<String>,
     /// The role is, or is a member of, its owner.
     pub(super) owned: bool,
+    /// It, or a partition of it, has triggers or rules that fire in replica role too.
+    fires: bool,
     columns: Vec<FoundColumn>,
     pub(super) indexes: Vec<UniqueIndex>,
 }
@@ -210,7 +212,12 @@ pub(super) async fn find(
         .query_opt(
             "SELECT c.oid, c.relkind::text, ARRAY(SELECT r FROM unnest(ARRAY['SELECT', 'INSERT', \
              'UPDATE', 'DELETE']) AS r WHERE NOT has_table_privilege(c.oid, r)), \
-             pg_has_role(c.relowner, 'USAGE') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             pg_has_role(c.relowner, 'USAGE'), \
+             EXISTS (SELECT FROM (SELECT c.oid AS part UNION SELECT relid FROM \
+                     pg_partition_tree(c.oid)) AS p WHERE EXISTS (SELECT FROM pg_trigger \
+                     WHERE tgrelid = part AND tgenabled IN ('A', 'R')) \
+                     OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = part \
+                     AND ev_enabled IN ('A', 'R'))) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
              WHERE n.nspname = $1 AND c.relname = $2",
             &[&name.schema, &name.table],
         )
@@ -250,6 +257,7 @@ pub(super) async fn find(
         kind: table.get(1),
         missing_rights: table.get(2),
         owned: table.get(3),
+        fires: table.get(4),
         columns: columns.iter().map(found_column).collect(),
         indexes: indexes
             .iter()
@@ -359,7 +367,8 @@ pub(super) fn fit(
         return Err(wrong);
     }
     let (source, name) = (source_name(version), name.quoted());
-    Ok(Relation { id, source, name, columns, key, companions })
+    let fires = found.fires;
+    Ok(Relation { id, source, name, columns, key, fires, companions })
 }
 
 /// The type a column is written as; none when the target leaves a computed column out.

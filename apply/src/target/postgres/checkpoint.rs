@@ -34,7 +34,7 @@ use uuid::Uuid;
 
 use super::parameter::{put_int8, put_text};
 use super::pipe::{Note, Pipe};
-use super::statement::{Kind, Shape, Sql};
+use super::statement::{self, Kind, Shape, Sql};
 use super::{define, error};
 use crate::unit::Mark;
 
@@ -292,14 +292,20 @@ pub(super) struct Chain {
     pub(super) pipeline: String,
     pub(super) epoch: u64,
     pub(super) seq: u64,
+    /// The session asks for every commit to be flushed.
+    pub(super) each_flushed: bool,
 }
 
 impl Chain {
     /// Appends the checkpoint for `mark` and the commit; `flushed` asks the server to confirm only
     /// once the commit is on its disk.
     pub(super) fn commit(&mut self, mark: &Mark, flushed: bool, pipe: &mut Pipe) {
-        let kind = if flushed { Kind::CheckpointFlushed } else { Kind::Checkpoint };
-        let name = pipe.prepare(&Shape::of(kind), || chain_sql(flushed));
+        let note = Note::default();
+        if flushed && !self.each_flushed {
+            let name = pipe.prepare(&Shape::of(Kind::Flush), flush_sql);
+            pipe.execute(name, 0, |_| (), note.clone()).expect("nothing is small");
+        }
+        let name = pipe.prepare(&Shape::of(Kind::Checkpoint), chain_sql);
         let parameters = |out: &mut BytesMut| {
             put_text(&self.pipeline, out);
             put_int8(self.epoch, out);
@@ -310,7 +316,6 @@ impl Chain {
             put_int8(mark.next_offset, out);
             put_timestamp(mark.time, out);
         };
-        let note = Note { table: None, operation: None, first_change: 0, changes: 0 };
         pipe.execute(name, 7, parameters, note).expect("a checkpoint is small");
         pipe.sync();
         self.seq += 1;
@@ -358,16 +363,21 @@ impl Chain {
     }
 }
 
-fn chain_sql(flushed: bool) -> Sql {
-    let flush = if flushed { ", set_config('synchronous_commit', 'on', true)" } else { "" };
+fn chain_sql() -> Sql {
     let text = format!(
         "WITH advanced AS (UPDATE lockstep.checkpoint \
          SET seq = CASE WHEN epoch = $2 AND seq = $3 THEN $3 + 1 END, log_id = $4, \
          position = $5, next_offset = $6, commit_time = $7 WHERE pipeline = $1 RETURNING 1) \
-         SELECT lockstep.expect_rows(count(*), 1){flush} FROM advanced"
+         SELECT {}",
+        statement::expect_rows("advanced", "1")
     );
     // text, int8, int8, uuid, text, int8, timestamptz
     Sql { text, parameters: vec![25, 20, 20, 2950, 25, 20, 1184] }
+}
+
+fn flush_sql() -> Sql {
+    let text = "SELECT set_config('synchronous_commit', 'on', true)".to_owned();
+    Sql { text, parameters: Vec::new() }
 }
 
 /// PostgreSQL's epoch, 2000-01-01, in microseconds since 1970.

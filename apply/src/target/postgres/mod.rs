@@ -1,7 +1,7 @@
 //! PostgreSQL as a target.
 //!
-//! Two connections: a *cold* one through tokio-postgres for the catalogue, the epoch and the tables,
-//! and a *hot* one that speaks the protocol itself and carries nothing but transactions, pipelined.
+//! A *cold* connection through tokio-postgres for the catalogue, the epoch and the tables, and one or
+//! more *hot* ones that speak the protocol themselves and carry nothing but transactions, pipelined.
 //! `checkpoint` argues why each transaction is committed exactly once, `run` why statements for many
 //! rows do what single ones would, `wire` why nothing waits.
 
@@ -31,14 +31,15 @@ mod typing;
 mod variant;
 mod wire;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use lockstep_common::config::{self, ConflictPolicy, InvalidText};
+use lockstep_common::config::{self, ConflictPolicy, Durability, InvalidText};
 use lockstep_common::record::Change;
 use lockstep_common::{FailPoints, Failure, Position, TableId, TableVersion};
 use lockstep_log::Log;
+use tokio::sync::Notify;
 use tokio_postgres::Client;
 
 pub(crate) use checkpoint::{Claimant, Taken, lag_seconds};
@@ -56,7 +57,7 @@ use encode::Rules;
 use error::{Class, ServerError};
 use load::{Loaders, Loads, Regime};
 use relation::Relation;
-use run::{ChangeError, Mode, Place, Runs};
+use run::{ChangeError, Claims, Mode, Place, Runs};
 use wire::{Latched, Wire};
 
 /// Bytes gathered before they are handed to the socket.
@@ -71,13 +72,24 @@ pub(crate) struct Target {
     policy: ConflictPolicy,
     design: Design,
     load_connections: usize,
+    connections: usize,
+    durability: Durability,
     rules: Rules,
 }
 
 /// One connection to the target under one epoch.
 pub(crate) struct Session {
     cold: Client,
-    wire: Wire,
+    /// Connections that carry commits.
+    wires: Vec<Wire>,
+    /// The one that the commit in hand is written on.
+    lane: usize,
+    /// Told of confirmations and errors on any of them.
+    changed: Arc<Notify>,
+    /// What the commit in hand touches, and each of those in flight, where there are several
+    /// connections.
+    claims: Claims,
+    claimed: VecDeque<Claims>,
     runs: Runs,
     chain: Chain,
     entries: HashMap<TableId, Entry>,
@@ -116,6 +128,15 @@ pub(crate) enum Trouble {
     Failure(Failure),
 }
 
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trouble::Refused(refusal) => refusal.fmt(f),
+            Trouble::Failure(failure) => failure.fmt(f),
+        }
+    }
+}
+
 impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
         Trouble::Failure(failure)
@@ -135,6 +156,8 @@ impl Target {
             policy: config.on_conflict,
             design: Design::new(config),
             load_connections: config.load_connections,
+            connections: config.connections.get(),
+            durability: config.durability,
             rules: Rules {
                 replaced: (config.invalid_text == InvalidText::Replace).then(Arc::default),
                 ..Rules::default()
@@ -168,7 +191,23 @@ impl Target {
         let replica = self.enter_replica_role(&mut socket, &mut notices).await?;
         let taken = checkpoint::take_epoch(&cold, claimant, socket.backend_pid).await?;
         // Only now: the epoch is what every later commit hangs on.
-        self.setting(&mut socket, "SET synchronous_commit = off").await?;
+        self.set_flushing(&mut socket).await?;
+        let changed = Arc::<Notify>::default();
+        let queue = if self.connections == 1 { wire::QUEUE_BYTES } else { wire::LANE_BYTES };
+        let mut wires = vec![Wire::new(socket, Arc::clone(&changed), queue)];
+        while wires.len() < self.connections {
+            let mut socket = self.login.hot().await?;
+            self.enter_replica_role(&mut socket, &mut Vec::new()).await?;
+            self.set_flushing(&mut socket).await?;
+            wires.push(Wire::new(socket, Arc::clone(&changed), queue));
+        }
+        if !replica && wires.len() > 1 {
+            notices.push(
+                "triggers and foreign keys see the order of changes: all go over one of the \
+                 `connections`"
+                    .to_owned(),
+            );
+        }
         let exceptions = checkpoint::open_exceptions(&cold, &claimant.pipeline).await?;
         let stored = load::stored(&cold, &claimant.pipeline).await?;
         let pending = load::pending(&cold, &claimant.pipeline).await?;
@@ -181,11 +220,19 @@ impl Target {
             rules: self.rules.clone(),
         };
         let design = Design { naming: naming.clone(), ..self.design.clone() };
-        let chain =
-            Chain { pipeline: claimant.pipeline.clone(), epoch: taken.epoch, seq: taken.seq };
+        let chain = Chain {
+            pipeline: claimant.pipeline.clone(),
+            epoch: taken.epoch,
+            seq: taken.seq,
+            each_flushed: self.durability == Durability::Strict,
+        };
         let session = Session {
             cold,
-            wire: Wire::new(socket),
+            wires,
+            lane: 0,
+            changed,
+            claims: Claims::default(),
+            claimed: VecDeque::new(),
             runs: Runs::new(mode),
             chain,
             entries: HashMap::new(),
@@ -197,6 +244,12 @@ impl Target {
             fail: fail.clone(),
         };
         Ok((session, Attached { taken, exceptions, notices }))
+    }
+
+    /// Has every commit flushed, or leaves that to each commit.
+    async fn set_flushing(&self, socket: &mut socket::Socket) -> Result<(), Failure> {
+        let synchronous = if self.durability == Durability::Strict { "on" } else { "off" };
+        self.setting(socket, &format!("SET synchronous_commit = {synchronous}")).await
     }
 
     /// Keeps triggers and foreign keys from firing, where the role may: the source enforced them.
@@ -294,12 +347,55 @@ impl Session {
         self.runs.mode.careful = careful;
     }
 
-    /// Begins the transaction that leads to `mark`.
-    pub(crate) fn begin(&mut self, mark: &Mark) {
+    /// Connections that carry commits.
+    pub(crate) fn lanes(&self) -> usize {
+        self.wires.len()
+    }
+
+    /// Begins a transaction, on the connection whose last one was confirmed longest ago; gives its
+    /// number.
+    pub(crate) fn begin(&mut self) -> usize {
         self.runs.clear();
+        self.claims = Claims::default();
+        self.lane = (self.lane + 1) % self.wires.len();
+        self.lane
+    }
+
+    /// Whether a change of a known table has to wait until every commit in flight is confirmed; it is
+    /// taken for one of the commit in hand.
+    ///
+    /// # Errors
+    /// When it does not say which row it is of.
+    pub(crate) fn must_wait(&mut self, change: &Change<'_>, index: u64) -> Result<bool, Trouble> {
+        let Entry { relation, regime } = &self.entries[&change.table];
+        let loading = !matches!(regime, Regime::Stream);
+        let claim = self
+            .runs
+            .claim(relation, loading, change)
+            .map_err(|error| change_trouble(error, relation, Some(change), index))?;
+        self.claims.add(&claim);
+        Ok(self.claimed.iter().any(|claims| claims.meet(&claim)))
+    }
+
+    /// The oldest commit in flight is confirmed.
+    pub(crate) fn settled(&mut self) {
+        self.claimed.pop_front();
+    }
+
+    /// Whether changes up to several marks may be in one transaction. Not while a table is being
+    /// loaded, and not where statements note which source transaction they are of.
+    pub(crate) fn may_share(&self) -> bool {
+        let loading = |entry: &Entry| matches!(entry.regime, Regime::Loading(_));
+        !self.runs.mode.converge && !self.entries.values().any(loading)
+    }
+
+    /// What follows leads to `mark`.
+    pub(crate) fn go_to(&mut self, mark: &Mark) {
         self.position = mark.position;
-        self.runs.place =
-            Place { pipeline: self.chain.pipeline.clone(), position: mark.position.to_string() };
+        if self.runs.mode.converge {
+            let (pipeline, position) = (self.chain.pipeline.clone(), mark.position.to_string());
+            self.runs.place = Place { pipeline, position };
+        }
     }
 
     /// Writes a change of a known table; `index` is its number within the transaction. `false` when it
@@ -317,22 +413,24 @@ impl Session {
         };
         let wide = relation.widen(change);
         self.runs
-            .change(relation, notes, &wide, index, &mut self.wire.pipe)
+            .change(relation, notes, &wide, index, &mut self.wires[self.lane].pipe)
             .map_err(|error| change_trouble(error, relation, Some(change), index))?;
         Ok(true)
     }
 
     /// Whether enough has gathered to be handed to the socket.
     pub(crate) fn is_gathered(&self) -> bool {
-        self.wire.pipe.out.len() >= FLUSH_BYTES
+        self.wires[self.lane].pipe.out.len() >= FLUSH_BYTES
     }
 
-    /// Ends the transaction's statements; its commit comes next.
+    /// Ends the transaction's statements; its commit comes next, once the commits before it are
+    /// confirmed or were sent on the same connection.
     ///
     /// # Errors
     /// When the last of them cannot be written.
     pub(crate) fn end_statements(&mut self) -> Result<(), Failure> {
-        self.runs.finish(&mut self.wire.pipe).map_err(|error| {
+        self.claimed.push_back(std::mem::take(&mut self.claims));
+        self.runs.finish(&mut self.wires[self.lane].pipe).map_err(|error| {
             let what = match error {
                 ChangeError::Value { error, .. } => error.to_string(),
                 ChangeError::Unidentified(what) | ChangeError::Corrupt(what) => what.to_owned(),
@@ -341,14 +439,15 @@ impl Session {
         })
     }
 
-    /// Appends checkpoint and commit.
-    pub(crate) fn commit(&mut self, mark: &Mark, flushed: bool) {
-        self.chain.commit(mark, flushed, &mut self.wire.pipe);
+    /// Appends checkpoint and commit of the transaction on connection `lane`.
+    pub(crate) fn commit(&mut self, lane: usize, mark: &Mark, flushed: bool) {
+        self.chain.commit(mark, flushed, &mut self.wires[lane].pipe);
     }
 
     /// Sets a transaction aside instead of its changes; [`Session::commit`] follows.
     pub(crate) fn set_aside(&mut self, refusal: &Refusal, mark: &Mark, first_offset: u64) {
-        set_aside::record(&self.chain.pipeline, refusal, mark, first_offset, &mut self.wire.pipe);
+        let pipe = &mut self.wires[self.lane].pipe;
+        set_aside::record(&self.chain.pipeline, refusal, mark, first_offset, pipe);
     }
 
     /// Hands everything to the socket.
@@ -356,18 +455,28 @@ impl Session {
     /// # Errors
     /// The connection's first error.
     pub(crate) async fn flush(&mut self) -> Result<(), Trouble> {
-        let result = self.wire.flush().await;
+        let mut result = Ok(());
+        for wire in &mut self.wires {
+            result = result.and(wire.flush().await);
+        }
         result.map_err(|latched| self.trouble(latched))
     }
 
-    /// Commits confirmed on this connection.
-    pub(crate) fn committed(&self) -> u64 {
-        self.wire.committed()
+    /// Waits until everything handed to the sockets is written, or a connection is dead.
+    pub(crate) async fn written(&self) {
+        for wire in &self.wires {
+            wire.written().await;
+        }
     }
 
-    /// The connection's first error, if there is one.
+    /// Commits confirmed.
+    pub(crate) fn committed(&self) -> u64 {
+        self.wires.iter().map(Wire::committed).sum()
+    }
+
+    /// A connection's first error, if there is one.
     pub(crate) fn check(&self) -> Result<(), Trouble> {
-        match self.wire.latched() {
+        match self.wires.iter().find_map(Wire::latched) {
             None => Ok(()),
             Some(latched) => Err(self.trouble(latched)),
         }
@@ -422,7 +531,8 @@ fn change_trouble(
         table: Some(Arc::clone(&relation.source)),
         operation: change.map(|c| c.operation),
         first_change: index,
-        changes: 1,
+        last_change: index,
+        rows: 1,
     };
     match error {
         ChangeError::Value { column, error } => {

@@ -27,7 +27,7 @@ const MOST_MESSAGE: usize = (1 << 30) - 1;
 const MOST_STATEMENTS: usize = 1000;
 
 /// What a statement does, for messages about it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Note {
     /// Source table; none for the checkpoint.
     pub(crate) table: Option<Arc<str>>,
@@ -35,8 +35,10 @@ pub(crate) struct Note {
     pub(crate) operation: Option<Operation>,
     /// First change it carries, counted from 0 within the transaction.
     pub(crate) first_change: u64,
-    /// Changes it carries.
-    pub(crate) changes: u64,
+    /// The last one; others may lie between.
+    pub(crate) last_change: u64,
+    /// Rows it carries.
+    pub(crate) rows: u64,
 }
 
 /// The reply that must come next.
@@ -187,7 +189,7 @@ impl Pipe {
         message(b'c', &mut self.out, |_| ());
         // The reply cannot have come yet, unless the COPY failed and nothing matters any more.
         if let Some(Expected::Statement { note, copied }) = self.expected.lock().back_mut() {
-            note.changes = rows;
+            note.rows = rows;
             *copied = Some(rows);
         }
     }

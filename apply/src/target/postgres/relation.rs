@@ -25,6 +25,8 @@ pub(super) struct Relation {
     pub(super) columns: Vec<Option<TargetColumn>>,
     /// The key's columns in key order; empty for a table without one.
     pub(super) key: Vec<usize>,
+    /// It has triggers or rules that fire in replica role too.
+    pub(super) fires: bool,
     /// Columns whose offsets the last columns hold, in their order.
     pub(super) companions: Vec<usize>,
 }
@@ -63,6 +65,12 @@ impl Relation {
     /// Whether two keys that differ may be one in the target.
     pub(super) fn folds_keys(&self) -> bool {
         self.key.iter().any(|column| self.column(*column).folds())
+    }
+
+    /// Whether rows of different keys have nothing to do with each other.
+    pub(super) fn tells_rows_by_key_alone(&self) -> bool {
+        let contested = self.columns.iter().flatten().any(|column| column.contested);
+        !self.key.is_empty() && !contested && !self.folds_keys()
     }
 
     /// Adds the offsets to a row of the source's columns.

@@ -53,13 +53,12 @@ impl fmt::Display for Refusal {
 
 /// ` (insert into dbo.orders, changes 3 to 7)`
 pub(super) fn describe(note: Option<&Note>) -> String {
-    let Some(Note { table: Some(table), operation, first_change, changes }) = note else {
+    let Some(Note { table: Some(table), operation, first_change, last_change, .. }) = note else {
         return String::new();
     };
     let operation = operation.map_or("change", word);
-    if *changes > 1 {
-        let last = first_change + changes - 1;
-        format!(" ({operation} on {table}, changes {first_change} to {last})")
+    if last_change > first_change {
+        format!(" ({operation} on {table}, changes {first_change} to {last_change})")
     } else {
         format!(" ({operation} on {table}, change {first_change})")
     }
@@ -98,7 +97,7 @@ pub(super) fn record(
         put_optional(refusal.code.as_deref(), out);
         put_text(&refusal.message, out);
     };
-    let note = Note { table: None, operation: None, first_change: 0, changes: 0 };
+    let note = Note::default();
     pipe.execute(name, 9, parameters, note).expect("an exception is small");
 }
 

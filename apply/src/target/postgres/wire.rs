@@ -1,7 +1,7 @@
-//! The pipelined connection: one half sends, a task reads the replies.
+//! The pipelined connection: one task sends, another reads the replies.
 //!
 //! Nobody waits for a reply before sending on, and replies are always drained, so neither side can
-//! block the other on full sockets. The task holds each reply against what the [`Pipe`] says must
+//! block the other on full sockets. What is to be sent waits in a queue of bounded bytes. The task holds each reply against what the [`Pipe`] says must
 //! come next. Whatever else comes latches: the first error stays, the connection is of no further
 //! use, and every transaction without a confirmation is of unknown outcome until the next
 //! connection's epoch tells. Confirmations before the error still count: they came first.
@@ -10,10 +10,10 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::backend::{self, Message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::error::ServerError;
@@ -31,12 +31,16 @@ pub(super) enum Latched {
     Protocol(String),
 }
 
+/// Bytes that may wait for the socket of a connection by itself.
+pub(super) const QUEUE_BYTES: u32 = 256 << 10;
+/// The same of one among several: a whole commit finds room, so that the next connection can be written.
+pub(super) const LANE_BYTES: u32 = 2 << 20;
+
 /// What sender and receiver share.
-#[derive(Default)]
-pub(super) struct State {
+struct State {
     committed: AtomicU64,
     latched: Mutex<Option<Latched>>,
-    changed: Notify,
+    changed: Arc<Notify>,
 }
 
 impl State {
@@ -56,22 +60,33 @@ impl State {
 /// The sending half.
 pub(super) struct Wire {
     pub(super) pipe: Pipe,
-    write: WriteHalf<Box<dyn Duplex>>,
+    queue: mpsc::UnboundedSender<Queued>,
+    room: Arc<Semaphore>,
+    queue_bytes: u32,
     state: Arc<State>,
+    sender: JoinHandle<()>,
     receiver: JoinHandle<()>,
 }
 
+/// Bytes on their way to the socket, and the room they take.
+type Queued = (Bytes, OwnedSemaphorePermit);
+
 impl Drop for Wire {
     fn drop(&mut self) {
+        self.sender.abort();
         self.receiver.abort();
     }
 }
 
 impl Wire {
-    pub(super) fn new(socket: Socket) -> Self {
+    /// `changed` is told of confirmations and errors; `queue_bytes` may wait for the socket.
+    pub(super) fn new(socket: Socket, changed: Arc<Notify>, queue_bytes: u32) -> Self {
         let (read, write) = tokio::io::split(socket.stream);
         let expected = Arc::new(Expectations::default());
-        let state = Arc::new(State::default());
+        let state =
+            Arc::new(State { committed: AtomicU64::new(0), latched: Mutex::new(None), changed });
+        let (queue, queued) = mpsc::unbounded_channel();
+        let sender = tokio::spawn(send(write, queued));
         let receiver = Receiver {
             read,
             input: BytesMut::with_capacity(16 << 10),
@@ -79,7 +94,8 @@ impl Wire {
             state: Arc::clone(&state),
         };
         let receiver = tokio::spawn(receiver.run());
-        Wire { pipe: Pipe::new(expected), write, state, receiver }
+        let room = Arc::new(Semaphore::new(queue_bytes as usize));
+        Wire { pipe: Pipe::new(expected), queue, room, queue_bytes, state, sender, receiver }
     }
 
     /// Transactions confirmed on this connection.
@@ -92,12 +108,13 @@ impl Wire {
         self.state.latched()
     }
 
-    /// Waits until there may be more confirmations, or an error.
+    /// Waits until there may be more confirmations, or an error, on one of the connections that share
+    /// its notice.
     pub(super) async fn changed(&self) {
         self.state.changed.notified().await;
     }
 
-    /// Hands everything to the socket.
+    /// Hands everything to the socket's queue, as soon as that has room.
     ///
     /// # Errors
     /// Why the connection is dead.
@@ -105,23 +122,40 @@ impl Wire {
         if let Some(latched) = self.latched() {
             return Err(latched);
         }
-        let written = async {
-            self.write.write_all(&self.pipe.out).await?;
-            self.write.flush().await
-        };
-        let result = written.await;
-        self.pipe.out.clear();
-        match result {
+        let bytes = self.pipe.out.split().freeze();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let room = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(self.queue_bytes);
+        let permit = Arc::clone(&self.room).acquire_many_owned(room).await;
+        let permit = permit.expect("the queue's room is never closed");
+        match self.queue.send((bytes, permit)) {
             Ok(()) => Ok(()),
             // What the server said before it went is worth more than the broken pipe.
-            Err(error) => Err(self.last_words(&error).await),
+            Err(_) => Err(self.last_words().await),
         }
     }
 
-    async fn last_words(&mut self, error: &io::Error) -> Latched {
+    /// Waits until everything handed over is written, or the connection is dead.
+    pub(super) async fn written(&self) {
+        // Whoever has all of the room has waited for all that took some.
+        let _ = self.room.acquire_many(self.queue_bytes).await;
+    }
+
+    async fn last_words(&mut self) -> Latched {
         // The receiver ends by itself: the same connection is broken for it too.
         let _ = (&mut self.receiver).await;
-        self.latched().unwrap_or_else(|| Latched::Lost(error.to_string()))
+        self.latched().unwrap_or_else(|| Latched::Lost("it cannot be written".to_owned()))
+    }
+}
+
+/// Writes what is queued, until the socket breaks: the receiver says why.
+async fn send(mut write: WriteHalf<Box<dyn Duplex>>, mut queue: mpsc::UnboundedReceiver<Queued>) {
+    while let Some((bytes, room)) = queue.recv().await {
+        if write.write_all(&bytes).await.is_err() || write.flush().await.is_err() {
+            return;
+        }
+        drop(room);
     }
 }
 
@@ -228,7 +262,7 @@ impl Receiver {
                 if rows.is_some_and(|rows| number(tag) != Some(rows)) {
                     return Err(Latched::Protocol(format!(
                         "a COPY of {} rows was answered by `{}`",
-                        note.changes,
+                        note.rows,
                         String::from_utf8_lossy(tag)
                     )));
                 }

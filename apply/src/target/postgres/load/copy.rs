@@ -35,7 +35,7 @@ use super::super::pipe::Note;
 use super::super::run::{COPY_HEADER, ChangeError, put};
 use super::super::socket;
 use super::super::statement::{self, Kind, Mask, Shape, Sql};
-use super::super::wire::{Latched, Wire};
+use super::super::wire::{Latched, QUEUE_BYTES, Wire};
 use super::chunk::{ChunkSource, damaged};
 use super::{ChunkJob, staging};
 use crate::content::Longs;
@@ -124,7 +124,7 @@ impl Copier {
                 return Err(Failure::retry("apply.connect", what));
             }
         }
-        Ok(Copier { wire: Wire::new(socket), committed: 0 })
+        Ok(Copier { wire: Wire::new(socket, Arc::default(), QUEUE_BYTES), committed: 0 })
     }
 
     /// Puts the rows of a chunk into the target; gives the bytes of its records. `staged` takes the
@@ -486,7 +486,8 @@ fn note(job: &ChunkJob) -> Note {
         table: Some(Arc::clone(&job.relation.source)),
         operation: Some(Operation::Insert),
         first_change: 0,
-        changes: job.rows,
+        last_change: 0,
+        rows: job.rows,
     }
 }
 

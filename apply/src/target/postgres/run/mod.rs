@@ -1,31 +1,42 @@
-//! Runs: neighbouring changes that one statement can carry.
+//! Runs: changes that one statement can carry.
 //!
-//! A run holds consecutive changes of one [`Shape`]: same table, same operation, same columns. One
-//! statement for it leaves the table as its changes one by one would, because
+//! A run holds changes of one [`Shape`]: same table, same operation, same columns. Several runs stand
+//! open side by side, and a change joins the one of its shape although others came between. What is
+//! committed is what the changes one by one would leave, because a change passes another one only where
+//! nothing can tell ([`open`] holds the rule):
 //!
-//! - inserts go in order, and a repeated key fails either way;
-//! - a run of updates or deletes names no key twice, old or new, so that no change of it depends on
-//!   another; a change that repeats a key ends the run and begins the next;
+//! - changes of different tables do not see each other: foreign keys and triggers are out of the way
+//!   (replica role), and readers see the commit only. Where they are not, or a trigger fires all the
+//!   same, or one row a statement is asked for, a single run stands open at a time;
+//! - changes of one table pass each other only if their keys, old and new, are different ones and no
+//!   other unique constraint watches any column. A change of a key that an open run names waits for
+//!   that run's statement; a run that is being sent already names every key;
+//! - in one run of inserts the order is kept, and a repeated key fails either way;
+//! - a run of updates or deletes names no key twice, so that no change of it depends on another; a
+//!   change that repeats a key ends the run and begins the next;
 //! - an update of a column under another unique constraint is a statement of its own, unless it can
 //!   be done as a replacement: delete all rows of the run, then insert them as they are in the end.
 //!   That is right whatever the order in which values move between the rows, which a source that
 //!   checks at the end of its statement allows and PostgreSQL, row by row, refuses. It needs whole
-//!   after images, and foreign keys and triggers out of the way (replica role);
-//! - runs never change order among themselves.
+//!   after images, and foreign keys and triggers out of the way (replica role).
+//!
+//! None of this asks where one source transaction ends and the next begins, so runs of transactions
+//! that share a commit are runs as well.
 //!
 //! Keys are compared by 64-bit hashes of their encoded bytes: a collision ends a run too early,
 //! which is harmless. The target may hold keys equal whose bytes differ (`citext`, a collation that is
 //! not deterministic), and bytes are enough all the same: a change names its row by the very spelling
 //! that it has, and a spelling changes only by a change that names both, which are compared. So two
 //! changes of one row are always seen. What is left is a row that takes a key in one spelling while
-//! another gives it up in another: changes of such keys are statements of their own. Rows are encoded as they come, into buffers that are kept.
+//! another gives it up in another: in such tables one run stands open at a time, and changes of keys
+//! are statements of their own. Rows are encoded as they come, into buffers that are kept.
 
+mod claims;
 mod loading;
+mod open;
 mod rows;
 
-use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -40,7 +51,10 @@ use super::image::{
 use super::load::Notes;
 use super::pipe::Pipe;
 use super::relation::Relation;
-use super::statement::{self, Check, Field, Kind, Shape};
+use super::statement::{Check, Kind, Shape};
+
+pub(super) use claims::Claims;
+use open::{Buffers, Run};
 
 pub(super) use rows::COPY_HEADER;
 
@@ -81,51 +95,20 @@ pub(super) struct Place {
     pub(super) position: String,
 }
 
-struct Run {
-    relation: Arc<Relation>,
-    /// Of a table that is being loaded.
-    notes: Option<Arc<Notes>>,
-    shape: Shape,
-    operation: Operation,
-    fields: Vec<Field>,
-    rows: u64,
-    first_change: u64,
-    /// The COPY has begun.
-    copying: bool,
-}
-
-/// The run being built, and the buffers that outlive it.
+/// The runs being built, and the buffers that outlive them.
 pub(super) struct Runs {
     pub(super) mode: Mode,
     pub(super) place: Place,
-    run: Option<Run>,
+    /// In the order in which they were begun.
+    open: Vec<Run>,
+    spare: Vec<Buffers>,
     /// The notes of the change in hand, when its table is being loaded.
     notes: Option<Arc<Notes>>,
     /// Shape of the change in hand.
     shape: Shape,
     /// Encoded key of the change in hand.
     key: BytesMut,
-    seen: HashSet<u64>,
     hasher: RandomState,
-    /// Rows as COPY and single inserts take them.
-    rows: BytesMut,
-    /// Values per field.
-    columns: Vec<BytesMut>,
-    replacement: Replacement,
-}
-
-/// The rows of a replacement. Here keys are compared by their bytes: a later update of a row that is
-/// part of it takes the row's place, which a collision must not do to another row.
-#[derive(Default)]
-struct Replacement {
-    /// Keys the rows had in the target.
-    old: HashSet<Vec<u8>>,
-    /// Keys the rows have now, and which row it is.
-    new: HashMap<Vec<u8>, usize>,
-    /// Where each row stands in the row buffer.
-    rows: Vec<Range<usize>>,
-    /// The buffer holds rows that later ones took the place of.
-    stale: bool,
 }
 
 impl Runs {
@@ -133,22 +116,18 @@ impl Runs {
         Runs {
             mode,
             place: Place::default(),
-            run: None,
+            open: Vec::new(),
+            spare: Vec::new(),
             notes: None,
             shape: Shape::of(Kind::Copy),
             key: BytesMut::new(),
-            seen: HashSet::new(),
             hasher: RandomState::new(),
-            rows: BytesMut::new(),
-            columns: Vec::new(),
-            replacement: Replacement::default(),
         }
     }
 
-    /// Forgets an unfinished run.
+    /// Forgets unfinished runs.
     pub(super) fn clear(&mut self) {
-        self.run = None;
-        self.reset_buffers();
+        self.open.clear();
     }
 
     /// What hashes of keys are made with.
@@ -242,7 +221,7 @@ impl Runs {
     /// updates that do.
     fn may_shuffle(&self, relation: &Relation, change: &Change<'_>) -> bool {
         let between = |run: &Run| run.shape.kind == Kind::Replace && run.shape.table == relation.id;
-        touches_contested(relation, change) || self.run.as_ref().is_some_and(between)
+        touches_contested(relation, change) || self.open.iter().any(between)
     }
 
     /// Adds an update to a replacement.
@@ -256,35 +235,30 @@ impl Runs {
         self.set_shape(Kind::Replace, Check::Exact, relation, change)?;
         let old = self.key_bytes(relation, |place| key_value(relation, change, place))?;
         let new = self.key_bytes(relation, |place| change.after.get(relation.key[place]))?;
-        let part = self.replacement.new.get(&old).copied();
-        let clash = (old != new && self.replacement.new.contains_key(&new))
-            || (part.is_none() && self.replacement.old.contains(&old));
-        let fits = self.run.as_ref().is_some_and(|run| run.shape == self.shape)
-            && self.rows.len() < REPLACEMENT_BYTES
-            && !clash;
-        if !fits {
-            self.finish(pipe)?;
-            self.begin(relation, change.operation, index);
-        }
-        let start = self.rows.len();
-        self.append_row(relation, change)?;
-        let range = start..self.rows.len();
-        let row = match part.filter(|_| fits) {
-            Some(row) => {
-                self.replacement.rows[row] = range;
-                self.replacement.stale = true;
-                self.replacement.new.remove(&old);
-                row
-            }
+        let fits = |run: &Run| {
+            run.shape == self.shape
+                && run.data.len() < REPLACEMENT_BYTES
+                && run.replacement.takes(&old, &new)
+        };
+        let at = match self.open.iter().position(fits) {
+            Some(at) => at,
             None => {
-                self.append_fields(relation, change)?;
-                self.run.as_mut().expect("a run was begun").rows += 1;
-                self.replacement.rows.push(range);
-                self.replacement.old.insert(old);
-                self.replacement.rows.len() - 1
+                self.make_room(relation, &[], None, pipe)?;
+                self.begin(relation, change.operation, index)
             }
         };
-        self.replacement.new.insert(new, row);
+        let rules = &self.mode.rules;
+        let run = &mut self.open[at];
+        run.last_change = index;
+        let start = run.data.len();
+        run.append_row(change, rules)?;
+        let range = start..run.data.len();
+        if !run.replacement.moves(&old, range.clone()) {
+            run.append_fields(change, rules)?;
+            run.rows += 1;
+            run.replacement.adds(old, range);
+        }
+        run.replacement.names(new);
         Ok(())
     }
 
@@ -297,7 +271,7 @@ impl Runs {
         Ok(self.key.to_vec())
     }
 
-    /// Adds a row to the run of its shape, ending the run before where it must end.
+    /// Adds a row to the run of its shape, ending the runs that it may not pass.
     fn push(
         &mut self,
         kind: Kind,
@@ -309,68 +283,24 @@ impl Runs {
     ) -> Result<(), ChangeError> {
         self.set_shape(kind, check, relation, change)?;
         let keys = self.hash_keys(kind, relation, change)?;
-        let fits = self.run.as_ref().is_some_and(|run| run.shape == self.shape)
-            && !self.is_full(relation, change)
-            && !keys.iter().flatten().any(|key| self.seen.contains(key));
-        if !fits {
-            self.finish(pipe)?;
-            self.begin(relation, change.operation, index);
-        }
+        let at = match self.room(relation, change, &keys, pipe)? {
+            Some(at) => at,
+            None => self.begin(relation, change.operation, index),
+        };
+        let run = &mut self.open[at];
         for key in keys.into_iter().flatten() {
-            self.seen.insert(key);
+            run.seen.insert(key);
             if let Some(notes) = &self.notes {
                 notes.touched.add(key);
             }
         }
-        self.append(relation, change)?;
-        if kind == Kind::Copy && self.rows.len() >= RUN_BYTES {
-            self.copy_rows(pipe)?;
+        run.rows += 1;
+        run.last_change = index;
+        if kind != Kind::Copy {
+            return run.append_fields(change, &self.mode.rules);
         }
-        Ok(())
-    }
-
-    fn begin(&mut self, relation: &Arc<Relation>, operation: Operation, first_change: u64) {
-        let fields = statement::fields(relation, &self.shape);
-        if self.columns.len() < fields.len() {
-            self.columns.resize_with(fields.len(), BytesMut::new);
-        }
-        self.run = Some(Run {
-            relation: Arc::clone(relation),
-            notes: self.notes.clone(),
-            shape: self.shape.clone(),
-            operation,
-            fields,
-            rows: 0,
-            first_change,
-            copying: false,
-        });
-    }
-
-    /// Whether the run can take no further row of its own shape.
-    fn is_full(&self, relation: &Relation, change: &Change<'_>) -> bool {
-        let Some(run) = &self.run else { return true };
-        match (run.shape.kind, run.shape.check) {
-            _ if self.mode.careful => true,
-            (Kind::Copy, _) => false,
-            (
-                Kind::UpdateWhole
-                | Kind::DeleteWhole
-                | Kind::DeleteAside
-                | Kind::GoneNoted
-                | Kind::Clear,
-                _,
-            )
-            | (_, Check::Noted) => true,
-            (Kind::Update | Kind::Rekey, _) if touches_contested(relation, change) => true,
-            // One row may leave a key that another comes to in another spelling.
-            (Kind::Rekey, _) if relation.folds_keys() => true,
-            // Several arrays in one array would be one of more dimensions.
-            _ if run.fields.iter().any(|f| !has_array(relation, *f)) => true,
-            _ => {
-                let bytes: usize = self.columns.iter().map(BytesMut::len).sum();
-                run.rows >= RUN_ROWS || bytes >= RUN_BYTES
-            }
-        }
+        run.append_row(change, &self.mode.rules)?;
+        if run.data.len() >= RUN_BYTES { self.copy_rows(at, pipe) } else { Ok(()) }
     }
 
     fn set_shape(
@@ -427,7 +357,8 @@ impl Runs {
                 | Kind::GoneNoted
         );
         let by_new =
-            matches!(kind, Kind::Rekey | Kind::Upsert | Kind::UpsertNoted | Kind::DeleteAside);
+            matches!(kind, Kind::Rekey | Kind::Upsert | Kind::UpsertNoted | Kind::DeleteAside)
+                || (kind == Kind::Copy && self.is_passed(relation));
         let old = if by_old {
             Some(self.hash_key(relation, |p| key_value(relation, change, p))?)
         } else {
@@ -446,6 +377,16 @@ impl Runs {
         relation: &Relation,
         value: impl Fn(usize) -> Option<&'v Value<'v>>,
     ) -> Result<u64, ChangeError> {
+        self.put_key(relation, value)?;
+        Ok(self.hasher.hash_one(&self.key[..]))
+    }
+
+    /// Encodes a key.
+    fn put_key<'v>(
+        &mut self,
+        relation: &Relation,
+        value: impl Fn(usize) -> Option<&'v Value<'v>>,
+    ) -> Result<(), ChangeError> {
         self.key.clear();
         for (place, column) in relation.key.iter().enumerate() {
             match value(place) {
@@ -457,13 +398,8 @@ impl Runs {
                 }
             }
         }
-        Ok(self.hasher.hash_one(&self.key[..]))
+        Ok(())
     }
-}
-
-/// Whether values of a field can be the elements of an array.
-fn has_array(relation: &Relation, field: Field) -> bool {
-    relation.column(statement::column_of(relation, field)).oids.1 != 0
 }
 
 /// Appends a value as the target's column takes it.

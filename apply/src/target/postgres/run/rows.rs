@@ -5,139 +5,121 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 use lockstep_common::record::Change;
 
-use super::super::encode::EncodeError;
+use super::super::encode::{EncodeError, Rules};
 use super::super::image::{key_value, old_value};
 use super::super::parameter::{put_array, put_int8, put_text};
 use super::super::pipe::{Note, Pipe};
-use super::super::relation::Relation;
 use super::super::statement::{self, Check, Field, Kind, Mask, Shape};
-use super::{ChangeError, Replacement, Run, Runs, put};
+use super::open::Run;
+use super::{ChangeError, Place, put};
 
-impl Runs {
-    pub(super) fn append(
-        &mut self,
-        relation: &Relation,
-        change: &Change<'_>,
-    ) -> Result<(), ChangeError> {
-        let run = self.run.as_mut().expect("a run was begun");
-        run.rows += 1;
-        if run.shape.kind == Kind::Copy {
-            self.append_row(relation, change)
-        } else {
-            self.append_fields(relation, change)
-        }
-    }
-
+impl Run {
     /// The row after, as COPY takes it.
     pub(super) fn append_row(
         &mut self,
-        relation: &Relation,
         change: &Change<'_>,
+        rules: &Rules,
     ) -> Result<(), ChangeError> {
-        let start = self.rows.len();
-        self.rows.put_u16(0);
+        let Run { relation, shape, buffers, .. } = self;
+        let data = &mut buffers.data;
+        let start = data.len();
+        data.put_u16(0);
         let mut count = 0u16;
         for (column, value) in change.after.iter().enumerate() {
-            if self.shape.after.contains(column) {
-                put(relation, column, value, &self.mode.rules, &mut self.rows)?;
+            if shape.after.contains(column) {
+                put(relation, column, value, rules, data)?;
                 count += 1;
             }
         }
-        self.rows[start..start + 2].copy_from_slice(&count.to_be_bytes());
+        data[start..start + 2].copy_from_slice(&count.to_be_bytes());
         Ok(())
     }
 
     /// The value of each field.
     pub(super) fn append_fields(
         &mut self,
-        relation: &Relation,
         change: &Change<'_>,
+        rules: &Rules,
     ) -> Result<(), ChangeError> {
-        let run = self.run.as_ref().expect("a run was begun");
-        for (field, out) in run.fields.iter().zip(&mut self.columns) {
+        let Run { relation, fields, buffers, .. } = self;
+        for (field, out) in fields.iter().zip(&mut buffers.columns) {
             let value = match *field {
                 Field::After(column) => change.after.get(column),
                 Field::Key(place) => key_value(relation, change, place),
                 Field::Before(column) => old_value(change, column),
             };
             let value = value.ok_or(ChangeError::Corrupt("an image lacks a column"))?;
-            put(relation, statement::column_of(relation, *field), value, &self.mode.rules, out)?;
+            put(relation, statement::column_of(relation, *field), value, rules, out)?;
         }
         Ok(())
     }
 
-    /// Ends the run in hand: its statement is then written.
+    /// Writes its statement, or the end of its COPY.
     ///
     /// # Errors
     /// When it is larger than one message may be.
-    pub(in super::super) fn finish(&mut self, pipe: &mut Pipe) -> Result<(), ChangeError> {
-        let Some(mut run) = self.run.take() else { return Ok(()) };
-        match run.shape.kind {
-            Kind::Copy => self.finish_rows(&mut run, pipe)?,
+    pub(super) fn write(&mut self, place: &Place, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        match self.shape.kind {
+            Kind::Copy => self.finish_rows(pipe),
             Kind::Replace => {
-                let shape = Shape { after: Mask::default(), ..run.shape.clone() };
-                self.execute(&run, Shape { kind: Kind::Delete, ..shape }, pipe)?;
-                self.drop_stale_rows();
-                self.finish_rows(&mut run, pipe)?;
+                let shape = Shape { after: Mask::default(), ..self.shape.clone() };
+                self.execute(Shape { kind: Kind::Delete, ..shape }, place, pipe)?;
+                if let Some(rows) = self.replacement.rows(&self.data) {
+                    self.data = rows;
+                }
+                self.finish_rows(pipe)
             }
-            _ => self.execute(&run, run.shape.clone(), pipe)?,
-        }
-        self.reset_buffers();
-        Ok(())
-    }
-
-    pub(super) fn reset_buffers(&mut self) {
-        self.rows.clear();
-        self.columns.iter_mut().for_each(BytesMut::clear);
-        self.seen.clear();
-        if !self.replacement.rows.is_empty() {
-            self.replacement = Replacement::default();
+            _ => self.execute(self.shape.clone(), place, pipe),
         }
     }
 
-    fn drop_stale_rows(&mut self) {
-        if self.replacement.stale {
-            let mut rows = BytesMut::with_capacity(self.rows.len());
-            for range in &self.replacement.rows {
-                rows.put_slice(&self.rows[range.clone()]);
-            }
-            self.rows = rows;
-        }
-    }
-
-    /// Sends what is in the row buffer as part of the run's COPY.
+    /// Sends what is in the row buffer as part of its COPY. From here on it is not known which keys it
+    /// names.
     pub(super) fn copy_rows(&mut self, pipe: &mut Pipe) -> Result<(), ChangeError> {
-        let run = self.run.as_mut().expect("rows belong to a run");
-        copy_begin(run, pipe)?;
-        pipe.copy_data(&self.rows);
-        self.rows.clear();
+        self.copy_begin(pipe)?;
+        pipe.copy_data(&self.data);
+        self.data.clear();
+        self.seen.clear();
         Ok(())
     }
 
-    fn finish_rows(&mut self, run: &mut Run, pipe: &mut Pipe) -> Result<(), ChangeError> {
-        if run.rows == 1 && !run.copying {
-            return self.insert(run, pipe);
+    fn finish_rows(&mut self, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        if self.rows == 1 && !self.copying {
+            return self.insert(pipe);
         }
-        copy_begin(run, pipe)?;
-        self.rows.put_i16(-1);
-        pipe.copy_data(&self.rows);
-        pipe.copy_end(run.rows);
+        self.copy_begin(pipe)?;
+        self.data.put_i16(-1);
+        pipe.copy_data(&self.data);
+        pipe.copy_end(self.rows);
+        Ok(())
+    }
+
+    fn copy_begin(&mut self, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        if self.copying {
+            return Ok(());
+        }
+        let shape = self.row_shape(Kind::Copy);
+        let name = pipe.prepare(&shape, || statement::sql(&self.relation, None, &shape));
+        pipe.copy_begin(name, self.note()).map_err(self.too_large())?;
+        pipe.copy_data(COPY_HEADER);
+        self.copying = true;
         Ok(())
     }
 
     /// A single row: its parameters are the row as COPY takes it, without the count before it.
-    fn insert(&mut self, run: &Run, pipe: &mut Pipe) -> Result<(), ChangeError> {
-        let shape = row_shape(run, Kind::Insert);
-        let name = pipe.prepare(&shape, || statement::sql(&run.relation, None, &shape));
+    fn insert(&self, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        let shape = self.row_shape(Kind::Insert);
+        let name = pipe.prepare(&shape, || statement::sql(&self.relation, None, &shape));
         let count = shape.after.iter().count();
-        let row = &self.rows[2..];
-        pipe.execute(name, count, |out| out.put_slice(row), note(run)).map_err(too_large(run))
+        let row = &self.data[2..];
+        let written = pipe.execute(name, count, |out| out.put_slice(row), self.note());
+        written.map_err(self.too_large())
     }
 
-    fn execute(&self, run: &Run, mut shape: Shape, pipe: &mut Pipe) -> Result<(), ChangeError> {
-        shape.many = run.rows > 1;
-        let notes = run.notes.as_deref();
-        let name = pipe.prepare(&shape, || statement::sql(&run.relation, notes, &shape));
+    fn execute(&self, mut shape: Shape, place: &Place, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        shape.many = self.rows > 1;
+        let notes = self.notes.as_deref();
+        let name = pipe.prepare(&shape, || statement::sql(&self.relation, notes, &shape));
         let counted = !matches!(shape.kind, Kind::Upsert | Kind::UpsertNoted | Kind::Clear);
         let extra = match shape.check {
             Check::Exact if counted && shape.many => 1,
@@ -145,59 +127,50 @@ impl Runs {
             _ => 0,
         };
         let parameters = |out: &mut BytesMut| {
-            for (field, bytes) in run.fields.iter().zip(&self.columns) {
+            for (field, bytes) in self.fields.iter().zip(&self.columns) {
                 if shape.many {
-                    let column = statement::column_of(&run.relation, *field);
-                    put_array(run.relation.column(column).oids.0, run.rows, bytes, out);
+                    let column = statement::column_of(&self.relation, *field);
+                    put_array(self.relation.column(column).oids.0, self.rows, bytes, out);
                 } else {
                     out.put_slice(bytes);
                 }
             }
             match extra {
-                1 => put_int8(run.rows, out),
+                1 => put_int8(self.rows, out),
                 4 => {
-                    put_text(&self.place.pipeline, out);
-                    put_text(&self.place.position, out);
-                    put_text(&run.relation.source, out);
-                    put_int8(run.first_change, out);
+                    put_text(&place.pipeline, out);
+                    put_text(&place.position, out);
+                    put_text(&self.relation.source, out);
+                    put_int8(self.first_change, out);
                 }
                 _ => {}
             }
         };
-        pipe.execute(name, run.fields.len() + extra, parameters, note(run)).map_err(too_large(run))
+        let count = self.fields.len() + extra;
+        pipe.execute(name, count, parameters, self.note()).map_err(self.too_large())
+    }
+
+    /// The shape of the statement that takes its rows.
+    fn row_shape(&self, kind: Kind) -> Shape {
+        let after = self.shape.after.clone();
+        Shape { table: self.relation.id, after, ..Shape::of(kind) }
+    }
+
+    fn note(&self) -> Note {
+        Note {
+            table: Some(Arc::clone(&self.relation.source)),
+            operation: Some(self.operation),
+            first_change: self.first_change,
+            last_change: self.last_change,
+            rows: self.rows,
+        }
+    }
+
+    fn too_large(&self) -> impl Fn(EncodeError) -> ChangeError + use<> {
+        let column = self.relation.source.to_string();
+        move |error| ChangeError::Value { column: column.clone(), error }
     }
 }
 
 /// The header of binary COPY: signature, no flags, no extension.
 pub(in super::super) const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-
-fn copy_begin(run: &mut Run, pipe: &mut Pipe) -> Result<(), ChangeError> {
-    if run.copying {
-        return Ok(());
-    }
-    let shape = row_shape(run, Kind::Copy);
-    let name = pipe.prepare(&shape, || statement::sql(&run.relation, None, &shape));
-    pipe.copy_begin(name, note(run)).map_err(too_large(run))?;
-    pipe.copy_data(COPY_HEADER);
-    run.copying = true;
-    Ok(())
-}
-
-/// The shape of the statement that takes a run's rows.
-fn row_shape(run: &Run, kind: Kind) -> Shape {
-    Shape { table: run.relation.id, after: run.shape.after.clone(), ..Shape::of(kind) }
-}
-
-fn note(run: &Run) -> Note {
-    Note {
-        table: Some(Arc::clone(&run.relation.source)),
-        operation: Some(run.operation),
-        first_change: run.first_change,
-        changes: run.rows,
-    }
-}
-
-fn too_large(run: &Run) -> impl Fn(EncodeError) -> ChangeError {
-    let column = run.relation.source.to_string();
-    move |error| ChangeError::Value { column: column.clone(), error }
-}

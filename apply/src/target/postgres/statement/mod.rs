@@ -81,9 +81,9 @@ pub(super) enum Kind {
     DeleteAside,
     /// The same: a note that an old key is gone, unless the target holds the new one for it.
     GoneNoted,
-    /// The checkpoint; its commit is flushed.
-    CheckpointFlushed,
-    /// The checkpoint; its commit may reach the disk later.
+    /// The transaction's commit is confirmed only once it is on the disk.
+    Flush,
+    /// The checkpoint.
     Checkpoint,
     /// A transaction set aside.
     SetAside,
@@ -172,7 +172,7 @@ pub(super) fn fields(relation: &Relation, shape: &Shape) -> Vec<Field> {
         Kind::DeleteWhole => shape.before.iter().map(Field::Before).collect(),
         Kind::Clear
         | Kind::Checkpoint
-        | Kind::CheckpointFlushed
+        | Kind::Flush
         | Kind::SetAside
         | Kind::ChunkClaim
         | Kind::ChunkDone
@@ -214,6 +214,12 @@ pub(super) fn sql(relation: &Relation, notes: Option<&Notes>, shape: &Shape) -> 
         },
     }
     Sql { text, parameters }
+}
+
+/// What follows SELECT so that a statement fails unless `from` has that many rows. The function is
+/// called only to fail: it is slower than all the rest of a small statement.
+pub(super) fn expect_rows(from: &str, rows: &str) -> String {
+    format!("lockstep.expect_rows(count(*), {rows}) FROM {from} HAVING count(*) <> {rows}")
 }
 
 /// `pg_type` numbers of the parameters beside the rows.
@@ -290,22 +296,18 @@ impl Text<'_> {
 
     /// Updates and deletes, with what is asked of their row count.
     fn counted(&mut self) {
+        let n = self.fields.len();
         let check = match self.shape.check {
             Check::Tolerant => None,
-            Check::Exact if self.shape.many => {
-                Some(format!("lockstep.expect_rows(count(*), ${})", self.fields.len() + 1))
-            }
-            Check::Exact => Some("lockstep.expect_rows(count(*), 1)".to_owned()),
-            Check::Noted => {
-                let n = self.fields.len();
-                Some(format!(
-                    "lockstep.note_absent(count(*), ${}, ${}, ${}, ${})",
-                    n + 1,
-                    n + 2,
-                    n + 3,
-                    n + 4
-                ))
-            }
+            Check::Exact if self.shape.many => Some(expect_rows("w", &format!("${}", n + 1))),
+            Check::Exact => Some(expect_rows("w", "1")),
+            Check::Noted => Some(format!(
+                "lockstep.note_absent(count(*), ${}, ${}, ${}, ${}) FROM w",
+                n + 1,
+                n + 2,
+                n + 3,
+                n + 4
+            )),
         };
         match check {
             None => self.change(),
@@ -314,7 +316,6 @@ impl Text<'_> {
                 self.change();
                 self.push(" RETURNING 1) SELECT ");
                 self.push(&check);
-                self.push(" FROM w");
             }
         }
     }

@@ -405,7 +405,7 @@ impl Session {
     /// # Errors
     /// What a chunk came to.
     pub(crate) async fn changed(&mut self) -> Result<(), Failure> {
-        let Session { wire, loads, .. } = self;
+        let Session { changed, loads, .. } = self;
         let Loads { loaders, finishing, book, moved, .. } = loads;
         let made = async {
             match finishing {
@@ -414,7 +414,7 @@ impl Session {
             }
         };
         tokio::select! {
-            () = wire.changed() => {}
+            () = changed.notified() => {}
             done = loaders.changed() => {
                 book.chunk_done(&done?);
                 *moved = true;
