@@ -14,6 +14,7 @@ use lockstep_common::record::Body;
 use lockstep_common::status::TaskState;
 use lockstep_common::{Backoff, FailPoints, Failure, Shutdown};
 use lockstep_log::{Batch, Item, Log, Reader, Seek, Stream};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::assemble::{Action, Assembler};
 use crate::buffer::Buffer;
@@ -23,8 +24,45 @@ use crate::report::Report;
 use crate::start::Start;
 use crate::unit::Mark;
 
+/// The reader that one feed leaves to the next: opening one takes longer than sending it elsewhere.
+#[derive(Clone)]
+pub(crate) struct LogReader {
+    log: Arc<dyn Log>,
+    reader: Arc<Mutex<Option<Box<dyn Reader>>>>,
+}
+
+impl LogReader {
+    pub(crate) fn new(log: Arc<dyn Log>) -> Self {
+        LogReader { log, reader: Arc::default() }
+    }
+
+    /// The reader, wherever it is; opened if there is none.
+    async fn open(&self) -> Result<OwnedMutexGuard<Option<Box<dyn Reader>>>, Failure> {
+        let LogReader { log, reader } = self.clone();
+        // It goes on when nobody waits for it any more.
+        let opening = tokio::spawn(async move {
+            let mut reader = reader.lock_owned().await;
+            if reader.is_none() {
+                *reader = Some(log.reader(Stream::Transactions).await?);
+            }
+            Ok(reader)
+        });
+        opening.await.unwrap_or_else(|error| {
+            let what = format!("opening the log ended: {error}");
+            Err(Failure::halt("apply.internal", what, "report this"))
+        })
+    }
+
+    /// Begins to open it for the first feed, which says it when that fails.
+    pub(crate) fn begin(&self) {
+        let reader = self.clone();
+        tokio::spawn(async move { reader.open().await.map(drop) });
+    }
+}
+
 pub(crate) struct Feed {
     pub(crate) log: Arc<dyn Log>,
+    pub(crate) reader: LogReader,
     pub(crate) buffer: Arc<Buffer>,
     /// Where to begin while the buffer has no end.
     pub(crate) start: Start,
@@ -59,12 +97,23 @@ impl Feed {
     async fn follow(&self, backoff: &mut Backoff, away: &mut bool) -> Result<(), Failure> {
         self.buffer.void()?;
         let from = self.buffer.end();
-        let mut reader = self
-            .log
-            .reader(Stream::Transactions)
-            .await
-            .map_err(|failure| awaiting_capture(failure, from.is_none()))?;
-        let offset = seek(reader.as_mut(), from.as_ref(), self.start).await?;
+        let opened = self.reader.open().await;
+        let mut opened = opened.map_err(|failure| awaiting_capture(failure, from.is_none()))?;
+        let Some(reader) = opened.as_deref_mut() else { return Ok(()) };
+        let read = self.read(reader, from, backoff, away).await;
+        // What a reader is good for after a failure is not known.
+        *opened = None;
+        read
+    }
+
+    async fn read(
+        &self,
+        reader: &mut dyn Reader,
+        from: Option<Mark>,
+        backoff: &mut Backoff,
+        away: &mut bool,
+    ) -> Result<(), Failure> {
+        let offset = seek(reader, from.as_ref(), self.start).await?;
         tracing::info!(offset, position = ?from.map(|m| m.position), "reading the log");
         let mut assembler = match (&from, self.start) {
             (None, Start::After(position)) => Assembler::after(position),
@@ -127,7 +176,11 @@ impl Feed {
         }
         match outcome.action {
             Action::Skip => {}
-            Action::Keep => self.buffer.keep(item.offset, payload)?,
+            Action::Keep => {
+                self.buffer.keep(item.offset, payload)?;
+                // Of a large transaction, which shows no other sign of life for a while.
+                self.report.fetched(item.offset + 1, self.buffer.levels(), false);
+            }
             Action::Complete(unit) => {
                 self.buffer.complete(&unit, (item.offset, payload))?;
                 self.report.fetched_lazily(item.offset + 1, || self.buffer.levels());

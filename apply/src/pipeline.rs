@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::ApplySettings;
 use crate::buffer::{Buffer, Limits};
 use crate::failpoints::{self, CRASH};
-use crate::feed::Feed;
+use crate::feed::{Feed, LogReader};
 use crate::report::{Progress, Report};
 use crate::spool::{self, Contents, Spool, blocking};
 use crate::start::{self, Start};
@@ -41,6 +41,7 @@ pub(crate) struct Pipeline {
     claimant: Claimant,
     report: Report,
     context: Context,
+    reader: LogReader,
     feed: Option<Feeding>,
     shutdown: Shutdown,
 }
@@ -114,7 +115,9 @@ impl Pipeline {
             instance: Uuid::new_v4(),
             returning: false,
         };
-        Ok(Pipeline { settings, target, start, claimant, report, context, feed: None, shutdown })
+        let reader = LogReader::new(Arc::clone(&context.log));
+        let feed = None;
+        Ok(Pipeline { settings, target, start, claimant, report, context, reader, feed, shutdown })
     }
 
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
@@ -130,6 +133,7 @@ impl Pipeline {
 
     async fn follow(&mut self) -> Result<(), Failure> {
         let mut backoff = Backoff::default();
+        self.reader.begin();
         if self.context.buffer.end().is_some() {
             // What the spool ends with tells where to read on, target or no target.
             self.start_feed();
@@ -195,6 +199,7 @@ impl Pipeline {
         self.context.buffer.open();
         let feed = Feed {
             log: Arc::clone(&self.context.log),
+            reader: self.reader.clone(),
             buffer: Arc::clone(&self.context.buffer),
             start: self.start.unwrap_or(Start::Earliest),
             name: format!("{}.{}", self.settings.pipeline, self.settings.name),

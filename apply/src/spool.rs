@@ -8,34 +8,37 @@
 //!   prefix of them: a tail may be lost, which is then read from the log again, never a middle;
 //! - records behind the last index entry belong to a transaction that was not complete, and go when
 //!   the spool is opened: the log gives them again;
-//! - trimming moves the base and drops what lies below it in one batch, and only up to what the
-//!   target has flushed.
+//! - trimming moves the base and then lets go what lies below it, and only up to what the target has
+//!   flushed.
+//!
+//! What lies below the base may be there or not: nobody reads it. Offsets of one log are never used for
+//! another record, and the records of another log come only after everything was dropped.
 //!
 //! Nothing is ever synced: what a power cut takes, the log still has.
 //!
-//! Keys are log offsets, big-endian: `records` holds the payloads, `units` the index by first offset.
+//! Opening it takes as long whatever it holds: each index entry says how many units were spooled until
+//! then and what they weigh, so that the first and the last tell of all.
+
+mod layout;
+mod memory;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lockstep_common::Failure;
 use lockstep_common::check::CheckResult;
-use lockstep_common::{Failure, Position};
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, Direction, IteratorMode, WriteBatch};
+use rocksdb::{ColumnFamily, DB, DBRawIteratorWithThreadMode as Cursor, Options, WriteBatch};
 use uuid::Uuid;
 
-use crate::unit::{Body, Mark, Unit, UnitKind};
+use crate::unit::{Body, Mark, Place, Unit};
 
 const RECORDS: &str = "records";
 const UNITS: &str = "units";
-const BASE: &[u8] = b"base";
-/// Changes with the layout of keys or values; another one's spool is dropped.
-const FORMAT: u8 = 2;
 
-/// RocksDB's memory: few and small buffers, since a crash replays what is in them.
-const WRITE_BUFFER: usize = 16 << 20;
-const WAL_BYTES: u64 = 64 << 20;
+/// Bytes of records written at once; a larger record goes alone.
+const BATCH: usize = 2 << 20;
 
 /// A unit larger than this is not read whole.
 const WHOLE: u64 = 1 << 20;
@@ -48,6 +51,44 @@ pub(crate) struct Spool {
     path: PathBuf,
 }
 
+/// How much has been spooled up to a unit and with it, since the spool was last empty or before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) units: u64,
+    /// Sum of [`Unit::weight`].
+    pub(crate) weight: u64,
+}
+
+impl Tally {
+    /// With one unit more.
+    pub(crate) fn with(self, unit: &Unit) -> Self {
+        Tally { units: self.units + 1, weight: self.weight + unit.weight() }
+    }
+
+    /// Without its last unit.
+    fn without(self, unit: &Unit) -> Self {
+        Tally {
+            units: self.units.saturating_sub(1),
+            weight: self.weight.saturating_sub(unit.weight()),
+        }
+    }
+}
+
+/// A unit that is on disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Spooled {
+    pub(crate) unit: Unit,
+    /// With it.
+    pub(crate) tally: Tally,
+}
+
+impl Spooled {
+    /// The tally before it.
+    pub(crate) fn before(&self) -> Tally {
+        self.tally.without(&self.unit)
+    }
+}
+
 /// What a spool held when it was opened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Contents {
@@ -55,10 +96,12 @@ pub(crate) struct Contents {
     pub(crate) base: Mark,
     /// The end of its last unit; the base when it has none.
     pub(crate) end: Mark,
-    /// Units behind the base.
-    pub(crate) units: u64,
-    /// What all units there weigh, those the base has passed included.
-    pub(crate) bytes: u64,
+    /// Tally of what the base has passed, which is gone or goes with the next trim.
+    pub(crate) passed: Tally,
+    /// Tally of all.
+    pub(crate) last: Tally,
+    /// First offset of the first unit behind the base, if there is one.
+    pub(crate) next: Option<u64>,
 }
 
 impl Spool {
@@ -70,7 +113,7 @@ impl Spool {
         let db = match open(path) {
             Err(error) if error.kind() == rocksdb::ErrorKind::Corruption => {
                 tracing::warn!(path = %path.display(), %error, "dropping a damaged spool");
-                DB::destroy(&options(), path).and_then(|()| open(path))
+                DB::destroy(&Options::default(), path).and_then(|()| open(path))
             }
             result => result,
         };
@@ -88,87 +131,101 @@ impl Spool {
     #[cfg(test)]
     pub(crate) fn read_only(path: &Path) -> Self {
         drop(open(path).expect("the spool opens"));
-        let db = DB::open_cf_for_read_only(&options(), path, [RECORDS, UNITS], false);
+        let db = DB::open_cf_for_read_only(&memory::database(), path, [RECORDS, UNITS], false);
         Spool { db: db.expect("the spool opens again"), path: path.to_owned() }
     }
 
     fn contents(&self) -> Result<Option<Contents>, Failure> {
-        let Some(base) = self.read(self.db.get(BASE))?.and_then(|v| decode_base(&v)) else {
+        let Some(base) =
+            self.read(self.db.get(layout::BASE))?.and_then(|v| layout::decode_base(&v))
+        else {
             return Ok(None);
         };
-        let mut units = self.db.iterator_cf(self.units(), IteratorMode::End);
-        let last = match units.next() {
+        let mut index = self.db.raw_iterator_cf(self.units());
+        index.seek_to_last();
+        let last = match index.item() {
             None => None,
-            Some(entry) => {
-                let (key, value) = self.read(entry)?;
-                match (decode_key(&key), decode_unit(&key, &value, base.log_id)) {
-                    (Some(_), Some(unit)) => Some(unit),
-                    _ => return Ok(None),
-                }
-            }
+            Some((key, value)) => match layout::decode_unit(key, value, base.log_id) {
+                None => return Ok(None),
+                last => last,
+            },
         };
-        let end = last.map_or(base, |unit| unit.mark);
-        let end = if end.place() > base.place() { end } else { base };
-        let mut batch = WriteBatch::default();
-        batch.delete_range_cf(
-            self.records(),
-            end.next_offset.to_be_bytes(),
-            u64::MAX.to_be_bytes(),
-        );
-        self.write(batch)?;
-        let (mut units, mut bytes) = (0, 0);
-        for entry in self.db.iterator_cf(self.units(), IteratorMode::Start) {
-            let (key, value) = self.read(entry)?;
-            let Some(unit) = decode_unit(&key, &value, base.log_id) else { return Ok(None) };
-            units += u64::from(unit.mark.place() > base.place());
-            bytes += unit.weight();
-        }
-        Ok(Some(Contents { base, end, units, bytes }))
+        self.read(index.status())?;
+        drop(index);
+        let newest = last.as_ref().map(|last| last.unit.mark);
+        let end = newest.filter(|mark| mark.place() > base.place()).unwrap_or(base);
+        let last = last.map_or(Tally::default(), |last| last.tally);
+        self.drop_from(end.next_offset)?;
+        self.trim(&base)?;
+        let next = self.above(base.log_id, base.place())?;
+        let passed = next.as_ref().map_or(last, Spooled::before);
+        let next = next.map(|next| next.unit.first_offset);
+        Ok(Some(Contents { base, end, passed, last, next }))
     }
 
-    /// Adds records, and the index entries of the units that are complete with them.
+    /// Adds records, and then the index entries of the units that are complete with them. However
+    /// many they are, RocksDB gets so few at once that its memory stays what it is.
     ///
     /// # Errors
     /// `Halt` when the disk does not take them.
-    pub(crate) fn append(&self, records: &[(u64, Bytes)], units: &[Unit]) -> Result<(), Failure> {
+    pub(crate) fn append(
+        &self,
+        records: &[(u64, Bytes)],
+        units: &[Spooled],
+    ) -> Result<(), Failure> {
         let mut batch = WriteBatch::default();
         for (offset, payload) in records {
-            batch.put_cf(self.records(), offset.to_be_bytes(), payload);
+            if !batch.is_empty() && batch.size_in_bytes() + payload.len() > BATCH {
+                self.write(std::mem::take(&mut batch))?;
+            }
+            batch.put_cf(self.records(), layout::key(*offset), payload);
         }
-        for unit in units {
-            batch.put_cf(self.units(), unit.first_offset.to_be_bytes(), encode_unit(unit));
+        for Spooled { unit, tally } in units {
+            let value = layout::encode_unit(unit, *tally);
+            batch.put_cf(self.units(), layout::key(unit.first_offset), value);
         }
         self.write(batch)
     }
 
-    /// Drops the records in `offsets`: an unfinished transaction that was voided.
+    /// Drops the records from `offset` on: an unfinished transaction that was voided.
     ///
     /// # Errors
     /// As [`Spool::append`].
-    pub(crate) fn discard(&self, offsets: Range<u64>) -> Result<(), Failure> {
-        let mut batch = WriteBatch::default();
-        let (from, to) = (offsets.start.to_be_bytes(), offsets.end.to_be_bytes());
-        batch.delete_range_cf(self.records(), from, to);
-        self.write(batch)
+    pub(crate) fn drop_from(&self, offset: u64) -> Result<(), Failure> {
+        self.drop_range(self.records(), offset)
     }
 
-    /// Moves the base to `base` and drops what lies below it.
+    /// Drops what a family has from `from` on.
+    fn drop_range(&self, family: &ColumnFamily, from: u64) -> Result<(), Failure> {
+        let mut cursor = self.db.raw_iterator_cf(family);
+        cursor.seek_to_last();
+        let last = cursor.key().and_then(layout::offset_of).filter(|last| *last >= from);
+        self.read(cursor.status())?;
+        // No range is deleted where nothing is, and none further than there is something.
+        let Some(last) = last else { return Ok(()) };
+        drop(cursor);
+        let mut batch = WriteBatch::default();
+        batch.delete_range_cf(family, layout::key(from), layout::key(last + 1));
+        self.write(batch)?;
+        self.drop_files(family, from, last)
+    }
+
+    /// Gives back the files that hold nothing but what is in that range, its end included.
+    fn drop_files(&self, family: &ColumnFamily, from: u64, last: u64) -> Result<(), Failure> {
+        let dropped = self.db.delete_file_in_range_cf(family, layout::key(from), layout::key(last));
+        dropped.map_err(|error| failed("trim", &self.path, &error))
+    }
+
+    /// Moves the base to `base` and lets go what lies below it: files that hold nothing else. The rest
+    /// of it is less than the memtables and a few files; it goes with the next trim.
     ///
     /// # Errors
     /// As [`Spool::append`].
     pub(crate) fn trim(&self, base: &Mark) -> Result<(), Failure> {
-        let mut batch = WriteBatch::default();
-        let end = base.next_offset.to_be_bytes();
-        // Unlike a deleted range, a range of files has its end in it.
-        let last = base.next_offset.saturating_sub(1).to_be_bytes();
-        batch.put(BASE, encode_base(base));
-        batch.delete_range_cf(self.records(), 0u64.to_be_bytes(), end);
-        batch.delete_range_cf(self.units(), 0u64.to_be_bytes(), end);
-        self.write(batch)?;
-        // Whole files go at once; what is left of the range goes when RocksDB compacts.
+        self.set_base(base)?;
+        let Some(last) = base.next_offset.checked_sub(1) else { return Ok(()) };
         for family in [self.records(), self.units()] {
-            let dropped = self.db.delete_file_in_range_cf(family, 0u64.to_be_bytes(), last);
-            dropped.map_err(|error| failed("trim", &self.path, &error))?;
+            self.drop_files(family, 0, last)?;
         }
         Ok(())
     }
@@ -178,7 +235,8 @@ impl Spool {
     /// # Errors
     /// As [`Spool::append`].
     pub(crate) fn set_base(&self, base: &Mark) -> Result<(), Failure> {
-        self.db.put(BASE, encode_base(base)).map_err(|error| failed("write", &self.path, &error))
+        let put = self.db.put(layout::BASE, layout::encode_base(base));
+        put.map_err(|error| failed("write", &self.path, &error))
     }
 
     /// Drops everything.
@@ -187,15 +245,13 @@ impl Spool {
     /// As [`Spool::append`].
     pub(crate) fn clear(&self) -> Result<(), Failure> {
         let mut batch = WriteBatch::default();
-        batch.delete(BASE);
-        for family in [self.records(), self.units()] {
-            batch.delete_range_cf(family, 0u64.to_be_bytes(), u64::MAX.to_be_bytes());
-        }
+        batch.delete(layout::BASE);
         self.write(batch)?;
-        for family in [self.records(), self.units()] {
-            let dropped =
-                self.db.delete_file_in_range_cf(family, 0u64.to_be_bytes(), u64::MAX.to_be_bytes());
-            dropped.map_err(|error| failed("clear", &self.path, &error))?;
+        for family in [self.units(), self.records()] {
+            self.drop_range(family, 0)?;
+            // What comes now may be another log's, which has the same offsets: nothing of what was
+            // there may be left under them. It is little, the files are gone.
+            self.db.compact_range_cf(family, None::<&[u8]>, None::<&[u8]>);
         }
         Ok(())
     }
@@ -209,44 +265,64 @@ impl Spool {
         log_id: Uuid,
         first_offset: u64,
         most: u64,
-    ) -> Result<Vec<Unit>, Failure> {
-        let from = first_offset.to_be_bytes();
+    ) -> Result<Vec<Spooled>, Failure> {
         let mut units = Vec::new();
         let mut bytes = 0;
-        for entry in
-            self.db.iterator_cf(self.units(), IteratorMode::From(&from, Direction::Forward))
+        let mut index = self.db.raw_iterator_cf(self.units());
+        index.seek(layout::key(first_offset));
+        let mut records = self.db.raw_iterator_cf(self.records());
+        records.seek(layout::key(first_offset));
+        while bytes < most
+            && let Some((key, value)) = index.item()
         {
-            let (key, value) = self.read(entry)?;
-            let mut unit =
-                decode_unit(&key, &value, log_id).ok_or_else(|| unreadable(&self.path))?;
+            let mut spooled = self.decode(key, value, log_id)?;
+            let unit = &mut spooled.unit;
             if matches!(unit.body, Body::Spooled) && unit.bytes <= WHOLE {
-                let records =
-                    self.records_in(unit.first_offset..unit.mark.next_offset, u64::MAX)?;
-                unit.body = Body::Memory(records.into_iter().map(|(_, payload)| payload).collect());
-                bytes += unit.weight();
+                let offsets = unit.first_offset..unit.mark.next_offset;
+                let found = self.take(&mut records, offsets, u64::MAX)?;
+                unit.body = Body::Memory(found.into_iter().map(|(_, payload)| payload).collect());
+            } else if matches!(unit.body, Body::Spooled) {
+                records.seek(layout::key(unit.mark.next_offset));
             }
-            units.push(unit);
-            if bytes >= most {
-                break;
-            }
+            // What it costs to hold, which is little for one that stays on disk.
+            let elsewhere = if matches!(unit.body, Body::Spooled) { unit.bytes } else { 0 };
+            bytes += unit.weight() - elsewhere;
+            units.push(spooled);
+            index.next();
         }
+        self.read(index.status())?;
         Ok(units)
     }
 
-    /// Up to ten thousand units from `first_offset` on, none of them with its records.
+    /// The first unit above `place`, without its records.
     ///
     /// # Errors
     /// `Halt` when the disk cannot be read.
-    pub(crate) fn heads_from(&self, log_id: Uuid, first_offset: u64) -> Result<Vec<Unit>, Failure> {
-        let from = first_offset.to_be_bytes();
-        self.db
-            .iterator_cf(self.units(), IteratorMode::From(&from, Direction::Forward))
-            .take(10_000)
-            .map(|entry| {
-                let (key, value) = self.read(entry)?;
-                decode_unit(&key, &value, log_id).ok_or_else(|| unreadable(&self.path))
-            })
-            .collect()
+    pub(crate) fn above(&self, log_id: Uuid, place: Place) -> Result<Option<Spooled>, Failure> {
+        let (_, next_offset) = place;
+        let mut index = self.db.raw_iterator_cf(self.units());
+        index.seek_for_prev(layout::key(next_offset));
+        while let Some((key, value)) = index.item() {
+            if self.decode(key, value, log_id)?.unit.mark.place() <= place {
+                break;
+            }
+            index.prev();
+        }
+        self.read(index.status())?;
+        if !index.valid() {
+            index.seek_to_first();
+        }
+        // The offset is a hint: from here on there is at most one unit at or below the place, unless
+        // the log's offsets are others than when the place was noted.
+        while let Some((key, value)) = index.item() {
+            let spooled = self.decode(key, value, log_id)?;
+            if spooled.unit.mark.place() > place {
+                return Ok(Some(spooled));
+            }
+            index.next();
+        }
+        self.read(index.status())?;
+        Ok(None)
     }
 
     /// Records in `offsets`, about `most` bytes of them.
@@ -258,21 +334,39 @@ impl Spool {
         offsets: Range<u64>,
         most: u64,
     ) -> Result<Vec<(u64, Bytes)>, Failure> {
+        let mut cursor = self.db.raw_iterator_cf(self.records());
+        cursor.seek(layout::key(offsets.start));
+        self.take(&mut cursor, offsets, most)
+    }
+
+    /// Takes the records in `offsets` from a cursor that is at or before them, about `most` bytes.
+    fn take(
+        &self,
+        cursor: &mut Cursor<'_, DB>,
+        offsets: Range<u64>,
+        most: u64,
+    ) -> Result<Vec<(u64, Bytes)>, Failure> {
         let mut records = Vec::new();
         let mut bytes = 0;
-        let from = offsets.start.to_be_bytes();
-        for entry in
-            self.db.iterator_cf(self.records(), IteratorMode::From(&from, Direction::Forward))
+        while bytes < most
+            && let Some((key, value)) = cursor.item()
         {
-            let (key, value) = self.read(entry)?;
-            let offset = decode_key(&key).ok_or_else(|| unreadable(&self.path))?;
-            if offset >= offsets.end || bytes >= most {
+            let offset = layout::offset_of(key).ok_or_else(|| unreadable(&self.path))?;
+            if offset >= offsets.end {
                 break;
             }
-            bytes += value.len() as u64;
-            records.push((offset, Bytes::from(value)));
+            if offset >= offsets.start {
+                bytes += value.len() as u64;
+                records.push((offset, Bytes::copy_from_slice(value)));
+            }
+            cursor.next();
         }
+        self.read(cursor.status())?;
         Ok(records)
+    }
+
+    fn decode(&self, key: &[u8], value: &[u8], log_id: Uuid) -> Result<Spooled, Failure> {
+        layout::decode_unit(key, value, log_id).ok_or_else(|| unreadable(&self.path))
     }
 
     fn write(&self, batch: WriteBatch) -> Result<(), Failure> {
@@ -313,21 +407,8 @@ fn tempfile_in(path: &Path) -> std::io::Result<()> {
     std::fs::remove_file(file)
 }
 
-fn options() -> rocksdb::Options {
-    let mut options = rocksdb::Options::default();
-    options.create_if_missing(true);
-    options.create_missing_column_families(true);
-    options.set_write_buffer_size(WRITE_BUFFER);
-    options.set_max_total_wal_size(WAL_BYTES);
-    options.set_compression_type(rocksdb::DBCompressionType::Lz4);
-    options.set_keep_log_file_num(2);
-    options.set_max_open_files(256);
-    options
-}
-
 fn open(path: &Path) -> Result<DB, rocksdb::Error> {
-    let families = [RECORDS, UNITS].map(|name| ColumnFamilyDescriptor::new(name, options()));
-    DB::open_cf_descriptors(&options(), path, families)
+    DB::open_cf_descriptors(&memory::database(), path, memory::families(RECORDS, UNITS))
 }
 
 fn failed(what: &str, path: &Path, error: &rocksdb::Error) -> Failure {
@@ -345,79 +426,6 @@ fn unreadable(path: &Path) -> Failure {
         format!("the spool in {} holds an entry that cannot be read", path.display()),
         "delete the directory: the spool is a cache, the log still has everything",
     )
-}
-
-fn decode_key(key: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(key.try_into().ok()?))
-}
-
-fn encode_base(base: &Mark) -> Vec<u8> {
-    let mut out = vec![FORMAT];
-    out.extend_from_slice(base.log_id.as_bytes());
-    out.extend_from_slice(&base.next_offset.to_be_bytes());
-    out.extend_from_slice(&base.time.to_be_bytes());
-    out.extend_from_slice(&base.position.to_key());
-    out
-}
-
-fn decode_base(bytes: &[u8]) -> Option<Mark> {
-    let (format, rest) = bytes.split_first()?;
-    let (log_id, rest) = rest.split_first_chunk::<16>()?;
-    let (next_offset, rest) = rest.split_first_chunk::<8>()?;
-    let (time, key) = rest.split_first_chunk::<8>()?;
-    (*format == FORMAT).then_some(())?;
-    Some(Mark {
-        log_id: Uuid::from_bytes(*log_id),
-        position: Position::from_key(key)?,
-        next_offset: u64::from_be_bytes(*next_offset),
-        time: i64::from_be_bytes(*time),
-    })
-}
-
-/// Kind, next offset, time, bytes, length of `position`, `position`, `after`.
-fn encode_unit(unit: &Unit) -> Vec<u8> {
-    let position = unit.mark.position.to_key();
-    let kind = match unit.kind {
-        UnitKind::Progress => 0,
-        UnitKind::Transaction => 1,
-        UnitKind::Load => 2,
-    };
-    let mut out = vec![kind];
-    out.extend_from_slice(&unit.mark.next_offset.to_be_bytes());
-    out.extend_from_slice(&unit.mark.time.to_be_bytes());
-    out.extend_from_slice(&unit.bytes.to_be_bytes());
-    out.push(u8::try_from(position.len()).expect("a position has at most 28 bytes"));
-    out.extend_from_slice(&position);
-    out.extend_from_slice(&unit.after.to_key());
-    out
-}
-
-fn decode_unit(key: &[u8], value: &[u8], log_id: Uuid) -> Option<Unit> {
-    let (kind, rest) = value.split_first()?;
-    let (next_offset, rest) = rest.split_first_chunk::<8>()?;
-    let (time, rest) = rest.split_first_chunk::<8>()?;
-    let (bytes, rest) = rest.split_first_chunk::<8>()?;
-    let (length, rest) = rest.split_first()?;
-    let kind = match kind {
-        0 => UnitKind::Progress,
-        1 => UnitKind::Transaction,
-        2 => UnitKind::Load,
-        _ => return None,
-    };
-    let (position, after) = rest.split_at_checked(usize::from(*length))?;
-    Some(Unit {
-        kind,
-        mark: Mark {
-            log_id,
-            position: Position::from_key(position)?,
-            next_offset: u64::from_be_bytes(*next_offset),
-            time: i64::from_be_bytes(*time),
-        },
-        after: Position::from_key(after)?,
-        first_offset: decode_key(key)?,
-        bytes: u64::from_be_bytes(*bytes),
-        body: if kind == UnitKind::Progress { Body::Progress } else { Body::Spooled },
-    })
 }
 
 /// Runs work that may wait for the disk without holding up the runtime's other tasks.

@@ -51,6 +51,29 @@ async fn an_outage_fills_the_spool_and_apply_may_restart_in_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_commit_is_enough_to_go_on_from_without_the_target() {
+    let mut bed = Bed::new().await;
+    let proxy = Proxy::new(bed.database.port).await;
+    let a = bed.source.table(&accounts()).await;
+    let mut settings = bed.settings();
+    settings.config.port = proxy.port;
+    let n = write(&mut bed, a, 0..1).await;
+    let mut apply = bed.start_with(settings.clone(), FailPoints::default());
+    apply.reaches(n).await;
+    // Killed in its first moments: nothing was written in passing.
+    apply.kill().await;
+    proxy.set(Line::Down);
+    let n = write(&mut bed, a, 1..100).await;
+    let mut apply = bed.start_with(settings, FailPoints::default());
+    let waits = |s: &ApplyStatus| s.waiting_transactions == 99 && s.state == TaskState::Retrying;
+    apply.until("what was written meanwhile", waits).await;
+    proxy.set(Line::Up);
+    apply.reaches(n).await;
+    apply.stop().await;
+    assert_eq!(bed.query(COUNT).await, ["100|100"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_spool_stops_the_reading_and_nothing_else() {
     let mut bed = Bed::new().await;
     let proxy = Proxy::new(bed.database.port).await;

@@ -7,15 +7,19 @@
 mod apply;
 mod codec;
 mod figures;
+mod huge;
 mod idle;
 mod latency;
 mod limits;
 mod load;
 mod logs;
+mod outage;
 mod product;
 mod row;
+mod services;
 mod soak;
 mod tds;
+mod watch;
 
 use anyhow::Result;
 use lockstep_servers::{Postgres, PostgresOptions};
@@ -53,6 +57,11 @@ impl Options {
     fn wants_case(&self, case: &str) -> bool {
         self.only.as_deref().is_none_or(|only| case.contains(only))
     }
+
+    /// Parts that take very long have to be asked for.
+    fn names(&self, part: &str) -> bool {
+        self.only.as_deref() == Some(part)
+    }
 }
 
 /// Runs the parts one after another and prints each figure as it comes.
@@ -87,6 +96,12 @@ pub async fn run(options: &Options) -> Result<()> {
     }
     if options.wants("soak") {
         soak::measure(options, &mut report).await?;
+    }
+    if options.names("huge") {
+        huge::measure(options, &mut report).await?;
+    }
+    if options.names("outage") {
+        outage::measure(options, &mut report).await?;
     }
     Ok(())
 }

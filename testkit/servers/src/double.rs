@@ -66,6 +66,11 @@ impl Double {
         await_listening(&self.process, self.address)
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -45,8 +45,10 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
         let mut lockstep = Product {
             source: &source,
             postgres: &postgres,
+            pipeline: "bench",
             database: &database,
             directory: directory.path(),
+            brokers: None,
             task: "cdc",
             capture: &format!("start = \"earliest\"\npoll_interval = \"{}ms\"", poll.as_millis()),
             apply: "start = \"earliest\"",

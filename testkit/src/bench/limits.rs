@@ -34,7 +34,7 @@ pub(super) async fn postgres(
 }
 
 /// Opens a connection that lives as long as the client.
-async fn connect(postgres: &Postgres, database: &str) -> Result<Client> {
+pub(super) async fn connect(postgres: &Postgres, database: &str) -> Result<Client> {
     let (client, connection) = tokio_postgres::connect(&postgres.url(database), NoTls).await?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {

@@ -1,6 +1,7 @@
 //! A full load of the table of ten columns from the double into PostgreSQL: each half and the whole,
 //! beside draining the same SELECT and beside COPY of the same rows from a file.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use tokio::sync::watch;
 
 use super::figures::{Report, per_second};
 use super::product::Product;
-use super::soak::resident;
+use super::watch::resident;
 use super::{Options, limits, row};
 use crate::demo::ask;
 use crate::source::{Connection, Source};
@@ -241,24 +242,25 @@ async fn whole(source: &Source, postgres: &Postgres, rows: u64, readers: usize) 
     let directory = tempfile::tempdir()?;
     let database = format!("whole_{rows}_{readers}");
     postgres.create_database(&database)?;
-    let port = lockstep_servers::free_port();
     let started = Instant::now();
-    let process = Product {
+    let configured = Product {
         source,
         postgres,
+        pipeline: "bench",
         database: &database,
         directory: directory.path(),
+        brokers: None,
         task: "full_load_and_cdc",
         capture: &format!("load_readers = {readers}"),
-        apply: &format!("load_connections = {readers}\nhttp = \"127.0.0.1:{port}\""),
+        apply: &format!("load_connections = {readers}"),
     }
-    .start()?;
-    watch_process(process, port, rows, started).await
+    .configure()?;
+    watch_process(configured.run()?, configured.apply_http, rows, started).await
 }
 
 async fn watch_process(
     mut process: Process,
-    port: u16,
+    http: SocketAddr,
     rows: u64,
     started: Instant,
 ) -> Result<Whole> {
@@ -270,7 +272,7 @@ async fn watch_process(
         }
         peak = peak.max(resident(process.pid())?);
         // Not listening yet, or busy: the next look will tell.
-        let Ok(answer) = ask(([127, 0, 0, 1], port).into()).await else { continue };
+        let Ok(answer) = ask(http).await else { continue };
         let load = &answer["apply"]["main"]["load"];
         let load: Option<LoadStatus> = serde_json::from_value(load.clone())?;
         if all_there(&load, rows) {

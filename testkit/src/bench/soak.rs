@@ -7,6 +7,7 @@ use lockstep_servers::{Double, DoubleOptions, Postgres, PostgresOptions};
 
 use super::figures::Report;
 use super::product::Product;
+use super::watch::resident;
 use super::{Options, row};
 use crate::source::{Connection, Source};
 
@@ -26,8 +27,10 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
     let program = Product {
         source: &Source::on(&double, "soak"),
         postgres: &postgres,
+        pipeline: "bench",
         database: "soak",
         directory: directory.path(),
+        brokers: None,
         task: "cdc",
         capture: "start = \"earliest\"",
         apply: "start = \"earliest\"",
@@ -35,7 +38,8 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
     .start()?;
 
     let mut done = 0;
-    let mut marks = [10, 50, 100].into_iter().map(|percent| changes * percent / 100).peekable();
+    let mut marks =
+        [10, 25, 50, 75, 100].into_iter().map(|percent| changes * percent / 100).peekable();
     while done < changes {
         done += round(&mut connection, done).await?;
         while marks.next_if(|mark| done >= *mark).is_some() {
@@ -96,12 +100,4 @@ async fn applied(postgres: &Postgres, done: u64) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     Ok(())
-}
-
-/// Resident bytes of a process.
-pub(super) fn resident(pid: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-    Ok(kib << 10)
 }

@@ -11,7 +11,8 @@ struct Arguments {
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
     /// Only the parts whose name contains this: codec, log, read, apply, load, latency,
-    /// idle, soak; or one case, as `apply Inserts 10 Group`.
+    /// idle, soak; or one case, as `apply Inserts 10 Group`; or one of those that are run by name
+    /// alone: huge, outage.
     #[arg(long)]
     only: Option<String>,
     /// A Kafka broker, `host:port`, to append to.
