@@ -104,14 +104,15 @@ impl Writer<'_> {
 
     /// Waits until every commit in flight is confirmed.
     pub(super) async fn quiesce(&mut self) -> Result<(), Stopped> {
-        while !self.in_flight.is_empty() {
-            self.flush().await?;
+        loop {
             self.settle()?;
-            if !self.in_flight.is_empty() {
-                self.session.changed().await?;
+            if self.in_flight.is_empty() {
+                return Ok(());
             }
+            // Behind what has just been confirmed the next may commit.
+            self.flush().await?;
+            self.session.changed().await?;
         }
-        Ok(())
     }
 
     /// Waits until no chunk of these tables is on its way; `false` at shutdown.
@@ -120,8 +121,8 @@ impl Writer<'_> {
             if self.shutdown.is_cancelled() {
                 return Ok(false);
             }
-            self.flush().await?;
             self.settle()?;
+            self.flush().await?;
             if self.session.is_pending(&of) {
                 tokio::select! {
                     changed = self.session.changed() => changed?,

@@ -411,20 +411,8 @@ impl<'a> Writer<'a> {
                 failure.disposition == Disposition::Halt && failure.code != CRASH
             }
         };
-        if connection_works {
-            while !self.in_flight.is_empty() {
-                if let Err(stopped) = self.flush().await {
-                    return stopped;
-                }
-                if let Err(stopped) = self.settle() {
-                    return stopped;
-                }
-                if !self.in_flight.is_empty()
-                    && let Err(failure) = self.session.changed().await
-                {
-                    return failure.into();
-                }
-            }
+        if connection_works && let Err(stopped) = self.quiesce().await {
+            return stopped;
         }
         match &self.open {
             Some(group) if connection_works => {
