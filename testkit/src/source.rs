@@ -66,11 +66,19 @@ impl Source {
         Source { database: database.to_owned(), ..self.clone() }
     }
 
-    /// Opens a connection. READ COMMITTED, no time limit on statements.
+    /// Opens a connection. READ COMMITTED; a statement may take two minutes.
     ///
     /// # Errors
     /// When the server is away or refuses.
     pub async fn connect(&self) -> Result<Connection, SourceError> {
+        self.connect_for(Duration::from_secs(120)).await
+    }
+
+    /// The same for statements that may take `longest`.
+    ///
+    /// # Errors
+    /// As [`Source::connect`].
+    pub async fn connect_for(&self, longest: Duration) -> Result<Connection, SourceError> {
         let mut config = Config::new();
         config.host(&self.host);
         config.port(self.port);
@@ -79,7 +87,7 @@ impl Source {
         config.encryption(EncryptionLevel::Off);
         config.trust_cert();
         config.application_name("lockstep-testkit");
-        config.command_timeout(Some(Duration::from_secs(120)));
+        config.command_timeout(Some(longest));
         let tcp =
             TcpStream::connect(config.get_addr()).await.map_err(tiberius::error::Error::from)?;
         tcp.set_nodelay(true).map_err(tiberius::error::Error::from)?;

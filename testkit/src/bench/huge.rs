@@ -106,7 +106,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
 /// them in the change tables.
 async fn fill(double: &Double, source: &Source, work: Work, report: &mut Report) -> Result<()> {
     source.with_database("master").connect().await?.run("CREATE DATABASE huge").await?;
-    let mut connection = source.connect().await?;
+    let mut connection = source.connect_for(WITHIN).await?;
     for statement in [
         row::CREATE,
         "CREATE TABLE dbo.beside (id int NOT NULL PRIMARY KEY)",
@@ -192,7 +192,7 @@ const CONTENTS: [&str; 6] = [
 
 async fn contents_of_source(source: &Source) -> Result<Vec<String>> {
     let columns = CONTENTS.map(|sum| format!("CAST({sum} AS varchar(60))")).join(", ");
-    let mut connection = source.connect().await?;
+    let mut connection = source.connect_for(WITHIN).await?;
     let rows = connection.rows(&format!("SELECT {columns} FROM dbo.bench")).await?;
     let row = rows.first().context("the sums")?;
     (0..CONTENTS.len())
