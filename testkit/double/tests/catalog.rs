@@ -282,3 +282,49 @@ fn counters_and_options_are_variants() {
         ["int"]
     );
 }
+
+#[test]
+fn a_view_asked_for_some_objects_gives_what_it_gives_among_all() {
+    let (_server, mut client) = shop();
+    client
+        .run("CREATE TABLE dbo.a (id int NOT NULL PRIMARY KEY, x int); CREATE TABLE dbo.b (y int)");
+    for view in ["columns", "indexes", "index_columns"] {
+        for values in [
+            "OBJECT_ID('dbo.a')",
+            "OBJECT_ID('dbo.a'), NULL, OBJECT_ID('dbo.b'), 7",
+            "CAST(OBJECT_ID('dbo.a') AS bigint), 99999999999",
+            "CAST(OBJECT_ID('dbo.a') AS decimal(12, 1)), 0.5",
+            "NULL, 7",
+        ] {
+            let rows = |column: &str| {
+                format!("SELECT * FROM sys.{view} AS v WHERE {column} IN ({values})")
+            };
+            // An expression is no column: all rows are made and looked at.
+            let all = client.rows(&rows("v.object_id + 0"));
+            assert_eq!(client.rows(&rows("v.object_id")), all, "{view}: {values}");
+            assert_eq!(all.is_empty(), values.starts_with("NULL"), "{view}: {values}");
+        }
+        let joined = |on: &str| {
+            format!(
+                "SELECT t.name, v.* FROM sys.tables AS t LEFT JOIN sys.{view} AS v ON {on} \
+                 ORDER BY t.object_id"
+            )
+        };
+        let all = client.rows(&joined("v.object_id + 0 = t.object_id"));
+        assert_eq!(client.rows(&joined("v.object_id = t.object_id")), all);
+    }
+}
+
+#[test]
+fn a_name_that_changes_hands_is_found_where_it_is_now() {
+    let (_server, mut client) = shop();
+    client.run("CREATE TABLE dbo.a (id int); INSERT dbo.a VALUES (1)");
+    assert_eq!(client.rows("SELECT id FROM dbo.a"), ["1"]);
+    client.run("EXEC sp_rename 'dbo.a', 'b'");
+    client.run("CREATE TABLE dbo.a (id int); INSERT dbo.a VALUES (2)");
+    assert_eq!(client.rows("SELECT id FROM dbo.a"), ["2"]);
+    assert_eq!(client.rows("SELECT id FROM dbo.B"), ["1"]);
+    client.run("DROP TABLE dbo.a; CREATE TABLE dbo.a (id int); INSERT dbo.a VALUES (3)");
+    assert_eq!(client.rows("SELECT id FROM DBO.A"), ["3"]);
+    assert_eq!(client.rows("SELECT id FROM dbo.a"), ["3"]);
+}
