@@ -1,8 +1,12 @@
-//! From the buffer into the target, over one connection.
+//! From the buffer into the target, over one connection or several.
 //!
-//! Transactions are sent one behind the other without waiting; confirmations come back in the same
-//! order. A unit leaves the buffer only when a commit that the target has *flushed* is at or behind
-//! it. What a crash at each step does:
+//! On one connection transactions are sent one behind the other without waiting; confirmations come
+//! back in the same order. On several, statements of the next commits are sent while the oldest is not
+//! confirmed, and only the oldest may commit: confirmations still come in order. (What may be executed
+//! side by side is argued in `target::postgres::run::claims`.)
+//!
+//! A unit leaves the buffer only when a commit that the target has *flushed* is at or behind it. What a
+//! crash at each step does:
 //!
 //! - before its commit is sent: the target rolls it back; the next connection sends it again;
 //! - between commit and confirmation: the next connection's epoch returns the checkpoint, which tells
