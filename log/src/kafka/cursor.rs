@@ -73,14 +73,6 @@ impl Cursor {
         }
     }
 
-    /// Fetches nothing until the next step.
-    pub(super) fn rest(&mut self) -> Result<(), Failure> {
-        self.sent = Sent::Nowhere;
-        self.consumer
-            .unassign()
-            .map_err(|error| failure(&format!("reading {}", self.stream), error))
-    }
-
     /// The offsets the partition holds now; its end is that of the committed records.
     pub(super) async fn bounds(&self) -> Result<Bounds, Failure> {
         let deadline = Instant::now() + PATIENCE;

@@ -21,8 +21,7 @@ use crate::{Batch, Bounds, Reader, Seek, Stream};
 const BATCH_BYTES: usize = 1 << 20;
 /// How late a reader may learn that it has caught up. Records come at once.
 const END_WAIT: Duration = Duration::from_millis(100);
-/// The same for searches, which meet the end often, and for the schemas, whose readers wait for the end
-/// before they go on. It costs the broker an answer each time, so that none of these stays at the end.
+/// The same for searches, which meet the end often.
 pub(super) const SEARCH_WAIT: Duration = Duration::from_millis(5);
 
 pub(super) struct KafkaReader {
@@ -39,8 +38,7 @@ pub(super) struct KafkaReader {
 impl KafkaReader {
     /// A reader at the stream's beginning.
     pub(super) async fn open(client: Arc<Client>, stream: Stream) -> Result<Self, Failure> {
-        let wait = if stream == Stream::Schemas { SEARCH_WAIT } else { END_WAIT };
-        let mut cursor = Cursor::new(&client, stream, wait)?;
+        let mut cursor = Cursor::new(&client, stream, END_WAIT)?;
         let (topic, partition) = client.place(stream);
         let partitions = topics::partitions(cursor.consumer(), &topic).await?;
         let there = partitions.is_some_and(|count| i64::from(partition) < i64::from(count));
@@ -74,12 +72,9 @@ impl KafkaReader {
         Ok((Cursor::new(&self.client, self.stream, SEARCH_WAIT)?, kept))
     }
 
-    fn caught_up(&mut self) -> Result<Batch, Failure> {
+    fn caught_up(&mut self) -> Batch {
         self.told = true;
-        if self.stream == Stream::Schemas {
-            self.cursor.rest()?;
-        }
-        Ok(Batch::CaughtUp { next_offset: self.cursor.next_offset() })
+        Batch::CaughtUp { next_offset: self.cursor.next_offset() }
     }
 }
 
@@ -88,13 +83,13 @@ impl Reader for KafkaReader {
     async fn read(&mut self) -> Result<Batch, Failure> {
         if let Some(pending) = self.pending.take() {
             pending?;
-            return self.caught_up();
+            return Ok(self.caught_up());
         }
         let first = loop {
             match self.cursor.step().await? {
                 Step::Item(item) => break item,
                 Step::End if self.told => {}
-                Step::End => return self.caught_up(),
+                Step::End => return Ok(self.caught_up()),
             }
         };
         self.told = false;
