@@ -25,6 +25,7 @@ mod expr;
 mod fault;
 mod functions;
 mod hierarchy;
+mod parsed;
 mod plan;
 mod references;
 mod security;

@@ -1,22 +1,17 @@
 //! The server: storage, logins, parsed batches shared by all sessions.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI16, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use super::parsed::ParsedBatches;
 use super::security::{Rights, load_logins};
 use super::session::Session;
 use super::syntax::ast::Batch;
-use super::syntax::parse_batch;
 use crate::SqlError;
 use crate::product::Release;
 use crate::storage::{Database, Storage, StorageOptions};
 
-/// Batches kept parsed.
-const CACHED_BATCHES: usize = 512;
-/// Longest text worth keeping parsed: longer ones are loads, not statements that come again.
-const CACHED_LENGTH: usize = 32 * 1024;
 /// First `@@SPID` of a client.
 const FIRST_SPID: i16 = 51;
 
@@ -40,8 +35,7 @@ pub struct Shared {
     sa_password: String,
     next_spid: AtomicI16,
     security_epoch: AtomicU64,
-    batches: Mutex<HashMap<String, (Arc<Batch>, u64)>>,
-    uses: AtomicU64,
+    batches: ParsedBatches,
 }
 
 /// A server.
@@ -67,8 +61,7 @@ impl Server {
                 sa_password: config.sa_password,
                 next_spid: AtomicI16::new(FIRST_SPID),
                 security_epoch: AtomicU64::new(0),
-                batches: Mutex::default(),
-                uses: AtomicU64::new(0),
+                batches: ParsedBatches::default(),
             }),
         })
     }
@@ -182,26 +175,6 @@ impl Shared {
     /// # Errors
     /// 102 and its kin.
     pub fn parse(&self, text: &str) -> Result<Arc<Batch>, SqlError> {
-        let now = self.uses.fetch_add(1, Ordering::Relaxed);
-        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((batch, used)) = batches.get_mut(text) {
-            *used = now;
-            return Ok(Arc::clone(batch));
-        }
-        drop(batches);
-        let batch = Arc::new(parse_batch(text)?);
-        if text.len() > CACHED_LENGTH {
-            return Ok(batch);
-        }
-        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
-        if batches.len() >= CACHED_BATCHES {
-            // The least recently used half goes at once, so that a miss rarely pays for this.
-            let mut uses: Vec<u64> = batches.values().map(|(_, used)| *used).collect();
-            uses.sort_unstable();
-            let limit = uses[uses.len() / 2];
-            batches.retain(|_, (_, used)| *used > limit);
-        }
-        batches.insert(text.to_owned(), (Arc::clone(&batch), now));
-        Ok(batch)
+        self.batches.parse(text)
     }
 }
