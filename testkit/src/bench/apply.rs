@@ -154,9 +154,9 @@ impl<'a> Bed<'a> {
         let recorder = Recorder::new(self.postgres).await?;
         let host = (Path::new(self.postgres.host()).to_owned(), recorder.port);
         self.run_on_copy("recorded", host, commits).await?;
-        let bytes = recorder.stream()?;
+        let recorded = recorder.stream()?;
         self.copy_filled("replayed")?;
-        wire::replay(self.postgres, "replayed", &bytes).await
+        wire::replay(self.postgres, "replayed", &recorded).await
     }
 
     /// Makes `database` a copy of the filled one and applies the case to it.

@@ -49,14 +49,36 @@ impl Recorder {
         Ok(Recorder { port, connections, task })
     }
 
-    /// What was sent on the connection that carried the most, from its first statement on.
-    pub(super) fn stream(self) -> Result<Vec<u8>> {
+    /// What was sent on the connection that carried the most.
+    pub(super) fn stream(self) -> Result<Recorded> {
         let connections = self.connections.lock().expect("as above");
         let sent = connections.iter().map(|kept| kept.lock().expect("as above").clone());
         let bytes = sent.max_by_key(Vec::len).context("nothing was recorded")?;
         let statements = behind_login(&bytes)?;
-        Ok(bytes[statements..].to_vec())
+        Ok(Recorded { options: options(&bytes)?, statements: bytes[statements..].to_vec() })
     }
+}
+
+/// A recorded connection.
+pub(super) struct Recorded {
+    /// Its session's settings, as a command line's options.
+    options: String,
+    /// All messages from the first statement on.
+    statements: Vec<u8>,
+}
+
+/// The settings in a startup message: behind its length and version, names and values by turns, each
+/// ended by a zero. Plans depend on them.
+fn options(bytes: &[u8]) -> Result<String> {
+    const NO_SETTINGS: [&str; 3] = ["user", "database", "application_name"];
+    let end = length_at(bytes, 0)?;
+    let texts = bytes.get(8..end).context("a startup message ends early")?;
+    let texts: Vec<&str> = std::str::from_utf8(texts)?.split('\0').collect();
+    let settings = texts.chunks_exact(2).filter(|pair| !pair[0].is_empty());
+    Ok(settings
+        .filter(|pair| !NO_SETTINGS.contains(&pair[0]))
+        .map(|pair| format!("-c {}={} ", pair[0], pair[1].replace(' ', "\\ ")))
+        .collect())
 }
 
 async fn pass_on(
@@ -84,23 +106,29 @@ async fn pass_on(
 
 /// Where the first message behind startup and passwords begins.
 fn behind_login(bytes: &[u8]) -> Result<usize> {
-    let length = |at: usize| -> Result<usize> {
-        let word = bytes.get(at..at + 4).context("a recorded message ends early")?;
-        Ok(u32::from_be_bytes(word.try_into().expect("four bytes")) as usize)
-    };
-    let mut at = length(0)?;
+    let mut at = length_at(bytes, 0)?;
     while bytes.get(at) == Some(&b'p') {
-        at += 1 + length(at + 1)?;
+        at += 1 + length_at(bytes, at + 1)?;
     }
     Ok(at)
 }
 
+fn length_at(bytes: &[u8], at: usize) -> Result<usize> {
+    let word = bytes.get(at..at + 4).context("a recorded message ends early")?;
+    Ok(u32::from_be_bytes(word.try_into().expect("four bytes")) as usize)
+}
+
 /// Sends a recorded stream into `database` and gives the time until its last commit is confirmed.
-pub(super) async fn replay(postgres: &Postgres, database: &str, bytes: &[u8]) -> Result<Duration> {
+pub(super) async fn replay(
+    postgres: &Postgres,
+    database: &str,
+    recorded: &Recorded,
+) -> Result<Duration> {
     postgres.psql(database, "UPDATE lockstep.checkpoint SET epoch = epoch + 1")?;
     let path = postgres.socket_dir().join(format!(".s.PGSQL.{}", postgres.port()));
     let mut stream = UnixStream::connect(path)?;
-    log_in(postgres, database, &stream).await?;
+    log_in(postgres, database, &stream, &recorded.options).await?;
+    let bytes = &recorded.statements;
     let commits = syncs(bytes)?;
     let mut sender = stream.try_clone()?;
     let (time, sent) = tokio::task::block_in_place(|| {
@@ -122,11 +150,17 @@ pub(super) async fn replay(postgres: &Postgres, database: &str, bytes: &[u8]) ->
 
 /// Logs in through a driver; the connection stays ours, and the driver is forgotten before it could
 /// say goodbye on it.
-async fn log_in(postgres: &Postgres, database: &str, stream: &UnixStream) -> Result<()> {
+async fn log_in(
+    postgres: &Postgres,
+    database: &str,
+    stream: &UnixStream,
+    options: &str,
+) -> Result<()> {
     let theirs = stream.try_clone()?;
     theirs.set_nonblocking(true)?;
     let theirs = tokio::net::UnixStream::from_std(theirs)?;
-    let config: tokio_postgres::Config = postgres.url(database).parse()?;
+    let mut config: tokio_postgres::Config = postgres.url(database).parse()?;
+    config.options(options);
     drop(config.connect_raw(theirs, NoTls).await?);
     // The flag belongs to both ends' common socket.
     stream.set_nonblocking(false)?;
@@ -137,9 +171,8 @@ async fn log_in(postgres: &Postgres, database: &str, stream: &UnixStream) -> Res
 fn syncs(bytes: &[u8]) -> Result<u64> {
     let (mut at, mut count) = (0, 0);
     while at < bytes.len() {
-        let word = bytes.get(at + 1..at + 5).context("a recorded message ends early")?;
         count += u64::from(matches!(bytes[at], b'S' | b'Q'));
-        at += 1 + u32::from_be_bytes(word.try_into().expect("four bytes")) as usize;
+        at += 1 + length_at(bytes, at + 1)?;
     }
     ensure!(at == bytes.len(), "a recorded message ends early");
     Ok(count)
