@@ -33,6 +33,8 @@ pub struct Options {
     pub scale: f64,
     /// Measure only the parts whose name contains this, or one case of a part.
     pub only: Option<String>,
+    /// How often each figure of apply is taken; the median is shown.
+    pub rounds: usize,
     /// A Kafka broker to append to; none leaves its figure out and says so.
     pub kafka: Option<String>,
 }

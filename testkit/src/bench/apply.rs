@@ -50,8 +50,23 @@ const DELAYS: [Duration; 2] = [Duration::from_micros(500), Duration::from_micros
 /// Source transactions that may share a commit where they do.
 const SHARED: u32 = 500;
 
-/// Changes of a transaction, and transactions of that size for a full run.
-const SIZES: [(u64, u64); 4] = [(1, 60_000), (10, 30_000), (100, 4_000), (1000, 400)];
+/// Changes of a transaction that are measured.
+const SIZES: [u64; 4] = [1, 10, 100, 1000];
+/// The same of the mix: all of its changes once, too.
+const MIX_SIZES: [u64; 5] = [1, 5, 10, 100, 1000];
+
+/// Transactions of a size for a full run.
+fn transactions(changes: u64) -> u64 {
+    (300_000 / changes).clamp(400, 60_000)
+}
+
+/// The sizes of a work, and the one that `--only` names in its third word.
+fn sizes(options: &Options, work: Work) -> Vec<u64> {
+    let sizes = if work == Work::Mix { &MIX_SIZES[..] } else { &SIZES[..] };
+    let named = options.only.as_deref().and_then(|only| only.split(' ').nth(2)?.parse().ok());
+    let named = named.filter(|size| *size > 0 && !sizes.contains(size));
+    sizes.iter().copied().chain(named).collect()
+}
 
 pub(super) async fn measure(
     options: &Options,
@@ -61,7 +76,7 @@ pub(super) async fn measure(
 ) -> Result<()> {
     for work in [Work::Inserts, Work::Updates, Work::Deletes, Work::Mix] {
         report.part(&format!("apply, {work:?}, checkpoint in every commit"));
-        for (changes, transactions) in SIZES {
+        for changes in sizes(options, work) {
             let wanted = |commits: &Commits| {
                 let middling = (10..=100).contains(&changes);
                 options.wants_case(&format!("apply {work:?} {changes} {commits:?}"))
@@ -72,8 +87,9 @@ pub(super) async fn measure(
             if all.peek().is_none() {
                 continue;
             }
-            let transactions = options.scaled(transactions);
-            let bed = Bed::new(postgres, Case { work, changes, transactions }).await?;
+            let transactions = options.scaled(transactions(changes));
+            let case = Case { work, changes, transactions };
+            let bed = Bed::new(postgres, case, options.rounds).await?;
             for commits in all {
                 bed.measure(report, commits, copy).await?;
             }
@@ -86,8 +102,27 @@ pub(super) async fn measure(
 struct Bed<'a> {
     postgres: &'a Postgres,
     case: Case,
+    /// How often each figure is taken.
+    rounds: usize,
     directory: TempDir,
     log: Arc<dyn Log>,
+}
+
+/// Times of a case's runs.
+#[derive(Default)]
+struct Times {
+    local: Vec<Duration>,
+    /// The same bytes, sent again.
+    ceiling: Vec<Duration>,
+    /// Through a proxy.
+    near: Vec<Duration>,
+    /// Through one that delays by each of [`DELAYS`].
+    far: [Vec<Duration>; 2],
+}
+
+fn median(times: &mut [Duration]) -> Option<Duration> {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
 }
 
 /// What a run of apply does differently.
@@ -101,14 +136,14 @@ struct Run<'a> {
 }
 
 impl<'a> Bed<'a> {
-    async fn new(postgres: &'a Postgres, case: Case) -> Result<Self> {
+    async fn new(postgres: &'a Postgres, case: Case, rounds: usize) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("log");
         let log = config::Log::Embedded(EmbeddedLog { path, retention: None });
         let log: Arc<dyn Log> = lockstep_log::open(&log, "bench").await?;
         let mut filler = Filler::new(log.as_ref(), &case).await?;
         filler.write_until(case.fills()).await?;
-        let bed = Bed { postgres, case, directory, log: Arc::clone(&log) };
+        let bed = Bed { postgres, case, rounds, directory, log: Arc::clone(&log) };
         postgres.psql("postgres", "DROP DATABASE IF EXISTS filled WITH (FORCE)")?;
         postgres.create_database("filled")?;
         let until = row::position(case.fills());
@@ -122,31 +157,55 @@ impl<'a> Bed<'a> {
         (self.postgres.socket_dir().to_owned(), self.postgres.port())
     }
 
+    /// Takes every figure of a case some times by turns, and reports their medians.
     async fn measure(&self, report: &mut Report, commits: Commits, copy: f64) -> Result<()> {
+        let mut times = Times::default();
+        for _ in 0..self.rounds {
+            times.local.push(self.run_on_copy("measured", self.socket(), commits).await?);
+            // What goes over several connections cannot be sent again in its order.
+            if commits != Commits::Lanes {
+                times.ceiling.push(self.ceiling(commits).await?);
+            }
+            if self.case.is_measured_far_away() {
+                times.near.push(self.run_delayed(Duration::ZERO, commits).await?);
+                for (far, delay) in times.far.iter_mut().zip(DELAYS) {
+                    far.push(self.run_delayed(delay, commits).await?);
+                }
+            }
+        }
+        self.report(report, commits, times, copy);
+        Ok(())
+    }
+
+    fn report(&self, report: &mut Report, commits: Commits, mut times: Times, copy: f64) {
         let Case { changes, transactions, .. } = self.case;
         let total = self.case.total();
-        let time = self.run_on_copy("measured", self.socket(), commits).await?;
+        let Some(local) = median(&mut times.local) else { return };
         let name = format!("{changes} changes a transaction, {commits:?}");
-        if commits == Commits::Lanes {
-            // What goes over several connections cannot be sent again in its order.
-            report.rate(&name, total, "changes", time);
-        } else {
-            let ceiling = self.ceiling(commits).await?;
+        if let Some(ceiling) = median(&mut times.ceiling) {
             report.rate("limit: the same bytes, prebuilt", total, "changes", ceiling);
-            report.rate_of(&name, (total, "changes", time), per_second(total, ceiling));
+            report.rate_of(&name, (total, "changes", local), per_second(total, ceiling));
+        } else {
+            report.rate(&name, total, "changes", local);
         }
-        let share = 100.0 * per_second(total, time) / copy;
-        let rate = format!("{share:.1} % of COPY, {:.0} tx/s", per_second(transactions, time));
+        let share = 100.0 * per_second(total, local) / copy;
+        let rate = format!("{share:.1} % of COPY, {:.0} tx/s", per_second(transactions, local));
         report.line("", &rate);
-        let delays = if self.case.is_measured_far_away() { &DELAYS[..] } else { &[] };
-        for &delay in delays {
-            let proxy = Delayed::new(self.postgres, delay)?;
-            let host = (Path::new(self.postgres.host()).to_owned(), proxy.port);
-            let slow = self.run_on_copy("delayed", host, commits).await?;
-            let name = format!("… with {delay:?} each way to the target");
-            report.rate_of(&name, (total, "changes", slow), per_second(total, time));
+        // The proxy's own work, which has the same two cores, is in the speed of the target nearby.
+        let Some(near) = median(&mut times.near) else { return };
+        let name = "… through a proxy that delays nothing";
+        report.rate_of(name, (total, "changes", near), per_second(total, local));
+        for (far, delay) in times.far.iter_mut().zip(DELAYS) {
+            let Some(far) = median(far) else { return };
+            let name = format!("… that delays by {delay:?} each way");
+            report.rate_of(&name, (total, "changes", far), per_second(total, near));
         }
-        Ok(())
+    }
+
+    async fn run_delayed(&self, delay: Duration, commits: Commits) -> Result<Duration> {
+        let proxy = Delayed::new(self.postgres, delay)?;
+        let host = (Path::new(self.postgres.host()).to_owned(), proxy.port);
+        self.run_on_copy("delayed", host, commits).await
     }
 
     /// The time of the same bytes, sent again.

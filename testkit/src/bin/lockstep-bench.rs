@@ -15,6 +15,9 @@ struct Arguments {
     /// alone: huge, outage.
     #[arg(long)]
     only: Option<String>,
+    /// How often each figure of apply is taken; the median is shown.
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
     /// A Kafka broker, `host:port`, to append to.
     #[arg(long, env = "LOCKSTEP_TEST_KAFKA")]
     kafka: Option<String>,
@@ -22,7 +25,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
-    let options = Options { scale: arguments.scale, only: arguments.only, kafka: arguments.kafka };
+    let Arguments { scale, only, rounds, kafka } = Arguments::parse();
+    let options = Options { scale, only, rounds, kafka };
     bench::run(&options).await
 }

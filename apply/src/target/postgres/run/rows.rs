@@ -13,6 +13,10 @@ use super::super::statement::{self, Check, Field, Kind, Mask, Shape};
 use super::open::Run;
 use super::{ChangeError, Place, put};
 
+/// Rows that are updated or deleted by a statement each: fewer than what an array's plan costs to
+/// start. Measured, `docs/benchmarks.md`.
+const FEW_ROWS: u64 = 2;
+
 impl Run {
     /// The row after, as COPY takes it.
     pub(super) fn append_row(
@@ -117,6 +121,10 @@ impl Run {
     }
 
     fn execute(&self, mut shape: Shape, place: &Place, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        let by_key = matches!(shape.kind, Kind::Update | Kind::Delete);
+        if by_key && (2..=FEW_ROWS).contains(&self.rows) && shape.check != Check::Noted {
+            return self.execute_each(&shape, pipe);
+        }
         shape.many = self.rows > 1;
         let notes = self.notes.as_deref();
         let name = pipe.prepare(&shape, || statement::sql(&self.relation, notes, &shape));
@@ -150,6 +158,23 @@ impl Run {
         pipe.execute(name, count, parameters, self.note()).map_err(self.too_large())
     }
 
+    /// A statement for each row, which names a key that no other row does, so that their order
+    /// does not matter either.
+    fn execute_each(&self, shape: &Shape, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        let notes = self.notes.as_deref();
+        let mut columns: Vec<&[u8]> = self.columns.iter().map(|column| &column[..]).collect();
+        columns.truncate(self.fields.len());
+        for _ in 0..self.rows {
+            let name = pipe.prepare(shape, || statement::sql(&self.relation, notes, shape));
+            let row = |out: &mut BytesMut| {
+                columns.iter_mut().for_each(|column| out.put_slice(split_value(column)));
+            };
+            let note = Note { rows: 1, ..self.note() };
+            pipe.execute(name, self.fields.len(), row, note).map_err(self.too_large())?;
+        }
+        Ok(())
+    }
+
     /// The shape of the statement that takes its rows.
     fn row_shape(&self, kind: Kind) -> Shape {
         let after = self.shape.after.clone();
@@ -170,6 +195,14 @@ impl Run {
         let column = self.relation.source.to_string();
         move |error| ChangeError::Value { column: column.clone(), error }
     }
+}
+
+/// Takes the first value off: its length, -1 for null, and its bytes.
+fn split_value<'a>(values: &mut &'a [u8]) -> &'a [u8] {
+    let length = i32::from_be_bytes(values[..4].try_into().expect("a value has a length"));
+    let (value, rest) = values.split_at(4 + usize::try_from(length).unwrap_or(0));
+    *values = rest;
+    value
 }
 
 /// The header of binary COPY: signature, no flags, no extension.
