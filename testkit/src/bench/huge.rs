@@ -16,6 +16,7 @@ use lockstep_common::status::Counts;
 use lockstep_servers::{Double, DoubleOptions, Kafka, Postgres, Scratch};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
+use uuid::Uuid;
 
 use super::figures::{Report, per_second};
 use super::product::Product;
@@ -258,7 +259,8 @@ impl Stage<'_> {
         let configured = Product {
             source: self.source,
             postgres: self.postgres,
-            pipeline: name,
+            // The broker may be one that an earlier run has used.
+            pipeline: &format!("{name}-{}", Uuid::new_v4()),
             database: name,
             directory: directory.path(),
             brokers,

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use lockstep_common::status::{ApplyStatus, TaskState};
 use lockstep_servers::{Double, DoubleOptions, Kafka, Postgres, Scratch, Stop};
+use uuid::Uuid;
 
 use self::source::{Feed, PARTS};
 use self::target::Target;
@@ -45,6 +46,8 @@ const WITHIN: Duration = Duration::from_secs(3600);
 /// The servers, and how much there is.
 struct Stage {
     postgres: Postgres,
+    /// A name of its own: the broker may be one that an earlier run has used.
+    pipeline: String,
     transactions: u64,
     memory: u64,
 }
@@ -66,6 +69,7 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
     report.part(&format!("outage: {changes} changes in {transactions} transactions"));
     let mut stage = Stage {
         postgres: super::postgres()?,
+        pipeline: format!("outage-{}", Uuid::new_v4()),
         transactions,
         // So that it does not fit at any scale.
         memory: (changes * 12).clamp(1 << 20, 64 << 20),
@@ -142,7 +146,7 @@ impl Stage {
         let configured = Product {
             source: feed.source(),
             postgres: &self.postgres,
-            pipeline: "outage",
+            pipeline: &self.pipeline,
             database,
             directory: directory.path(),
             brokers,

@@ -1,8 +1,8 @@
 //! The server: storage, logins, parsed batches shared by all sessions.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI16, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI16, AtomicU64, Ordering};
 
 use super::parsed::ParsedBatches;
 use super::security::{Rights, load_logins};
