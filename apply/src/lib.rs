@@ -17,6 +17,7 @@ mod feed;
 mod foreign;
 mod pipeline;
 mod report;
+mod schemas;
 mod spool;
 mod start;
 mod target;

@@ -22,6 +22,7 @@ use crate::buffer::{Buffer, Limits};
 use crate::failpoints::{self, CRASH};
 use crate::feed::{Feed, LogReader};
 use crate::report::{Progress, Report};
+use crate::schemas::LogSchemas;
 use crate::spool::{self, Contents, Spool, blocking};
 use crate::start::{self, Start};
 use crate::target::postgres::{Attached, Claimant, Refusal, Session, Target};
@@ -99,9 +100,9 @@ impl Pipeline {
         let (spool, contents) = open_spool(&config.spool).await?;
         let limits = Limits { memory: config.memory.as_u64(), disk: config.spool_budget.as_u64() };
         let context = Context {
+            schemas: LogSchemas::new(Arc::clone(&log)),
             log,
             buffer: Arc::new(Buffer::new(spool, contents, limits, fail.clone())),
-            schemas: None,
             progress: Progress::new(report.clone(), target.replaced()),
             durability: config.durability,
             sharing: Sharing::new(config),
@@ -134,6 +135,7 @@ impl Pipeline {
     async fn follow(&mut self) -> Result<(), Failure> {
         let mut backoff = Backoff::default();
         self.reader.begin();
+        self.context.schemas.begin();
         if self.context.buffer.end().is_some() {
             // What the spool ends with tells where to read on, target or no target.
             self.start_feed();

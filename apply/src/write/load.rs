@@ -65,7 +65,7 @@ impl Writer<'_> {
     }
 
     async fn describe(&mut self, id: TableId, handoff: Handoff) -> Result<Described, Failure> {
-        let schemas = self.context.schemas().await?;
+        let schemas = self.context.schemas.get().await?;
         let version = schemas.table(id).await?;
         let definition = schemas.await_definition(id).await?;
         self.context.progress.name(id, &version.name.to_string());

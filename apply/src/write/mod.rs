@@ -34,12 +34,13 @@ use lockstep_common::config::Durability;
 use lockstep_common::disposition::Disposition;
 use lockstep_common::status::Counts;
 use lockstep_common::{FailPoints, Failure, Position, Shutdown, TableId};
-use lockstep_log::{Log, Schemas};
+use lockstep_log::Log;
 
 use crate::buffer::Buffer;
 use crate::content::{Content, damaged};
 use crate::failpoints::{self, CRASH};
 use crate::report::{Progress, count};
+use crate::schemas::LogSchemas;
 use crate::target::postgres::{Refusal, Session, Trouble};
 use crate::unit::{Body, Mark, Place, Unit, UnitKind};
 use group::Group;
@@ -104,23 +105,13 @@ pub(crate) struct Care {
 pub(crate) struct Context {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) buffer: Arc<Buffer>,
-    pub(crate) schemas: Option<Schemas>,
+    pub(crate) schemas: LogSchemas,
     pub(crate) progress: Progress,
     pub(crate) durability: Durability,
     pub(crate) sharing: Sharing,
     pub(crate) flushed_offset: Arc<AtomicU64>,
     pub(crate) fail: FailPoints,
     pub(crate) care: Care,
-}
-
-impl Context {
-    /// The log's schemas.
-    async fn schemas(&mut self) -> Result<&mut Schemas, Failure> {
-        Ok(match &mut self.schemas {
-            Some(schemas) => schemas,
-            none => none.insert(Schemas::open(self.log.as_ref()).await?),
-        })
-    }
 }
 
 pub(crate) struct Writer<'a> {
@@ -512,7 +503,7 @@ impl<'a> Writer<'a> {
 
     /// Gets a table version from the log and its table in the target ready.
     async fn prepare(&mut self, id: TableId) -> Result<(), Failure> {
-        let version = self.context.schemas().await?.table(id).await?;
+        let version = self.context.schemas.get().await?.table(id).await?;
         self.context.progress.name(id, &version.name.to_string());
         self.session.prepare(id, &version).await
     }

@@ -21,13 +21,16 @@ use crate::{Batch, Bounds, Reader, Seek, Stream};
 const BATCH_BYTES: usize = 1 << 20;
 /// How late a reader may learn that it has caught up. Records come at once.
 const END_WAIT: Duration = Duration::from_millis(100);
-/// The same for searches, which meet the end often.
+/// The same for searches, which meet the end often, and for a start, which waits for the schemas' end.
 pub(super) const SEARCH_WAIT: Duration = Duration::from_millis(5);
 
 pub(super) struct KafkaReader {
     client: Arc<Client>,
     stream: Stream,
     cursor: Cursor,
+    /// The cursor learns of the end after [`SEARCH_WAIT`]: only up to the first one, for a consumer
+    /// that asks so often is a burden to the broker.
+    quick: bool,
     /// [`Batch::CaughtUp`] has been given and nothing since.
     told: bool,
     /// What came behind the items of the last batch.
@@ -38,7 +41,9 @@ pub(super) struct KafkaReader {
 impl KafkaReader {
     /// A reader at the stream's beginning.
     pub(super) async fn open(client: Arc<Client>, stream: Stream) -> Result<Self, Failure> {
-        let mut cursor = Cursor::new(&client, stream, END_WAIT)?;
+        let quick = stream == Stream::Schemas;
+        let wait = if quick { SEARCH_WAIT } else { END_WAIT };
+        let mut cursor = Cursor::new(&client, stream, wait)?;
         let (topic, partition) = client.place(stream);
         let partitions = topics::partitions(cursor.consumer(), &topic).await?;
         let there = partitions.is_some_and(|count| i64::from(partition) < i64::from(count));
@@ -59,7 +64,8 @@ impl KafkaReader {
         }
         let first = cursor.bounds().await?.first;
         cursor.go_to(first);
-        Ok(KafkaReader { client, stream, cursor, told: false, pending: None, committer: None })
+        let (told, pending, committer) = (false, None, None);
+        Ok(KafkaReader { client, stream, cursor, quick, told, pending, committer })
     }
 
     /// What a search of this reader's stream needs.
@@ -72,9 +78,16 @@ impl KafkaReader {
         Ok((Cursor::new(&self.client, self.stream, SEARCH_WAIT)?, kept))
     }
 
-    fn caught_up(&mut self) -> Batch {
+    fn caught_up(&mut self) -> Result<Batch, Failure> {
         self.told = true;
-        Batch::CaughtUp { next_offset: self.cursor.next_offset() }
+        let next_offset = self.cursor.next_offset();
+        if self.quick {
+            // It asks for nothing before it is read.
+            self.cursor = Cursor::new(&self.client, self.stream, END_WAIT)?;
+            self.cursor.go_to(next_offset);
+            self.quick = false;
+        }
+        Ok(Batch::CaughtUp { next_offset })
     }
 }
 
@@ -83,13 +96,13 @@ impl Reader for KafkaReader {
     async fn read(&mut self) -> Result<Batch, Failure> {
         if let Some(pending) = self.pending.take() {
             pending?;
-            return Ok(self.caught_up());
+            return self.caught_up();
         }
         let first = loop {
             match self.cursor.step().await? {
                 Step::Item(item) => break item,
                 Step::End if self.told => {}
-                Step::End => return Ok(self.caught_up()),
+                Step::End => return self.caught_up(),
             }
         };
         self.told = false;
