@@ -17,7 +17,8 @@ use lockstep_common::config;
 use lockstep_common::status::Counts;
 use lockstep_common::{Failure, TableId};
 
-use super::{InFlight, Stopped, Writer, table_counts};
+use super::changes::table_counts;
+use super::{InFlight, Stopped, Writer};
 use crate::failpoints;
 use crate::report;
 use crate::unit::{Body, Mark, Place, Unit, UnitKind};

@@ -26,6 +26,7 @@ mod set_aside;
 mod socket;
 mod statement;
 mod text;
+mod trouble;
 mod types;
 mod typing;
 mod variant;
@@ -44,8 +45,8 @@ use tokio_postgres::Client;
 
 pub(crate) use checkpoint::{Claimant, Taken, lag_seconds};
 pub(crate) use load::Described;
-pub(crate) use pipe::Note;
 pub(crate) use set_aside::Refusal;
+pub(crate) use trouble::Trouble;
 pub(crate) use typing::schema;
 
 use crate::unit::Mark;
@@ -54,11 +55,11 @@ use checkpoint::Chain;
 use connect::Login;
 use define::Design;
 use encode::Rules;
-use error::{Class, ServerError};
 use load::{Loaders, Loads, Regime};
 use relation::Relation;
 use run::{ChangeError, Claims, Mode, Place, Runs};
-use wire::{Latched, Wire};
+use trouble::change_trouble;
+use wire::Wire;
 
 /// Bytes gathered before they are handed to the socket.
 const FLUSH_BYTES: usize = 64 << 10;
@@ -117,30 +118,6 @@ pub(crate) struct Attached {
     pub(crate) exceptions: u64,
     /// What an operator should know.
     pub(crate) notices: Vec<String>,
-}
-
-/// Why a transaction or a connection came to nothing.
-#[derive(Debug)]
-pub(crate) enum Trouble {
-    /// The target refuses the transaction; the conflict policy decides.
-    Refused(Refusal),
-    /// Anything else.
-    Failure(Failure),
-}
-
-impl std::fmt::Display for Trouble {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Trouble::Refused(refusal) => refusal.fmt(f),
-            Trouble::Failure(failure) => failure.fmt(f),
-        }
-    }
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Trouble::Failure(failure)
-    }
 }
 
 impl Target {
@@ -480,73 +457,5 @@ impl Session {
             None => Ok(()),
             Some(latched) => Err(self.trouble(latched)),
         }
-    }
-
-    fn trouble(&self, latched: Latched) -> Trouble {
-        match latched {
-            Latched::Server { error, note } => self.server_trouble(&error, note),
-            Latched::Lost(what) => Trouble::Failure(Failure::retry(
-                "apply.connection",
-                format!("lost the connection to the target: {what}"),
-            )),
-            Latched::Protocol(what) => Trouble::Failure(Failure::halt(
-                "apply.protocol",
-                format!("the target's answers make no sense: {what}"),
-                "report this with the log",
-            )),
-        }
-    }
-
-    fn server_trouble(&self, error: &ServerError, note: Option<Note>) -> Trouble {
-        let checkpoint = note.as_ref().is_some_and(|note| note.table.is_none());
-        match error.class() {
-            Class::Conflict if checkpoint => {
-                // The chain is broken: a null epoch check, or no row at all.
-                Trouble::Failure(checkpoint::fenced(&self.chain.pipeline))
-            }
-            Class::Conflict => Trouble::Refused(Refusal::by_server(error, note)),
-            Class::Retry => Trouble::Failure(Failure::retry(
-                "apply.target",
-                format!("the target gave up a transaction: {error}"),
-            )),
-            Class::Halt => Trouble::Failure(Failure::halt(
-                "apply.target",
-                format!(
-                    "the target refuses a statement: {error}{}",
-                    set_aside::describe(note.as_ref())
-                ),
-                error::remedy(error),
-            )),
-        }
-    }
-}
-
-fn change_trouble(
-    error: ChangeError,
-    relation: &Relation,
-    change: Option<&Change<'_>>,
-    index: u64,
-) -> Trouble {
-    let note = Note {
-        table: Some(Arc::clone(&relation.source)),
-        operation: change.map(|c| c.operation),
-        first_change: index,
-        last_change: index,
-        rows: 1,
-    };
-    match error {
-        ChangeError::Value { column, error } => {
-            Trouble::Refused(Refusal::by_value(&column, error, note))
-        }
-        ChangeError::Unidentified(what) => Trouble::Failure(Failure::halt(
-            "apply.unidentified",
-            format!("{what}{}", set_aside::describe(Some(&note))),
-            "have the source record whole before images, or give the table a key",
-        )),
-        ChangeError::Corrupt(what) => Trouble::Failure(Failure::halt(
-            "apply.corrupt",
-            format!("{what}{}", set_aside::describe(Some(&note))),
-            "the log is damaged or its writer is broken: restore it",
-        )),
     }
 }

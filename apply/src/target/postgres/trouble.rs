@@ -1,0 +1,110 @@
+//! What an error means: the one place that decides it for statements of the stream.
+
+use std::sync::Arc;
+
+use lockstep_common::Failure;
+use lockstep_common::record::Change;
+
+use super::error::{self, Class, ServerError};
+use super::pipe::Note;
+use super::relation::Relation;
+use super::run::ChangeError;
+use super::set_aside::{self, Refusal};
+use super::wire::Latched;
+use super::{Session, checkpoint};
+
+/// Why a transaction or a connection came to nothing.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The target refuses the transaction; the conflict policy decides.
+    Refused(Refusal),
+    /// Anything else.
+    Failure(Failure),
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trouble::Refused(refusal) => refusal.fmt(f),
+            Trouble::Failure(failure) => failure.fmt(f),
+        }
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Trouble::Failure(failure)
+    }
+}
+
+impl Session {
+    /// Of a connection's first error.
+    pub(super) fn trouble(&self, latched: Latched) -> Trouble {
+        match latched {
+            Latched::Server { error, note } => self.server_trouble(&error, note),
+            Latched::Lost(what) => Trouble::Failure(Failure::retry(
+                "apply.connection",
+                format!("lost the connection to the target: {what}"),
+            )),
+            Latched::Protocol(what) => Trouble::Failure(Failure::halt(
+                "apply.protocol",
+                format!("the target's answers make no sense: {what}"),
+                "report this with the log",
+            )),
+        }
+    }
+
+    fn server_trouble(&self, error: &ServerError, note: Option<Note>) -> Trouble {
+        let checkpoint = note.as_ref().is_some_and(|note| note.table.is_none());
+        match error.class() {
+            Class::Conflict if checkpoint => {
+                // The chain is broken: a null epoch check, or no row at all.
+                Trouble::Failure(checkpoint::fenced(&self.chain.pipeline))
+            }
+            Class::Conflict => Trouble::Refused(Refusal::by_server(error, note)),
+            Class::Retry => Trouble::Failure(Failure::retry(
+                "apply.target",
+                format!("the target gave up a transaction: {error}"),
+            )),
+            Class::Halt => Trouble::Failure(Failure::halt(
+                "apply.target",
+                format!(
+                    "the target refuses a statement: {error}{}",
+                    set_aside::describe(note.as_ref())
+                ),
+                error::remedy(error),
+            )),
+        }
+    }
+}
+
+/// Of a change that cannot be written; `index` is its number within the transaction.
+pub(super) fn change_trouble(
+    error: ChangeError,
+    relation: &Relation,
+    change: Option<&Change<'_>>,
+    index: u64,
+) -> Trouble {
+    let note = Note {
+        table: Some(Arc::clone(&relation.source)),
+        operation: change.map(|c| c.operation),
+        first_change: index,
+        last_change: index,
+        rows: 1,
+    };
+    match error {
+        ChangeError::Value { column, error } => {
+            Trouble::Refused(Refusal::by_value(&column, error, note))
+        }
+        ChangeError::Unidentified(what) => Trouble::Failure(Failure::halt(
+            "apply.unidentified",
+            format!("{what}{}", set_aside::describe(Some(&note))),
+            "have the source record whole before images, or give the table a key",
+        )),
+        ChangeError::Corrupt(what) => Trouble::Failure(Failure::halt(
+            "apply.corrupt",
+            format!("{what}{}", set_aside::describe(Some(&note))),
+            "the log is damaged or its writer is broken: restore it",
+        )),
+    }
+}
