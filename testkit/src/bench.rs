@@ -21,6 +21,8 @@ mod soak;
 mod tds;
 mod watch;
 
+use std::num::NonZeroUsize;
+
 use anyhow::Result;
 use lockstep_servers::{Postgres, PostgresOptions};
 
@@ -34,7 +36,7 @@ pub struct Options {
     /// Measure only the parts whose name contains this, or one case of a part.
     pub only: Option<String>,
     /// How often each figure of apply is taken; the median is shown.
-    pub rounds: usize,
+    pub rounds: NonZeroUsize,
     /// A Kafka broker to append to; none leaves its figure out and says so.
     pub kafka: Option<String>,
 }

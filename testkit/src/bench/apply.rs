@@ -89,7 +89,7 @@ pub(super) async fn measure(
             }
             let transactions = options.scaled(transactions(changes));
             let case = Case { work, changes, transactions };
-            let bed = Bed::new(postgres, case, options.rounds).await?;
+            let bed = Bed::new(postgres, case, options.rounds.get()).await?;
             for commits in all {
                 bed.measure(report, commits, copy).await?;
             }

@@ -1,5 +1,7 @@
 //! Prints the project's figures, each beside the raw limit measured in the same run.
 
+use std::num::NonZeroUsize;
+
 use clap::Parser;
 use lockstep_testkit::bench::{self, Options};
 
@@ -16,8 +18,8 @@ struct Arguments {
     #[arg(long)]
     only: Option<String>,
     /// How often each figure of apply is taken; the median is shown.
-    #[arg(long, default_value_t = 1)]
-    rounds: usize,
+    #[arg(long, default_value_t = NonZeroUsize::MIN)]
+    rounds: NonZeroUsize,
     /// A Kafka broker, `host:port`, to append to.
     #[arg(long, env = "LOCKSTEP_TEST_KAFKA")]
     kafka: Option<String>,

@@ -10,7 +10,7 @@ use super::super::image::{key_value, old_value};
 use super::super::parameter::{put_array, put_int8, put_text};
 use super::super::pipe::{Note, Pipe};
 use super::super::statement::{self, Check, Field, Kind, Mask, Shape};
-use super::open::Run;
+use super::open::{Order, Run};
 use super::{ChangeError, Place, put};
 
 /// Rows that are updated or deleted by a statement each: fewer than what an array's plan costs to
@@ -122,7 +122,8 @@ impl Run {
 
     fn execute(&self, mut shape: Shape, place: &Place, pipe: &mut Pipe) -> Result<(), ChangeError> {
         let by_key = matches!(shape.kind, Kind::Update | Kind::Delete);
-        if by_key && (2..=FEW_ROWS).contains(&self.rows) && shape.check != Check::Noted {
+        let few = (2..=FEW_ROWS).contains(&self.rows);
+        if few && by_key && shape.check != Check::Noted && self.order != Order::All {
             return self.execute_each(&shape, pipe);
         }
         shape.many = self.rows > 1;
@@ -159,7 +160,8 @@ impl Run {
     }
 
     /// A statement for each row, which names a key that no other row does, so that their order
-    /// does not matter either.
+    /// does not matter either. Not where foreign keys and triggers fire: they may see the rows that one
+    /// statement of the source met only together.
     fn execute_each(&self, shape: &Shape, pipe: &mut Pipe) -> Result<(), ChangeError> {
         let notes = self.notes.as_deref();
         let mut columns: Vec<&[u8]> = self.columns.iter().map(|column| &column[..]).collect();
