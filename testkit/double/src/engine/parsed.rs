@@ -1,4 +1,5 @@
-//! Batches that are kept parsed, as SQL Server keeps plans.
+//! Batches that are kept parsed, as SQL Server keeps plans and uses them again (Microsoft, *Query
+//! processing architecture guide*, execution plan caching and reuse).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
