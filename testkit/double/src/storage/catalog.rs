@@ -86,6 +86,8 @@ pub struct ColumnDef {
     pub collation: Option<String>,
     /// `user_type_id` of the alias type it was declared with.
     pub alias: Option<i32>,
+    /// Its data masking function; its meaning is the executor's.
+    pub mask: Option<String>,
 }
 
 impl ColumnDef {
@@ -101,6 +103,7 @@ impl ColumnDef {
             computed: None,
             collation: None,
             alias: None,
+            mask: None,
         }
     }
 }

@@ -91,7 +91,7 @@ macro_rules! variants {
 fields!(Identity { seed, increment });
 fields!(DefaultDef { name, definition });
 fields!(ComputedDef { definition, persisted });
-fields!(ColumnDef { id, name, ty, nullable, identity, default, computed, collation, alias });
+fields!(ColumnDef { id, name, ty, nullable, identity, default, computed, collation, alias, mask });
 fields!(TypeDef { id, schema, name, ty, nullable });
 fields!(IndexColumn { column, descending });
 fields!(FilterTerm { column, test });

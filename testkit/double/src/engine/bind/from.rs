@@ -2,10 +2,11 @@
 
 use super::join::{Leaf, Tree};
 use super::object::{Target, invalid_object};
-use super::{Binder, Bound, Scope, Source, SourceColumn, types, unsupported};
+use super::{Binder, Bound, Scope, Source, SourceColumn, masking, types, unsupported};
 use crate::SqlError;
 use crate::engine::catalog;
 use crate::engine::expr::{Node, Typed};
+use crate::engine::mask::Mask;
 use crate::engine::plan::{Lock, OutputColumn, RowPlan, Virtual};
 use crate::engine::security::Permission;
 use crate::engine::syntax::ast::{Expr, Hints, JoinKind, ObjectName, TableRef};
@@ -159,7 +160,7 @@ impl Binder<'_, '_> {
             name: alias.unwrap_or(&table.name).to_owned(),
             schema: alias.is_none().then(|| table.schema.clone()),
             slot,
-            columns: columns_of(table),
+            columns: self.visible_columns(&target),
             unreadable: self.unreadable(&target),
         });
         let width = table.columns.len();
@@ -208,9 +209,15 @@ impl Binder<'_, '_> {
         names: &[String],
         scope: &mut Scope<'_>,
     ) -> Bound<Tree> {
-        let (columns, rows) = {
+        let (columns, masks, rows) = {
             let inner = Scope::inside(Some(scope));
-            self.value_rows(rows, &inner)?
+            let (columns, nodes) = self.value_rows(rows, &inner)?;
+            let mask = |at: usize| {
+                let masks = nodes.iter().filter_map(|row| masking::mask_of(&row[at], &inner, None));
+                masks.reduce(|_, _| Mask::Default)
+            };
+            let masks: Vec<Option<Mask>> = (0..columns.len()).map(mask).collect();
+            (columns, masks, nodes)
         };
         if columns.len() != names.len() {
             return Err(SqlError::new(
@@ -222,13 +229,14 @@ impl Binder<'_, '_> {
         }
         let columns = names
             .iter()
-            .zip(columns)
-            .map(|(name, (ty, nullable))| SourceColumn {
+            .zip(columns.into_iter().zip(masks))
+            .map(|(name, ((ty, nullable), mask))| SourceColumn {
                 name: name.clone(),
                 ty,
                 nullable,
                 identity: false,
                 label: None,
+                mask,
             })
             .collect();
         Ok(self.push_derived(alias, columns, RowPlan::Values(rows), scope))
@@ -322,6 +330,7 @@ impl Binder<'_, '_> {
             };
             bound.push(value.node);
         }
+        let masks = self.masks_of_function(&function.table, elsewhere.as_ref());
         let columns: Vec<SourceColumn> = function
             .columns
             .iter()
@@ -331,6 +340,10 @@ impl Binder<'_, '_> {
                 nullable: column.nullable,
                 identity: column.identity,
                 label: Some(column.label).filter(|label| !label.is_default()),
+                mask: masks
+                    .iter()
+                    .find(|(name, _)| *name == column.name)
+                    .map(|known| known.1.clone()),
             })
             .collect();
         let width = columns.len();
@@ -400,6 +413,7 @@ pub(super) fn named_columns(
             nullable: column.nullable,
             identity: column.identity,
             label: Some(column.label).filter(|label| !label.is_default()),
+            mask: column.mask,
         });
     }
     Ok(columns)
@@ -439,6 +453,7 @@ pub fn columns_of(table: &TableDef) -> Vec<SourceColumn> {
             nullable: column.nullable,
             identity: column.identity.is_some(),
             label: Some(column.label()),
+            mask: None,
         })
         .collect()
 }

@@ -5,6 +5,7 @@ mod aggregate;
 mod condition;
 mod from;
 mod join;
+mod masking;
 mod object;
 mod project;
 mod query;
@@ -22,6 +23,7 @@ use std::rc::Rc;
 use super::collation::Label;
 use super::env::Env;
 use super::expr::{Node, Place, Typed};
+use super::mask::Mask;
 use super::plan::{Aggregate, WindowFunction};
 use super::syntax::ast::Cte;
 use super::table_variable::TableVariable;
@@ -32,6 +34,7 @@ pub use condition::comparison;
 pub use from::columns_of;
 pub use join::filtered;
 pub use join::{Leaf, Tree, plan as plan_from};
+pub use masking::{mask_of, masked, masks};
 pub use object::{Target, invalid_object};
 pub use project::label_of;
 pub use query::BoundSelect;
@@ -138,6 +141,8 @@ pub struct SourceColumn {
     pub identity: bool,
     /// Collation of a stored column.
     pub label: Option<Label>,
+    /// How it is masked for the user.
+    pub mask: Option<Mask>,
 }
 
 /// What a grouped query collects while its select list is bound.

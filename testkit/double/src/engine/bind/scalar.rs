@@ -209,6 +209,9 @@ impl Binder<'_, '_> {
         };
         let (ty, label) = (column.ty.clone(), column.label);
         let mut node = Node::Subquery(Rc::new(subquery));
+        if column.mask.is_some() {
+            node = Node::OverMasked(Box::new(node));
+        }
         // Says what collation the value has.
         if !label.is_default() {
             node = Node::Collate(Box::new(node), label);

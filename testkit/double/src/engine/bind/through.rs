@@ -132,6 +132,7 @@ impl Binder<'_, '_> {
                 nullable: item.value.nullable,
                 identity: item.identity,
                 label: item.label,
+                mask: item.mask.clone(),
             })
             .collect();
         let columns = named_columns(found, &cte.name, &cte.columns)?;

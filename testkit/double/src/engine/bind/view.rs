@@ -133,6 +133,7 @@ impl Binder<'_, '_> {
             column.ty = found.ty;
             column.nullable = found.nullable;
             column.identity = found.identity;
+            column.mask = found.mask;
         }
         let slot = scope.sources.len();
         let width = columns.len();
@@ -169,7 +170,7 @@ impl Binder<'_, '_> {
         let none = Variables::default();
         let inner = Binder { read: Rc::clone(&self.read), ..Binder::new(self.env, &none) };
         inner.within.replace(Some(within));
-        let bound = inner.statement_query(query)?;
+        let bound = inner.inner_query(query)?;
         match bound.assigned {
             None => Ok((bound.query.columns, bound.query.plan)),
             Some(_) => Err(unsupported("assignment in a view")),

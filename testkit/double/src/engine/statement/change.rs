@@ -10,8 +10,8 @@ use super::insert::{Changed, computed_column};
 use super::output::{BoundOutput, bind_output, finish_output};
 use crate::engine::batch::{Executor, Flow};
 use crate::engine::bind::{
-    Binder, Bound, Leaf, Scope, Source, Target, Through, Tree, filtered, plan_from, same_name,
-    types, unsupported,
+    Binder, Bound, Leaf, Scope, Source, Target, Through, Tree, filtered, mask_of, plan_from,
+    same_name, types, unsupported,
 };
 use crate::engine::cascade;
 use crate::engine::env::Env;
@@ -449,6 +449,9 @@ pub(super) fn bind_sets(
             }
             (value, _) => binder.scalar(value, scope)?,
         };
+        if mask_of(&value.node, scope, None).is_some() {
+            return Err(unsupported("a masked column in SET"));
+        }
         let variable = match &assignment.variable {
             Some(name) => Some(binder.variables.get(name)?),
             None => None,

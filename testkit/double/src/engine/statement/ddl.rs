@@ -5,6 +5,7 @@ pub(super) mod constraint;
 pub(super) mod create;
 mod filter;
 mod index;
+mod masking;
 mod module;
 pub mod types;
 

@@ -179,6 +179,7 @@ impl Parser<'_> {
             content,
             nullable: None,
             collation: None,
+            mask: None,
             identity: None,
             default: None,
             constraints: Vec::new(),
@@ -194,6 +195,8 @@ impl Parser<'_> {
             column.nullable = Some(true);
         } else if self.accept_word("COLLATE") {
             column.collation = Some(self.collation()?);
+        } else if self.is_word("MASKED") {
+            column.mask = Some(self.mask()?);
         } else if self.accept_word("IDENTITY") {
             column.identity = Some(self.identity()?);
         } else {
@@ -215,6 +218,18 @@ impl Parser<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// `MASKED WITH (FUNCTION = '…')`
+    fn mask(&mut self) -> Parsed<String> {
+        self.expect_word("MASKED")?;
+        self.expect_word("WITH")?;
+        self.expect("(")?;
+        self.expect_word("FUNCTION")?;
+        self.expect("=")?;
+        let function = self.string()?;
+        self.expect(")")?;
+        Ok(function)
     }
 
     fn identity(&mut self) -> Parsed<(i64, i64)> {
@@ -456,9 +471,20 @@ impl Parser<'_> {
         }
         if self.accept_words(&["ALTER", "COLUMN"]) {
             let name = self.identifier()?;
+            if self.accept_word("ADD") {
+                let function = Some(self.mask()?);
+                return Ok(AlterTable::Mask { name, function });
+            }
+            if self.accept_words(&["DROP", "MASKED"]) {
+                return Ok(AlterTable::Mask { name, function: None });
+            }
             let (ty, user_type) = self.aliased_type()?;
             let collation = match self.accept_word("COLLATE") {
                 true => Some(self.collation()?),
+                false => None,
+            };
+            let mask = match self.is_word("MASKED") {
+                true => Some(self.mask()?),
                 false => None,
             };
             let nullable = if self.accept_words(&["NOT", "NULL"]) {
@@ -466,7 +492,7 @@ impl Parser<'_> {
             } else {
                 self.accept_word("NULL").then_some(true)
             };
-            return Ok(AlterTable::AlterColumn { name, ty, user_type, nullable, collation });
+            return Ok(AlterTable::AlterColumn { name, ty, user_type, nullable, collation, mask });
         }
         self.expect_word("DROP")?;
         if self.accept_word("COLUMN") {

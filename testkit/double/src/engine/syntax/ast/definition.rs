@@ -243,6 +243,15 @@ pub enum AlterTable {
         nullable: Option<bool>,
         /// COLLATE.
         collation: Option<Label>,
+        /// MASKED WITH (FUNCTION = …).
+        mask: Option<String>,
+    },
+    /// `ALTER COLUMN … ADD MASKED WITH (FUNCTION = …)`, or `DROP MASKED`
+    Mask {
+        /// Column.
+        name: String,
+        /// Function, none for DROP.
+        function: Option<String>,
     },
     /// `DROP COLUMN`
     DropColumns {
@@ -271,6 +280,8 @@ pub struct ColumnDefinition {
     pub nullable: Option<bool>,
     /// COLLATE.
     pub collation: Option<Label>,
+    /// MASKED WITH (FUNCTION = …).
+    pub mask: Option<String>,
     /// IDENTITY (seed, increment).
     pub identity: Option<(i64, i64)>,
     /// DEFAULT.
