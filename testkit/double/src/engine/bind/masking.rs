@@ -132,7 +132,7 @@ pub(super) fn either(left: &Option<Mask>, right: &Option<Mask>) -> Option<Mask> 
 /// An expression whose value leaves the statement, masked if the user may not see it.
 pub fn masked(node: Node, ty: Option<&crate::SqlType>, mask: Option<Mask>) -> Node {
     match (mask, ty) {
-        (Some(mask), Some(ty)) => Node::Masked(Box::new(node), mask, ty.clone()),
+        (Some(mask), Some(ty)) => Node::Masked(Box::new((node, mask, ty.clone()))),
         _ => node,
     }
 }

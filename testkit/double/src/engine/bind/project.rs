@@ -93,7 +93,8 @@ pub fn label_of(node: &Node, scope: &Scope<'_>, grouping: Option<&Grouping>) -> 
                 .unwrap_or_default(),
         },
         Node::Collate(_, label) => label.implicit(),
-        Node::OverMasked(value) | Node::Masked(value, ..) => of(value),
+        Node::OverMasked(value) => of(value),
+        Node::Masked(parts) => of(&parts.0),
         Node::Concatenate { left, right, .. } => of(left).with(of(right)),
         Node::Convert { value, from, to, .. } if from.is_text() && to.is_text() => of(value),
         Node::Case { branches, otherwise } => {

@@ -133,7 +133,7 @@ pub enum Node {
     /// An expression over masked columns, which its own parts do not tell.
     OverMasked(Box<Node>),
     /// What a masking function shows of a value of this type.
-    Masked(Box<Node>, Mask, SqlType),
+    Masked(Box<(Node, Mask, SqlType)>),
 }
 
 /// A bound expression with its type.
@@ -265,7 +265,8 @@ impl Node {
             }
             Node::Subquery(query) => query.scalar(frame, env).map(Cow::Owned),
             Node::OverMasked(value) => value.eval(frame, env),
-            Node::Masked(value, mask, ty) => {
+            Node::Masked(parts) => {
+                let (value, mask, ty) = &**parts;
                 mask.apply(value.eval(frame, env)?.into_owned(), ty).map(Cow::Owned)
             }
         }
@@ -279,10 +280,10 @@ impl Node {
                 left.visit(see);
                 right.visit(see);
             }
-            Node::Convert { value, .. }
-            | Node::Collate(value, _)
-            | Node::OverMasked(value)
-            | Node::Masked(value, ..) => value.visit(see),
+            Node::Convert { value, .. } | Node::Collate(value, _) | Node::OverMasked(value) => {
+                value.visit(see);
+            }
+            Node::Masked(parts) => parts.0.visit(see),
             Node::Case { branches, otherwise } => {
                 for (condition, result) in branches {
                     condition.visit(see);
