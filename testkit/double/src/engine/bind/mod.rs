@@ -25,7 +25,7 @@ use super::expr::{Node, Place, Typed};
 use super::plan::{Aggregate, WindowFunction};
 use super::syntax::ast::Cte;
 use super::table_variable::TableVariable;
-use crate::{SqlError, SqlType};
+use crate::{Origin, SqlError, SqlType};
 
 pub use aggregate::{has_subquery, is_volatile};
 pub use condition::comparison;
@@ -33,7 +33,7 @@ pub use from::columns_of;
 pub use join::filtered;
 pub use join::{Leaf, Tree, plan as plan_from};
 pub use object::{Target, invalid_object};
-pub use project::label_of;
+pub use project::{label_of, origin_of};
 pub use query::BoundSelect;
 pub use scalar::choice;
 pub use through::Through;
@@ -134,8 +134,8 @@ pub struct SourceColumn {
     pub ty: Option<SqlType>,
     /// Whether NULL may come.
     pub nullable: bool,
-    /// Whether it is an identity column.
-    pub identity: bool,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Collation of a stored column.
     pub label: Option<Label>,
 }

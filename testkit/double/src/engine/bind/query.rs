@@ -1,14 +1,14 @@
 //! Queries: select lists, grouping, order, set operations.
 
 use super::project::{
-    Item, assigned, converted, implied_name, is_identity, label_of, position, project,
+    Item, assigned, converted, implied_name, label_of, origin_of, position, project,
 };
 use super::{Binder, Bound, Grouping, Scope, Source, access, aggregate, join, types, unsupported};
 use crate::engine::collation::Label;
 use crate::engine::expr::{Node, Place, Typed};
 use crate::engine::plan::{Group, OutputColumn, Query, RowPlan, TuplePlan, Window};
 use crate::engine::syntax::ast::{self, Expr, OrderItem, QueryBody, Select, SelectItem, SetOp};
-use crate::{SqlError, SqlType};
+use crate::{Origin, SqlError, SqlType};
 
 /// A bound SELECT, and the variables it assigns by column where it does.
 pub struct BoundSelect {
@@ -126,7 +126,7 @@ impl Binder<'_, '_> {
                 name: l.name.clone(),
                 ty,
                 nullable: l.nullable || r.nullable,
-                identity: false,
+                origin: Origin::Expression,
                 label: l.label.with(r.label),
             });
         }
@@ -307,13 +307,13 @@ impl Binder<'_, '_> {
                 SelectItem::Wildcard(qualifier) => self.wildcard(qualifier, scope, &mut bound)?,
                 SelectItem::Value { value, alias } => {
                     let typed = self.scalar(value, scope)?;
-                    let identity = is_identity(&typed.node, &scope.sources);
+                    let origin = origin_of(&typed.node, &scope.sources);
                     let label = label_of(&typed.node, scope, scope.grouping.borrow().as_ref());
                     bound.push(Item {
                         label,
                         name: alias.clone().unwrap_or_else(|| implied_name(value)),
                         value: typed,
-                        identity,
+                        origin,
                         variable: None,
                     });
                 }
@@ -323,7 +323,7 @@ impl Binder<'_, '_> {
                     bound.push(Item {
                         name: String::new(),
                         value: typed,
-                        identity: false,
+                        origin: Origin::Expression,
                         label: Label::default(),
                         variable: Some(at),
                     });
@@ -363,7 +363,7 @@ impl Binder<'_, '_> {
                     label: column.label.unwrap_or_default(),
                     value: self.scalar(&Expr::Column(parts), scope)?,
                     name: column.name.clone(),
-                    identity: column.identity,
+                    origin: column.origin,
                     variable: None,
                 });
             }
