@@ -16,6 +16,7 @@ use super::state::{Key, Load, TableState};
 use super::{Attempt, Loads, Slot};
 use crate::fail_points;
 use crate::output::Output;
+use crate::source::LOCKED;
 use crate::source::load::Clock;
 
 /// Reads of one chunk that may fail for now in a row.
@@ -190,7 +191,9 @@ impl Loads {
 
     /// Puts off what failed, or gives up.
     fn pause(&mut self, failure: Failure) -> Result<(), Failure> {
-        self.failures += 1;
+        if failure.code != LOCKED {
+            self.failures += 1;
+        }
         if failure.disposition != Disposition::Retry || self.failures >= MOST_FAILURES {
             return Err(failure);
         }
@@ -308,7 +311,11 @@ impl Loads {
             self.offsets.newest(output, attempt.partition).await?;
         }
         let Some(state) = self.table(attempt.of) else { return Ok(()) };
-        let failures = state.failed(attempt.range.chunk);
+        // Somebody else's lock is given up when it is given up.
+        let failures = match failure.code {
+            LOCKED => 1,
+            _ => state.failed(attempt.range.chunk),
+        };
         if failures >= MOST_FAILURES {
             return Err(failure);
         }

@@ -439,7 +439,7 @@ impl Source for WorldSource {
         Ok(Poll {
             window: (!window.heads.is_empty()).then_some(window),
             newest: Some(position(captured)),
-            clock: all as i64 * TICKS_PER_SECOND,
+            clock: Some(all as i64 * TICKS_PER_SECOND),
         })
     }
 

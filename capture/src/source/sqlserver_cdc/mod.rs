@@ -44,6 +44,7 @@ mod window;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use lockstep_common::{Failure, Position, TableVersion, config};
@@ -51,6 +52,7 @@ use tracing::info;
 
 use self::catalog::{Access, Accesses, Ddl};
 use self::connection::{Lease, Pool};
+use self::errors::wait_for_lock;
 use self::feed::{Feed, Range};
 use self::fields::Fields;
 use self::followed::Followed;
@@ -59,7 +61,7 @@ use self::lsn::Lsn;
 use self::outlook::Outlook;
 use self::window::MappingRow;
 use super::load::Loader;
-use super::{Changes, Cursor, Poll, Source, Start, Table, Window};
+use super::{Changes, Cursor, LOCKED, Poll, Source, Start, Table, Window};
 
 /// The timeline of a log that was never given another.
 const FIRST_TIMELINE: u32 = 1;
@@ -84,6 +86,11 @@ pub struct SqlServer {
     /// The first DDL after the cursor that was seen, if any.
     ddl: Option<Ddl>,
     accesses: Accesses,
+    /// Rows of the mapping asked for by a poll: few after one that met the capture job's open scan.
+    ask: i64,
+    /// The server's clock, and when it was read.
+    clock: Option<(i64, Instant)>,
+    notices: Vec<String>,
     loads: Arc<load::Loads>,
 }
 
@@ -108,6 +115,9 @@ impl SqlServer {
             plan: None,
             ddl: None,
             accesses: Accesses::default(),
+            ask: window::rows_to_ask(capture.window_transactions),
+            clock: None,
+            notices: Vec::new(),
             loads: Arc::new(load::Loads::new(source, capture)?),
         })
     }
@@ -150,10 +160,10 @@ impl SqlServer {
 
     /// Closed rows after `after`, and what else the mapping shows.
     async fn commits(&self, lease: &mut Lease, after: Lsn) -> Result<Commits, Failure> {
-        let ask = window::rows_to_ask(self.window_transactions);
+        let (ask, most) = (self.ask, window::rows_to_ask(self.window_transactions));
         let cursor = &after.as_bytes()[..];
-        let results =
-            lease.query(statements::COMMITS, &[&ask, &cursor], "look for commits").await?;
+        let sql = statements::commits(ask == most);
+        let results = lease.query(&sql, &[&ask, &cursor], "look for commits").await?;
         let [rows, newest, clock] = results.as_slice() else {
             return Err(wrong_results("look for commits"));
         };
@@ -267,6 +277,50 @@ impl SqlServer {
             None => Ok(()),
         }
     }
+
+    async fn poll_once(&mut self, after: Position) -> Result<Poll, Failure> {
+        let cursor = self.lsn(&after)?;
+        self.plan = None;
+        self.outlook.forget();
+        let mut lease = self.pool.get().await?;
+        let mut commits = self.commits(&mut lease, cursor).await?;
+        let (now, offset) = commits.clock;
+        self.clock = Some((now, Instant::now()));
+        self.loads.clock_changes.note(now, offset);
+        if let Some(last) = commits.closed.last().map(|row| row.lsn) {
+            self.look(&mut lease, &commits, cursor, last).await?;
+        }
+        lease.keep();
+        if commits.closed.is_empty() && self.ddl.is_none() {
+            return Ok(poll(&commits, self.timeline, None));
+        }
+        let cut = self.stop_at_ddl(&mut commits.closed)?;
+        let (_, offset) = commits.clock;
+        let heads: Vec<_> =
+            commits.closed.iter().map(|row| row.head(self.timeline, offset)).collect();
+        let window = Window { after, heads, more: cut || commits.more };
+        let range = self.range(&window)?;
+        self.outlook.plan(range.through);
+        self.plan = Some(range);
+        Ok(poll(&commits, self.timeline, Some(window)))
+    }
+
+    async fn verify_once(&mut self, window: &Window) -> Result<(), Failure> {
+        let range = self.range(window)?;
+        let mut lease = self.pool.get().await?;
+        self.check_read(&mut lease, &self.to_read(range), range).await?;
+        let planned = self.is_planned(range);
+        let guarded = match planned {
+            true => self.outlook.to_guard(),
+            false => (0..self.followed.len()).collect(),
+        };
+        self.guard(&mut lease, &guarded, range.after).await?;
+        if planned {
+            self.outlook.proved();
+        }
+        lease.keep();
+        Ok(())
+    }
 }
 
 /// What the mapping shows after a cursor.
@@ -348,29 +402,22 @@ impl Source for SqlServer {
     }
 
     async fn poll(&mut self, after: Position) -> Result<Poll, Failure> {
-        let cursor = self.lsn(&after)?;
-        self.plan = None;
-        self.outlook.forget();
-        let mut lease = self.pool.get().await?;
-        let mut commits = self.commits(&mut lease, cursor).await?;
-        let (now, offset) = commits.clock;
-        self.loads.clock_changes.note(now, offset);
-        if let Some(last) = commits.closed.last().map(|row| row.lsn) {
-            self.look(&mut lease, &commits, cursor, last).await?;
+        let most = window::rows_to_ask(self.window_transactions);
+        match self.poll_once(after).await {
+            Err(failure) if failure.code == LOCKED => {
+                info!(%failure, "nothing new can be seen yet");
+                // What the open scan has not come to is asked for alone.
+                self.ask = window::FEWEST;
+                let now = self.clock.map(|(clock, read)| {
+                    clock + i64::try_from(read.elapsed().as_nanos() / 100).unwrap_or_default()
+                });
+                Ok(Poll { window: None, newest: None, clock: now })
+            }
+            polled => {
+                self.ask = self.ask.saturating_mul(4).min(most);
+                polled
+            }
         }
-        lease.keep();
-        if commits.closed.is_empty() && self.ddl.is_none() {
-            return Ok(poll(&commits, self.timeline, None));
-        }
-        let cut = self.stop_at_ddl(&mut commits.closed)?;
-        let (_, offset) = commits.clock;
-        let heads: Vec<_> =
-            commits.closed.iter().map(|row| row.head(self.timeline, offset)).collect();
-        let window = Window { after, heads, more: cut || commits.more };
-        let range = self.range(&window)?;
-        self.outlook.plan(range.through);
-        self.plan = Some(range);
-        Ok(poll(&commits, self.timeline, Some(window)))
     }
 
     async fn read(&mut self, window: &Window) -> Result<Box<dyn Changes>, Failure> {
@@ -392,19 +439,9 @@ impl Source for SqlServer {
     }
 
     async fn verify(&mut self, window: &Window) -> Result<(), Failure> {
-        let range = self.range(window)?;
-        let mut lease = self.pool.get().await?;
-        self.check_read(&mut lease, &self.to_read(range), range).await?;
-        let planned = self.is_planned(range);
-        let guarded = match planned {
-            true => self.outlook.to_guard(),
-            false => (0..self.followed.len()).collect(),
-        };
-        self.guard(&mut lease, &guarded, range.after).await?;
-        if planned {
-            self.outlook.proved();
+        while let Err(failure) = self.verify_once(window).await {
+            wait_for_lock(failure).await?;
         }
-        lease.keep();
         Ok(())
     }
 
@@ -415,10 +452,17 @@ impl Source for SqlServer {
     async fn inspect(&mut self, after: Position) -> Result<Vec<String>, Failure> {
         let cursor = self.lsn(&after)?;
         let mut lease = self.pool.get().await?;
-        let inspection = settle::inspect(self, &mut lease, cursor).await?;
+        match settle::inspect(self, &mut lease, cursor).await {
+            // What was known stays so until the next look.
+            Err(failure) if failure.code == LOCKED => return Ok(self.notices.clone()),
+            Err(failure) => return Err(failure),
+            Ok(inspection) => {
+                self.ddl = inspection.ddl;
+                self.notices = inspection.notices;
+            }
+        }
         lease.keep();
-        self.ddl = inspection.ddl;
-        Ok(inspection.notices)
+        Ok(self.notices.clone())
     }
 }
 
@@ -426,6 +470,6 @@ fn poll(commits: &Commits, timeline: u32, window: Option<Window>) -> Poll {
     Poll {
         window,
         newest: commits.newest.map(|lsn| lsn.position(timeline)),
-        clock: commits.clock.0,
+        clock: Some(commits.clock.0),
     }
 }

@@ -74,6 +74,9 @@ pub fn before(rows: &mut Vec<MappingRow>, limit: Lsn) {
     rows.retain(|row| row.lsn < limit);
 }
 
+/// Fewest rows to ask for: see [`rows_to_ask`].
+pub const FEWEST: i64 = 2;
+
 /// Rows to ask for so that a window may hold `transactions` after the last row is left out. At
 /// least two: with one, a lone dummy in front would hide what is behind it for ever.
 pub fn rows_to_ask(transactions: u32) -> i64 {

@@ -441,6 +441,16 @@ impl TableDef {
         self
     }
 
+    /// Names of its constraints, which are objects of its schema.
+    pub fn constraint_names(&self) -> impl Iterator<Item = &str> {
+        let keys = self.indexes.iter().filter(|index| index.kind != IndexKind::Index);
+        let keys = keys.map(|index| index.name.as_str());
+        let defaults = self.columns.iter().filter_map(|column| column.default.as_ref());
+        keys.chain(defaults.map(|default| default.name.as_str()))
+            .chain(self.checks.iter().map(|check| check.name.as_str()))
+            .chain(self.foreign_keys.iter().map(|key| key.name.as_str()))
+    }
+
     /// Position of the `rowversion` column.
     pub fn row_version(&self) -> Option<usize> {
         self.columns.iter().position(|column| column.ty == SqlType::RowVersion)

@@ -3,14 +3,14 @@
 use super::join::{Leaf, Tree};
 use super::object::{Target, invalid_object};
 use super::{Binder, Bound, Scope, Source, SourceColumn, masking, types, unsupported};
-use crate::SqlError;
 use crate::engine::catalog;
 use crate::engine::expr::{Node, Typed};
 use crate::engine::mask::Mask;
 use crate::engine::plan::{Lock, OutputColumn, RowPlan, Virtual};
 use crate::engine::security::Permission;
 use crate::engine::syntax::ast::{Expr, Hints, JoinKind, ObjectName, TableRef};
-use crate::storage::TableDef;
+use crate::storage::{ColumnDef, TableDef};
+use crate::{Origin, SqlError};
 
 /// Most tables between the commas of one FROM.
 const MAX_TABLES: usize = 256;
@@ -234,7 +234,7 @@ impl Binder<'_, '_> {
                 name: name.clone(),
                 ty,
                 nullable,
-                identity: false,
+                origin: Origin::Expression,
                 label: None,
                 mask,
             })
@@ -338,7 +338,7 @@ impl Binder<'_, '_> {
                 name: column.name.clone(),
                 ty: Some(column.ty.clone()),
                 nullable: column.nullable,
-                identity: column.identity,
+                origin: column.origin,
                 label: Some(column.label).filter(|label| !label.is_default()),
                 mask: masks
                     .iter()
@@ -411,7 +411,7 @@ pub(super) fn named_columns(
             name,
             ty: column.ty,
             nullable: column.nullable,
-            identity: column.identity,
+            origin: column.origin,
             label: Some(column.label).filter(|label| !label.is_default()),
             mask: column.mask,
         });
@@ -451,11 +451,19 @@ pub fn columns_of(table: &TableDef) -> Vec<SourceColumn> {
             name: column.name.clone(),
             ty: Some(column.ty.clone()),
             nullable: column.nullable,
-            identity: column.identity.is_some(),
+            origin: origin_of_stored(column),
             label: Some(column.label()),
             mask: None,
         })
         .collect()
+}
+
+fn origin_of_stored(column: &ColumnDef) -> Origin {
+    match column {
+        column if column.identity.is_some() => Origin::Identity,
+        column if column.computed.is_some() => Origin::Computed,
+        _ => Origin::Stored,
+    }
 }
 
 /// Error 1011 or 1013 for two sources of one name.

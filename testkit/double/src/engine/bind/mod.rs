@@ -27,7 +27,7 @@ use super::mask::Mask;
 use super::plan::{Aggregate, WindowFunction};
 use super::syntax::ast::Cte;
 use super::table_variable::TableVariable;
-use crate::{SqlError, SqlType};
+use crate::{Origin, SqlError, SqlType};
 
 pub use aggregate::{has_subquery, is_volatile};
 pub use condition::comparison;
@@ -36,7 +36,7 @@ pub use join::filtered;
 pub use join::{Leaf, Tree, plan as plan_from};
 pub use masking::{mask_of, masked, masks};
 pub use object::{Target, invalid_object};
-pub use project::label_of;
+pub use project::{label_of, origin_of};
 pub use query::BoundSelect;
 pub use scalar::choice;
 pub use through::Through;
@@ -137,8 +137,8 @@ pub struct SourceColumn {
     pub ty: Option<SqlType>,
     /// Whether NULL may come.
     pub nullable: bool,
-    /// Whether it is an identity column.
-    pub identity: bool,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Collation of a stored column.
     pub label: Option<Label>,
     /// How it is masked for the user.

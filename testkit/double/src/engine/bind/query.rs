@@ -1,7 +1,7 @@
 //! Queries: select lists, grouping, order, set operations.
 
 use super::project::{
-    Item, assigned, converted, implied_name, is_identity, label_of, position, project,
+    Item, assigned, converted, implied_name, label_of, origin_of, position, project,
 };
 use super::{
     Binder, Bound, Grouping, Scope, Source, access, aggregate, join, masking, types, unsupported,
@@ -10,7 +10,7 @@ use crate::engine::collation::Label;
 use crate::engine::expr::{Node, Place, Typed};
 use crate::engine::plan::{Group, OutputColumn, Query, RowPlan, TuplePlan, Window};
 use crate::engine::syntax::ast::{self, Expr, OrderItem, QueryBody, Select, SelectItem, SetOp};
-use crate::{SqlError, SqlType};
+use crate::{Origin, SqlError, SqlType};
 
 /// A bound SELECT, and the variables it assigns by column where it does.
 pub struct BoundSelect {
@@ -134,7 +134,7 @@ impl Binder<'_, '_> {
                 name: l.name.clone(),
                 ty,
                 nullable: l.nullable || r.nullable,
-                identity: false,
+                origin: Origin::Expression,
                 label: l.label.with(r.label),
                 mask: masking::either(&l.mask, &r.mask),
             });
@@ -316,7 +316,7 @@ impl Binder<'_, '_> {
                 SelectItem::Wildcard(qualifier) => self.wildcard(qualifier, scope, &mut bound)?,
                 SelectItem::Value { value, alias } => {
                     let typed = self.scalar(value, scope)?;
-                    let identity = is_identity(&typed.node, &scope.sources);
+                    let origin = origin_of(&typed.node, &scope.sources);
                     let label = label_of(&typed.node, scope, scope.grouping.borrow().as_ref());
                     let mask =
                         masking::mask_of(&typed.node, scope, scope.grouping.borrow().as_ref());
@@ -325,7 +325,7 @@ impl Binder<'_, '_> {
                         mask,
                         name: alias.clone().unwrap_or_else(|| implied_name(value)),
                         value: typed,
-                        identity,
+                        origin,
                         variable: None,
                     });
                 }
@@ -337,7 +337,7 @@ impl Binder<'_, '_> {
                         mask: masking::mask_of(&typed.node, scope, grouping.as_ref()),
                         name: String::new(),
                         value: typed,
-                        identity: false,
+                        origin: Origin::Expression,
                         label: Label::default(),
                         variable: Some(at),
                     });
@@ -380,7 +380,7 @@ impl Binder<'_, '_> {
                     mask: masking::mask_of(&value.node, scope, grouping.as_ref()),
                     value,
                     name: column.name.clone(),
-                    identity: column.identity,
+                    origin: column.origin,
                     variable: None,
                 });
             }

@@ -130,7 +130,7 @@ impl Binder<'_, '_> {
                 name: item.name.clone(),
                 ty: item.value.ty.clone(),
                 nullable: item.value.nullable,
-                identity: item.identity,
+                origin: item.origin,
                 label: item.label,
                 mask: item.mask.clone(),
             })

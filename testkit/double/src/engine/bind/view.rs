@@ -132,7 +132,7 @@ impl Binder<'_, '_> {
         for (column, found) in columns.iter_mut().zip(bound.0) {
             column.ty = found.ty;
             column.nullable = found.nullable;
-            column.identity = found.identity;
+            column.origin = found.origin;
             column.mask = found.mask;
         }
         let slot = scope.sources.len();

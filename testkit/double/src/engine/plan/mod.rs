@@ -20,7 +20,7 @@ use super::expr::{Condition, Frame, Node};
 use super::mask::Mask;
 use super::syntax::ast::SetOp;
 use crate::storage::Row;
-use crate::{Column, SqlError, SqlType, Value};
+use crate::{Column, Origin, SqlError, SqlType, Value};
 
 pub use group::{Aggregate, AggregateKind, Group, SumKind};
 pub use join::{Hash, Join, Loop};
@@ -50,8 +50,8 @@ pub struct OutputColumn {
     pub ty: Option<SqlType>,
     /// Whether NULL may come.
     pub nullable: bool,
-    /// Whether it is an identity column.
-    pub identity: bool,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Collation of a string.
     pub label: Label,
     /// How it is to be masked where it leaves the statement.
@@ -65,7 +65,7 @@ impl OutputColumn {
             name: self.name.clone(),
             ty: self.ty.clone().unwrap_or(SqlType::Int),
             nullable: self.nullable,
-            identity: self.identity,
+            origin: self.origin,
             label: self.label,
         }
     }

@@ -29,7 +29,7 @@ use crate::engine::security::Permission;
 use crate::engine::syntax::ast::{Expr, JoinKind, Merge, MergeAction, MergeClause, MergeWhen};
 use crate::engine::write::{RowRules, Verb, default_of};
 use crate::storage::{Row, RowId, RowLock, TableDef, TableLock};
-use crate::{SqlError, SqlType, StatementKind, Value};
+use crate::{Origin, SqlError, SqlType, StatementKind, Value};
 
 /// Slot of the target's row.
 const TARGET: usize = 0;
@@ -309,7 +309,7 @@ fn action_source() -> Source {
             name: "$action".to_owned(),
             ty: Some(SqlType::NVarChar(Some(10))),
             nullable: true,
-            identity: false,
+            origin: Origin::Expression,
             label: None,
             mask: None,
         }],

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::insert::{Source as Given, destination, run, shape};
 use crate::engine::bind::{
-    Binder, Bound, Scope, Source, columns_of, label_of, mask_of, masked, masks, same_name,
-    unsupported,
+    Binder, Bound, Scope, Source, columns_of, label_of, mask_of, masked, masks, origin_of,
+    same_name, unsupported,
 };
 use crate::engine::env::Env;
 use crate::engine::expr::{Frame, Node, Typed};
@@ -112,7 +112,7 @@ fn output_column(name: &str, typed: &Typed, scope: &Scope<'_>) -> OutputColumn {
         name: name.to_owned(),
         ty: typed.ty.clone(),
         nullable: typed.nullable,
-        identity: false,
+        origin: origin_of(&typed.node, &scope.sources),
         label: label_of(&typed.node, scope, None),
         mask: None,
     }
