@@ -12,6 +12,7 @@ mod fixture;
 mod masking;
 mod merge;
 mod modules;
+mod policies;
 mod queries;
 mod session;
 mod temporary;

@@ -142,10 +142,13 @@ impl Binder<'_, '_> {
         if lock != Lock::None {
             self.env.note_current_read();
         }
-        Ok(self.push_table(target, alias, lock, false, scope))
+        self.push_table(target, alias, lock, false, scope)
     }
 
-    /// Adds a stored table to the scope.
+    /// Adds a stored table to the scope, under the filters of security policies.
+    ///
+    /// # Errors
+    /// Those of binding a policy's predicate.
     pub fn push_table(
         &self,
         target: Target,
@@ -153,8 +156,9 @@ impl Binder<'_, '_> {
         lock: Lock,
         with_row_id: bool,
         scope: &mut Scope<'_>,
-    ) -> Tree {
+    ) -> Bound<Tree> {
         let slot = scope.sources.len();
+        let filter = self.row_filter(&target, slot)?;
         let table = &target.table;
         scope.sources.push(Source {
             name: alias.unwrap_or(&table.name).to_owned(),
@@ -164,7 +168,7 @@ impl Binder<'_, '_> {
             unreadable: self.unreadable(&target),
         });
         let width = table.columns.len();
-        Tree::Leaf(Leaf::Table { slot, target, lock, with_row_id }, width)
+        Ok(Tree::Leaf(Leaf::Table { slot, target, lock, with_row_id, filter }, width))
     }
 
     fn derived(
@@ -295,6 +299,9 @@ impl Binder<'_, '_> {
         scope: &mut Scope<'_>,
     ) -> Bound<Tree> {
         let name = &self.placed(name);
+        if let Some(tree) = self.user_function(name, arguments, alias, scope)? {
+            return Ok(tree);
+        }
         let schema = name.schema.as_deref().unwrap_or("dbo");
         let full = format!("{schema}.{}", name.name);
         let elsewhere = self.env.elsewhere(name.database.as_deref())?;

@@ -4,9 +4,11 @@ mod access;
 mod aggregate;
 mod condition;
 mod from;
+mod function;
 mod join;
 mod masking;
 mod object;
+mod policy;
 mod project;
 mod query;
 mod recursive;
@@ -166,6 +168,8 @@ pub struct Scope<'a> {
     parent: Option<&'a Scope<'a>>,
     /// Whether queries inside see this query's sources: those in FROM do not, unless applied.
     transparent: Cell<bool>,
+    /// Whether nothing around it is seen from inside: the parameters of a function.
+    sealed: bool,
     /// What is read of the queries around, seen from here.
     outer: RefCell<Vec<Place>>,
     grouping: RefCell<Option<Grouping>>,
@@ -215,7 +219,7 @@ impl<'a> Scope<'a> {
                 self.note_outer(depth, slot, ordinal);
                 return Ok(typed);
             }
-            match scope.parent {
+            match scope.parent.filter(|_| !scope.sealed) {
                 Some(parent) => scope = parent,
                 None => return Err(self.unknown_column(parts)),
             }

@@ -27,6 +27,7 @@ impl Binder<'_, '_> {
                 nullable: value.is_null(),
             }),
             Expr::Column(parts) => self.column(parts, scope),
+            Expr::Variable(name) if self.in_function() => self.parameter(name, scope),
             Expr::Variable(name) => {
                 let (at, ty) = self.variables.get(name)?;
                 Ok(Typed { node: Node::Variable(at), ty: Some(ty.clone()), nullable: true })

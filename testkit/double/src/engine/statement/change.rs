@@ -117,7 +117,7 @@ impl Binder<'_, '_> {
                     self.check(&target, Permission::Select)?;
                 }
                 let lock = Lock::Rows(RowLock::Update);
-                let own = self.push_table(target.clone(), None, lock, true, scope);
+                let own = self.push_table(target.clone(), None, lock, true, scope)?;
                 let tree = match self.from(parts.from, scope)? {
                     Some(others) => Tree::Join {
                         kind: JoinKind::Cross,
@@ -151,6 +151,9 @@ impl Binder<'_, '_> {
         };
         if target.elsewhere.is_some() {
             return Err(unsupported("a change in another database"));
+        }
+        if parts.permission == Permission::Delete {
+            self.row_blocks(&target)?;
         }
         self.lock_target(&target, parts.hints)?;
         let table = Arc::clone(&target.table);

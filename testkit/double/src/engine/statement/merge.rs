@@ -96,7 +96,7 @@ fn bind(binder: &Binder<'_, '_>, merge: &Merge, scope: &mut Scope<'_>) -> Bound<
     }
     let table = Arc::clone(&target.table);
     let lock = Lock::Rows(RowLock::Update);
-    let own = binder.push_table(target, merge.alias.as_deref(), lock, true, scope);
+    let own = binder.push_table(target, merge.alias.as_deref(), lock, true, scope)?;
     let source = binder.from(std::slice::from_ref(&merge.source), scope)?;
     // A row without a partner in the source has nothing at all there.
     let Some(Tree::Leaf(source, width)) = source else {

@@ -15,6 +15,9 @@ impl Parser<'_> {
         if let Some(module) = self.module(false)? {
             return Ok(module);
         }
+        if let Some(policy) = self.security_policy(true)? {
+            return Ok(StatementKind::Ddl(policy));
+        }
         let ddl = if self.accept_word("DATABASE") {
             let name = self.identifier()?;
             Ddl::CreateDatabase(name)
@@ -371,6 +374,10 @@ impl Parser<'_> {
             let if_exists = self.if_exists();
             let name = self.identifier()?;
             Ddl::DropSchema { name, if_exists }
+        } else if self.accept_words(&["SECURITY", "POLICY"]) {
+            let if_exists = self.if_exists();
+            let name = self.object_name()?;
+            Ddl::DropPolicy { name, if_exists }
         } else if self.accept_word("TYPE") {
             let if_exists = self.if_exists();
             let name = self.object_name()?;
@@ -400,6 +407,9 @@ impl Parser<'_> {
     pub fn alter(&mut self) -> Parsed<StatementKind> {
         if let Some(module) = self.module(true)? {
             return Ok(module);
+        }
+        if let Some(policy) = self.security_policy(false)? {
+            return Ok(StatementKind::Ddl(policy));
         }
         let ddl = if self.accept_word("TABLE") {
             let table = self.object_name()?;
