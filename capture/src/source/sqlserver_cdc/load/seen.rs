@@ -63,7 +63,7 @@ impl Seen {
 }
 
 fn bytes(digits: &str) -> Option<Vec<u8>> {
-    if digits.len() % 2 != 0 || !digits.is_ascii() {
+    if !digits.len().is_multiple_of(2) || !digits.is_ascii() {
         return None;
     }
     let byte = |i: usize| u8::from_str_radix(&digits[i..i + 2], 16).ok();
