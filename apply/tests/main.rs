@@ -10,6 +10,7 @@ mod cluster;
 mod durability;
 mod fencing;
 mod gaps;
+mod hazards;
 mod keys;
 mod load_faults;
 mod load_model;

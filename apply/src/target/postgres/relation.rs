@@ -7,6 +7,7 @@ use lockstep_common::record::{Before, Change};
 use lockstep_common::{TableId, TableVersion, Value};
 
 use super::encode::Form;
+use super::hazards::Hazards;
 use super::types::PgType;
 
 /// A target table.
@@ -25,8 +26,8 @@ pub(super) struct Relation {
     pub(super) columns: Vec<Option<TargetColumn>>,
     /// The key's columns in key order; empty for a table without one.
     pub(super) key: Vec<usize>,
-    /// It has triggers or rules that fire in replica role too.
-    pub(super) fires: bool,
+    /// What of it may lose or alter rows.
+    pub(super) hazards: Hazards,
     /// Columns whose offsets the last columns hold, in their order.
     pub(super) companions: Vec<usize>,
 }

@@ -12,7 +12,7 @@ use super::Target;
 use super::catalog::Naming;
 use super::define::{self, Design, Planned};
 use super::extension::Extensions;
-use super::{collation, error};
+use super::{catalog, collation, error, prerequisites};
 
 /// What to do about types that are wrong.
 const FIX: &str = "correct `types`, `columns`, `key_collation` of this apply, or install what the \
@@ -80,12 +80,14 @@ impl Target {
         Ok(results)
     }
 
-    /// Whether the types that the configuration asks for have a form of every value of these tables.
+    /// Whether the types that the configuration asks for have a form of every value of these tables, and
+    /// whether the target's tables that are there already take their rows as they are.
     ///
     /// # Errors
     /// When the target cannot be reached.
     pub(crate) async fn check_types(
         &self,
+        pipeline: &str,
         tables: &[(Arc<TableVersion>, Definition)],
     ) -> Result<Vec<CheckResult>, Failure> {
         let client = self.login.cold().await?;
@@ -98,6 +100,15 @@ impl Target {
         if results.is_empty() {
             let what = format!("every column of {} table(s) has one", tables.len());
             results.push(CheckResult::pass("types", what));
+        }
+        let names: Vec<_> =
+            tables.iter().map(|(version, _)| self.naming.table(&version.name)).collect();
+        let failed = |e| error::failure("apply.table", "cannot look at the target's tables", &e);
+        let replica = define::may_be_replica(&client).await.map_err(failed)?;
+        let found =
+            catalog::hazards_of_unclaimed(&client, pipeline, &names).await.map_err(failed)?;
+        for (table, hazards) in found {
+            results.extend(prerequisites::hazard_results(&table, &hazards, replica));
         }
         Ok(results)
     }

@@ -25,6 +25,8 @@ use super::socket::{Duplex, Socket};
 pub(super) enum Latched {
     /// The server refused the statement; its transaction is the first without a confirmation.
     Server { error: Box<ServerError>, note: Option<Note> },
+    /// A statement met another number of rows than it was sent, and its commit is on the way.
+    Rows { note: Note, met: Option<u64> },
     /// The connection broke.
     Lost(String),
     /// The server answered something that makes no sense: a defect, here or there.
@@ -260,20 +262,21 @@ impl Receiver {
 
     /// Holds a CommandComplete against the statement it must be of.
     fn statement(&mut self, tag: &[u8]) -> Result<Step, Latched> {
-        match self.expected.lock().pop_front() {
-            Some(Expected::Statement { note, copied }) => {
-                let rows = copied.filter(|_| tag.starts_with(b"COPY "));
-                if rows.is_some_and(|rows| number(tag) != Some(rows)) {
-                    return Err(Latched::Protocol(format!(
-                        "a COPY of {} rows was answered by `{}`",
-                        note.rows,
-                        String::from_utf8_lossy(tag)
-                    )));
-                }
-                Ok(Step::Done)
+        let mut expected = self.expected.lock();
+        match expected.front() {
+            // It stays the first: whoever waits for the last reply must not take it for answered.
+            Some(Expected::Statement { note })
+                if note.counted && number(tag) != Some(note.rows) =>
+            {
+                return Err(Latched::Rows { note: note.clone(), met: number(tag) });
             }
-            other => Err(out_of_order("CommandComplete", other.as_ref())),
+            Some(Expected::Statement { .. }) => expected.pop_front(),
+            other => return Err(out_of_order("CommandComplete", other)),
+        };
+        if expected.is_empty() {
+            self.state.changed.notify_one();
         }
+        Ok(Step::Done)
     }
 
     fn error(&mut self) -> Result<Latched, io::Error> {
@@ -281,7 +284,7 @@ impl Receiver {
             return Err(io::ErrorKind::InvalidData.into());
         };
         let note = match self.expected.lock().front() {
-            Some(Expected::Statement { note, .. }) => Some(note.clone()),
+            Some(Expected::Statement { note }) => Some(note.clone()),
             _ => None,
         };
         Ok(Latched::Server { error: Box::new(ServerError::from_response(&body)), note })

@@ -40,6 +40,7 @@ pub(super) use finish::{Finish, Report, finish, set_sequences};
 pub(super) use plan::{Planned, contested, create_schema, create_table, fit};
 pub(super) use prepare::prepare;
 pub(super) use print::print;
+pub(super) use role::may_be_replica;
 pub(super) use unmake::unmake;
 
 /// What `lockstep.load_object` is; `schema.sql` comes before it.

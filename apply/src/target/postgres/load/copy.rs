@@ -35,6 +35,7 @@ use super::super::pipe::Note;
 use super::super::run::{COPY_HEADER, ChangeError, put};
 use super::super::settings;
 use super::super::statement::{self, Kind, Mask, Shape, Sql};
+use super::super::trouble;
 use super::super::wire::{Latched, QUEUE_BYTES, Wire};
 use super::chunk::{ChunkSource, damaged};
 use super::{ChunkJob, staging};
@@ -140,6 +141,7 @@ impl Copier {
         {
             self.merge(job, columns)?;
         }
+        self.counted(job).await?;
         self.done(job, bytes);
         if let Err(crash) = fail.hit(failpoints::CHUNK_COPIED) {
             // On the wire they have to be.
@@ -306,6 +308,19 @@ impl Copier {
 
     async fn flush(&mut self, job: &ChunkJob) -> Result<(), Stop> {
         self.wire.flush().await.map_err(|latched| stop(job, latched))
+    }
+
+    /// Waits until the target has counted the rows: fewer than were sent are not to be committed.
+    async fn counted(&mut self, job: &ChunkJob) -> Result<(), Stop> {
+        self.wire.pipe.request_replies();
+        self.flush(job).await?;
+        while !self.wire.pipe.is_answered() {
+            if let Some(latched) = self.wire.latched() {
+                return Err(stop(job, latched));
+            }
+            self.wire.changed().await;
+        }
+        self.wire.latched().map_or(Ok(()), |latched| Err(stop(job, latched)))
     }
 
     async fn confirmed(&mut self, job: &ChunkJob) -> Result<(), Stop> {
@@ -477,6 +492,7 @@ fn note(job: &ChunkJob) -> Note {
         first_change: 0,
         last_change: 0,
         rows: job.rows,
+        counted: false,
     }
 }
 
@@ -496,6 +512,12 @@ fn stop(job: &ChunkJob, latched: Latched) -> Stop {
                 Class::Conflict | Class::Halt => Stop::Failure(refused(&what, &error)),
             },
         },
+        // Nothing of it is committed.
+        Latched::Rows { note, met } => Stop::Failure(Failure::halt(
+            "apply.load.refused",
+            format!("{what}: {}", trouble::miscounted(&note, met)),
+            "disable the trigger of the target that drops rows, then start apply again",
+        )),
         Latched::Lost(lost) => Stop::Failure(Failure::retry(
             "apply.connection",
             format!("lost the connection to the target that loads {what}: {lost}"),
