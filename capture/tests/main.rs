@@ -16,6 +16,7 @@ mod load_live;
 mod load_places;
 mod load_ranges;
 mod loads;
+mod locked;
 mod masks;
 mod order;
 mod prerequisites;

@@ -45,6 +45,23 @@ pub async fn open(config: &config::Log, pipeline: &str) -> Result<Arc<dyn Log>, 
     }
 }
 
+/// Opens the configured log of `pipeline` for its readers alone: an embedded log may be another
+/// process's, and is neither made nor changed.
+///
+/// # Errors
+/// As [`open`]; `Halt` with the code `log.no_stream` where there is no embedded log yet.
+pub async fn open_for_reading(
+    config: &config::Log,
+    pipeline: &str,
+) -> Result<Arc<dyn Log>, Failure> {
+    match config {
+        config::Log::Kafka(kafka) => Ok(Arc::new(kafka::KafkaLog::open(kafka, pipeline)?)),
+        config::Log::Embedded(embedded) => {
+            Ok(Arc::new(embedded::EmbeddedLog::open_for_reading(embedded, pipeline).await?))
+        }
+    }
+}
+
 /// A stream of a pipeline's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stream {

@@ -148,6 +148,11 @@ pub(super) fn remedy(error: &ServerError) -> &'static str {
             "the target holds rows that the source does not: correct them, make the constraint \
              DEFERRABLE or drop it, or choose another `on_conflict`"
         }
+        ROW_COUNT if error.message.ends_with("expected 1 rows, met 2") => {
+            "several rows of the target fit the change: the source did not record all of the old row, \
+             and the table has no key to tell them apart. Give the table a key or load it anew, or \
+             choose another `on_conflict`"
+        }
         ROW_COUNT => {
             "the target lacks rows that the source has: correct them or load the table anew, or \
              choose another `on_conflict`"

@@ -288,6 +288,9 @@ fn foreign_key(
         )
         .into());
     }
+    for (own, other) in columns.iter().zip(&referenced_columns) {
+        check_pair(&name, (table, *own), (&parent, *other), &referenced.to_string())?;
+    }
     for action in [written.on_delete, written.on_update] {
         check_action(table, &name, &columns, action)?;
     }
@@ -303,6 +306,40 @@ fn foreign_key(
         not_trusted: false,
         not_for_replication: written.not_for_replication,
     })
+}
+
+/// Errors 1778, 1753 and 1757: columns of a foreign key are of the same type, length, scale and
+/// collation as those they refer to.
+/// <https://learn.microsoft.com/sql/relational-databases/tables/primary-and-foreign-key-constraints>
+fn check_pair(
+    name: &str,
+    (child, own): (&TableDef, ColumnId),
+    (parent, referenced): (&TableDef, ColumnId),
+    parent_name: &str,
+) -> Result<(), SqlError> {
+    let find = |table: &TableDef, id| table.columns.iter().find(|column| column.id == id).cloned();
+    let (Some(own), Some(referenced)) = (find(child, own), find(parent, referenced)) else {
+        return Ok(());
+    };
+    let (number, what, rule) = if own.ty.system_type_id() != referenced.ty.system_type_id() {
+        (1778, "the same data type", "")
+    } else if own.ty != referenced.ty {
+        let rule = " Columns participating in a foreign key relationship must be defined with the same length and scale.";
+        (1753, "the same length or scale", rule)
+    } else if own.ty.is_text() && own.label() != referenced.label() {
+        (1757, "of same collation", "")
+    } else {
+        return Ok(());
+    };
+    Err(SqlError::new(
+        number,
+        16,
+        0,
+        format!(
+            "Column '{parent_name}.{}' is not {what} as referencing column '{}.{}' in foreign key '{name}'.{rule}",
+            referenced.name, child.name, own.name
+        ),
+    ))
 }
 
 /// Error 1761 or 1762: SET NULL and SET DEFAULT need something to set.
@@ -338,7 +375,9 @@ fn check_action(
     .into())
 }
 
-/// Error 1785: the cascades of one change would come to a table twice.
+/// Error 1785: the cascades of one change would come to a table twice. A branch ends where a row is
+/// neither deleted nor given another key: behind SET NULL and SET DEFAULT.
+/// <https://learn.microsoft.com/sql/relational-databases/tables/primary-and-foreign-key-constraints#cascading-referential-integrity>
 fn check_paths(env: &Env<'_>, table: &TableDef, foreign: &ForeignKeyDef) -> Result<(), Fault> {
     type Action = fn(&ForeignKeyDef) -> ReferentialAction;
     let mut tables: Vec<TableDef> =
@@ -383,12 +422,13 @@ fn is_tree(
                 if key.referenced_table == 0 { child.id } else { key.referenced_table };
             referenced == parent && action(key) != ReferentialAction::NoAction
         });
-        for _ in edges {
+        for edge in edges {
             if seen.contains(&child.id) {
                 return false;
             }
             seen.push(child.id);
-            if !is_tree(child.id, tables, action, seen) {
+            let goes_on = action(edge) == ReferentialAction::Cascade;
+            if goes_on && !is_tree(child.id, tables, action, seen) {
                 return false;
             }
         }
