@@ -110,19 +110,16 @@ impl Hazards {
     }
 
     /// The rules that fire in a session of that kind, for people.
-    pub(super) fn rules(&self, table: &str, replica: bool) -> Option<String> {
+    pub(super) fn rules(&self, replica: bool) -> Option<String> {
         let firing = self.rules.iter().filter(|rule| rule.fires(replica));
         let names: Vec<&str> = firing.filter_map(|rule| rule.name.as_deref()).collect();
         (!names.is_empty()).then(|| {
-            format!(
-                "rules of target table {table} turn what apply writes into something else: {}",
-                names.join(", ")
-            )
+            format!("rules turn what apply writes into something else: {}", names.join(", "))
         })
     }
 
     /// The triggers that somebody made and that fire in a session of that kind, for people.
-    pub(super) fn notice(&self, table: &str, replica: bool) -> Option<String> {
+    pub(super) fn notice(&self, replica: bool) -> Option<String> {
         let firing = |changes: bool| {
             let firing = self.triggers.iter().filter(|t| t.fires(replica) && t.changes == changes);
             firing.filter_map(|t| t.name.as_deref()).collect::<Vec<_>>().join(", ")
@@ -138,8 +135,8 @@ impl Hazards {
             .collect();
         (!words.is_empty()).then(|| {
             format!(
-                "triggers of target table {table} fire for what apply writes: {}; disable what is \
-                 not meant for replicated rows",
+                "triggers of the target fire for what apply writes: {}; disable what is not meant for \
+                 replicated rows",
                 words.join("; ")
             )
         })
@@ -179,13 +176,13 @@ mod tests {
             ],
         };
         assert!(hazards.fires(true) && hazards.fires(false));
-        let replica = hazards.notice("t", true).unwrap();
+        let replica = hazards.notice(true).unwrap();
         assert!(replica.contains("audit") && !replica.contains("usual"), "{replica}");
-        let origin = hazards.notice("t", false).unwrap();
+        let origin = hazards.notice(false).unwrap();
         assert!(origin.contains("usual of t (before each row"), "{origin}");
-        assert!(hazards.rules("t", true).unwrap().contains("instead of t"));
+        assert!(hazards.rules(true).unwrap().contains("instead of t"));
         let of_foreign_key = Hazards { triggers: hazards.triggers[2..].to_vec(), ..hazards };
         assert!(of_foreign_key.fires(false) && !of_foreign_key.fires(true));
-        assert_eq!(of_foreign_key.notice("t", false), None);
+        assert_eq!(of_foreign_key.notice(false), None);
     }
 }

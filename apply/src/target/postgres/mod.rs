@@ -146,6 +146,8 @@ impl Target {
             durability: config.durability,
             rules: Rules {
                 replaced: (config.invalid_text == InvalidText::Replace).then(Arc::default),
+                // It would write one over the other.
+                whole_keys: config.on_conflict == ConflictPolicy::Converge,
                 ..Rules::default()
             },
         })
@@ -299,8 +301,8 @@ impl Session {
     /// `Halt` when rules of it fire.
     fn admit(&mut self, relation: &Relation) -> Result<(), Failure> {
         let replica = self.runs.mode.replica;
-        self.notices.extend(relation.hazards.notice(&relation.name, replica));
-        let rules = relation.hazards.rules(&relation.name, replica);
+        self.notices.extend(relation.hazards.notice(replica));
+        let rules = relation.hazards.rules(replica);
         rules.map_or(Ok(()), |rules| Err(catalog::hazardous(&[rules])))
     }
 

@@ -195,14 +195,9 @@ impl Pipe {
         }
     }
 
-    /// Asks the server to send the replies it has.
-    pub(super) fn request_replies(&mut self) {
+    /// Has the server send the answers that it holds back; nothing is committed by that.
+    pub(super) fn ask_answers(&mut self) {
         message(b'H', &mut self.out, |_| ());
-    }
-
-    /// Whether every reply has come.
-    pub(super) fn is_answered(&self) -> bool {
-        self.expected.lock().is_empty()
     }
 
     /// Commits what stands between this and the Sync before.

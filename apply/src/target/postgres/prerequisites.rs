@@ -74,11 +74,11 @@ async fn tables(client: &Client, pipeline: &str, replica: bool) -> Vec<CheckResu
 /// What of a target table may lose or alter rows, for a session that is a replica's or not.
 pub(super) fn hazard_results(table: &str, hazards: &Hazards, replica: bool) -> Vec<CheckResult> {
     let name = format!("target table {table}");
-    let wrong = hazards.wrong.iter().cloned().chain(hazards.rules(table, replica));
+    let wrong = hazards.wrong.iter().cloned().chain(hazards.rules(replica));
     let fix = "do what is said of it (DROP RULE, or ALTER TABLE … DISABLE RULE)";
     let wrong = wrong.map(|what| CheckResult::fail(&name, what, fix));
     let fix = "ALTER TABLE … DISABLE TRIGGER, unless it leaves the rows as they are";
-    let firing = hazards.notice(table, replica).map(|what| CheckResult::warn(&name, what, fix));
+    let firing = hazards.notice(replica).map(|what| CheckResult::warn(&name, what, fix));
     wrong.chain(firing).collect()
 }
 

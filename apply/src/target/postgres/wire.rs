@@ -70,6 +70,7 @@ pub(super) struct Wire {
     state: Arc<State>,
     sender: JoinHandle<()>,
     receiver: JoinHandle<()>,
+    expected: Arc<Expectations>,
 }
 
 /// Bytes on their way to the socket, and the room they take.
@@ -92,6 +93,7 @@ impl Wire {
             Arc::new(State { committed: AtomicU64::new(0), latched: Mutex::new(None), changed });
         let (queue, queued) = mpsc::unbounded_channel();
         let sender = tokio::spawn(send(write, queued));
+        let pipe = Pipe::new(Arc::clone(&expected));
         let receiver = Receiver {
             read,
             input: BytesMut::with_capacity(16 << 10),
@@ -100,13 +102,17 @@ impl Wire {
         };
         let receiver = tokio::spawn(receiver.run());
         let room = Arc::new(Semaphore::new(queue_bytes as usize));
-        let pipe = Pipe::new(expected);
-        Wire { pipe, backend_pid, queue, room, queue_bytes, state, sender, receiver }
+        Wire { pipe, backend_pid, queue, room, queue_bytes, state, sender, receiver, expected }
     }
 
     /// Transactions confirmed on this connection.
     pub(super) fn committed(&self) -> u64 {
         self.state.committed.load(Ordering::Acquire)
+    }
+
+    /// Whether every statement has been answered, as it has to be.
+    pub(super) fn is_answered(&self) -> bool {
+        self.expected.lock().is_empty()
     }
 
     /// Why the connection is dead, if it is.
@@ -215,6 +221,8 @@ impl Receiver {
         };
         if committed > 0 {
             self.state.committed.fetch_add(committed, Ordering::Release);
+        }
+        if committed > 0 || self.expected.lock().is_empty() {
             self.state.changed.notify_one();
         }
         result
@@ -260,7 +268,8 @@ impl Receiver {
         }
     }
 
-    /// Holds a CommandComplete against the statement it must be of.
+    /// Holds a CommandComplete against the statement it must be of. What is answered wrongly stays
+    /// expected.
     fn statement(&mut self, tag: &[u8]) -> Result<Step, Latched> {
         let mut expected = self.expected.lock();
         match expected.front() {
@@ -273,9 +282,6 @@ impl Receiver {
             Some(Expected::Statement { .. }) => expected.pop_front(),
             other => return Err(out_of_order("CommandComplete", other)),
         };
-        if expected.is_empty() {
-            self.state.changed.notify_one();
-        }
         Ok(Step::Done)
     }
 
