@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    CheckDef, ColumnDef, Comparison, ComputedDef, DatabaseInfo, DefaultDef, FilterDef, FilterTerm,
-    FilterTest, ForeignKeyDef, Identity, IndexColumn, IndexDef, IndexKind, Lsn, ModuleDef,
-    ModuleKind, ParameterDef, ReferentialAction, RowId, TableDef, TypeDef,
+    CheckDef, ColumnDef, ColumnTraits, Comparison, ComputedDef, DatabaseDefs, DatabaseInfo,
+    DefaultDef, FilterDef, FilterTerm, FilterTest, ForeignKeyDef, Identity, IndexColumn, IndexDef,
+    IndexKind, Keeping, Lsn, ModuleDef, ModuleKind, Owner, ParameterDef, PartitionFunctionDef,
+    PropertyDef, ReferentialAction, RowId, SchemeDef, SpaceDef, TableDef, TypeDef,
 };
 use crate::engine::collation::Label;
 use crate::value::{Str, Variant};
@@ -91,7 +92,29 @@ macro_rules! variants {
 fields!(Identity { seed, increment });
 fields!(DefaultDef { name, definition });
 fields!(ComputedDef { definition, persisted });
-fields!(ColumnDef { id, name, ty, nullable, identity, default, computed, collation, alias });
+fields!(ColumnTraits { row_guid, sparse, not_for_replication, unpadded });
+fields!(ColumnDef {
+    id,
+    name,
+    ty,
+    nullable,
+    identity,
+    default,
+    computed,
+    collation,
+    alias,
+    traits
+});
+fields!(Keeping {
+    fill_factor,
+    padded,
+    row_locks,
+    page_locks,
+    sequential,
+    compression,
+    space,
+    parted_by
+});
 fields!(TypeDef { id, schema, name, ty, nullable });
 fields!(IndexColumn { column, descending });
 fields!(FilterTerm { column, test });
@@ -106,8 +129,15 @@ fields!(IndexDef {
     includes,
     constraint_id,
     filter,
-    disabled
+    disabled,
+    keeping
 });
+fields!(SpaceDef { id, name, scheme });
+fields!(SchemeDef { function, spaces });
+fields!(PartitionFunctionDef { id, name, ty, right, values, create_date });
+fields!(Owner { class, major, minor });
+fields!(PropertyDef { of, name, value });
+fields!(DatabaseDefs { spaces, functions, properties });
 fields!(CheckDef { id, name, definition, disabled, not_trusted, not_for_replication });
 fields!(ForeignKeyDef {
     id,
@@ -134,7 +164,10 @@ fields!(TableDef {
     modify_date,
     ms_shipped,
     captures,
-    module
+    module,
+    keeping,
+    lob_space,
+    ansi_nulls_off
 });
 fields!(ParameterDef { name, ty, output, has_default });
 fields!(ModuleDef { kind, definition, check_option, parameters });
