@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    CheckDef, ColumnDef, ColumnTraits, Comparison, ComputedDef, DatabaseDefs, DatabaseInfo,
-    DefaultDef, FilterDef, FilterTerm, FilterTest, ForeignKeyDef, Identity, IndexColumn, IndexDef,
-    IndexKind, Keeping, Lsn, ModuleDef, ModuleKind, Owner, ParameterDef, PartitionFunctionDef,
-    PropertyDef, ReferentialAction, RowId, SchemeDef, SpaceDef, TableDef, TypeDef,
+    BlockOperation, CheckDef, ColumnDef, ColumnTraits, Comparison, ComputedDef, DatabaseDefs,
+    DatabaseInfo, DefaultDef, FilterDef, FilterTerm, FilterTest, ForeignKeyDef, Identity,
+    IndexColumn, IndexDef, IndexKind, Keeping, Lsn, ModuleDef, ModuleKind, Owner, ParameterDef,
+    PartitionFunctionDef, PolicyDef, PredicateDef, PropertyDef, ReferentialAction, RowId,
+    SchemeDef, SpaceDef, TableDef, TypeDef,
 };
 use crate::engine::collation::Label;
 use crate::value::{Str, Variant};
@@ -103,7 +104,8 @@ fields!(ColumnDef {
     computed,
     collation,
     alias,
-    traits
+    traits,
+    mask
 });
 fields!(Keeping {
     fill_factor,
@@ -170,8 +172,11 @@ fields!(TableDef {
     ansi_nulls_off
 });
 fields!(ParameterDef { name, ty, output, has_default });
-fields!(ModuleDef { kind, definition, check_option, parameters });
-variants!(ModuleKind { View = 0, Procedure = 1 });
+fields!(ModuleDef { kind, definition, check_option, parameters, schema_bound, policy });
+variants!(ModuleKind { View = 0, Procedure = 1, Function = 2, Policy = 3 });
+fields!(PolicyDef { enabled, schema_bound, not_for_replication, predicates });
+fields!(PredicateDef { id, block, operation, definition, target });
+variants!(BlockOperation { AfterInsert = 0, AfterUpdate = 1, BeforeUpdate = 2, BeforeDelete = 3 });
 fields!(DatabaseInfo {
     id,
     name,
