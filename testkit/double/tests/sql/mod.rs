@@ -10,6 +10,7 @@ mod edges;
 mod expressions;
 mod fixture;
 mod keeping;
+mod locking_reads;
 mod masking;
 mod merge;
 mod modules;
