@@ -17,7 +17,7 @@ use super::{Attempt, Loads, Slot};
 use crate::fail_points;
 use crate::output::Output;
 use crate::source::LOCKED;
-use crate::source::load::Clock;
+use crate::source::load::{Clock, SEEN};
 
 /// Reads of one chunk that may fail for now in a row.
 const MOST_FAILURES: u32 = 5;
@@ -264,8 +264,10 @@ impl Loads {
                 newest.map(|newest| (first, newest))
             }
         };
+        let mark = self.loader.mark();
         let Some(state) = self.table(attempt.of) else { return Ok(()) };
         let was_last = state.ended(attempt.range.chunk, rows, attempt.bytes);
+        state.entry.read_at = mark.or(state.entry.read_at.take());
         let end = ChunkEnd {
             load: attempt.of.0,
             chunk: attempt.range.chunk,
@@ -333,7 +335,10 @@ impl Loads {
             if !load.is_read() || !matches!(load.proof, Proof::Reading) {
                 continue;
             }
-            let known = load.tables.iter().find_map(|table| table.entry.read_at.clone());
+            let clock = |table: &TableState| {
+                table.entry.read_at.clone().filter(|text| !text.starts_with(SEEN))
+            };
+            let known = load.tables.iter().find_map(clock);
             if !self.signal && (known.is_some() || !load.has_bracketed()) {
                 load.proof = Proof::Awaiting(Moment { clock: known, ..Moment::default() });
                 continue;

@@ -11,7 +11,7 @@ use super::relation::Relation;
 use super::run::ChangeError;
 use super::set_aside::{self, Refusal};
 use super::wire::Latched;
-use super::{Session, checkpoint};
+use super::{Session, checkpoint, pooler};
 
 /// Why a transaction or a connection came to nothing.
 #[derive(Debug)]
@@ -55,6 +55,9 @@ impl Session {
     }
 
     fn server_trouble(&self, error: &ServerError, note: Option<Note>) -> Trouble {
+        if error.code == pooler::ANOTHER_PROCESS {
+            return Trouble::Failure(pooler::refused(&self.login));
+        }
         let checkpoint = note.as_ref().is_some_and(|note| note.table.is_none());
         match error.class() {
             Class::Conflict if checkpoint => {

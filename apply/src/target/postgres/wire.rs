@@ -60,6 +60,8 @@ impl State {
 /// The sending half.
 pub(super) struct Wire {
     pub(super) pipe: Pipe,
+    /// The server process that it is of.
+    pub(super) backend_pid: i32,
     queue: mpsc::UnboundedSender<Queued>,
     room: Arc<Semaphore>,
     queue_bytes: u32,
@@ -81,7 +83,8 @@ impl Drop for Wire {
 impl Wire {
     /// `changed` is told of confirmations and errors; `queue_bytes` may wait for the socket.
     pub(super) fn new(socket: Socket, changed: Arc<Notify>, queue_bytes: u32) -> Self {
-        let (read, write) = tokio::io::split(socket.stream);
+        let Socket { stream, backend_pid } = socket;
+        let (read, write) = tokio::io::split(stream);
         let expected = Arc::new(Expectations::default());
         let state =
             Arc::new(State { committed: AtomicU64::new(0), latched: Mutex::new(None), changed });
@@ -95,7 +98,8 @@ impl Wire {
         };
         let receiver = tokio::spawn(receiver.run());
         let room = Arc::new(Semaphore::new(queue_bytes as usize));
-        Wire { pipe: Pipe::new(expected), queue, room, queue_bytes, state, sender, receiver }
+        let pipe = Pipe::new(expected);
+        Wire { pipe, backend_pid, queue, room, queue_bytes, state, sender, receiver }
     }
 
     /// Transactions confirmed on this connection.

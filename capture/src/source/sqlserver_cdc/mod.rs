@@ -61,7 +61,7 @@ use self::lsn::Lsn;
 use self::outlook::Outlook;
 use self::window::MappingRow;
 use super::load::Loader;
-use super::{Changes, Cursor, LOCKED, Poll, Source, Start, Table, Window};
+use super::{Changes, Cursor, LOCKED, Poll, Source, Start, Table, Window, Witness};
 
 /// The timeline of a log that was never given another.
 const FIRST_TIMELINE: u32 = 1;
@@ -91,6 +91,8 @@ pub struct SqlServer {
     /// The server's clock, and when it was read.
     clock: Option<(i64, Instant)>,
     notices: Vec<String>,
+    /// The cursor's own row, and those of the window planned last: one of them is the next cursor's.
+    witnesses: Vec<(Lsn, Witness)>,
     loads: Arc<load::Loads>,
 }
 
@@ -118,6 +120,7 @@ impl SqlServer {
             ask: window::rows_to_ask(capture.window_transactions),
             clock: None,
             notices: Vec::new(),
+            witnesses: Vec::new(),
             loads: Arc::new(load::Loads::new(source, capture)?),
         })
     }
@@ -164,17 +167,43 @@ impl SqlServer {
         let cursor = &after.as_bytes()[..];
         let sql = statements::commits(ask == most);
         let results = lease.query(&sql, &[&ask, &cursor], "look for commits").await?;
-        let [rows, newest, clock] = results.as_slice() else {
+        let [rows, newest, own, clock] = results.as_slice() else {
             return Err(wrong_results("look for commits"));
         };
-        let rows = fields::mapping_rows(rows)?;
+        let (rows, newest) = (fields::mapping_rows(rows)?, fields::mapping_rows(newest)?);
+        let (now, offset) = clock_of(clock)?;
+        self.is_the_same(lease, after, &fields::mapping_rows(own)?).await?;
+        let horizon = window::newest_closed(&newest);
+        if let Some(row) = horizon {
+            self.loads.sight.saw(row, offset);
+        }
         Ok(Commits {
             newest: rows.last().map(|row| row.lsn),
             more: i64::try_from(rows.len()).is_ok_and(|count| count == ask),
-            clock: clock_of(clock)?,
-            horizon: window::newest_closed(&fields::mapping_rows(newest)?),
+            clock: (now, offset),
+            horizon: horizon.map(|row| row.lsn),
             closed: window::closed(rows),
         })
+    }
+
+    /// The witness of the cursor, if it is the one that was read last.
+    fn witness_at(&self, cursor: Lsn) -> Option<&Witness> {
+        self.witnesses.iter().find(|(lsn, _)| *lsn == cursor).map(|(_, witness)| witness)
+    }
+
+    /// Proves that the source still is the one that the cursor was read from. `own` is what it has there.
+    async fn is_the_same(
+        &self,
+        lease: &mut Lease,
+        cursor: Lsn,
+        own: &[MappingRow],
+    ) -> Result<(), Failure> {
+        let Some(witness) = self.witness_at(cursor) else { return Ok(()) };
+        if own.first().is_some_and(|row| identity::same(row, witness)) {
+            return Ok(());
+        }
+        let evidence = identity::evidence(lease, cursor).await?;
+        identity::examine(cursor, Some(witness), &evidence)
     }
 
     /// Finds out where changes are of a window `(after, last]`, so that it can be planned, and what DDL
@@ -298,6 +327,9 @@ impl SqlServer {
         let (_, offset) = commits.clock;
         let heads: Vec<_> =
             commits.closed.iter().map(|row| row.head(self.timeline, offset)).collect();
+        self.witnesses.retain(|(lsn, _)| *lsn == cursor);
+        let witness = |row: &MappingRow| (row.lsn, row.witness(offset));
+        self.witnesses.extend(commits.closed.iter().map(witness));
         let window = Window { after, heads, more: cut || commits.more };
         let range = self.range(&window)?;
         self.outlook.plan(range.through);
@@ -361,7 +393,7 @@ impl Source for SqlServer {
         if !identity.cdc_enabled {
             return Err(catalog::cdc_off(&identity));
         }
-        self.loads.connected(identity.collation);
+        self.loads.connected(&identity);
         Ok(format!("{}/{}", identity.server, identity.database))
     }
 
@@ -374,6 +406,8 @@ impl Source for SqlServer {
 
     async fn resume(&mut self, cursor: &Cursor, known: &[TableVersion]) -> Result<(), Failure> {
         self.timeline = cursor.position.timeline();
+        let witness = cursor.witness.clone().zip(Lsn::from_position(&cursor.position));
+        self.witnesses = witness.map(|(witness, lsn)| (lsn, witness)).into_iter().collect();
         self.plan = None;
         self.ddl = None;
         // A refusal spoils the connection, so each question has one of its own.

@@ -78,7 +78,8 @@ fn list(objects: impl Iterator<Item = i32>) -> String {
     objects.map(|id| id.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Commits after an LSN, oldest first; the two newest, if `newest`; and the server's clock.
+/// Commits after an LSN, oldest first; the two newest, if `newest`; the commit at the LSN itself; and the
+/// server's clock.
 /// `@P1` rows, `@P2` the cursor.
 pub fn commits(newest: bool) -> String {
     // Whoever asks for the newest waits for the capture job's open scan.
@@ -89,6 +90,8 @@ pub fn commits(newest: bool) -> String {
          ORDER BY m.start_lsn; \
          SELECT TOP ({two}) m.start_lsn, m.tran_end_time, m.tran_id \
          FROM cdc.lsn_time_mapping AS m ORDER BY m.start_lsn DESC; \
+         SELECT m.start_lsn, m.tran_end_time, m.tran_id \
+         FROM cdc.lsn_time_mapping AS m WHERE m.start_lsn = CONVERT(binary(10), @P2); \
          SELECT SYSDATETIMEOFFSET() AS clock"
     )
 }

@@ -64,9 +64,9 @@ pub fn closed(mut rows: Vec<MappingRow>) -> Vec<MappingRow> {
     rows
 }
 
-/// The newest closed LSN, of the mapping's two newest rows, the newest first.
-pub fn newest_closed(rows: &[MappingRow]) -> Option<Lsn> {
-    rows.iter().enumerate().find(|(i, row)| *i > 0 || !row.is_dummy()).map(|(_, row)| row.lsn)
+/// The newest closed row, of the mapping's two newest, the newest first.
+pub fn newest_closed(rows: &[MappingRow]) -> Option<&MappingRow> {
+    rows.iter().enumerate().find(|(i, row)| *i > 0 || !row.is_dummy()).map(|(_, row)| row)
 }
 
 /// Leaves out what is at or above `limit`.
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_newest_closed_place_is_the_newest_row_or_what_is_below_a_dummy() {
-        let newest = |rows: &[MappingRow]| newest_closed(rows).map(|lsn| lsn.as_bytes()[9]);
+        let newest = |rows: &[MappingRow]| newest_closed(rows).map(|row| row.lsn.as_bytes()[9]);
         assert_eq!(newest(&[row(2, true), row(1, false)]), Some(2));
         assert_eq!(newest(&[row(2, false), row(1, false)]), Some(1));
         assert_eq!(newest(&[row(2, false)]), None);

@@ -390,7 +390,7 @@ fn describe(
             Value::text(column.ty.name()),
             Value::Int(i32::try_from(at + 1).unwrap_or(i32::MAX)),
             bit(column.computed.is_some()),
-            Value::Null,
+            text_or_null(column.mask.as_deref()),
         ]);
         txn.insert(tables.captured_columns.id, row)?;
     }

@@ -270,6 +270,8 @@ pub struct TableFunction {
     pub columns: Vec<Column>,
     /// Its parameters.
     pub parameters: Vec<Parameter>,
+    /// The change table that it reads.
+    pub table: std::sync::Arc<crate::storage::TableDef>,
     kind: tvf::Kind,
     instance: schema::Instance,
 }

@@ -54,6 +54,7 @@ pub(super) fn find(
             required("@to_lsn", SqlType::Binary(10)),
             required("@row_filter_option", SqlType::NVarChar(Some(30))),
         ],
+        table,
         kind,
         instance,
     }))

@@ -86,6 +86,8 @@ pub struct ColumnDef {
     pub collation: Option<String>,
     /// `user_type_id` of the alias type it was declared with.
     pub alias: Option<i32>,
+    /// Its data masking function; its meaning is the executor's.
+    pub mask: Option<String>,
 }
 
 impl ColumnDef {
@@ -101,6 +103,7 @@ impl ColumnDef {
             computed: None,
             collation: None,
             alias: None,
+            mask: None,
         }
     }
 }
@@ -310,6 +313,54 @@ pub enum ModuleKind {
     View,
     /// CREATE PROCEDURE
     Procedure,
+    /// CREATE FUNCTION … RETURNS TABLE AS RETURN …
+    Function,
+    /// CREATE SECURITY POLICY
+    Policy,
+}
+
+/// Setting of a database that has had a security policy.
+pub const POLICY_SETTING: &str = "security_policies";
+
+/// When a BLOCK predicate is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockOperation {
+    /// AFTER INSERT
+    AfterInsert,
+    /// AFTER UPDATE
+    AfterUpdate,
+    /// BEFORE UPDATE
+    BeforeUpdate,
+    /// BEFORE DELETE
+    BeforeDelete,
+}
+
+/// A predicate of a security policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PredicateDef {
+    /// `security_predicate_id`, from 1.
+    pub id: i32,
+    /// BLOCK rather than FILTER.
+    pub block: bool,
+    /// Of a BLOCK predicate; none for all operations.
+    pub operation: Option<BlockOperation>,
+    /// The call of its function.
+    pub definition: String,
+    /// Table.
+    pub target: ObjectId,
+}
+
+/// What a security policy says; its meaning is the executor's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyDef {
+    /// STATE
+    pub enabled: bool,
+    /// SCHEMABINDING
+    pub schema_bound: bool,
+    /// NOT FOR REPLICATION
+    pub not_for_replication: bool,
+    /// Predicates by id.
+    pub predicates: Vec<PredicateDef>,
 }
 
 /// A parameter of a procedure.
@@ -334,8 +385,12 @@ pub struct ModuleDef {
     pub definition: String,
     /// WITH CHECK OPTION.
     pub check_option: bool,
-    /// Parameters of a procedure.
+    /// Parameters of a procedure or function.
     pub parameters: Vec<ParameterDef>,
+    /// WITH SCHEMABINDING.
+    pub schema_bound: bool,
+    /// What a security policy says.
+    pub policy: Option<PolicyDef>,
 }
 
 /// A table; or a view or procedure, which shares names, numbers, locks and rights with tables but
@@ -496,6 +551,16 @@ impl TableDef {
     /// Whether it is a view.
     pub fn is_view(&self) -> bool {
         self.module.as_ref().is_some_and(|module| module.kind == ModuleKind::View)
+    }
+
+    /// Whether it is an inline function.
+    pub fn is_function(&self) -> bool {
+        self.module.as_ref().is_some_and(|module| module.kind == ModuleKind::Function)
+    }
+
+    /// What it says if it is a security policy.
+    pub fn policy(&self) -> Option<&PolicyDef> {
+        self.module.as_ref()?.policy.as_ref()
     }
 
     /// Whether this is its name.

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    CheckDef, ColumnDef, Comparison, ComputedDef, DatabaseInfo, DefaultDef, FilterDef, FilterTerm,
-    FilterTest, ForeignKeyDef, Identity, IndexColumn, IndexDef, IndexKind, Lsn, ModuleDef,
-    ModuleKind, ParameterDef, ReferentialAction, RowId, TableDef, TypeDef,
+    BlockOperation, CheckDef, ColumnDef, Comparison, ComputedDef, DatabaseInfo, DefaultDef,
+    FilterDef, FilterTerm, FilterTest, ForeignKeyDef, Identity, IndexColumn, IndexDef, IndexKind,
+    Lsn, ModuleDef, ModuleKind, ParameterDef, PolicyDef, PredicateDef, ReferentialAction, RowId,
+    TableDef, TypeDef,
 };
 use crate::engine::collation::Label;
 use crate::value::{Str, Variant};
@@ -91,7 +92,7 @@ macro_rules! variants {
 fields!(Identity { seed, increment });
 fields!(DefaultDef { name, definition });
 fields!(ComputedDef { definition, persisted });
-fields!(ColumnDef { id, name, ty, nullable, identity, default, computed, collation, alias });
+fields!(ColumnDef { id, name, ty, nullable, identity, default, computed, collation, alias, mask });
 fields!(TypeDef { id, schema, name, ty, nullable });
 fields!(IndexColumn { column, descending });
 fields!(FilterTerm { column, test });
@@ -137,8 +138,11 @@ fields!(TableDef {
     module
 });
 fields!(ParameterDef { name, ty, output, has_default });
-fields!(ModuleDef { kind, definition, check_option, parameters });
-variants!(ModuleKind { View = 0, Procedure = 1 });
+fields!(ModuleDef { kind, definition, check_option, parameters, schema_bound, policy });
+variants!(ModuleKind { View = 0, Procedure = 1, Function = 2, Policy = 3 });
+fields!(PolicyDef { enabled, schema_bound, not_for_replication, predicates });
+fields!(PredicateDef { id, block, operation, definition, target });
+variants!(BlockOperation { AfterInsert = 0, AfterUpdate = 1, BeforeUpdate = 2, BeforeDelete = 3 });
 fields!(DatabaseInfo {
     id,
     name,

@@ -10,7 +10,7 @@ use super::state::State;
 use super::table::Table;
 use super::{LsnAllocator, Row, RowId, TableDef};
 
-const MAGIC: &[u8; 8] = b"MSSQLDB5";
+const MAGIC: &[u8; 8] = b"MSSQLDB6";
 
 /// The committed state in bytes. To be called when no catalogue change is under way.
 pub(super) fn write_image(state: &State, last_txn: u64) -> Vec<u8> {

@@ -29,11 +29,11 @@ use lockstep_common::{FailPoints, Failure, Value};
 use super::super::checkpoint;
 use super::super::connect::Login;
 use super::super::encode::EncodeError;
-use super::super::error::{self, Class, ServerError};
+use super::super::error::{Class, ServerError};
 use super::super::parameter::{put_int8, put_text};
 use super::super::pipe::Note;
 use super::super::run::{COPY_HEADER, ChangeError, put};
-use super::super::socket;
+use super::super::settings;
 use super::super::statement::{self, Kind, Mask, Shape, Sql};
 use super::super::wire::{Latched, QUEUE_BYTES, Wire};
 use super::chunk::{ChunkSource, damaged};
@@ -111,19 +111,8 @@ struct Rows<'j> {
 impl Copier {
     pub(super) async fn connect(login: &Login) -> Result<Self, Failure> {
         let mut socket = login.load().await?;
-        let sql = "SET session_replication_role = replica";
-        match socket::simple_query(&mut socket, sql).await {
-            Ok(Ok(())) => {}
-            // Triggers and foreign keys fire; the stream's connection has said so.
-            Ok(Err(error)) if error.code == "42501" => {}
-            Ok(Err(error)) => {
-                return Err(error::server_failure("apply.connect", &login.refused(), &error));
-            }
-            Err(error) => {
-                let what = format!("{}: {error}", login.unreachable());
-                return Err(Failure::retry("apply.connect", what));
-            }
-        }
+        // Where it may not, triggers and foreign keys fire; the stream's connection has said so.
+        settings::enter_replica_role(&mut socket, login).await?;
         Ok(Copier { wire: Wire::new(socket, Arc::default(), QUEUE_BYTES), committed: 0 })
     }
 

@@ -2,9 +2,10 @@
 
 use super::join::{Leaf, Tree};
 use super::object::{Target, invalid_object};
-use super::{Binder, Bound, Scope, Source, SourceColumn, types, unsupported};
+use super::{Binder, Bound, Scope, Source, SourceColumn, masking, types, unsupported};
 use crate::engine::catalog;
 use crate::engine::expr::{Node, Typed};
+use crate::engine::mask::Mask;
 use crate::engine::plan::{Lock, OutputColumn, RowPlan, Virtual};
 use crate::engine::security::Permission;
 use crate::engine::syntax::ast::{Expr, Hints, JoinKind, ObjectName, TableRef};
@@ -141,10 +142,13 @@ impl Binder<'_, '_> {
         if lock != Lock::None {
             self.env.note_current_read();
         }
-        Ok(self.push_table(target, alias, lock, false, scope))
+        self.push_table(target, alias, lock, false, scope)
     }
 
-    /// Adds a stored table to the scope.
+    /// Adds a stored table to the scope, under the filters of security policies.
+    ///
+    /// # Errors
+    /// Those of binding a policy's predicate.
     pub fn push_table(
         &self,
         target: Target,
@@ -152,18 +156,19 @@ impl Binder<'_, '_> {
         lock: Lock,
         with_row_id: bool,
         scope: &mut Scope<'_>,
-    ) -> Tree {
+    ) -> Bound<Tree> {
         let slot = scope.sources.len();
+        let filter = self.row_filter(&target, slot)?;
         let table = &target.table;
         scope.sources.push(Source {
             name: alias.unwrap_or(&table.name).to_owned(),
             schema: alias.is_none().then(|| table.schema.clone()),
             slot,
-            columns: columns_of(table),
+            columns: self.visible_columns(&target),
             unreadable: self.unreadable(&target),
         });
         let width = table.columns.len();
-        Tree::Leaf(Leaf::Table { slot, target, lock, with_row_id }, width)
+        Ok(Tree::Leaf(Leaf::Table { slot, target, lock, with_row_id, filter }, width))
     }
 
     fn derived(
@@ -208,9 +213,15 @@ impl Binder<'_, '_> {
         names: &[String],
         scope: &mut Scope<'_>,
     ) -> Bound<Tree> {
-        let (columns, rows) = {
+        let (columns, masks, rows) = {
             let inner = Scope::inside(Some(scope));
-            self.value_rows(rows, &inner)?
+            let (columns, nodes) = self.value_rows(rows, &inner)?;
+            let mask = |at: usize| {
+                let masks = nodes.iter().filter_map(|row| masking::mask_of(&row[at], &inner, None));
+                masks.reduce(|_, _| Mask::Default)
+            };
+            let masks: Vec<Option<Mask>> = (0..columns.len()).map(mask).collect();
+            (columns, masks, nodes)
         };
         if columns.len() != names.len() {
             return Err(SqlError::new(
@@ -222,13 +233,14 @@ impl Binder<'_, '_> {
         }
         let columns = names
             .iter()
-            .zip(columns)
-            .map(|(name, (ty, nullable))| SourceColumn {
+            .zip(columns.into_iter().zip(masks))
+            .map(|(name, ((ty, nullable), mask))| SourceColumn {
                 name: name.clone(),
                 ty,
                 nullable,
                 origin: Origin::Expression,
                 label: None,
+                mask,
             })
             .collect();
         Ok(self.push_derived(alias, columns, RowPlan::Values(rows), scope))
@@ -287,6 +299,9 @@ impl Binder<'_, '_> {
         scope: &mut Scope<'_>,
     ) -> Bound<Tree> {
         let name = &self.placed(name);
+        if let Some(tree) = self.user_function(name, arguments, alias, scope)? {
+            return Ok(tree);
+        }
         let schema = name.schema.as_deref().unwrap_or("dbo");
         let full = format!("{schema}.{}", name.name);
         let elsewhere = self.env.elsewhere(name.database.as_deref())?;
@@ -322,6 +337,7 @@ impl Binder<'_, '_> {
             };
             bound.push(value.node);
         }
+        let masks = self.masks_of_function(&function.table, elsewhere.as_ref());
         let columns: Vec<SourceColumn> = function
             .columns
             .iter()
@@ -331,6 +347,10 @@ impl Binder<'_, '_> {
                 nullable: column.nullable,
                 origin: column.origin,
                 label: Some(column.label).filter(|label| !label.is_default()),
+                mask: masks
+                    .iter()
+                    .find(|(name, _)| *name == column.name)
+                    .map(|known| known.1.clone()),
             })
             .collect();
         let width = columns.len();
@@ -400,6 +420,7 @@ pub(super) fn named_columns(
             nullable: column.nullable,
             origin: column.origin,
             label: Some(column.label).filter(|label| !label.is_default()),
+            mask: column.mask,
         });
     }
     Ok(columns)
@@ -439,6 +460,7 @@ pub fn columns_of(table: &TableDef) -> Vec<SourceColumn> {
             nullable: column.nullable,
             origin: origin_of_stored(column),
             label: Some(column.label()),
+            mask: None,
         })
         .collect()
 }

@@ -22,6 +22,8 @@ pub enum Leaf {
         lock: Lock,
         /// Append row ids.
         with_row_id: bool,
+        /// What a security policy lets through.
+        filter: Vec<Condition>,
     },
     /// Rows that are computed.
     Virtual(Virtual),
@@ -62,8 +64,9 @@ impl Leaf {
     /// A plan of the leaf under conditions that read only it and `known` slots.
     fn plan(self, conditions: Vec<Condition>, known: &[usize]) -> TuplePlan {
         match self {
-            Leaf::Table { slot, target, lock, with_row_id } => {
+            Leaf::Table { slot, target, lock, with_row_id, filter } => {
                 let (access, _) = access::choose(&target.table, slot, &conditions, known);
+                let conditions: Vec<_> = filter.into_iter().chain(conditions).collect();
                 TuplePlan::Scan(Scan {
                     slot,
                     table: target.table,

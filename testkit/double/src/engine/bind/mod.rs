@@ -4,8 +4,11 @@ mod access;
 mod aggregate;
 mod condition;
 mod from;
+mod function;
 mod join;
+mod masking;
 mod object;
+mod policy;
 mod project;
 mod query;
 mod recursive;
@@ -22,6 +25,7 @@ use std::rc::Rc;
 use super::collation::Label;
 use super::env::Env;
 use super::expr::{Node, Place, Typed};
+use super::mask::Mask;
 use super::plan::{Aggregate, WindowFunction};
 use super::syntax::ast::Cte;
 use super::table_variable::TableVariable;
@@ -32,6 +36,7 @@ pub use condition::comparison;
 pub use from::columns_of;
 pub use join::filtered;
 pub use join::{Leaf, Tree, plan as plan_from};
+pub use masking::{mask_of, masked, masks};
 pub use object::{Target, invalid_object};
 pub use project::{label_of, origin_of};
 pub use query::BoundSelect;
@@ -138,6 +143,8 @@ pub struct SourceColumn {
     pub origin: Origin,
     /// Collation of a stored column.
     pub label: Option<Label>,
+    /// How it is masked for the user.
+    pub mask: Option<Mask>,
 }
 
 /// What a grouped query collects while its select list is bound.
@@ -161,6 +168,8 @@ pub struct Scope<'a> {
     parent: Option<&'a Scope<'a>>,
     /// Whether queries inside see this query's sources: those in FROM do not, unless applied.
     transparent: Cell<bool>,
+    /// Whether nothing around it is seen from inside: the parameters of a function.
+    sealed: bool,
     /// What is read of the queries around, seen from here.
     outer: RefCell<Vec<Place>>,
     grouping: RefCell<Option<Grouping>>,
@@ -210,7 +219,7 @@ impl<'a> Scope<'a> {
                 self.note_outer(depth, slot, ordinal);
                 return Ok(typed);
             }
-            match scope.parent {
+            match scope.parent.filter(|_| !scope.sealed) {
                 Some(parent) => scope = parent,
                 None => return Err(self.unknown_column(parts)),
             }

@@ -59,6 +59,14 @@ impl Binder<'_, '_> {
 
     /// A table that the user may do this with.
     pub(super) fn usable(&self, target: Target, permission: Permission) -> Bound<Target> {
+        if target.table.is_function() {
+            return Err(SqlError::new(
+                216,
+                16,
+                1,
+                format!("Parameters were not supplied for the function '{}'.", target.table.name),
+            ));
+        }
         if target.table.module.is_some() {
             let name = &target.table.name;
             return Err(SqlError::new(

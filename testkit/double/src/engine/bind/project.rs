@@ -3,6 +3,7 @@
 use super::{Bound, Grouping, Scope, Source, access, types};
 use crate::engine::collation::Label;
 use crate::engine::expr::{Node, Place, Typed};
+use crate::engine::mask::Mask;
 use crate::engine::plan::{OutputColumn, Query, RowPlan, TuplePlan};
 use crate::engine::syntax::ast::Expr;
 use crate::{Origin, SqlError, Value};
@@ -17,6 +18,8 @@ pub struct Item {
     pub origin: Origin,
     /// Collation of a string.
     pub label: Label,
+    /// How it is to be masked.
+    pub mask: Option<Mask>,
     /// Variable it is assigned to.
     pub variable: Option<usize>,
 }
@@ -92,6 +95,8 @@ pub fn label_of(node: &Node, scope: &Scope<'_>, grouping: Option<&Grouping>) -> 
                 .unwrap_or_default(),
         },
         Node::Collate(_, label) => label.implicit(),
+        Node::OverMasked(value) => of(value),
+        Node::Masked(parts) => of(&parts.0),
         Node::Concatenate { left, right, .. } => of(left).with(of(right)),
         Node::Convert { value, from, to, .. } if from.is_text() && to.is_text() => of(value),
         Node::Case { branches, otherwise } => {
@@ -157,6 +162,7 @@ pub fn project(
             nullable: item.value.nullable,
             origin: item.origin,
             label: item.label,
+            mask: item.mask.clone(),
         })
         .collect();
     let width = items.len();

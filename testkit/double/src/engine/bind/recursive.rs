@@ -204,6 +204,9 @@ impl Binder<'_, '_> {
             ));
         }
         for (own, column) in member.columns.iter().zip(columns) {
+            if own.mask.is_some() && column.mask.is_none() {
+                return Err(unsupported("a masked column in a recursive member"));
+            }
             if own.ty.is_some() && own.ty != column.ty {
                 return Err(error(
                     240,

@@ -95,7 +95,7 @@ impl Binder<'_, '_> {
         }
         let mut scope = Scope::inside(None);
         let lock = Lock::Rows(RowLock::Update);
-        let tree = self.push_table(target.clone(), alias, lock, true, &mut scope);
+        let tree = self.push_table(target.clone(), alias, lock, true, &mut scope)?;
         let filter = match &select.filter {
             Some(filter) => self.condition(filter, &scope)?.conjuncts(),
             None => Vec::new(),
@@ -132,6 +132,7 @@ impl Binder<'_, '_> {
                 nullable: item.value.nullable,
                 origin: item.origin,
                 label: item.label,
+                mask: item.mask.clone(),
             })
             .collect();
         let columns = named_columns(found, &cte.name, &cte.columns)?;

@@ -32,6 +32,8 @@ pub(super) struct Within {
     /// Hints on the view, which hold for what it reads.
     hints: Hints,
     depth: u32,
+    /// A function, whose variables are its parameters.
+    pub(super) function: bool,
 }
 
 impl Binder<'_, '_> {
@@ -133,6 +135,7 @@ impl Binder<'_, '_> {
             column.ty = found.ty;
             column.nullable = found.nullable;
             column.origin = found.origin;
+            column.mask = found.mask;
         }
         let slot = scope.sources.len();
         let width = columns.len();
@@ -147,16 +150,17 @@ impl Binder<'_, '_> {
         Ok(Tree::Leaf(Leaf::Derived { slot, plan: Box::new(plan) }, width))
     }
 
-    /// Binds a view's query, which sees nothing of the statement around it.
-    fn view_query(
+    /// One level of nesting deeper: inside a view, a function or a policy's predicate.
+    ///
+    /// # Errors
+    /// 217.
+    pub(super) fn deeper(
         &self,
-        query: &Query,
-        schema: &str,
         database: Option<String>,
+        schema: &str,
         hints: Hints,
-    ) -> Bound<(Vec<OutputColumn>, RowPlan)> {
-        let around = self.within.borrow().clone();
-        let depth = around.as_ref().map_or(0, |within| within.depth) + 1;
+    ) -> Bound<Within> {
+        let depth = self.within.borrow().as_ref().map_or(0, |within| within.depth) + 1;
         if depth > MAX_NESTING {
             return Err(SqlError::new(
                 217,
@@ -165,11 +169,22 @@ impl Binder<'_, '_> {
                 "Maximum stored procedure, function, trigger, or view nesting level exceeded (limit 32).",
             ));
         }
-        let within = Within { database, schema: schema.to_owned(), hints, depth };
+        Ok(Within { database, schema: schema.to_owned(), hints, depth, function: false })
+    }
+
+    /// Binds a view's query, which sees nothing of the statement around it.
+    fn view_query(
+        &self,
+        query: &Query,
+        schema: &str,
+        database: Option<String>,
+        hints: Hints,
+    ) -> Bound<(Vec<OutputColumn>, RowPlan)> {
+        let within = self.deeper(database, schema, hints)?;
         let none = Variables::default();
         let inner = Binder { read: Rc::clone(&self.read), ..Binder::new(self.env, &none) };
         inner.within.replace(Some(within));
-        let bound = inner.statement_query(query)?;
+        let bound = inner.inner_query(query)?;
         match bound.assigned {
             None => Ok((bound.query.columns, bound.query.plan)),
             Some(_) => Err(unsupported("assignment in a view")),
@@ -188,8 +203,18 @@ impl Binder<'_, '_> {
         query: &Query,
     ) -> Bound<Vec<ColumnDef>> {
         check_order(query)?;
-        let view = &module.name.name;
         let (found, _) = self.view_query(query, schema, None, Hints::default())?;
+        stored_columns(&module.name.name, names, found)
+    }
+}
+
+/// The columns of a query as those of a stored view or function.
+pub(super) fn stored_columns(
+    view: &str,
+    names: &[String],
+    found: Vec<OutputColumn>,
+) -> Bound<Vec<ColumnDef>> {
+    {
         let count = |number, word| {
             SqlError::new(
                 number,

@@ -1,7 +1,7 @@
 //! `sys.columns`, and its identity and computed columns.
 
 use super::definition::{
-    Columns, Definition, Desc, Inside, Name, Text, ViewOf, null, off, off_null, on_null,
+    Columns, Definition, Desc, Inside, NVar, Name, Text, ViewOf, null, off, off_null, on_null,
 };
 use super::objects::definition_text;
 use super::source::Catalog;
@@ -17,6 +17,7 @@ pub(super) const VIEWS: &[&dyn Definition] = &[
     &ViewOf::sys("all_columns", column_columns, all_columns),
     &ViewOf::sys("identity_columns", identity_columns, identities),
     &ViewOf::sys("computed_columns", computed_columns, computed),
+    &ViewOf::sys("masked_columns", masked_columns, masked),
 ];
 
 /// A row of `sys.columns`.
@@ -31,6 +32,7 @@ struct Column {
     nullable: bool,
     identity: bool,
     computed: bool,
+    mask: Option<String>,
     /// Its DEFAULT constraint, or 0.
     default: ObjectId,
 }
@@ -47,6 +49,7 @@ impl Column {
             nullable: column.nullable,
             identity: column.identity.is_some(),
             computed: column.computed.is_some(),
+            mask: column.mask.clone(),
             default: match column.default {
                 Some(_) => default_constraint_id(table, column.id),
                 None => 0,
@@ -65,6 +68,7 @@ impl Column {
             nullable: column.nullable,
             identity: false,
             computed: false,
+            mask: None,
             default: 0,
         }
     }
@@ -138,7 +142,7 @@ fn last_columns(columns: Columns<Column>) -> Columns<Column> {
         .add("column_encryption_key_id", null::<_, i32>)
         .add("column_encryption_key_database_name", null::<_, Name>)
         .add("is_hidden", off_null)
-        .add("is_masked", off)
+        .add("is_masked", |c| c.mask.is_some())
         .add("graph_type", null::<_, i32>)
         .add("graph_type_desc", null::<_, Desc>)
         .add("is_data_deletion_filter_column", off_null)
@@ -150,6 +154,15 @@ fn last_columns(columns: Columns<Column>) -> Columns<Column> {
 fn column_columns() -> Columns<Column> {
     let columns = first_columns().add("is_computed", |c| c.computed);
     last_columns(middle_columns(replication_columns(columns)))
+}
+
+fn masked(catalog: &Catalog<'_>) -> Result<Vec<Column>, SqlError> {
+    Ok(user_columns(catalog)?.into_iter().filter(|column| column.mask.is_some()).collect())
+}
+
+/// Those of `sys.columns`, and the function.
+fn masked_columns() -> Columns<Column> {
+    column_columns().add("masking_function", |c| c.mask.clone().map(NVar::<4000>))
 }
 
 struct IdentityColumn {

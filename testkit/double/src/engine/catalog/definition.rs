@@ -196,6 +196,7 @@ impl<T: 'static> Columns<T> {
         self.0
             .iter()
             .map(|column| SourceColumn {
+                mask: None,
                 name: column.name.to_owned(),
                 ty: Some(column.ty.clone()),
                 nullable: column.nullable,

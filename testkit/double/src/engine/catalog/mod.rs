@@ -20,6 +20,7 @@ mod information_schema;
 mod logins;
 mod modules;
 mod objects;
+mod policies;
 mod principals;
 mod server;
 mod source;
@@ -70,6 +71,7 @@ fn all() -> impl Iterator<Item = &'static dyn Definition> {
         constraints::VIEWS,
         types::VIEWS,
         principals::VIEWS,
+        policies::VIEWS,
         logins::VIEWS,
         server::VIEWS,
         transactions::VIEWS,

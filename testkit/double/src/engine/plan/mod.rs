@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::collation::Label;
 use super::env::Env;
 use super::expr::{Condition, Frame, Node};
+use super::mask::Mask;
 use super::syntax::ast::SetOp;
 use crate::storage::Row;
 use crate::{Column, Origin, SqlError, SqlType, Value};
@@ -53,6 +54,8 @@ pub struct OutputColumn {
     pub origin: Origin,
     /// Collation of a string.
     pub label: Label,
+    /// How it is to be masked where it leaves the statement.
+    pub mask: Option<Mask>,
 }
 
 impl OutputColumn {

@@ -5,7 +5,9 @@ pub(super) mod constraint;
 pub(super) mod create;
 mod filter;
 mod index;
+mod masking;
 mod module;
+mod policy;
 pub mod types;
 
 use crate::SqlError;
@@ -139,6 +141,12 @@ impl Executor<'_> {
             Ddl::Module(module) => self.with_env(true, |env, variables| {
                 module::define(&Binder::new(env, variables), module)
             })?,
+            Ddl::Policy(statement) => self.with_env(true, |env, variables| {
+                policy::define(&Binder::new(env, variables), statement)
+            })?,
+            Ddl::DropPolicy { name, if_exists } => {
+                self.with_env(true, |env, _| policy::drop_policy(env, name, *if_exists))?
+            }
             Ddl::DropModules { kind, names, if_exists } => self.with_env(true, |env, _| {
                 names.iter().try_for_each(|name| module::drop_module(env, *kind, name, *if_exists))
             })?,

@@ -433,7 +433,7 @@ fn values(
             for (place, (value, at)) in row.iter().zip(&shape.given).enumerate() {
                 let typed = match value {
                     Expr::Default => default_of(binder, table, *at)?,
-                    other => binder.scalar(other, scope)?,
+                    other => binder.shown(other, scope)?,
                 };
                 if rows.len() == 1 {
                     types[place].clone_from(&typed.ty);

@@ -15,6 +15,9 @@ impl Parser<'_> {
         if let Some(module) = self.module(false)? {
             return Ok(module);
         }
+        if let Some(policy) = self.security_policy(true)? {
+            return Ok(StatementKind::Ddl(policy));
+        }
         let ddl = if self.accept_word("DATABASE") {
             let name = self.identifier()?;
             Ddl::CreateDatabase(name)
@@ -179,6 +182,7 @@ impl Parser<'_> {
             content,
             nullable: None,
             collation: None,
+            mask: None,
             identity: None,
             default: None,
             constraints: Vec::new(),
@@ -194,6 +198,8 @@ impl Parser<'_> {
             column.nullable = Some(true);
         } else if self.accept_word("COLLATE") {
             column.collation = Some(self.collation()?);
+        } else if self.is_word("MASKED") {
+            column.mask = Some(self.mask()?);
         } else if self.accept_word("IDENTITY") {
             column.identity = Some(self.identity()?);
         } else {
@@ -215,6 +221,18 @@ impl Parser<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// `MASKED WITH (FUNCTION = '…')`
+    fn mask(&mut self) -> Parsed<String> {
+        self.expect_word("MASKED")?;
+        self.expect_word("WITH")?;
+        self.expect("(")?;
+        self.expect_word("FUNCTION")?;
+        self.expect("=")?;
+        let function = self.string()?;
+        self.expect(")")?;
+        Ok(function)
     }
 
     fn identity(&mut self) -> Parsed<(i64, i64)> {
@@ -356,6 +374,10 @@ impl Parser<'_> {
             let if_exists = self.if_exists();
             let name = self.identifier()?;
             Ddl::DropSchema { name, if_exists }
+        } else if self.accept_words(&["SECURITY", "POLICY"]) {
+            let if_exists = self.if_exists();
+            let name = self.object_name()?;
+            Ddl::DropPolicy { name, if_exists }
         } else if self.accept_word("TYPE") {
             let if_exists = self.if_exists();
             let name = self.object_name()?;
@@ -385,6 +407,9 @@ impl Parser<'_> {
     pub fn alter(&mut self) -> Parsed<StatementKind> {
         if let Some(module) = self.module(true)? {
             return Ok(module);
+        }
+        if let Some(policy) = self.security_policy(false)? {
+            return Ok(StatementKind::Ddl(policy));
         }
         let ddl = if self.accept_word("TABLE") {
             let table = self.object_name()?;
@@ -456,9 +481,20 @@ impl Parser<'_> {
         }
         if self.accept_words(&["ALTER", "COLUMN"]) {
             let name = self.identifier()?;
+            if self.accept_word("ADD") {
+                let function = Some(self.mask()?);
+                return Ok(AlterTable::Mask { name, function });
+            }
+            if self.accept_words(&["DROP", "MASKED"]) {
+                return Ok(AlterTable::Mask { name, function: None });
+            }
             let (ty, user_type) = self.aliased_type()?;
             let collation = match self.accept_word("COLLATE") {
                 true => Some(self.collation()?),
+                false => None,
+            };
+            let mask = match self.is_word("MASKED") {
+                true => Some(self.mask()?),
                 false => None,
             };
             let nullable = if self.accept_words(&["NOT", "NULL"]) {
@@ -466,7 +502,7 @@ impl Parser<'_> {
             } else {
                 self.accept_word("NULL").then_some(true)
             };
-            return Ok(AlterTable::AlterColumn { name, ty, user_type, nullable, collation });
+            return Ok(AlterTable::AlterColumn { name, ty, user_type, nullable, collation, mask });
         }
         self.expect_word("DROP")?;
         if self.accept_word("COLUMN") {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::constraint::add_constraints;
-use super::create::{add_columns, column_collation};
+use super::create::{add_columns, column_collation, mask_for};
 use super::own_table;
 use super::types::declared;
 use crate::engine::bind::{Binder, unsupported};
@@ -52,7 +52,10 @@ pub fn alter_table(
         AlterTable::Constraints { names, enable } => {
             enable_constraints(binder, &table, names.as_deref(), *enable, text)
         }
-        AlterTable::AlterColumn { name, ty, user_type, nullable, collation } => {
+        AlterTable::Mask { name, function } => {
+            super::masking::alter_mask(env, &table, name, function.as_deref(), text)
+        }
+        AlterTable::AlterColumn { name, ty, user_type, nullable, collation, mask } => {
             let declared = declared(env, ty, user_type.as_ref()).map_err(of_binding)?;
             let altered = Altered {
                 name,
@@ -60,6 +63,7 @@ pub fn alter_table(
                 alias: declared.alias,
                 nullable: nullable.or(declared.nullable),
                 collation: *collation,
+                mask: mask.as_deref(),
             };
             alter_column(env, &table, &altered, text)
         }
@@ -265,6 +269,7 @@ struct Altered<'a> {
     alias: Option<i32>,
     nullable: Option<bool>,
     collation: Option<Label>,
+    mask: Option<&'a str>,
 }
 
 fn alter_column(
@@ -273,7 +278,7 @@ fn alter_column(
     altered: &Altered<'_>,
     text: &str,
 ) -> Result<(), Fault> {
-    let Altered { name, ty, alias, nullable, collation } = *altered;
+    let Altered { name, ty, alias, nullable, collation, mask } = *altered;
     let at = position(table, name)?;
     let column = &table.columns[at];
     if column.ty == SqlType::RowVersion {
@@ -343,6 +348,9 @@ fn alter_column(
     new.columns[at].alias = alias;
     new.columns[at].nullable = nullable;
     new.columns[at].collation = changed.collation;
+    if let Some(function) = mask {
+        new.columns[at].mask = Some(mask_for(&new.columns[at], function).map_err(of_binding)?);
+    }
     let full = format!("{}.{}", env.status.database.name(), table.full_name());
     let mut rewrite = |row: &Row| -> Result<Row, SqlError> {
         let mut content = row.to_vec();
@@ -365,7 +373,7 @@ fn alter_column(
     Ok(())
 }
 
-fn position(table: &TableDef, name: &str) -> Result<usize, SqlError> {
+pub(super) fn position(table: &TableDef, name: &str) -> Result<usize, SqlError> {
     table.position(name).ok_or_else(|| {
         SqlError::new(
             4924,

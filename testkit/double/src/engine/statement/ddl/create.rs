@@ -13,6 +13,7 @@ use crate::engine::collation::Label;
 use crate::engine::convert;
 use crate::engine::env::Env;
 use crate::engine::fault::{Fault, of_binding};
+use crate::engine::mask::Mask;
 use crate::engine::plan::OutputColumn;
 use crate::engine::syntax::ast::{
     ColumnContent, ColumnDefinition, ConstraintContent, ConstraintDefinition, Expr, ObjectName,
@@ -240,6 +241,10 @@ fn stored(
     let mut column = ColumnDef::new(&definition.name, ty.clone(), nullable);
     column.alias = declared.alias;
     column.collation = column_collation(&column, definition.collation)?;
+    column.mask = match &definition.mask {
+        Some(function) => Some(mask_for(&column, function)?),
+        None => None,
+    };
     if let Some((seed, increment)) = definition.identity {
         let whole =
             matches!(ty, SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt)
@@ -290,6 +295,37 @@ fn stored(
         column.default = Some(default_def(binder, name, &default.value, ty)?);
     }
     Ok(column)
+}
+
+/// A masking function for a column.
+///
+/// # Errors
+/// 16003 where it does not mask the column's type, 16006 where it is none.
+pub fn mask_for(column: &ColumnDef, function: &str) -> Bound<String> {
+    let name = function.split('(').next().unwrap_or_default().trim();
+    let Some(mask) = Mask::parse(function) else {
+        return Err(SqlError::new(
+            16006,
+            16,
+            0,
+            format!(
+                "Invalid data masking format for function '{name}' in column '{}'.",
+                column.name
+            ),
+        ));
+    };
+    if !mask.fits(&column.ty) {
+        return Err(SqlError::new(
+            16003,
+            16,
+            0,
+            format!(
+                "The data type of column '{}' does not support data masking function '{name}'.",
+                column.name
+            ),
+        ));
+    }
+    Ok(function.trim().to_owned())
 }
 
 /// A table has one `rowversion` column, without a default.
@@ -360,7 +396,7 @@ fn computed(
     text: &SourceText,
     persisted: bool,
 ) -> Bound<ColumnDef> {
-    if definition.identity.is_some() || definition.default.is_some() {
+    if definition.identity.is_some() || definition.default.is_some() || definition.mask.is_some() {
         return Err(unsupported("property of a computed column"));
     }
     if is_volatile(&text.value) {

@@ -3,7 +3,7 @@
 use super::{Expr, ObjectName, Query};
 use crate::SqlType;
 use crate::engine::collation::Label;
-use crate::storage::{ParameterDef, ReferentialAction};
+use crate::storage::{BlockOperation, ParameterDef, ReferentialAction};
 
 /// Definitions.
 #[derive(Debug)]
@@ -114,6 +114,15 @@ pub enum Ddl {
     },
     /// `CREATE` or `ALTER` of a view or procedure.
     Module(Box<Module>),
+    /// `CREATE` or `ALTER SECURITY POLICY`
+    Policy(Box<SecurityPolicy>),
+    /// `DROP SECURITY POLICY`
+    DropPolicy {
+        /// Name.
+        name: ObjectName,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
     /// `DROP VIEW` and kin.
     DropModules {
         /// What is dropped.
@@ -176,6 +185,58 @@ pub enum ModuleContent {
     },
     /// A procedure, whose body is text.
     Procedure(Vec<ParameterDef>),
+    /// An inline table-valued function.
+    Function {
+        /// Parameters.
+        parameters: Vec<ParameterDef>,
+        /// Its query.
+        query: Box<Query>,
+        /// WITH SCHEMABINDING.
+        schema_bound: bool,
+    },
+}
+
+/// CREATE or ALTER SECURITY POLICY.
+#[derive(Debug)]
+pub struct SecurityPolicy {
+    /// CREATE rather than ALTER.
+    pub create: bool,
+    /// Name.
+    pub name: ObjectName,
+    /// Changes of its predicates, in order.
+    pub actions: Vec<PredicateAction>,
+    /// STATE
+    pub enabled: Option<bool>,
+    /// SCHEMABINDING
+    pub schema_bound: Option<bool>,
+    /// `[ADD | DROP] NOT FOR REPLICATION`
+    pub not_for_replication: Option<bool>,
+}
+
+/// What becomes of a predicate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PredicateVerb {
+    /// ADD
+    Add,
+    /// ALTER
+    Alter,
+    /// DROP
+    Drop,
+}
+
+/// A change of one predicate of a policy.
+#[derive(Debug)]
+pub struct PredicateAction {
+    /// Verb.
+    pub verb: PredicateVerb,
+    /// BLOCK rather than FILTER.
+    pub block: bool,
+    /// The call of its function, as the catalogue has it; empty for DROP.
+    pub definition: String,
+    /// Table.
+    pub table: ObjectName,
+    /// Of a BLOCK predicate.
+    pub operation: Option<BlockOperation>,
 }
 
 /// Settable options of a database.
@@ -243,6 +304,15 @@ pub enum AlterTable {
         nullable: Option<bool>,
         /// COLLATE.
         collation: Option<Label>,
+        /// MASKED WITH (FUNCTION = …).
+        mask: Option<String>,
+    },
+    /// `ALTER COLUMN … ADD MASKED WITH (FUNCTION = …)`, or `DROP MASKED`
+    Mask {
+        /// Column.
+        name: String,
+        /// Function, none for DROP.
+        function: Option<String>,
     },
     /// `DROP COLUMN`
     DropColumns {
@@ -271,6 +341,8 @@ pub struct ColumnDefinition {
     pub nullable: Option<bool>,
     /// COLLATE.
     pub collation: Option<Label>,
+    /// MASKED WITH (FUNCTION = …).
+    pub mask: Option<String>,
     /// IDENTITY (seed, increment).
     pub identity: Option<(i64, i64)>,
     /// DEFAULT.
