@@ -141,6 +141,8 @@ impl Target {
             durability: config.durability,
             rules: Rules {
                 replaced: (config.invalid_text == InvalidText::Replace).then(Arc::default),
+                // It would write one over the other.
+                whole_keys: config.on_conflict == ConflictPolicy::Converge,
                 ..Rules::default()
             },
         })

@@ -159,3 +159,11 @@ BEGIN
         RAISE EXCEPTION 'the epoch is another' USING ERRCODE = 'LS003';
     END IF;
 END $$;
+
+-- Each row of a chunk is in the target, or the stream accounts for it.
+CREATE OR REPLACE FUNCTION lockstep.expect_placed(read bigint, there bigint, accounted bigint)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'of % rows, % are there and the stream accounts for %', read, there, accounted
+        USING ERRCODE = 'LS005';
+END $$;

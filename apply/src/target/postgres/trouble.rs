@@ -46,6 +46,15 @@ impl Session {
                 "apply.connection",
                 format!("lost the connection to the target: {what}"),
             )),
+            Latched::Rows { note, met } => Trouble::Failure(Failure::halt(
+                "apply.protocol",
+                format!(
+                    "a COPY of {} rows was answered by {met}{}",
+                    note.rows,
+                    set_aside::describe(Some(&note))
+                ),
+                "report this with the log",
+            )),
             Latched::Protocol(what) => Trouble::Failure(Failure::halt(
                 "apply.protocol",
                 format!("the target's answers make no sense: {what}"),

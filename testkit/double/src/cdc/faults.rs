@@ -3,7 +3,7 @@
 //!
 //! | name | value |
 //! |---|---|
-//! | `fresh_min_lsn_is_zero`, `stalled`, `dummy_meets_commit`, `hide_commit_behind_dummy`, `ddl_history_backfill`, `seqval_backwards`, `cleanup_in_two_calls` | `on`, `off`: see [`Modes`](super::Modes) |
+//! | `fresh_min_lsn_is_zero`, `stalled`, `dummy_meets_commit`, `hide_commit_behind_dummy`, `ddl_history_backfill`, `seqval_backwards`, `cleanup_in_two_calls`, `covering_scan` | `on`, `off`: see [`Modes`](super::Modes) |
 //! | `fresh_start_lsn` | `mapped`, `unmapped`, `at_once`: see [`FreshStart`] |
 //! | `ddl_history_lag` | scans |
 //! | `dummy_after` | seconds |
@@ -102,6 +102,7 @@ fn set_mode(
         "hide_commit_behind_dummy" => modes.hide_commit_behind_dummy = on(value)?,
         "ddl_history_backfill" => modes.ddl_history_backfill = on(value)?,
         "seqval_backwards" => modes.seqval_backwards = on(value)?,
+        "covering_scan" => modes.covering_scan = on(value)?,
         "cleanup_in_two_calls" => modes.cleanup_in_two_calls = on(value)?,
         "ddl_history_lag" => {
             modes.ddl_history_lag =

@@ -42,6 +42,9 @@ pub struct Modes {
     /// `sp_cdc_cleanup_change_table` and the cleanup job stop after the low-water mark has
     /// moved; the next call deletes.
     pub cleanup_in_two_calls: bool,
+    /// Queries of one table read another index than that of the key, in its order, where one has
+    /// all columns that are read and no hint names one.
+    pub covering_scan: bool,
     /// Idle time after which a dummy row is written.
     pub dummy_after: Duration,
 }
@@ -58,6 +61,7 @@ impl Default for Modes {
             ddl_history_backfill: false,
             seqval_backwards: false,
             cleanup_in_two_calls: false,
+            covering_scan: false,
             dummy_after: Duration::from_secs(300),
         }
     }

@@ -148,6 +148,7 @@ fields!(DatabaseInfo {
     name,
     create_date,
     allow_snapshot,
+    read_committed_snapshot,
     cdc_enabled,
     database_guid,
     family_guid,

@@ -87,6 +87,8 @@ pub(super) struct TxnState {
     pub(super) table_locks: Vec<(ObjectId, TableLock)>,
     pub(super) statement_locks: Vec<(ObjectId, TableLock)>,
     pub(super) row_locks: Vec<(ObjectId, RowId)>,
+    /// Rows that its statement keeps locked to its end.
+    pub(super) statement_rows: Vec<(ObjectId, RowId)>,
     /// How many of them earlier statements took.
     pub(super) kept_rows: usize,
     /// Whether it has changed the catalogue.
@@ -112,6 +114,7 @@ impl TxnState {
             table_locks: Vec::new(),
             statement_locks: Vec::new(),
             row_locks: Vec::new(),
+            statement_rows: Vec::new(),
             kept_rows: 0,
             ddl: false,
             captured: None,
@@ -406,7 +409,7 @@ impl State {
         for (table, lock) in state.statement_locks {
             self.locks.unlock_table(table, id, lock);
         }
-        for row in state.row_locks {
+        for row in state.row_locks.into_iter().chain(state.statement_rows) {
             self.locks.unlock_row(row, id);
         }
         if let Some(seq) = state.snapshot {

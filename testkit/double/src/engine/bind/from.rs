@@ -1,14 +1,14 @@
 //! FROM: names to sources.
 
-use super::join::{Leaf, Tree};
+use super::join::{Forced, Leaf, Tree};
 use super::object::{Target, invalid_object};
-use super::{Binder, Bound, Scope, Source, SourceColumn, masking, types, unsupported};
+use super::{Binder, Bound, Scope, Source, SourceColumn, Used, masking, types, unsupported};
 use crate::engine::catalog;
 use crate::engine::expr::{Node, Typed};
 use crate::engine::mask::Mask;
 use crate::engine::plan::{Lock, OutputColumn, RowPlan, Virtual};
 use crate::engine::security::Permission;
-use crate::engine::syntax::ast::{Expr, Hints, JoinKind, ObjectName, TableRef};
+use crate::engine::syntax::ast::{Expr, Hints, IndexHint, JoinKind, ObjectName, TableRef};
 use crate::storage::{ColumnDef, TableDef};
 use crate::{Origin, SqlError};
 
@@ -121,6 +121,7 @@ impl Binder<'_, '_> {
                 slot,
                 columns,
                 unreadable: Vec::new(),
+                used: Default::default(),
             });
             let leaf = Leaf::Virtual(Virtual {
                 slot,
@@ -142,7 +143,12 @@ impl Binder<'_, '_> {
         if lock != Lock::None {
             self.env.note_current_read();
         }
-        self.push_table(target, alias, lock, false, scope)
+        let forced = forced(&target.table, hints)?;
+        let mut tree = self.push_table(target, alias, lock, false, scope)?;
+        if let Tree::Leaf(Leaf::Table { forced: own, .. }, _) = &mut tree {
+            *own = forced;
+        }
+        Ok(tree)
     }
 
     /// Adds a stored table to the scope, under the filters of security policies.
@@ -159,6 +165,7 @@ impl Binder<'_, '_> {
     ) -> Bound<Tree> {
         let slot = scope.sources.len();
         let filter = self.row_filter(&target, slot)?;
+        let used = Used::default();
         let table = &target.table;
         scope.sources.push(Source {
             name: alias.unwrap_or(&table.name).to_owned(),
@@ -166,9 +173,11 @@ impl Binder<'_, '_> {
             slot,
             columns: self.visible_columns(&target),
             unreadable: self.unreadable(&target),
+            used: Used::clone(&used),
         });
         let width = table.columns.len();
-        Ok(Tree::Leaf(Leaf::Table { slot, target, lock, with_row_id, filter }, width))
+        let forced = Forced::default();
+        Ok(Tree::Leaf(Leaf::Table { slot, target, lock, with_row_id, filter, forced, used }, width))
     }
 
     fn derived(
@@ -202,6 +211,7 @@ impl Binder<'_, '_> {
             slot,
             columns,
             unreadable: Vec::new(),
+            used: Default::default(),
         });
         Tree::Leaf(Leaf::Derived { slot, plan: Box::new(plan) }, width)
     }
@@ -361,6 +371,7 @@ impl Binder<'_, '_> {
             slot,
             columns,
             unreadable: Vec::new(),
+            used: Default::default(),
         });
         let leaf = Leaf::Virtual(Virtual {
             slot,
@@ -471,6 +482,43 @@ fn origin_of_stored(column: &ColumnDef) -> Origin {
         column if column.computed.is_some() => Origin::Computed,
         _ => Origin::Stored,
     }
+}
+
+/// The index that hints ask for.
+///
+/// # Errors
+/// 308 where there is none of that name or number.
+fn forced(table: &TableDef, hints: &Hints) -> Bound<Forced> {
+    let index = match &hints.index {
+        None => None,
+        Some(IndexHint::Id(0)) => Some(None),
+        Some(hint) => {
+            let found = table.indexes.iter().find(|index| match hint {
+                IndexHint::Name(name) => super::same_name(&index.name, name),
+                IndexHint::Id(id) => index.id == *id,
+            });
+            let Some(found) = found else {
+                let name = match hint {
+                    IndexHint::Name(name) => name.clone(),
+                    IndexHint::Id(id) => id.to_string(),
+                };
+                return Err(SqlError::new(
+                    308,
+                    16,
+                    1,
+                    format!(
+                        "Index '{name}' on table '{}' (specified in the FROM clause) does not exist.",
+                        table.full_name()
+                    ),
+                ));
+            };
+            if !found.is_whole() {
+                return Err(unsupported("a hint of a filtered or disabled index"));
+            }
+            Some((!found.clustered).then_some(found.id))
+        }
+    };
+    Ok(Forced { index, seek: hints.force_seek })
 }
 
 /// Error 1011 or 1013 for two sources of one name.

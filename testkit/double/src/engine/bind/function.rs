@@ -174,6 +174,7 @@ fn parameters_of(parameters: &[ParameterDef]) -> Source {
         slot: PARAMETERS,
         columns: parameters.iter().map(column).collect(),
         unreadable: Vec::new(),
+        used: Default::default(),
     }
 }
 

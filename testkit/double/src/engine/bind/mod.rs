@@ -20,6 +20,7 @@ mod view;
 mod window;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::collation::Label;
@@ -128,7 +129,12 @@ pub struct Source {
     pub columns: Vec<SourceColumn>,
     /// Columns that the user may not read, by position, with the error of reading them.
     pub unreadable: Vec<(usize, SqlError)>,
+    /// Positions of the columns that the statement reads.
+    pub used: Used,
 }
+
+/// Columns of a source that are read, which is known when all of a statement is bound.
+pub type Used = Rc<RefCell<BTreeSet<usize>>>;
 
 /// A column in scope.
 #[derive(Clone)]
@@ -197,6 +203,7 @@ impl<'a> Scope<'a> {
             slot,
             columns,
             unreadable: Vec::new(),
+            used: Default::default(),
         });
     }
 
@@ -293,6 +300,7 @@ impl<'a> Scope<'a> {
                 if let Some((_, error)) = source.unreadable.iter().find(|(at, _)| *at == ordinal) {
                     return Err(error.clone());
                 }
+                source.used.borrow_mut().insert(ordinal);
                 found = Some((source.slot, ordinal, column));
             }
         }

@@ -124,7 +124,7 @@ impl Binder<'_, '_> {
     /// Takes the locks that hints and isolation ask for at once; answers how rows are read.
     pub(super) fn lock(&self, target: &Target, hints: &Hints) -> Bound<Lock> {
         if target.elsewhere.is_some() {
-            return match *hints == Hints::default() {
+            return match hints == &Hints::default() {
                 true => Ok(Lock::None),
                 false => Err(unsupported("hint on a table of another database")),
             };
@@ -155,10 +155,12 @@ impl Binder<'_, '_> {
         if hints.no_lock || (isolation == IsolationLevel::ReadUncommitted && !holds) {
             return Ok(Lock::Dirty);
         }
-        if hints.read_committed_lock && !snapshot {
-            return Ok(Lock::Rows(RowLock::Shared));
+        // A lock on the table stands for those on its rows.
+        if holds || hints.table_lock || snapshot || target.table.is_temporary() {
+            return Ok(Lock::None);
         }
-        Ok(Lock::None)
+        let locks = hints.read_committed_lock || !self.env.status.database.reads_versions();
+        Ok(if locks { Lock::Committed } else { Lock::None })
     }
 }
 

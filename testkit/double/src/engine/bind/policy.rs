@@ -101,6 +101,7 @@ impl Binder<'_, '_> {
             slot,
             columns: columns_of(table),
             unreadable: Vec::new(),
+            used: Default::default(),
         });
         // Whoever reads the table needs no right on the function (SCHEMABINDING = ON).
         let database = target.elsewhere.as_ref().map(|database| database.name());

@@ -258,6 +258,9 @@ impl Binder<'_, '_> {
                 types::check_distinct(item.value.ty.as_ref(), false)?;
             }
         }
+        if self.env.prefers_covering_indexes() {
+            access::prefer_covering(&mut plan);
+        }
         let bound = project(plan, sources + 2, select.distinct, items, order)?;
         let bound = self.limited(bound, select.top.as_ref(), query, place)?;
         Ok(BoundSelect { query: bound, assigned })

@@ -79,7 +79,7 @@ impl Binder<'_, '_> {
         }
         let target = self.resolve(name, permission)?;
         self.check(&target, Permission::Select)?;
-        self.through_select(cte, select, (target, alias.as_deref(), *hints))
+        self.through_select(cte, select, (target, alias.as_deref(), hints.clone()))
     }
 
     fn through_select(
@@ -154,6 +154,7 @@ impl Binder<'_, '_> {
                 slot: ROW,
                 columns,
                 unreadable: Vec::new(),
+                used: Default::default(),
             },
             base,
         })

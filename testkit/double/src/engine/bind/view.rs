@@ -72,8 +72,8 @@ impl Binder<'_, '_> {
 
     /// Hints on a table, and on the view that it is read through.
     pub(super) fn hints_within(&self, own: &Hints) -> Hints {
-        let Some(around) = self.within.borrow().as_ref().map(|within| within.hints) else {
-            return *own;
+        let Some(around) = self.within.borrow().as_ref().map(|within| within.hints.clone()) else {
+            return own.clone();
         };
         Hints {
             no_lock: own.no_lock || around.no_lock,
@@ -84,6 +84,9 @@ impl Binder<'_, '_> {
             table_exclusive: own.table_exclusive || around.table_exclusive,
             repeatable_read: own.repeatable_read || around.repeatable_read,
             read_committed_lock: own.read_committed_lock || around.read_committed_lock,
+            // Those of the view would be hints on the view's own indexes.
+            force_seek: own.force_seek,
+            index: own.index.clone(),
         }
     }
 
@@ -124,7 +127,7 @@ impl Binder<'_, '_> {
             return Err(unsupported("a view"));
         };
         let database = target.elsewhere.as_ref().map(|database| database.name());
-        let mut bound = self.view_query(query, &view.schema, database, *hints)?;
+        let mut bound = self.view_query(query, &view.schema, database, hints.clone())?;
         let plan = match fitted(&view, names, &bound.0)? {
             true => bound.1,
             false => RowPlan::Narrow { input: Box::new(bound.1), width: view.columns.len() },
@@ -146,6 +149,7 @@ impl Binder<'_, '_> {
             slot,
             columns,
             unreadable,
+            used: Default::default(),
         });
         Ok(Tree::Leaf(Leaf::Derived { slot, plan: Box::new(plan) }, width))
     }

@@ -351,6 +351,7 @@ fn update_rows(binder: &Binder<'_, '_>, update: &Update) -> Result<Changed, Faul
     if !positions.is_empty() {
         let writes = changes.iter().map(|(id, _, new)| (*id, Row::clone(new))).collect();
         env.with_txn(|txn| txn.update(rows.table.id, writes, &positions))?;
+        env.escalate(rows.table.id, changes.len());
         let forward: Vec<(Option<Row>, Row)> =
             changes.iter().map(|(_, old, new)| (Some(Row::clone(old)), Row::clone(new))).collect();
         references::check_referenced(env, &rows.table, &forward, Verb::Update)?;
@@ -540,6 +541,7 @@ fn delete_rows(binder: &Binder<'_, '_>, delete: &Delete) -> Result<Changed, Faul
     for (id, _) in &gone {
         env.with_txn(|txn| txn.delete(rows.table.id, *id))?;
     }
+    env.escalate(rows.table.id, gone.len());
     let changes: Vec<(Row, Option<Row>)> =
         gone.iter().map(|(_, row)| (Row::clone(row), None)).collect();
     cascade::settle(binder, &rows.table, &changes, Verb::Delete)?;

@@ -226,10 +226,10 @@ impl Executor<'_> {
         }
         match option {
             DatabaseOption::AllowSnapshot(on) => database.set_allow_snapshot(on)?,
-            DatabaseOption::ReadCommittedSnapshot(true) | DatabaseOption::Accepted => {}
-            DatabaseOption::ReadCommittedSnapshot(false) => {
-                return Err(Fault::Compile(unsupported("READ_COMMITTED_SNAPSHOT OFF")));
+            DatabaseOption::ReadCommittedSnapshot(on) => {
+                database.set_read_committed_snapshot(on)?
             }
+            DatabaseOption::Accepted => {}
         }
         Ok(())
     }

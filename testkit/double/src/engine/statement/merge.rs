@@ -314,6 +314,7 @@ fn action_source() -> Source {
             mask: None,
         }],
         unreadable: Vec::new(),
+        used: Default::default(),
     }
 }
 

@@ -244,7 +244,7 @@ pub struct PredicateAction {
 pub enum DatabaseOption {
     /// `ALLOW_SNAPSHOT_ISOLATION ON|OFF`
     AllowSnapshot(bool),
-    /// `READ_COMMITTED_SNAPSHOT ON`; OFF is refused when executed.
+    /// `READ_COMMITTED_SNAPSHOT ON|OFF`
     ReadCommittedSnapshot(bool),
     /// `RECOVERY …`, `MULTI_USER` and others without effect here.
     Accepted,
