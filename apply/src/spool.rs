@@ -14,11 +14,15 @@
 //! What lies below the base may be there or not: nobody reads it. Offsets of one log are never used for
 //! another record, and the records of another log come only after everything was dropped.
 //!
+//! Its directory carries a mark; nothing is written to, and nothing dropped in, a directory without it
+//! ([`directory`]).
+//!
 //! Nothing is ever synced: what a power cut takes, the log still has.
 //!
 //! Opening it takes as long whatever it holds: each index entry says how many units were spooled until
 //! then and what they weigh, so that the first and the last tell of all.
 
+mod directory;
 mod layout;
 mod memory;
 
@@ -28,11 +32,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lockstep_common::Failure;
-use lockstep_common::check::CheckResult;
 use rocksdb::{ColumnFamily, DB, DBRawIteratorWithThreadMode as Cursor, Options, WriteBatch};
 use uuid::Uuid;
 
 use crate::unit::{Body, Mark, Place, Unit};
+
+pub(crate) use directory::check;
 
 const RECORDS: &str = "records";
 const UNITS: &str = "units";
@@ -110,6 +115,7 @@ impl Spool {
     /// # Errors
     /// `Halt` when the directory cannot be used, or another process has it.
     pub(crate) fn open(path: &Path) -> Result<(Self, Option<Contents>), Failure> {
+        directory::claim(path)?;
         let db = match open(path) {
             Err(error) if error.kind() == rocksdb::ErrorKind::Corruption => {
                 tracing::warn!(path = %path.display(), %error, "dropping a damaged spool");
@@ -384,27 +390,6 @@ impl Spool {
     fn units(&self) -> &ColumnFamily {
         self.db.cf_handle(UNITS).expect("opened with this family")
     }
-}
-
-/// Whether a spool can be in `path`. Makes nothing but the directory, which apply would.
-pub(crate) fn check(path: &Path) -> CheckResult {
-    let name = format!("spool {}", path.display());
-    let probe = std::fs::create_dir_all(path).and_then(|()| tempfile_in(path));
-    match probe {
-        Ok(()) => CheckResult::pass(name, "can be written"),
-        Err(error) => CheckResult::fail(
-            name,
-            format!("cannot be written: {error}"),
-            "let `spool` name a directory that apply may write, with room for `spool_budget`",
-        ),
-    }
-}
-
-/// Writes a file there and takes it away again.
-fn tempfile_in(path: &Path) -> std::io::Result<()> {
-    let file = path.join(format!("check-{}", Uuid::new_v4()));
-    std::fs::write(&file, b"lockstep")?;
-    std::fs::remove_file(file)
 }
 
 fn open(path: &Path) -> Result<DB, rocksdb::Error> {

@@ -48,6 +48,8 @@ use crate::source::{Poll, Source, Start, Window};
 use crate::task::Stop;
 use crate::{Following, fail_points};
 
+/// How long the source may take to give more of a window once it is time to stop.
+const STOP_GRACE: Duration = Duration::from_secs(2);
 /// Bytes collected before they are verified and handed to the log.
 const FLUSH_BYTES: usize = 4 << 20;
 
@@ -308,7 +310,10 @@ impl Service {
         let mut reached = window.through();
         let signal = loads.awaits_signal();
         let begun = Instant::now();
-        'window: while let Some(batch) = loads.beside(output, changes.next()).await?? {
+        let shutdown = self.shutdown.clone();
+        'window: loop {
+            let next = unless_stopped(&shutdown, changes.next());
+            let Some(batch) = loads.beside(output, next).await?? else { break };
             for located in batch {
                 if current != Some(located.head) {
                     output.close();
@@ -329,14 +334,16 @@ impl Service {
                 }
                 output.push(located.change, located.size);
                 if output.collected() >= FLUSH_BYTES {
-                    loads.beside(output, self.source.verify(window)).await??;
+                    let verified = unless_stopped(&shutdown, self.source.verify(window));
+                    loads.beside(output, verified).await??;
                     output.pass_on().await?;
                 }
             }
         }
         output.close();
         drop(changes);
-        loads.beside(output, self.source.verify(window)).await??;
+        let verified = unless_stopped(&shutdown, self.source.verify(window));
+        loads.beside(output, verified).await??;
         Ok(reached)
     }
 
@@ -372,6 +379,23 @@ impl Service {
             Err(behind) => behind,
             Ok(_) => failure,
         }
+    }
+}
+
+/// Work of the source, given up some time after it is time to stop: it may be waiting for a lock that
+/// nobody gives up. What the window has come to so far is void then, and comes again.
+async fn unless_stopped<T>(
+    shutdown: &Shutdown,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let too_long = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(STOP_GRACE).await;
+    };
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = too_long => Err(Failure::retry("source.stopping", "the source takes too long to stop")),
     }
 }
 

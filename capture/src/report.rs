@@ -115,8 +115,10 @@ impl Reporter {
             if let Some(newest) = poll.newest {
                 status.source_position = newest;
             }
-            let behind = poll.clock.saturating_sub(output.time());
-            status.lag_seconds = Some(behind as f64 / TICKS_PER_SECOND as f64);
+            if let Some(clock) = poll.clock {
+                let behind = clock.saturating_sub(output.time());
+                status.lag_seconds = Some(behind as f64 / TICKS_PER_SECOND as f64);
+            }
         });
     }
 

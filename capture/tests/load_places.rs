@@ -132,3 +132,93 @@ async fn a_moment_is_proved_by_the_log_where_it_may_be_seen() {
     let (heads, _) = stream(&mut loading, before).await;
     assert!(loading.loader.proves(&heads[0], &clock));
 }
+
+/// A failover that loses commits, or a restore, behind the stream's back.
+async fn lose_commits(server: &mut Server, after_restore: usize) {
+    let storage = std::sync::Arc::clone(server.double.server().storage());
+    storage.restore("shop", "shop.bak", true).expect("the backup is restored");
+    server.admin = server.session().await;
+    server.stop_job().await;
+    for n in 0..after_restore {
+        server.captured(&format!("INSERT INTO dbo.t VALUES ({})", 100 + n)).await;
+    }
+}
+
+async fn backed_up() -> Server {
+    let mut server = Server::new().await;
+    server.table("t", "id int NOT NULL PRIMARY KEY").await;
+    server.captured("INSERT INTO dbo.t VALUES (1)").await;
+    server.double.server().storage().backup("shop", "shop.bak").expect("a backup");
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_read_before_commits_were_lost_are_told_by_what_was_seen_then() {
+    for after_restore in [0, 9] {
+        let mut server = backed_up().await;
+        see_positions(&mut server).await;
+        let mut loading = Loading::new(&server).await;
+        assert_eq!(loading.loader.mark(), None);
+        server.captured("INSERT INTO dbo.t VALUES (2)").await;
+        loading.source.poll(server.newest().await).await.expect("a poll");
+        let mark = loading.loader.mark().expect("a poll has seen something");
+        let clock = loading.loader.clock().await.expect("a clock");
+        for text in [&mark, &clock] {
+            assert!(text.contains("seen "), "{text}");
+            assert_eq!(&loading.loader.recognise(text).await.expect("the same history"), text);
+        }
+        lose_commits(&mut server, after_restore).await;
+        let loading = Loading::new(&server).await;
+        for text in [&mark, &clock] {
+            let failure = loading.loader.recognise(text).await.expect_err("another history");
+            assert_eq!((failure.code, failure.disposition), ("source.rewound", Disposition::Halt));
+            assert!(failure.message.contains("rows of a full load"), "{failure}");
+        }
+    }
+}
+
+/// The clock of one server says nothing of another's log; that the load came from two is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_of_another_server_is_taken_anew() {
+    let mut server = backed_up().await;
+    let mut loading = Loading::new(&server).await;
+    loading.source.poll(zero()).await.expect("a poll");
+    let mark = loading.loader.mark().expect("a poll has seen something");
+    let clock = loading.loader.clock().await.expect("a clock");
+    let (there, name) = mark.rsplit_once(' ').expect("a server");
+    let elsewhere = |text: &str| text.replace(name, "ANOTHER");
+    let left = loading.loader.recognise(&elsewhere(&clock)).await.expect("the same history");
+    assert_eq!(left, format!("{there} ANOTHER"));
+    assert_eq!(loading.loader.recognise(&left).await.expect("as before"), left);
+    let notices = loading.source.inspect(server.newest().await).await.expect("notices");
+    assert!(notices.iter().any(|notice| notice.contains("ANOTHER")), "{notices:?}");
+}
+
+/// Sessions may outlive what happens to the database: a poll asks who the source is, and so does a look
+/// at the catalogue.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_has_gone_another_way_is_noticed_without_a_new_start() {
+    for after_restore in [0, 9] {
+        let mut server = backed_up().await;
+        server.captured("INSERT INTO dbo.t VALUES (2)").await;
+        let mut loading = Loading::new(&server).await;
+        let poll = loading.source.poll(zero()).await.expect("a poll");
+        let cursor = poll.window.expect("commits").through();
+        loading.source.poll(cursor).await.expect("nothing new");
+        lose_commits(&mut server, after_restore).await;
+        for inspects in [true, false] {
+            let failure = loop {
+                let asked = match inspects {
+                    true => loading.source.inspect(cursor).await.map(drop),
+                    false => loading.source.poll(cursor).await.map(drop),
+                };
+                match asked.expect_err("it is another source") {
+                    // Connections that the restore has cut.
+                    failure if failure.disposition == Disposition::Retry => {}
+                    failure => break failure,
+                }
+            };
+            assert_eq!(failure.code, "source.rewound", "{failure}");
+        }
+    }
+}

@@ -162,3 +162,32 @@ async fn the_mask_counts_captured_columns_only() {
     assert_eq!(updates.last().expect("the last").changed.as_ref(), [0, 0b0100_0000]);
     assert_eq!(updates.last().expect("the last").after[14], Value::I64(30));
 }
+
+/// Some builds put NULL into NOT NULL columns of old rows. Whatever the column's type, that is not what
+/// the row had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_not_null_column_that_an_old_row_lacks_is_unavailable() {
+    let mut server = Server::new().await;
+    let columns = "flag bit NOT NULL, n int NOT NULL, s nvarchar(9) NOT NULL, v int NULL";
+    server.table("t", columns).await;
+    server.admin.run("INSERT INTO dbo.t VALUES (1, 2, N'x', NULL)").await;
+    server.admin.run("UPDATE dbo.t SET n = 3").await;
+    server.captured("DELETE FROM dbo.t").await;
+    server
+        .admin
+        .run("UPDATE cdc.dbo_t_CT SET flag = NULL, n = NULL, s = NULL WHERE [__$operation] IN (1, 3)")
+        .await;
+    let bed = Bed::new().await;
+    let contents = server.run_through(&bed).await;
+    let befores: Vec<_> = changes(&contents).into_iter().map(|c| c.before.clone()).collect();
+    let gone = || Value::Unavailable;
+    assert_eq!(
+        befores,
+        [
+            Before::None,
+            // What the update did not set, its new row has.
+            Before::Full(vec![Value::Bool(true), gone(), text("x"), Value::Null]),
+            Before::Full(vec![gone(), gone(), gone(), Value::Null]),
+        ]
+    );
+}

@@ -128,7 +128,7 @@ impl Source for Scripted {
         Ok(Poll {
             window: (from < to).then_some(window),
             newest: Some(position(all)),
-            clock: all as i64 * TICKS_PER_SECOND,
+            clock: Some(all as i64 * TICKS_PER_SECOND),
         })
     }
 

@@ -57,7 +57,7 @@ async fn check_log(config: &Config) -> Vec<CheckResult> {
         config::Log::Embedded(embedded) => format!("embedded log in {}", embedded.path.display()),
     };
     let looked = async {
-        let log = lockstep_log::open(&config.log, &config.pipeline.name).await?;
+        let log = lockstep_log::open_for_reading(&config.log, &config.pipeline.name).await?;
         let bounds = log.reader(Stream::Transactions).await?.bounds().await?;
         log.reader(Stream::Schemas).await?;
         Ok::<_, Failure>(format!("offsets {} to {}", bounds.first, bounds.end))

@@ -23,7 +23,7 @@ pub(crate) async fn print(
     shutdown: Shutdown,
 ) -> Result<(), Ending> {
     let from: Seek = options.from.parse().map_err(Ending::usage)?;
-    let log = lockstep_log::open(&config.log, &config.pipeline.name).await?;
+    let log = lockstep_log::open_for_reading(&config.log, &config.pipeline.name).await?;
     let mut reader = log.reader(Stream::Transactions).await?;
     reader.seek(from).await?;
     let mut printer = Printer { schemas: Schemas::open(log.as_ref()).await?, json: options.json };

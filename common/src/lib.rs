@@ -15,6 +15,7 @@ pub mod load;
 pub mod metrics;
 pub mod name;
 mod position;
+pub mod private;
 pub mod record;
 pub mod reload;
 pub mod service;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::config::ConfigError;
 use crate::disposition::exit;
-use crate::{Failure, Shutdown};
+use crate::{Failure, Shutdown, private};
 
 /// Why a program ends with something other than success.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ where
     W: FnOnce(Shutdown) -> F,
     F: Future<Output = Result<(), Ending>>,
 {
+    // Spool, log and whatever else is written holds rows.
+    private::umask();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return report(Ending::internal(format!("cannot start: {error}"))),

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::name::written_mssql;
+
 /// Name of a source table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TableName {
@@ -11,9 +13,11 @@ pub struct TableName {
     pub table: String,
 }
 
+/// `schema.table`, and no two tables alike: what has a dot or a bracket in it stands in brackets.
 impl std::fmt::Display for TableName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.schema, self.table)
+        let (schema, table) = (written_mssql(&self.schema), written_mssql(&self.table));
+        write!(f, "{schema}.{table}")
     }
 }
 

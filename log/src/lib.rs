@@ -45,6 +45,23 @@ pub async fn open(config: &config::Log, pipeline: &str) -> Result<Arc<dyn Log>, 
     }
 }
 
+/// Opens the configured log of `pipeline` for its readers alone: an embedded log may be another
+/// process's, and is neither made nor changed.
+///
+/// # Errors
+/// As [`open`]; `Halt` with the code `log.no_stream` where there is no embedded log yet.
+pub async fn open_for_reading(
+    config: &config::Log,
+    pipeline: &str,
+) -> Result<Arc<dyn Log>, Failure> {
+    match config {
+        config::Log::Kafka(kafka) => Ok(Arc::new(kafka::KafkaLog::open(kafka, pipeline)?)),
+        config::Log::Embedded(embedded) => {
+            Ok(Arc::new(embedded::EmbeddedLog::open_for_reading(embedded, pipeline).await?))
+        }
+    }
+}
+
 /// A stream of a pipeline's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stream {
@@ -226,6 +243,15 @@ pub trait Log: Send + Sync {
     /// # Errors
     /// `Halt` for a stream that is not there or has the wrong shape; `Retry` when the log is away.
     async fn reader(&self, stream: Stream) -> Result<Box<dyn Reader>, Failure>;
+
+    /// The identity that the schemas stream keeps; none when it keeps none. It is the identity of the
+    /// transactions' records too, and is there when the log has none.
+    ///
+    /// # Errors
+    /// As [`Log::reader`].
+    async fn identity(&self) -> Result<Option<Uuid>, Failure> {
+        tail::kept_identity(&mut *self.reader(Stream::Schemas).await?).await
+    }
 
     /// How many partitions the snapshot stream has, at least 1.
     ///

@@ -65,6 +65,61 @@ async fn one_process_holds_a_directory() {
     open(directory.path()).await.expect("it is free again");
 }
 
+async fn open_for_reading(path: &Path) -> Result<EmbeddedLog, Failure> {
+    let config = config::EmbeddedLog { path: path.to_owned(), retention: None };
+    EmbeddedLog::open_for_reading(&config, "p").await
+}
+
+#[tokio::test]
+async fn a_log_is_read_while_another_process_writes_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path()).await.unwrap();
+    let (mut writer, tail) = log.writer().await.unwrap();
+    let scribe = Scribe { log_id: tail.log_id, epoch: 1 };
+    writer.append(vec![scribe.transaction(1, 0)]).await.unwrap();
+    writer.commit().await.unwrap();
+    let names = || -> BTreeSet<_> {
+        fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().file_name()).collect()
+    };
+    let before = names();
+
+    let reading =
+        open_for_reading(directory.path()).await.expect("a lock keeps nobody from reading");
+    let mut reader = reading.reader(Stream::Transactions).await.unwrap();
+    assert_eq!(drain(&mut *reader).await.len(), 1);
+    writer.append(vec![scribe.transaction(2, 1)]).await.unwrap();
+    let uncommitted = all(&reading, Stream::Transactions).await.len();
+    writer.commit().await.unwrap();
+    let Ok(Batch::Items(items)) = reader.read().await else { panic!("a commit wakes its readers") };
+    assert_eq!((uncommitted, items.len()), (1, 1));
+    assert_eq!(before, names(), "reading leaves nothing there");
+    assert_eq!(halted(reading.writer().await.map(drop)).code, "log.storage");
+}
+
+#[tokio::test]
+async fn reading_makes_no_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    assert_eq!(halted(open_for_reading(&path).await).code, "log.no_stream");
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn what_is_no_log_is_not_touched() {
+    let directory = tempfile::tempdir().unwrap();
+    let letter = directory.path().join("letter");
+    fs::write(&letter, "keep me").unwrap();
+    assert_eq!(halted(open(directory.path()).await).code, "log.not_a_log");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+
+    let spool = directory.path().join("spool");
+    let mut options = rocksdb::Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    drop(rocksdb::DB::open_cf(&options, &spool, ["units", "records"]).unwrap());
+    assert_eq!(halted(open(&spool).await).code, "log.not_a_log");
+}
+
 #[tokio::test]
 async fn another_pipelines_directory_is_refused() {
     let directory = tempfile::tempdir().unwrap();

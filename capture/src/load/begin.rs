@@ -62,14 +62,17 @@ pub async fn plan(
 /// The loads that the log says have not ended.
 ///
 /// # Errors
-/// As [`Loader::survey`]; `Halt` when a table of one is no longer followed.
+/// As [`Loader::survey`] and [`Loader::recognise`]; `Halt` when a table of one is no longer followed.
 pub async fn resume(
     loader: &dyn Loader,
     entries: Vec<TableLoad>,
     tables: &[Table],
 ) -> Result<Vec<Load>, Failure> {
     let mut loads: BTreeMap<Uuid, Vec<(Table, TableLoad)>> = BTreeMap::new();
-    for entry in entries.into_iter().filter(|entry| entry.stage != TableStage::Done) {
+    for mut entry in entries.into_iter().filter(|entry| entry.stage != TableStage::Done) {
+        if let Some(mark) = &entry.read_at {
+            entry.read_at = Some(loader.recognise(mark).await?);
+        }
         let Some(table) = tables.iter().find(|table| table.id == entry.table) else {
             return Err(Failure::halt(
                 "source.load",

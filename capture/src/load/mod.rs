@@ -281,6 +281,7 @@ impl Loads {
         let mut ended = false;
         for i in (0..self.loads.len()).rev() {
             if let Some(consistent) = self.loads[i].consistent(heads, self.loader.as_ref()) {
+                self.loads[i].recognised(self.loader.as_ref()).await?;
                 self.end(i, output, heads, consistent).await?;
                 ended = true;
             }

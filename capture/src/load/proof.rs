@@ -10,10 +10,13 @@
 //! passed them all. That position need not be one at which the stream stands; being beyond it is
 //! what counts.
 //!
+//! Before it is said, the source must still show what it had shown when the rows were read: a failover
+//! that lost commits may have lost some that rows are of.
+//!
 //! [`Loader::proves`]: crate::source::load::Loader::proves
 
 use lockstep_common::record::Change;
-use lockstep_common::{Position, Value};
+use lockstep_common::{Failure, Position, Value};
 
 use super::state::Load;
 use crate::source::Head;
@@ -59,6 +62,18 @@ impl Load {
                 || moment.clock.as_ref().is_some_and(|clock| loader.proves(head, clock))
         };
         Some(heads.find(proves)?.position)
+    }
+
+    /// Proves that the source still has what it had shown when the rows were read.
+    pub async fn recognised(&self, loader: &dyn Loader) -> Result<(), Failure> {
+        let mut marks: Vec<_> =
+            self.tables.iter().filter_map(|table| table.entry.read_at.as_ref()).collect();
+        marks.sort_unstable();
+        marks.dedup();
+        for mark in marks {
+            loader.recognise(mark).await?;
+        }
+        Ok(())
     }
 
     /// Looks for the signal in a change at a position.

@@ -16,7 +16,8 @@ use super::state::{Key, Load, TableState};
 use super::{Attempt, Loads, Slot};
 use crate::fail_points;
 use crate::output::Output;
-use crate::source::load::Clock;
+use crate::source::LOCKED;
+use crate::source::load::{Clock, SEEN};
 
 /// Reads of one chunk that may fail for now in a row.
 const MOST_FAILURES: u32 = 5;
@@ -190,7 +191,9 @@ impl Loads {
 
     /// Puts off what failed, or gives up.
     fn pause(&mut self, failure: Failure) -> Result<(), Failure> {
-        self.failures += 1;
+        if failure.code != LOCKED {
+            self.failures += 1;
+        }
         if failure.disposition != Disposition::Retry || self.failures >= MOST_FAILURES {
             return Err(failure);
         }
@@ -261,8 +264,10 @@ impl Loads {
                 newest.map(|newest| (first, newest))
             }
         };
+        let mark = self.loader.mark();
         let Some(state) = self.table(attempt.of) else { return Ok(()) };
         let was_last = state.ended(attempt.range.chunk, rows, attempt.bytes);
+        state.entry.read_at = mark.or(state.entry.read_at.take());
         let end = ChunkEnd {
             load: attempt.of.0,
             chunk: attempt.range.chunk,
@@ -308,7 +313,11 @@ impl Loads {
             self.offsets.newest(output, attempt.partition).await?;
         }
         let Some(state) = self.table(attempt.of) else { return Ok(()) };
-        let failures = state.failed(attempt.range.chunk);
+        // Somebody else's lock is given up when it is given up.
+        let failures = match failure.code {
+            LOCKED => 1,
+            _ => state.failed(attempt.range.chunk),
+        };
         if failures >= MOST_FAILURES {
             return Err(failure);
         }
@@ -326,7 +335,10 @@ impl Loads {
             if !load.is_read() || !matches!(load.proof, Proof::Reading) {
                 continue;
             }
-            let known = load.tables.iter().find_map(|table| table.entry.read_at.clone());
+            let clock = |table: &TableState| {
+                table.entry.read_at.clone().filter(|text| !text.starts_with(SEEN))
+            };
+            let known = load.tables.iter().find_map(clock);
             if !self.signal && (known.is_some() || !load.has_bracketed()) {
                 load.proof = Proof::Awaiting(Moment { clock: known, ..Moment::default() });
                 continue;

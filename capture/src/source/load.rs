@@ -45,6 +45,9 @@ pub struct Survey {
 /// A moment of the source's clock, in its own words. Comparable by [`Loader::proves`] only.
 pub type Clock = String;
 
+/// How a [`Loader::mark`] begins. A clock may end with one; a mark alone is no clock.
+pub const SEEN: &str = "seen ";
+
 /// Reads rows. Calls may come from several tasks at once: each has a connection of its own.
 ///
 /// A failure leaves it usable.
@@ -70,6 +73,21 @@ pub trait Loader: Send + Sync {
 
     /// The source's clock now.
     async fn clock(&self) -> Result<Clock, Failure>;
+
+    /// The newest that the source has shown, in its own words: to be kept with rows that were read by now.
+    fn mark(&self) -> Option<Clock> {
+        None
+    }
+
+    /// Proves that the source has still what it had shown when `mark` was taken, as far as that can be
+    /// proved. Returns what is still good of it: of a clock that cannot be compared with the source's any
+    /// more, the mark that it ends with.
+    ///
+    /// # Errors
+    /// `Halt` when it is another history: rows that were read may be of commits that are gone.
+    async fn recognise(&self, mark: &Clock) -> Result<Clock, Failure> {
+        Ok(mark.clone())
+    }
 
     /// Whether everything that was committed before `clock` was read lies at or before `head`.
     fn proves(&self, head: &Head, clock: &Clock) -> bool;

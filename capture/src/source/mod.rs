@@ -14,6 +14,11 @@ use async_trait::async_trait;
 use lockstep_common::record::{Change, SourceTime};
 use lockstep_common::{Failure, Position, TableId, TableVersion};
 
+/// Code of a failure that is none: a wait for somebody else's lock, given up for now. Nothing was read
+/// and nothing is wrong; whoever meets it goes on with what else there is to do and asks again, as often
+/// as it takes.
+pub const LOCKED: &str = "source.locked";
+
 /// A place in the source's order that capture has reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
@@ -85,8 +90,8 @@ pub struct Poll {
     pub window: Option<Window>,
     /// The newest position the source shows, closed or not.
     pub newest: Option<Position>,
-    /// The source's clock, 100 ns since 1970-01-01Z.
-    pub clock: i64,
+    /// The source's clock, 100 ns since 1970-01-01Z, where it is known.
+    pub clock: Option<i64>,
 }
 
 /// A change and the place it belongs to.

@@ -52,6 +52,22 @@ async fn a_read_that_fails_for_now_is_begun_again() {
     assert_eq!((replica.ended.len(), status.borrow().epoch), (1, 1));
 }
 
+/// Rows may be of commits that the source has lost: whenever that shows, the load is not called consistent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_from_a_source_that_has_lost_commits_does_not_end() {
+    for point in [None, Some(fail_points::LOAD_CLOCK_TAKEN), Some(fail_points::LOAD_END_APPENDED)] {
+        let (world, bed) = (World::new(Plan { tables: (2, 0), ..Plan::new(3) }), Bed::new().await);
+        let full_load = settings(Task::FullLoad, Handoff::Bracketed);
+        if let Some(point) = point {
+            let fail = FailPoints::armed(point, 1);
+            start(&world, &full_load, &bed, fail).ends().await.expect_err("it crashes");
+        }
+        world.forget();
+        halts(run(&world, &full_load, &bed), "source.rewound").await;
+        assert!(read(&bed, &world).await.ended.is_empty(), "{point:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_that_keep_failing_end_the_attempt_and_the_next_one_goes_on() {
     let (world, bed) = (World::new(Plan { tables: (1, 0), ..Plan::new(2) }), Bed::new().await);

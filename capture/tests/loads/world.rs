@@ -6,7 +6,9 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use lockstep_capture::source::load::{Clock, Frozen, Loader, RowSink, Rows, Snapshot, Survey};
+use lockstep_capture::source::load::{
+    Clock, Frozen, Loader, RowSink, Rows, SEEN, Snapshot, Survey,
+};
 use lockstep_capture::source::{
     Changes, Cursor, Head, Located, Poll, Source, Start, Table, Window, Witness,
 };
@@ -74,6 +76,8 @@ struct Inner {
     left: usize,
     next_key: i64,
     reads: u32,
+    /// It has lost what it showed, and shows it again when it has come as far.
+    forgetful: bool,
     /// Reads that fail from now on, and how.
     faults: VecDeque<fn() -> Failure>,
     /// One of these is taken by each read of rows beside the stream.
@@ -159,6 +163,7 @@ impl World {
             left,
             next_key,
             reads: 0,
+            forgetful: false,
             faults: VecDeque::new(),
             permits: Arc::new(Semaphore::new(permits)),
         })))
@@ -174,6 +179,11 @@ impl World {
 
     pub fn tables(&self) -> Vec<Table> {
         self.lock().tables.iter().map(|table| table.table.clone()).collect()
+    }
+
+    /// Loses history, as a forced failover does.
+    pub fn forget(&self) {
+        self.lock().forgetful = true;
     }
 
     /// Commits so far.
@@ -439,7 +449,7 @@ impl Source for WorldSource {
         Ok(Poll {
             window: (!window.heads.is_empty()).then_some(window),
             newest: Some(position(captured)),
-            clock: all as i64 * TICKS_PER_SECOND,
+            clock: Some(all as i64 * TICKS_PER_SECOND),
         })
     }
 
@@ -563,6 +573,18 @@ impl Loader for WorldLoader {
         let mut inner = self.0.lock();
         inner.act();
         Ok(inner.history.len().to_string())
+    }
+
+    fn mark(&self) -> Option<Clock> {
+        let inner = self.0.lock();
+        Some(format!("{SEEN}{}", inner.captured))
+    }
+
+    async fn recognise(&self, mark: &Clock) -> Result<Clock, Failure> {
+        if self.0.lock().forgetful {
+            return Err(Failure::halt("source.rewound", format!("{mark} is gone"), "load anew"));
+        }
+        Ok(mark.clone())
     }
 
     fn proves(&self, head: &Head, clock: &Clock) -> bool {

@@ -23,14 +23,16 @@
 //!
 //! # One writer
 //! Each [`Log::writer`] takes the next generation under the lock that commits take; a commit of an
-//! older generation is refused there. Other processes are kept out by RocksDB's own lock file.
+//! older generation is refused there. Other processes are kept out by RocksDB's own lock file; they may read
+//! ([`EmbeddedLog::open_for_reading`]).
 
+mod directory;
 mod layout;
 mod reader;
 mod store;
 mod writer;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,6 +46,9 @@ use crate::{Log, Reader, SNAPSHOT_PARTITIONS, Stream, Tail, Writer, tail};
 
 /// As a Kafka log's defaults: they bound memory and what a commit carries.
 const LIMITS: Limits = Limits { bytes: 8 << 20, time: Duration::from_millis(50) };
+
+/// How often a log that another process writes is looked at: a file's change wakes nobody here.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// A pipeline's log in a directory of this machine.
 #[derive(Debug)]
@@ -63,12 +68,48 @@ impl EmbeddedLog {
         let store = blocking(move || Store::open(&path, &pipeline, retention)).await?;
         Ok(EmbeddedLog { store: Arc::new(store) })
     }
+
+    /// Opens the log that another process may be writing, to read it and nothing else. Its readers see
+    /// what is committed within [`LOOK_AGAIN`]; it has no writer.
+    ///
+    /// # Errors
+    /// `Halt` when there is no log in the directory yet (`log.no_stream`), when it holds something else
+    /// or another pipeline's log, or when it cannot be read.
+    pub async fn open_for_reading(
+        config: &config::EmbeddedLog,
+        pipeline: &str,
+    ) -> Result<Self, Failure> {
+        let (path, pipeline) = (config.path.clone(), pipeline.to_owned());
+        let shown = path.display().to_string();
+        let store = blocking(move || Store::open_for_reading(&path, &pipeline)).await?;
+        let store = store.ok_or_else(|| {
+            Failure::halt(
+                "log.no_stream",
+                format!("there is no embedded log in {shown} yet"),
+                "capture makes it at its first start",
+            )
+        })?;
+        let store = Arc::new(store);
+        tokio::spawn(keep_looking(Arc::downgrade(&store)));
+        Ok(EmbeddedLog { store })
+    }
+}
+
+/// Follows what another process commits, for as long as somebody reads.
+async fn keep_looking(store: Weak<Store>) {
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let Some(store) = store.upgrade() else { return };
+        if let Err(failure) = blocking(move || store.look_again()).await {
+            tracing::warn!(error = %failure, "cannot look for newer records");
+        }
+    }
 }
 
 #[async_trait]
 impl Log for EmbeddedLog {
     async fn writer(&self) -> Result<(Box<dyn Writer>, Tail), Failure> {
-        let generation = self.store.take_over();
+        let generation = self.store.take_over()?;
         let mut writer = EmbeddedWriter::new(self.store.clone(), generation, LIMITS);
         let mut probe = EmbeddedReader::new(self.store.clone(), Stream::Transactions)?;
         let mut schemas = EmbeddedReader::new(self.store.clone(), Stream::Schemas)?;

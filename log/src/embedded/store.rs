@@ -13,6 +13,7 @@ use rocksdb::{
 };
 use tokio::sync::watch;
 
+use super::directory::{self, Aside};
 use super::layout;
 use crate::failures::{missing, outside, untrimmable};
 use crate::{Bounds, Entry, Item, SNAPSHOT_PARTITIONS, Stream};
@@ -29,7 +30,7 @@ const OPEN_FILES: i32 = 128;
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The committed bounds of every stream.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Streams {
     transactions: Bounds,
     schemas: Bounds,
@@ -67,6 +68,8 @@ impl Streams {
 #[derive(Debug)]
 pub(super) struct Store {
     db: DB,
+    /// Of a log that is open for reading only. Closed after the database.
+    aside: Option<Aside>,
     retention: Option<Duration>,
     state: Mutex<State>,
     committed: watch::Sender<Streams>,
@@ -91,19 +94,42 @@ impl Store {
         pipeline: &str,
         retention: Option<Duration>,
     ) -> Result<Self, Failure> {
-        let db = DB::open(&options(), path).map_err(|error| open_failure(path, error))?;
-        check_identity(&db, path, pipeline)?;
+        directory::claim(path)?;
+        let db = DB::open(&options(), path).map_err(|error| directory::failure(path, error))?;
+        if !directory::is_log_of(&db, path, pipeline)? {
+            directory::mark(&db, pipeline)?;
+        }
+        Self::over(db, None, retention)
+    }
+
+    /// Looks into a log that this or another process may be writing, and changes nothing: a *secondary*
+    /// of RocksDB, which takes no lock. None where there is no log yet. What is committed later shows
+    /// after [`Store::look_again`].
+    pub(super) fn open_for_reading(path: &Path, pipeline: &str) -> Result<Option<Self>, Failure> {
+        if !directory::holds_database(path) {
+            return Ok(None);
+        }
+        let aside = Aside::new(path)?;
+        let mut options = options();
+        options.create_if_missing(false);
+        // A file that is open stays readable when the writer lets go of it.
+        options.set_max_open_files(-1);
+        let db = DB::open_as_secondary(&options, path, &aside.0)
+            .map_err(|error| directory::failure(path, error))?;
+        if !directory::is_log_of(&db, path, pipeline)? {
+            return Ok(None);
+        }
+        Self::over(db, Some(aside), None).map(Some)
+    }
+
+    fn over(db: DB, aside: Option<Aside>, retention: Option<Duration>) -> Result<Self, Failure> {
         let empty = Bounds { first: 0, end: 0 };
         let mut streams = Streams {
             transactions: empty,
             schemas: empty,
             snapshot: [empty; SNAPSHOT_PARTITIONS as usize],
         };
-        for stream in Streams::all() {
-            if let Some(value) = db.get_pinned(layout::bounds_key(stream)).map_err(failed)? {
-                *streams.slot(stream)? = layout::decode_bounds(&value)?;
-            }
-        }
+        read_bounds(&db, &mut streams)?;
         let state = State {
             generation: 0,
             failed: false,
@@ -112,10 +138,19 @@ impl Store {
             appended: 0,
         };
         let (committed, _) = watch::channel(streams);
-        let store = Store { db, retention, state: Mutex::new(state), committed };
+        let store = Store { db, aside, retention, state: Mutex::new(state), committed };
         store.index_schemas()?;
         store.lock().appended = store.newest_append()?;
         Ok(store)
+    }
+
+    /// Shows what the writing process has committed since.
+    pub(super) fn look_again(&self) -> Result<(), Failure> {
+        self.db.try_catch_up_with_primary().map_err(failed)?;
+        let mut streams = *self.committed.borrow();
+        read_bounds(&self.db, &mut streams)?;
+        self.committed.send_if_modified(|known| std::mem::replace(known, streams) != streams);
+        Ok(())
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Streams> {
@@ -128,10 +163,21 @@ impl Store {
     }
 
     /// Makes the caller's the only generation that may commit.
-    pub(super) fn take_over(&self) -> u64 {
+    ///
+    /// # Errors
+    /// `Halt` when the log is open for reading only.
+    pub(super) fn take_over(&self) -> Result<u64, Failure> {
+        self.check_writable()?;
         let mut state = self.lock();
         state.generation += 1;
-        state.generation
+        Ok(state.generation)
+    }
+
+    fn check_writable(&self) -> Result<(), Failure> {
+        match self.aside {
+            Some(_) => Err(unusable("it is open for reading only")),
+            None => Ok(()),
+        }
     }
 
     /// # Errors
@@ -293,6 +339,7 @@ impl Store {
         mut batch: WriteBatch,
     ) -> Result<(), Failure> {
         state.check_usable()?;
+        self.check_writable()?;
         let before = *self.committed.borrow();
         for stream in Streams::all() {
             let bounds = streams.bounds(stream)?;
@@ -376,59 +423,16 @@ fn options() -> Options {
     options
 }
 
-/// Refuses a directory of another format or pipeline; marks a new one.
-fn check_identity(db: &DB, path: &Path, pipeline: &str) -> Result<(), Failure> {
-    let path = path.display();
-    let format = db.get(layout::FORMAT_KEY).map_err(failed)?;
-    let name = db.get(layout::PIPELINE_KEY).map_err(failed)?;
-    match (format.as_deref(), name) {
-        (None, None) => {
-            let mut batch = WriteBatch::default();
-            batch.put(layout::FORMAT_KEY, [layout::FORMAT]);
-            batch.put(layout::PIPELINE_KEY, pipeline);
-            let mut options = WriteOptions::default();
-            options.set_sync(true);
-            db.write_opt(batch, &options).map_err(failed)
+fn read_bounds(db: &DB, streams: &mut Streams) -> Result<(), Failure> {
+    for stream in Streams::all() {
+        if let Some(value) = db.get_pinned(layout::bounds_key(stream)).map_err(failed)? {
+            *streams.slot(stream)? = layout::decode_bounds(&value)?;
         }
-        (Some([layout::FORMAT]), Some(name)) if name == pipeline.as_bytes() => Ok(()),
-        (Some([layout::FORMAT]), Some(name)) => Err(Failure::halt(
-            "log.other_pipeline",
-            format!(
-                "{path} holds the log of pipeline `{}`, not of `{pipeline}`",
-                String::from_utf8_lossy(&name)
-            ),
-            "give each pipeline its own [log] path",
-        )),
-        (format, _) => Err(Failure::halt(
-            "log.format",
-            format!(
-                "{path} has the format {format:?}; this version reads format {}",
-                layout::FORMAT
-            ),
-            "use the version of Lockstep that wrote it, or another directory",
-        )),
     }
+    Ok(())
 }
 
-fn open_failure(path: &Path, error: rocksdb::Error) -> Failure {
-    let shown = path.display();
-    let failure = if error.as_ref().contains("LOCK") {
-        Failure::halt(
-            "log.locked",
-            format!("another process holds the embedded log in {shown}"),
-            "an embedded log belongs to one `lockstep run`; stop the other one, or use Kafka",
-        )
-    } else {
-        Failure::halt(
-            "log.open",
-            format!("cannot open the embedded log in {shown}"),
-            "check the directory's rights and disk; if it is damaged, restore it",
-        )
-    };
-    failure.with_source(error)
-}
-
-fn failed(error: rocksdb::Error) -> Failure {
+pub(super) fn failed(error: rocksdb::Error) -> Failure {
     unusable("its storage failed").with_source(error)
 }
 

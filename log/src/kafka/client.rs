@@ -1,11 +1,11 @@
 //! librdkafka clients and their settings: what Lockstep relies on is set here and cannot be changed.
 
-use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_common::{Failure, config};
+use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -13,9 +13,9 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseProducer, DeliveryResult, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionList;
-use rdkafka::{ClientConfig, Message};
 
 use super::failure::failure;
+use super::producer::{Deliveries, Producer};
 use crate::Stream;
 
 /// How long a call may wait for Kafka before it says `Retry`.
@@ -55,7 +55,6 @@ const RESERVED: &[&str] = &[
     "transactional.id",
 ];
 
-pub(super) type Producer = Held<BaseProducer<Context>>;
 pub(super) type Consumer = Held<StreamConsumer<Context>>;
 pub(super) type Committer = Held<BaseConsumer<Context>>;
 pub(super) type Admin = Held<AdminClient<Context>>;
@@ -128,10 +127,10 @@ impl Client {
     }
 
     /// The pipeline's transactional producer.
-    pub(super) fn producer(&self) -> Result<Producer, Failure> {
+    pub(super) fn producer(&self) -> Result<Held<Producer>, Failure> {
         let size = MAX_RECORD_BYTES.to_string();
         let timeout = TRANSACTION_TIMEOUT.as_millis().to_string();
-        self.create(&[
+        let base: BaseProducer<Context> = self.make(&[
             ("transactional.id", &self.pipeline),
             ("transaction.timeout.ms", &timeout),
             ("enable.idempotence", "true"),
@@ -140,7 +139,11 @@ impl Client {
             ("linger.ms", "1"),
             ("message.max.bytes", &size),
             ("queue.buffering.max.kbytes", "65536"),
-        ])
+        ])?;
+        let producer = Producer::start(base).map_err(|error| {
+            Failure::retry("log.kafka_away", "no thread for a Kafka producer").with_source(error)
+        })?;
+        Ok(Held(Some(producer)))
     }
 
     /// A consumer of one partition. `wait` is how long the broker waits for new records before it
@@ -182,9 +185,14 @@ impl Client {
         &self,
         own: &[(&str, &str)],
     ) -> Result<Held<T>, Failure> {
-        let client =
-            self.settings(own).create_with_context(Context::default()).map_err(misconfigured)?;
-        Ok(Held(Some(client)))
+        Ok(Held(Some(self.make(own)?)))
+    }
+
+    fn make<T: FromClientConfigAndContext<Context>>(
+        &self,
+        own: &[(&str, &str)],
+    ) -> Result<T, Failure> {
+        self.settings(own).create_with_context(Context::default()).map_err(misconfigured)
     }
 
     fn settings(&self, own: &[(&str, &str)]) -> ClientConfig {
@@ -217,40 +225,16 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Sends librdkafka's own lines to tracing, and remembers what was delivered.
+/// Sends librdkafka's own lines to tracing, and keeps what was delivered.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Context {
-    delivered: Arc<Mutex<Delivered>>,
-}
-
-/// What the delivery reports of a producer said.
-#[derive(Debug, Default)]
-struct Delivered {
-    /// Newest offset of each topic's partitions.
-    newest: HashMap<String, HashMap<i32, i64>>,
-    /// The first record that was not delivered.
-    failed: Option<KafkaError>,
+    deliveries: Arc<Deliveries>,
 }
 
 impl Context {
-    /// The newest offset delivered to a partition.
-    ///
-    /// # Errors
-    /// A record of this producer was not delivered.
-    pub(super) fn newest(&self, topic: &str, partition: i32) -> KafkaResult<Option<u64>> {
-        let delivered = self.lock();
-        match &delivered.failed {
-            Some(error) => Err(error.clone()),
-            None => {
-                let offset = delivered.newest.get(topic).and_then(|p| p.get(&partition));
-                Ok(offset.and_then(|offset| u64::try_from(*offset).ok()))
-            }
-        }
-    }
-
-    /// What is in it is whole whenever the lock is free.
-    fn lock(&self) -> MutexGuard<'_, Delivered> {
-        self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is known of the producer's records.
+    pub(super) fn deliveries(&self) -> Arc<Deliveries> {
+        Arc::clone(&self.deliveries)
     }
 }
 
@@ -288,22 +272,6 @@ impl ProducerContext for Context {
     /// A record that could not be delivered makes the transaction's commit fail; that is where it
     /// is handled.
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let mut delivered = self.lock();
-        match result {
-            Ok(message) => {
-                let (topic, partition) = (message.topic(), message.partition());
-                if !delivered.newest.contains_key(topic) {
-                    delivered.newest.insert(topic.to_owned(), HashMap::new());
-                }
-                if let Some(partitions) = delivered.newest.get_mut(topic) {
-                    let newest = partitions.entry(partition).or_insert(-1);
-                    *newest = message.offset().max(*newest);
-                }
-            }
-            Err((error, _)) => {
-                tracing::debug!(%error, "a record was not delivered");
-                delivered.failed.get_or_insert_with(|| error.clone());
-            }
-        }
+        self.deliveries.report(result);
     }
 }

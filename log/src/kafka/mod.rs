@@ -22,6 +22,7 @@
 mod client;
 mod cursor;
 mod failure;
+mod producer;
 mod reader;
 mod topics;
 mod writer;

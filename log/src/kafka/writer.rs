@@ -13,7 +13,7 @@
 //! that one is then fenced: still only one goes on.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use lockstep_common::Failure;
@@ -21,14 +21,15 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 
-use super::client::{Client, PATIENCE, Producer, TRANSACTION_TIMEOUT, blocking};
+use super::client::{Client, Held, PATIENCE, TRANSACTION_TIMEOUT, blocking};
 use super::failure::{by_code, failure};
+use super::producer::Producer;
 use crate::limits::{Limits, Open, weight};
 use crate::{Entry, Stream, Writer};
 
 pub(super) struct KafkaWriter {
     client: Arc<Client>,
-    producer: Arc<Producer>,
+    producer: Arc<Held<Producer>>,
     limits: Limits,
     open: Option<Open>,
 }
@@ -49,8 +50,8 @@ impl KafkaWriter {
             if !full || Instant::now() > deadline {
                 return Err(self.settle("appending", error).await);
             }
-            self.blocking("appending", |producer| {
-                producer.poll(Duration::from_millis(10));
+            self.blocking("appending", move |producer| {
+                producer.wait_for_room(deadline);
                 Ok(())
             })
             .await?;
@@ -72,7 +73,7 @@ impl KafkaWriter {
                 .insert(Header { key: "fragment", value: Some(&fragment) });
             record = record.headers(headers);
         }
-        self.producer.send(record).map_err(|(error, _)| error)
+        self.producer.hand_over(record)
     }
 
     /// Runs a call of librdkafka that waits, off the async threads.
@@ -143,8 +144,6 @@ impl Writer for KafkaWriter {
                 open.add(weight(&entry));
             }
         }
-        // Takes delivery reports that are there, so that they do not pile up until the commit.
-        self.producer.poll(Duration::ZERO);
         Ok(())
     }
 
@@ -155,7 +154,7 @@ impl Writer for KafkaWriter {
         let committed = self.blocking("committing", |producer| {
             let deadline = Instant::now() + PATIENCE;
             // Not left to the commit: waiting there goes in steps of 100 ms.
-            drain(producer, deadline);
+            producer.drain(deadline);
             producer.commit_transaction(deadline.saturating_duration_since(Instant::now()))
         });
         committed.await?;
@@ -165,7 +164,7 @@ impl Writer for KafkaWriter {
     }
     async fn newest(&mut self, stream: Stream) -> Result<Option<u64>, Failure> {
         self.blocking("waiting for offsets", |producer| {
-            if drain(producer, Instant::now() + PATIENCE) {
+            if producer.drain(Instant::now() + PATIENCE) {
                 Ok(())
             } else {
                 Err(KafkaError::Flush(Code::OperationTimedOut))
@@ -173,21 +172,10 @@ impl Writer for KafkaWriter {
         })
         .await?;
         let (topic, partition) = self.client.place(stream);
-        let newest = self.producer.client().context().newest(&topic, partition);
+        let newest = self.producer.newest(&topic, partition);
         match newest {
             Ok(newest) => Ok(newest),
             Err(error) => Err(self.settle("waiting for offsets", error).await),
         }
     }
-}
-
-/// Waits until every record sent has its delivery report; `false` when that takes too long.
-fn drain(producer: &Producer, deadline: Instant) -> bool {
-    while producer.in_flight_count() > 0 {
-        if Instant::now() >= deadline {
-            return false;
-        }
-        producer.poll(Duration::from_millis(1));
-    }
-    true
 }

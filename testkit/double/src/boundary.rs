@@ -7,6 +7,21 @@
 use crate::engine::collation::Label;
 use crate::{SqlError, SqlType, Value};
 
+/// Where the values of a result column come from: what a client is told of writing them
+/// ([MS-TDS] 2.2.7.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// An expression.
+    #[default]
+    Expression,
+    /// A column of a table.
+    Stored,
+    /// An identity column.
+    Identity,
+    /// A computed column.
+    Computed,
+}
+
 /// A result column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Column {
@@ -16,8 +31,8 @@ pub struct Column {
     pub ty: SqlType,
     /// Whether NULL may come.
     pub nullable: bool,
-    /// Whether it is an identity column.
-    pub identity: bool,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Collation of a string.
     pub label: Label,
 }

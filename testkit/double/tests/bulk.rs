@@ -71,3 +71,30 @@ async fn rows_come_in_bulk() {
     assert_eq!(number_of(&error), 547);
     double.stop().await;
 }
+
+#[tokio::test]
+async fn a_load_of_all_columns_leaves_out_those_that_are_not_written() {
+    let double = start().await;
+    let mut client = connect(&double).await;
+    run(
+        &mut client,
+        "CREATE TABLE dbo.w (id int IDENTITY PRIMARY KEY, a int NOT NULL, twice AS a * 2, v rowversion, b varchar(9) NULL)",
+    )
+    .await
+    .expect("created");
+    let mut request = client.bulk_insert("dbo.w").await.expect("begins");
+    for n in 0..3 {
+        request.send((n, Some(format!("r{n}"))).into_row()).await.expect("sent");
+    }
+    assert_eq!(request.finalize().await.expect("ends").total(), 3);
+    let found = crate::support::rows(
+        &mut client,
+        "SELECT CONCAT(id, ' ', a, ' ', twice, ' ', b) FROM dbo.w ORDER BY id",
+        &[],
+    )
+    .await
+    .expect("reads");
+    let found: Vec<String> = found.iter().map(|row| format!("{:?}", row[0])).collect();
+    assert!(found[2].contains("3 2 4 r2"), "{found:?}");
+    double.stop().await;
+}

@@ -13,7 +13,7 @@ use tokio_postgres::{Client, Row};
 
 use super::define;
 use super::error;
-use super::mapping::{self, Types};
+use super::mapping::{self, Companion, Part, Types};
 use super::relation::{Relation, TargetColumn, source_name};
 use super::types::PgType;
 
@@ -91,13 +91,18 @@ pub(super) async fn prepare(
     let name = naming.table(&version.name);
     let what = format!("cannot prepare target table {}", name.quoted());
     let failed = |e: tokio_postgres::Error| error::failure("apply.table", &what, &e);
+    let unusable = define::unusable(naming, version, None);
+    if !unusable.is_empty() {
+        return Err(unfit(version, &name, &unusable));
+    }
     claim(client, pipeline, &name, id, version).await?;
     let mut found = find(client, &name).await.map_err(failed)?;
     if found.is_none() && create {
-        let table = define::create_table(naming, version, None)
+        let table = define::create_table(naming, version, None, None)
             .map_err(|wrong| unfit(version, &name, &wrong))?;
         let schema = define::create_schema(&name.schema);
         let transaction = client.transaction().await.map_err(failed)?;
+        define::make_way(&transaction, &name).await.map_err(failed)?;
         transaction.batch_execute(&format!("{schema}; {table}")).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         tracing::info!(table = %version.name, target = %name.quoted(), "created the target table");
@@ -106,7 +111,11 @@ pub(super) async fn prepare(
     let Some(found) = found else {
         return Err(unfit(version, &name, &["it does not exist".to_owned()]));
     };
-    check(naming, &name, id, version, &found)
+    let relation = check(naming, &name, id, version, &found)?;
+    if let Some(what) = without_companions(&relation) {
+        tracing::warn!(table = %version.name, "target table {}: {what}", name.quoted());
+    }
+    Ok(relation)
 }
 
 /// Makes this pipeline the table's owner, for one source table.
@@ -166,6 +175,20 @@ pub(super) struct Found {
     pub(super) indexes: Vec<UniqueIndex>,
 }
 
+impl Found {
+    /// The columns, in the order of their names, by which the table has to tell rows apart.
+    pub(super) fn key(&self, naming: &Naming, version: &TableVersion) -> Vec<String> {
+        naming.key(&mapping::expand(version, &companions_of(naming, version, self).0))
+    }
+}
+
+impl FoundColumn {
+    fn takes_numbers(&self) -> bool {
+        let number = matches!(self.ty, Some(PgType::Int2 | PgType::Int4 | PgType::Int8));
+        number && !self.generated && !self.always_identity
+    }
+}
+
 #[derive(Debug)]
 struct FoundColumn {
     name: String,
@@ -218,7 +241,7 @@ pub(super) async fn find(
                      WHERE tgrelid = part AND tgenabled IN ('A', 'R')) \
                      OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = part \
                      AND ev_enabled IN ('A', 'R'))) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname = $1 AND c.relname = $2",
+             WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind NOT IN ('i', 'I', 'S')",
             &[&name.schema, &name.table],
         )
         .await?;
@@ -317,8 +340,8 @@ pub(super) fn fit(
     found: &Found,
 ) -> Result<Relation, Vec<String>> {
     let mut wrong = naming.types.strangers(version);
-    let companions = naming.types.companions(version);
-    let version = &*naming.types.expand(version);
+    let (companions, lacking) = companions_of(naming, version, found);
+    let version = &*mapping::expand(version, &companions);
     if !matches!(found.kind.as_str(), "r" | "p") {
         wrong.push("it is not a table".to_owned());
     }
@@ -345,6 +368,8 @@ pub(super) fn fit(
                 schema: target.schema.clone(),
                 folding: target.folding.clone(),
                 key: key.contains(&index),
+                tells: key.is_empty() || key.contains(&index),
+                cut: lacking.iter().any(|companion| companion.of == index),
                 contested: false,
             }),
             Err(what) => {
@@ -368,7 +393,58 @@ pub(super) fn fit(
     }
     let (source, name) = (source_name(version), name.quoted());
     let fires = found.fires;
-    Ok(Relation { id, source, name, columns, key, fires, companions })
+    let companions = companions.iter().map(|companion| (companion.of, companion.part)).collect();
+    let lacking = lacking.iter().map(|c| quote_postgres(&naming.carry(&c.name))).collect();
+    Ok(Relation { id, source, name, columns, key, fires, companions, lacking })
+}
+
+/// The companions that a table has, or has to have; and those of key columns that it may be without: one
+/// made by hand, or before there were any. Its key then keeps rows out that it cannot tell apart.
+fn companions_of(
+    naming: &Naming,
+    version: &TableVersion,
+    found: &Found,
+) -> (Vec<Companion>, Vec<Companion>) {
+    let telling = mapping::telling(version, None);
+    let is_there = |companion: &Companion| {
+        let carried = naming.carry(&companion.name);
+        found.columns.iter().any(|column| column.name == carried && column.takes_numbers())
+    };
+    let possible = naming.possible_companions(version);
+    let (has, without): (Vec<_>, Vec<_>) =
+        possible.into_iter().partition(|c| c.part == Part::Offset || is_there(c));
+    let keyed = !version.key.is_empty();
+    (has, without.into_iter().filter(|c| keyed && telling[c.of]).collect())
+}
+
+/// What a full load has against a table that its key cannot tell all rows of the source apart in.
+pub(super) fn without_companions(relation: &Relation) -> Option<String> {
+    if relation.lacking.is_empty() {
+        return None;
+    }
+    let added: Vec<String> = relation
+        .lacking
+        .iter()
+        .map(|name| format!("ADD COLUMN {name} smallint NOT NULL DEFAULT 0"))
+        .collect();
+    let key: Vec<&str> = relation.key.iter().map(|c| relation.column(*c).name.as_str()).collect();
+    Some(format!(
+        "its key has no place for the seventh fractional digit of {}: two keys of the source may be one \
+         in it. ALTER TABLE {} {}, and put a primary key on ({}, {}) in place of the one on ({})",
+        relation
+            .columns
+            .iter()
+            .flatten()
+            .filter(|column| column.cut)
+            .map(|column| column.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+        relation.name,
+        added.join(", "),
+        key.join(", "),
+        relation.lacking.join(", "),
+        key.join(", "),
+    ))
 }
 
 /// The type a column is written as; none when the target leaves a computed column out.
@@ -420,6 +496,7 @@ fn check_key(
             let named = index.columns.iter().any(|name| quote_postgres(name) == column.name);
             // An index over expressions or with a condition may depend on any column.
             column.contested |= named || !index.plain;
+            column.tells |= named && index.unique;
         }
     }
 }

@@ -32,9 +32,9 @@ use lockstep_common::{Failure, Position};
 use tokio_postgres::{Client, Transaction};
 use uuid::Uuid;
 
-use super::parameter::{put_int8, put_text};
+use super::parameter::{put_int4, put_int8, put_text};
 use super::pipe::{Note, Pipe};
-use super::statement::{self, Kind, Shape, Sql};
+use super::statement::{Kind, Shape, Sql};
 use super::{define, error};
 use crate::unit::Mark;
 
@@ -52,6 +52,7 @@ const PRESENT: &str = "SELECT to_regclass('lockstep.checkpoint') IS NOT NULL \
     AND to_regclass('lockstep.load_object') IS NOT NULL \
     AND to_regprocedure('lockstep.claim_chunk(text,uuid,text,integer,bigint)') IS NOT NULL \
     AND to_regprocedure('lockstep.expect_rows(bigint,bigint)') IS NOT NULL \
+    AND to_regprocedure('lockstep.expect_process(integer)') IS NOT NULL \
     AND to_regprocedure('lockstep.note_absent(bigint,text,text,text,bigint)') IS NOT NULL";
 
 /// What the row said when the epoch was taken.
@@ -297,9 +298,9 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// Appends the checkpoint for `mark` and the commit; `flushed` asks the server to confirm only
-    /// once the commit is on its disk.
-    pub(super) fn commit(&mut self, mark: &Mark, flushed: bool, pipe: &mut Pipe) {
+    /// Appends the checkpoint for `mark` and the commit, which no other server process than
+    /// `backend_pid` takes; `flushed` asks the server to confirm only once the commit is on its disk.
+    pub(super) fn commit(&mut self, mark: &Mark, flushed: bool, backend_pid: i32, pipe: &mut Pipe) {
         let note = Note::default();
         if flushed && !self.each_flushed {
             let name = pipe.prepare(&Shape::of(Kind::Flush), flush_sql);
@@ -315,8 +316,9 @@ impl Chain {
             put_text(&mark.position.to_string(), out);
             put_int8(mark.next_offset, out);
             put_timestamp(mark.time, out);
+            put_int4(backend_pid, out);
         };
-        pipe.execute(name, 7, parameters, note).expect("a checkpoint is small");
+        pipe.execute(name, 8, parameters, note).expect("a checkpoint is small");
         pipe.sync();
         self.seq += 1;
     }
@@ -364,15 +366,16 @@ impl Chain {
 }
 
 fn chain_sql() -> Sql {
-    let text = format!(
-        "WITH advanced AS (UPDATE lockstep.checkpoint \
+    // Functions are called only to fail.
+    let text = "WITH advanced AS (UPDATE lockstep.checkpoint \
          SET seq = CASE WHEN epoch = $2 AND seq = $3 THEN $3 + 1 END, log_id = $4, \
          position = $5, next_offset = $6, commit_time = $7 WHERE pipeline = $1 RETURNING 1) \
-         SELECT {}",
-        statement::expect_rows("advanced", "1")
-    );
-    // text, int8, int8, uuid, text, int8, timestamptz
-    Sql { text, parameters: vec![25, 20, 20, 2950, 25, 20, 1184] }
+         SELECT CASE WHEN pg_backend_pid() <> $8 THEN lockstep.expect_process($8) \
+         ELSE lockstep.expect_rows(count(*), 1) END FROM advanced \
+         HAVING count(*) <> 1 OR pg_backend_pid() <> $8"
+        .to_owned();
+    // text, int8, int8, uuid, text, int8, timestamptz, int4
+    Sql { text, parameters: vec![25, 20, 20, 2950, 25, 20, 1184, 23] }
 }
 
 fn flush_sql() -> Sql {

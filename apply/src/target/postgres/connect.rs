@@ -1,11 +1,14 @@
-//! Who logs in where, and what a session is set to.
+//! Who logs in where.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lockstep_common::config::{self, Secret, TargetTls};
 use lockstep_common::{Failure, config::ConfigError};
 
 use super::error;
+use super::pooler::Greeted;
+use super::settings::{self, Purpose};
 use super::socket::{self, Socket};
 
 /// Idle time after which a silent peer is probed, and between probes.
@@ -109,19 +112,18 @@ impl Login {
     /// The connection for everything that is not the stream: catalogue, epoch, tables.
     ///
     /// # Errors
-    /// As [`socket::connect`].
+    /// As [`socket::connect`] and [`settings::pin`].
     pub(super) async fn cold(&self) -> Result<tokio_postgres::Client, Failure> {
-        let stream = socket::stream(self).await?;
+        let (stream, greeting) = Greeted::new(socket::stream(self).await?);
         let mut config = tokio_postgres::Config::new();
         config
             .user(&self.user)
             .password(self.password.expose())
             .dbname(&self.database)
             .application_name(&self.application)
-            .options(COLD_OPTIONS)
             // `stream` is encrypted already where it is to be.
             .ssl_mode(tokio_postgres::config::SslMode::Disable);
-        let (client, connection) = config
+        let (mut client, connection) = config
             .connect_raw(stream, tokio_postgres::NoTls)
             .await
             .map_err(|e| error::failure("apply.connect", &self.refused(), &e))?;
@@ -129,59 +131,40 @@ impl Login {
         tokio::spawn(async move {
             let _ = connection.await;
         });
+        let greeted = greeting.load(Ordering::Acquire);
+        settings::pin(&mut client, self, Purpose::Cold, greeted).await?;
         Ok(client)
     }
 
-    /// The connection for the stream.
+    /// A connection for the stream.
     ///
     /// # Errors
-    /// As [`socket::connect`].
+    /// As [`Login::cold`].
     pub(super) async fn hot(&self) -> Result<Socket, Failure> {
-        let mut parameters = vec![("application_name", self.application.as_str())];
-        parameters.extend(WIRE_PARAMETERS);
-        parameters.extend(STREAM_PARAMETERS);
-        socket::connect(self, &parameters).await
+        self.pinned(Purpose::Stream).await
     }
 
     /// A connection for rows of a full load.
     ///
     /// # Errors
-    /// As [`socket::connect`].
+    /// As [`Login::cold`].
     pub(super) async fn load(&self) -> Result<Socket, Failure> {
-        let mut parameters = vec![("application_name", self.application.as_str())];
-        parameters.extend(WIRE_PARAMETERS);
-        socket::connect(self, &parameters).await
+        self.pinned(Purpose::Load).await
+    }
+
+    async fn pinned(&self, purpose: Purpose) -> Result<Socket, Failure> {
+        let mut socket = self.bare().await?;
+        let greeted = socket.backend_pid;
+        socket.backend_pid = settings::pin(&mut socket, self, purpose, greeted).await?;
+        Ok(socket)
+    }
+
+    /// A connection as it comes.
+    ///
+    /// # Errors
+    /// As [`socket::connect`].
+    pub(super) async fn bare(&self) -> Result<Socket, Failure> {
+        let application = ("application_name", self.application.as_str());
+        socket::connect(self, &[application, ("client_encoding", "UTF8")]).await
     }
 }
-
-/// A role or database may have set any of these to what would break or stall apply.
-const COLD_OPTIONS: &str = "-c statement_timeout=60s -c lock_timeout=30s \
-    -c idle_in_transaction_session_timeout=60s -c default_transaction_isolation=read\\ committed \
-    -c default_transaction_read_only=off -c synchronous_commit=on -c timezone=UTC \
-    -c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_user_timeout=60000";
-
-/// No statement timeout: a large transaction takes its time, and a lock's holder is waited for.
-const WIRE_PARAMETERS: &[(&str, &str)] = &[
-    ("client_encoding", "UTF8"),
-    ("TimeZone", "UTC"),
-    ("default_transaction_isolation", "read committed"),
-    ("default_transaction_read_only", "off"),
-    ("default_transaction_deferrable", "off"),
-    ("statement_timeout", "0"),
-    ("lock_timeout", "0"),
-    ("idle_in_transaction_session_timeout", "60s"),
-    ("tcp_keepalives_idle", "30"),
-    ("tcp_keepalives_interval", "10"),
-    ("tcp_user_timeout", "60000"),
-    ("xmloption", "content"),
-];
-
-/// Plans are made once per statement, before its table has grown: an index has to be used even where a
-/// scan of today's few rows would be cheaper, and rows are met in the order sent.
-const STREAM_PARAMETERS: &[(&str, &str)] = &[
-    ("plan_cache_mode", "force_generic_plan"),
-    ("enable_seqscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-    ("jit", "off"),
-];

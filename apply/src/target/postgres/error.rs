@@ -10,6 +10,9 @@ use postgres_protocol::message::backend::ErrorResponseBody;
 /// Raised by `lockstep.expect_rows`: a statement met another number of rows than it was sent for.
 pub(super) const ROW_COUNT: &str = "LS001";
 
+/// `program_limit_exceeded`: a row beyond a page, or an index entry beyond a third of one.
+pub(super) const TOO_LARGE: &str = "54000";
+
 /// An error of the server. The message and detail may hold row values (a duplicate key's), so only
 /// what is safe to show is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,8 +81,9 @@ impl ServerError {
             // Connection; transaction rollback (serialization, deadlock); resources (disk full, out
             // of memory, too many connections); operator intervention; system error (I/O).
             ("08" | "40" | "53" | "57" | "58", _) => Class::Retry,
-            // Data; integrity; what a trigger raises; a view's check; rows met.
-            ("22" | "23" | "44" | "P0", _) | (_, ROW_COUNT) => Class::Conflict,
+            // Data; integrity; what a trigger raises; a view's check; rows met; a row, or a key, that is
+            // larger than a page takes.
+            ("22" | "23" | "44" | "P0", _) | (_, ROW_COUNT | TOO_LARGE) => Class::Conflict,
             _ => Class::Halt,
         }
     }
@@ -144,9 +148,20 @@ pub(super) fn remedy(error: &ServerError) -> &'static str {
             "the target holds rows that the source does not: correct them, make the constraint \
              DEFERRABLE or drop it, or choose another `on_conflict`"
         }
+        ROW_COUNT if error.message.ends_with("expected 1 rows, met 2") => {
+            "several rows of the target fit the change: the source did not record all of the old row, \
+             and the table has no key to tell them apart. Give the table a key or load it anew, or \
+             choose another `on_conflict`"
+        }
         ROW_COUNT => {
             "the target lacks rows that the source has: correct them or load the table anew, or \
              choose another `on_conflict`"
+        }
+        TOO_LARGE => {
+            "a page of PostgreSQL has room for a row of 8160 bytes (longer values stand elsewhere, as \
+             18 bytes each) and an index entry of 2704: shorten the row's values at the source and load \
+             the table anew, drop the index if it is not the key's, leave columns out of the capture \
+             instance, or the table out of `source.tables`"
         }
         _ => match error.class() {
             Class::Conflict => {
@@ -185,7 +200,7 @@ mod tests {
         for code in ["57P01", "40001", "40P01", "53100", "53200", "08006", "55P03", "25006"] {
             assert_eq!(class(code), Class::Retry, "{code}");
         }
-        for code in ["23505", "22003", "LS001", "P0001", "23502"] {
+        for code in ["23505", "22003", "LS001", "P0001", "23502", "54000"] {
             assert_eq!(class(code), Class::Conflict, "{code}");
         }
         for code in ["28P01", "3D000", "42P01", "42703", "42501", "08P01", "XX000", ""] {

@@ -5,6 +5,7 @@
 //! `checkpoint` argues why each transaction is committed exactly once, `run` why statements for many
 //! rows do what single ones would, `wire` why nothing waits.
 
+mod ask;
 mod catalog;
 mod checkpoint;
 mod collation;
@@ -19,10 +20,12 @@ mod load;
 mod mapping;
 mod parameter;
 mod pipe;
+mod pooler;
 mod prerequisites;
 mod relation;
 mod run;
 mod set_aside;
+mod settings;
 mod socket;
 mod statement;
 mod text;
@@ -50,6 +53,7 @@ pub(crate) use trouble::Trouble;
 pub(crate) use typing::schema;
 
 use crate::unit::Mark;
+use ask::Ask;
 use catalog::Naming;
 use checkpoint::Chain;
 use connect::Login;
@@ -137,6 +141,8 @@ impl Target {
             durability: config.durability,
             rules: Rules {
                 replaced: (config.invalid_text == InvalidText::Replace).then(Arc::default),
+                // It would write one over the other.
+                whole_keys: config.on_conflict == ConflictPolicy::Converge,
                 ..Rules::default()
             },
         })
@@ -165,7 +171,14 @@ impl Target {
         self.create_collations(&cold).await?;
         let mut socket = self.login.hot().await?;
         let mut notices = Vec::new();
-        let replica = self.enter_replica_role(&mut socket, &mut notices).await?;
+        let replica = settings::enter_replica_role(&mut socket, &self.login).await?;
+        if !replica {
+            notices.push(
+                "triggers and foreign keys of the target fire: the role may not set \
+                 session_replication_role (`lockstep schema --grants`)"
+                    .to_owned(),
+            );
+        }
         let taken = checkpoint::take_epoch(&cold, claimant, socket.backend_pid).await?;
         // Only now: the epoch is what every later commit hangs on.
         self.set_flushing(&mut socket).await?;
@@ -174,7 +187,7 @@ impl Target {
         let mut wires = vec![Wire::new(socket, Arc::clone(&changed), queue)];
         while wires.len() < self.connections {
             let mut socket = self.login.hot().await?;
-            self.enter_replica_role(&mut socket, &mut Vec::new()).await?;
+            settings::enter_replica_role(&mut socket, &self.login).await?;
             self.set_flushing(&mut socket).await?;
             wires.push(Wire::new(socket, Arc::clone(&changed), queue));
         }
@@ -226,46 +239,8 @@ impl Target {
     /// Has every commit flushed, or leaves that to each commit.
     async fn set_flushing(&self, socket: &mut socket::Socket) -> Result<(), Failure> {
         let synchronous = if self.durability == Durability::Strict { "on" } else { "off" };
-        self.setting(socket, &format!("SET synchronous_commit = {synchronous}")).await
-    }
-
-    /// Keeps triggers and foreign keys from firing, where the role may: the source enforced them.
-    async fn enter_replica_role(
-        &self,
-        socket: &mut socket::Socket,
-        notices: &mut Vec<String>,
-    ) -> Result<bool, Failure> {
-        let lost = |e: std::io::Error| {
-            Failure::retry("apply.connect", format!("{}: {e}", self.login.unreachable()))
-        };
-        match socket::simple_query(socket, "SET session_replication_role = replica").await {
-            Ok(Ok(())) => Ok(true),
-            Ok(Err(error)) if error.code == "42501" => {
-                notices.push(
-                    "triggers and foreign keys of the target fire: the role may not set \
-                     session_replication_role (PostgreSQL 15: GRANT SET ON PARAMETER)"
-                        .to_owned(),
-                );
-                Ok(false)
-            }
-            Ok(Err(error)) => {
-                Err(error::server_failure("apply.connect", &self.login.refused(), &error))
-            }
-            Err(error) => Err(lost(error)),
-        }
-    }
-
-    async fn setting(&self, socket: &mut socket::Socket, sql: &str) -> Result<(), Failure> {
-        match socket::simple_query(socket, sql).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                Err(error::server_failure("apply.connect", &self.login.refused(), &error))
-            }
-            Err(error) => {
-                let what = format!("{}: {error}", self.login.unreachable());
-                Err(Failure::retry("apply.connect", what))
-            }
-        }
+        let set = socket.ask(&format!("SET synchronous_commit = {synchronous}")).await;
+        set.map(drop).map_err(|error| error.into_failure(&self.login))
     }
 
     /// Removes the pipeline's checkpoint from the target; gives the position it had.
@@ -418,7 +393,8 @@ impl Session {
 
     /// Appends checkpoint and commit of the transaction on connection `lane`.
     pub(crate) fn commit(&mut self, lane: usize, mark: &Mark, flushed: bool) {
-        self.chain.commit(mark, flushed, &mut self.wires[lane].pipe);
+        let wire = &mut self.wires[lane];
+        self.chain.commit(mark, flushed, wire.backend_pid, &mut wire.pipe);
     }
 
     /// Sets a transaction aside instead of its changes; [`Session::commit`] follows.

@@ -15,6 +15,12 @@ pub(super) fn put_array(element: u32, count: u64, elements: &[u8], out: &mut Byt
     out.put_slice(elements);
 }
 
+/// An int4 parameter.
+pub(super) fn put_int4(value: i32, out: &mut BytesMut) {
+    out.put_u32(4);
+    out.put_i32(value);
+}
+
 /// An int8 parameter.
 pub(super) fn put_int8(value: u64, out: &mut BytesMut) {
     out.put_u32(8);

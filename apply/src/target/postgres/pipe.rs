@@ -194,6 +194,11 @@ impl Pipe {
         }
     }
 
+    /// Has the server send the answers that it holds back; nothing is committed by that.
+    pub(super) fn ask_answers(&mut self) {
+        message(b'H', &mut self.out, |_| ());
+    }
+
     /// Commits what stands between this and the Sync before.
     pub(super) fn sync(&mut self) {
         message(b'S', &mut self.out, |_| ());

@@ -4,7 +4,7 @@ use lockstep_common::Failure;
 use lockstep_common::check::CheckResult;
 use tokio_postgres::Client;
 
-use super::{Target, socket};
+use super::{Target, settings};
 
 /// `server_version_num` of the oldest PostgreSQL whose settings apply relies on.
 const OLDEST: i32 = 130_000;
@@ -35,18 +35,15 @@ impl Target {
             Ok(socket) => socket,
             Err(failure) => return refused("stream connection", &failure),
         };
-        let sql = "SET session_replication_role = replica";
-        match socket::simple_query(&mut socket, sql).await {
-            Ok(Ok(())) => CheckResult::pass(name, "do not fire for what apply writes"),
-            Ok(Err(_)) => CheckResult::warn(
+        match settings::enter_replica_role(&mut socket, &self.login).await {
+            Ok(true) => CheckResult::pass(name, "do not fire for what apply writes"),
+            Ok(false) => CheckResult::warn(
                 name,
                 "fire for what apply writes",
-                "GRANT SET ON PARAMETER session_replication_role (PostgreSQL 15), or a superuser, \
-                 or see that none of them changes or refuses replicated rows",
+                "GRANT SET ON PARAMETER session_replication_role TO the role (PostgreSQL 15), or \
+                 ALTER ROLE … SET session_replication_role = 'replica' (`lockstep schema --grants`)",
             ),
-            Err(error) => {
-                CheckResult::fail(name, error.to_string(), "see that the server stays reachable")
-            }
+            Err(failure) => refused(name, &failure),
         }
     }
 }

@@ -7,12 +7,14 @@ use lockstep_common::record::{Before, Change};
 use lockstep_common::{TableId, TableVersion, Value};
 
 use super::encode::Form;
+use super::mapping::Part;
 use super::types::PgType;
 
 /// A target table.
 ///
-/// Its columns are those of the source, and behind them the columns of offsets, which the source has
-/// not: [`Relation::widen`] gives them their values, and from there on they are columns as others.
+/// Its columns are those of the source, and behind them their companions (`mapping::companion`), which
+/// the source has not: [`Relation::widen`] gives them their values, and from there on they are columns as
+/// others.
 #[derive(Debug)]
 pub(super) struct Relation {
     /// The source table's version.
@@ -27,8 +29,11 @@ pub(super) struct Relation {
     pub(super) key: Vec<usize>,
     /// It has triggers or rules that fire in replica role too.
     pub(super) fires: bool,
-    /// Columns whose offsets the last columns hold, in their order.
-    pub(super) companions: Vec<usize>,
+    /// What the last columns hold, in their order: parts of which columns.
+    pub(super) companions: Vec<(usize, Part)>,
+    /// Companions of key columns that the target lacks, quoted: a table made by hand, or by a version that
+    /// had none.
+    pub(super) lacking: Vec<String>,
 }
 
 /// A column of a target table.
@@ -46,6 +51,10 @@ pub(super) struct TargetColumn {
     pub(super) folding: Option<Arc<str>>,
     /// Part of the key.
     pub(super) key: bool,
+    /// Rows are told apart by it: it is part of the key or of a unique index, or there is no key.
+    pub(super) tells: bool,
+    /// Part of the key, and without a place for the seventh fractional digit of its times.
+    pub(super) cut: bool,
     /// Part of a unique index or exclusion constraint other than the key's: its values may pass
     /// through states that a row-by-row check refuses.
     pub(super) contested: bool,
@@ -73,19 +82,30 @@ impl Relation {
         !self.key.is_empty() && !contested && !self.folds_keys()
     }
 
-    /// Adds the offsets to a row of the source's columns.
+    /// Adds the companions to a row of the source's columns.
     pub(super) fn widen_row(&self, row: &mut Vec<Value<'_>>) {
         if row.len() != self.source_columns() {
             // It is refused for that.
             return;
         }
-        for &column in &self.companions {
-            let offset = match &row[column] {
-                Value::TimestampTz { offset, .. } => Value::I64((*offset).into()),
-                Value::Unavailable => Value::Unavailable,
-                _ => Value::Null,
+        for &(column, part) in &self.companions {
+            row.push(part.of(&row[column]));
+        }
+    }
+
+    /// The same for a key: its companions stand each behind its column.
+    fn widen_key(&self, key: &mut Vec<Value<'_>>) {
+        let own = |column: &&usize| **column < self.source_columns();
+        if key.len() != self.key.iter().filter(own).count() {
+            return;
+        }
+        let mut given = std::mem::take(key).into_iter();
+        for column in &self.key {
+            let value = match column.checked_sub(self.source_columns()) {
+                None => given.next(),
+                Some(place) => key.last().map(|before| self.companions[place].1.of(before)),
             };
-            row.push(offset);
+            key.extend(value);
         }
     }
 
@@ -96,13 +116,15 @@ impl Relation {
         }
         let mut wide = change.clone();
         self.widen_row(&mut wide.after);
-        if let Before::Full(row) = &mut wide.before {
-            self.widen_row(row);
+        match &mut wide.before {
+            Before::None => {}
+            Before::Key(key) => self.widen_key(key),
+            Before::Full(row) => self.widen_row(row),
         }
         if !wide.changed.is_empty() {
             let mut changed = wide.changed.into_owned();
             changed.resize(self.columns.len().div_ceil(8).max(changed.len()), 0);
-            for (place, column) in self.companions.iter().enumerate() {
+            for (place, (column, _)) in self.companions.iter().enumerate() {
                 let at = self.source_columns() + place;
                 let bit = changed[column / 8] >> (column % 8) & 1;
                 changed[at / 8] |= bit << (at % 8);
@@ -130,6 +152,11 @@ impl TargetColumn {
             (PgType::Citext, Some(schema)) => format!("{left} OPERATOR({schema}.=) {right}"),
             _ => format!("{left} = {right}"),
         }
+    }
+
+    /// Whether two values that are equal there are the same; none where equal ones always are.
+    pub(super) fn spelt_alike(&self, left: &str, right: &str) -> Option<String> {
+        self.folds().then(|| format!("{left}::text COLLATE \"C\" = {right}::text COLLATE \"C\""))
     }
 
     /// The same between two values that do not stand in the column.

@@ -112,17 +112,27 @@ CREATE TABLE IF NOT EXISTS lockstep.exceptions (
 
 -- A count that is not as it must be has to be an error: the commit is already on the wire.
 CREATE OR REPLACE FUNCTION lockstep.expect_rows(met bigint, expected bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF met IS DISTINCT FROM expected THEN
         RAISE EXCEPTION 'expected % rows, met %', expected, met USING ERRCODE = 'LS001';
     END IF;
 END $$;
 
+-- Called only to fail: a pooler gave the transaction to another server process than the session's.
+CREATE OR REPLACE FUNCTION lockstep.expect_process(expected integer) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF pg_backend_pid() IS DISTINCT FROM expected THEN
+        RAISE EXCEPTION 'server process %, not %', pg_backend_pid(), expected
+            USING ERRCODE = 'LS004';
+    END IF;
+END $$;
+
 CREATE OR REPLACE FUNCTION lockstep.note_absent(
     met bigint, of_pipeline text, at_position text, of_table text, number bigint
 ) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF met = 0 THEN
         INSERT INTO lockstep.exceptions
@@ -137,7 +147,7 @@ END $$;
 CREATE OR REPLACE FUNCTION lockstep.claim_chunk(
     of_pipeline text, of_load uuid, of_version text, number integer, by_epoch bigint
 ) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM FROM lockstep.load_chunk WHERE pipeline = of_pipeline AND load = of_load
         AND version = of_version AND chunk = number AND state = 'pending' FOR UPDATE;
@@ -148,4 +158,12 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the epoch is another' USING ERRCODE = 'LS003';
     END IF;
+END $$;
+
+-- Each row of a chunk is in the target, or the stream accounts for it.
+CREATE OR REPLACE FUNCTION lockstep.expect_placed(read bigint, there bigint, accounted bigint)
+RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'of % rows, % are there and the stream accounts for %', read, there, accounted
+        USING ERRCODE = 'LS005';
 END $$;

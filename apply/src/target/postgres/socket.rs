@@ -12,11 +12,12 @@ use lockstep_common::Failure;
 use lockstep_common::config::TargetTls;
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
-use postgres_protocol::message::backend::Message;
+use postgres_protocol::message::backend::{DataRowBody, Message};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::ask::TextRow;
 use super::connect::{Address, Login};
 use super::error::{ServerError, server_failure};
 
@@ -222,24 +223,41 @@ async fn next(stream: &mut Box<dyn Duplex>, input: &mut BytesMut) -> io::Result<
     }
 }
 
-/// Runs one statement and waits for it; for settings.
+/// Runs statements and waits for them, before the connection carries anything else; gives their rows
+/// as text.
 ///
 /// # Errors
-/// The server's error, or the connection's as text.
+/// The server's error, or the connection's.
 pub(super) async fn simple_query(
     socket: &mut Socket,
     sql: &str,
-) -> Result<Result<(), ServerError>, io::Error> {
+) -> Result<Result<Vec<TextRow>, ServerError>, io::Error> {
     let mut out = BytesMut::new();
     frontend::query(sql, &mut out)?;
     socket.stream.write_all(&out).await?;
     let mut input = BytesMut::new();
-    let mut result = Ok(());
+    let mut rows = Vec::new();
+    let mut failed = None;
     loop {
-        match next(&mut socket.stream, &mut input).await? {
-            Message::ErrorResponse(body) => result = Err(ServerError::from_response(&body)),
-            Message::ReadyForQuery(_) => return Ok(result),
+        let message = match (next(&mut socket.stream, &mut input).await, failed.take()) {
+            // What the server said before it went is worth more than the broken connection.
+            (Err(_), Some(error)) => return Ok(Err(error)),
+            (message, before) => {
+                failed = before;
+                message?
+            }
+        };
+        match message {
+            Message::ErrorResponse(body) => failed = Some(ServerError::from_response(&body)),
+            Message::DataRow(body) => rows.push(text_row(&body)?),
+            Message::ReadyForQuery(_) => return Ok(failed.map_or(Ok(rows), Err)),
             _ => {}
         }
     }
+}
+
+fn text_row(body: &DataRowBody) -> io::Result<TextRow> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let buffer = body.buffer();
+    body.ranges().map(|range| Ok(range.map(|range| text(&buffer[range])))).collect()
 }

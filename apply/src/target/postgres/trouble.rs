@@ -11,7 +11,7 @@ use super::relation::Relation;
 use super::run::ChangeError;
 use super::set_aside::{self, Refusal};
 use super::wire::Latched;
-use super::{Session, checkpoint};
+use super::{Session, checkpoint, pooler};
 
 /// Why a transaction or a connection came to nothing.
 #[derive(Debug)]
@@ -46,6 +46,15 @@ impl Session {
                 "apply.connection",
                 format!("lost the connection to the target: {what}"),
             )),
+            Latched::Rows { note, met } => Trouble::Failure(Failure::halt(
+                "apply.protocol",
+                format!(
+                    "a COPY of {} rows was answered by {met}{}",
+                    note.rows,
+                    set_aside::describe(Some(&note))
+                ),
+                "report this with the log",
+            )),
             Latched::Protocol(what) => Trouble::Failure(Failure::halt(
                 "apply.protocol",
                 format!("the target's answers make no sense: {what}"),
@@ -55,6 +64,9 @@ impl Session {
     }
 
     fn server_trouble(&self, error: &ServerError, note: Option<Note>) -> Trouble {
+        if error.code == pooler::ANOTHER_PROCESS {
+            return Trouble::Failure(pooler::refused(&self.login));
+        }
         let checkpoint = note.as_ref().is_some_and(|note| note.table.is_none());
         match error.class() {
             Class::Conflict if checkpoint => {

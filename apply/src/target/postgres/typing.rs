@@ -5,11 +5,11 @@ use std::sync::Arc;
 use lockstep_common::check::CheckResult;
 use lockstep_common::config;
 use lockstep_common::definition::Definition;
-use lockstep_common::{Failure, TableVersion};
+use lockstep_common::{Failure, TableName, TableVersion};
 use tokio_postgres::{Client, Error};
 
 use super::Target;
-use super::catalog::Naming;
+use super::catalog::{self, Naming};
 use super::define::{self, Design, Planned};
 use super::extension::Extensions;
 use super::{collation, error};
@@ -99,6 +99,8 @@ impl Target {
             let what = format!("every column of {} table(s) has one", tables.len());
             results.push(CheckResult::pass("types", what));
         }
+        let naming = Naming { types: Arc::new(types), ..self.naming.clone() };
+        results.extend(foreseen(&client, &naming, tables).await.map_err(failed)?);
         Ok(results)
     }
 
@@ -114,6 +116,53 @@ impl Target {
     }
 }
 
+/// What can be told of the target's tables and keys before anything is written.
+async fn foreseen(
+    client: &Client,
+    naming: &Naming,
+    tables: &[(Arc<TableVersion>, Definition)],
+) -> Result<Vec<CheckResult>, Error> {
+    const NAMES: &str = "change `schemas` or `names` of this apply, or leave the table out \
+        (`source.tables`)";
+    let planned = planned(tables);
+    let fail =
+        |name: &TableName, what| CheckResult::fail("tables", format!("{name}: {what}"), NAMES);
+    let mut results: Vec<CheckResult> = define::doubles(naming, &planned)
+        .into_iter()
+        .map(|(name, what)| fail(&name, what))
+        .collect();
+    for table in &planned {
+        let (version, name) = (table.version, &table.version.name);
+        let unusable = define::unusable(naming, version, table.definition);
+        results.extend(unusable.into_iter().map(|what| fail(name, what)));
+        for what in define::companions(naming, table) {
+            results.push(CheckResult::pass("keys", format!("{name}: {what}")));
+        }
+        for what in define::warnings(naming, table) {
+            let fix = "docs/types.md says what the target's types and keys can hold";
+            results.push(CheckResult::warn("tables", format!("{name}: {what}"), fix));
+        }
+        let target = naming.table(name);
+        let Some(found) = catalog::find(client, &target).await? else { continue };
+        let Ok(relation) = catalog::fit(naming, &target, version.id(), version, &found) else {
+            continue;
+        };
+        if let Some(what) = catalog::without_companions(&relation) {
+            let fix = "change the target table as described, then load it again (`lockstep reload`); \
+                until then keys that differ in that digit only halt apply";
+            results.push(CheckResult::warn("keys", format!("{name}: {what}"), fix));
+        }
+    }
+    Ok(results)
+}
+
+fn planned(tables: &[(Arc<TableVersion>, Definition)]) -> Vec<Planned<'_>> {
+    tables
+        .iter()
+        .map(|(version, definition)| Planned { version, definition: Some(definition) })
+        .collect()
+}
+
 /// What a full load would make in a target of `version`, and what not, as a script. Of a target that
 /// nobody asked, types of extensions are taken to be there.
 pub(crate) fn schema(
@@ -122,10 +171,7 @@ pub(crate) fn schema(
     tables: &[(Arc<TableVersion>, Definition)],
     extensions: Option<Extensions>,
 ) -> String {
-    let planned: Vec<Planned<'_>> = tables
-        .iter()
-        .map(|(version, definition)| Planned { version, definition: Some(definition) })
-        .collect();
+    let planned = planned(tables);
     let mut design = Design::new(config);
     if let Some(extensions) = extensions {
         design.naming.types = Arc::new(design.naming.types.with(extensions));

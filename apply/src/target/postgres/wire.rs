@@ -27,6 +27,8 @@ pub(super) enum Latched {
     Server { error: Box<ServerError>, note: Option<Note> },
     /// The connection broke.
     Lost(String),
+    /// A COPY took in another number of rows than were sent.
+    Rows { note: Note, met: u64 },
     /// The server answered something that makes no sense: a defect, here or there.
     Protocol(String),
 }
@@ -60,12 +62,15 @@ impl State {
 /// The sending half.
 pub(super) struct Wire {
     pub(super) pipe: Pipe,
+    /// The server process that it is of.
+    pub(super) backend_pid: i32,
     queue: mpsc::UnboundedSender<Queued>,
     room: Arc<Semaphore>,
     queue_bytes: u32,
     state: Arc<State>,
     sender: JoinHandle<()>,
     receiver: JoinHandle<()>,
+    expected: Arc<Expectations>,
 }
 
 /// Bytes on their way to the socket, and the room they take.
@@ -81,12 +86,14 @@ impl Drop for Wire {
 impl Wire {
     /// `changed` is told of confirmations and errors; `queue_bytes` may wait for the socket.
     pub(super) fn new(socket: Socket, changed: Arc<Notify>, queue_bytes: u32) -> Self {
-        let (read, write) = tokio::io::split(socket.stream);
+        let Socket { stream, backend_pid } = socket;
+        let (read, write) = tokio::io::split(stream);
         let expected = Arc::new(Expectations::default());
         let state =
             Arc::new(State { committed: AtomicU64::new(0), latched: Mutex::new(None), changed });
         let (queue, queued) = mpsc::unbounded_channel();
         let sender = tokio::spawn(send(write, queued));
+        let pipe = Pipe::new(Arc::clone(&expected));
         let receiver = Receiver {
             read,
             input: BytesMut::with_capacity(16 << 10),
@@ -95,12 +102,17 @@ impl Wire {
         };
         let receiver = tokio::spawn(receiver.run());
         let room = Arc::new(Semaphore::new(queue_bytes as usize));
-        Wire { pipe: Pipe::new(expected), queue, room, queue_bytes, state, sender, receiver }
+        Wire { pipe, backend_pid, queue, room, queue_bytes, state, sender, receiver, expected }
     }
 
     /// Transactions confirmed on this connection.
     pub(super) fn committed(&self) -> u64 {
         self.state.committed.load(Ordering::Acquire)
+    }
+
+    /// Whether every statement has been answered, as it has to be.
+    pub(super) fn is_answered(&self) -> bool {
+        self.expected.lock().is_empty()
     }
 
     /// Why the connection is dead, if it is.
@@ -209,6 +221,8 @@ impl Receiver {
         };
         if committed > 0 {
             self.state.committed.fetch_add(committed, Ordering::Release);
+        }
+        if committed > 0 || self.expected.lock().is_empty() {
             self.state.changed.notify_one();
         }
         result
@@ -254,21 +268,21 @@ impl Receiver {
         }
     }
 
-    /// Holds a CommandComplete against the statement it must be of.
+    /// Holds a CommandComplete against the statement it must be of. What is answered wrongly stays
+    /// expected.
     fn statement(&mut self, tag: &[u8]) -> Result<Step, Latched> {
-        match self.expected.lock().pop_front() {
+        let mut expected = self.expected.lock();
+        match expected.front() {
             Some(Expected::Statement { note, copied }) => {
-                let rows = copied.filter(|_| tag.starts_with(b"COPY "));
-                if rows.is_some_and(|rows| number(tag) != Some(rows)) {
-                    return Err(Latched::Protocol(format!(
-                        "a COPY of {} rows was answered by `{}`",
-                        note.rows,
-                        String::from_utf8_lossy(tag)
-                    )));
+                let copied = copied.filter(|_| tag.starts_with(b"COPY "));
+                let met = number(tag).unwrap_or_default();
+                if copied.is_some_and(|rows| rows != met) {
+                    return Err(Latched::Rows { note: note.clone(), met });
                 }
+                expected.pop_front();
                 Ok(Step::Done)
             }
-            other => Err(out_of_order("CommandComplete", other.as_ref())),
+            other => Err(out_of_order("CommandComplete", other)),
         }
     }
 

@@ -27,6 +27,10 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 /// The same where tables are read for a full load: a boundary of a key that no index has in order is
 /// found by sorting the table.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
+/// Longest wait for a lock: in the stream, whose loop has readers of loads to serve meanwhile, and where
+/// tables are read, whose writers may take longer.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+const LOAD_LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// TDS packets: few round trips for wide rows. An encrypted session allows at most 16383 bytes.
 const PACKET_BYTES: u32 = 16_000;
 
@@ -51,7 +55,7 @@ impl Pool {
         size: usize,
         max_value_bytes: u64,
     ) -> Result<Arc<Self>, Failure> {
-        Self::with_timeout(source, size, max_value_bytes, COMMAND_TIMEOUT)
+        Self::with_timeouts(source, size, max_value_bytes, (COMMAND_TIMEOUT, LOCK_TIMEOUT))
     }
 
     /// As [`Pool::new`], for full loads.
@@ -63,14 +67,14 @@ impl Pool {
         size: usize,
         max_value_bytes: u64,
     ) -> Result<Arc<Self>, Failure> {
-        Self::with_timeout(source, size, max_value_bytes, LOAD_TIMEOUT)
+        Self::with_timeouts(source, size, max_value_bytes, (LOAD_TIMEOUT, LOAD_LOCK_TIMEOUT))
     }
 
-    fn with_timeout(
+    fn with_timeouts(
         source: &config::Source,
         size: usize,
         max_value_bytes: u64,
-        timeout: Duration,
+        (timeout, lock_timeout): (Duration, Duration),
     ) -> Result<Arc<Self>, Failure> {
         let size = size.max(1);
         let mut config = driver_config(source)?;
@@ -78,7 +82,7 @@ impl Pool {
         Ok(Arc::new(Pool {
             config,
             address: format!("{}:{}", source.host, source.port),
-            session: statements::session(max_value_bytes),
+            session: statements::session(max_value_bytes, lock_timeout),
             size,
             permits: Arc::new(Semaphore::new(size)),
             idle: Mutex::new(Vec::new()),

@@ -51,6 +51,8 @@ pub struct ColumnPlan {
     pub name: String,
     /// `column_ordinal`: its bit in the update mask.
     pub ordinal: u32,
+    /// Whether the source table may have NULL in it. (The change table always may.)
+    pub nullable: bool,
     /// How it is read.
     pub plan: TypePlan,
 }
@@ -114,7 +116,8 @@ impl RowDecoder {
     }
 
     /// A change in the log's form.
-    pub fn change(&self, paired: PairedChange<DecodedRow>) -> (Change<'static>, usize) {
+    pub fn change(&self, mut paired: PairedChange<DecodedRow>) -> (Change<'static>, usize) {
+        self.fill_old_row(&mut paired);
         let size = paired.before.as_ref().map_or(0, |row| row.size)
             + paired.after.as_ref().map_or(0, |row| row.size);
         let (changed, after) = match paired.after {
@@ -130,6 +133,20 @@ impl RowDecoder {
             attributes: Default::default(),
         };
         (change, size)
+    }
+
+    /// Gives the old row of an update what it lacks of NOT NULL columns: the new row has it of every
+    /// column that was not set.
+    fn fill_old_row(&self, paired: &mut PairedChange<DecodedRow>) {
+        let (Some(old), Some(new)) = (&mut paired.before, &paired.after) else { return };
+        for (i, column) in self.columns.iter().enumerate() {
+            let set = new.changed.get(i / 8).is_none_or(|byte| byte >> (i % 8) & 1 == 1);
+            let lacking = !column.nullable && old.values[i].is_unavailable();
+            if lacking && !set && column.plan.recording == Recording::Always {
+                old.values[i] = new.values[i].clone();
+                old.size += weight(&new.values[i]);
+            }
+        }
     }
 
     fn value(
@@ -148,8 +165,12 @@ impl RowDecoder {
                 operation == 2 || operation == 4 && mask::is_set(mask, column.ordinal)
             }
         };
+        // The new row of an update repeats what it did not set; an insert and a column that was set
+        // are taken at their word.
+        let old =
+            matches!(operation, 1 | 3) || operation == 4 && !mask::is_set(mask, column.ordinal);
         Ok(match value {
-            Value::Null if !recorded => Value::Unavailable,
+            Value::Null if !recorded || old && !column.nullable => Value::Unavailable,
             _ if column.plan.recording == Recording::Never => Value::Unavailable,
             value => value,
         })
@@ -316,7 +337,8 @@ mod tests {
             identity: false,
             computed: false,
         };
-        ColumnPlan { name: "c".to_owned(), ordinal: 1, plan: plan(&raw).expect("a followed type") }
+        let plan = plan(&raw).expect("a followed type");
+        ColumnPlan { name: "c".to_owned(), ordinal: 1, nullable: true, plan }
     }
 
     fn read(
@@ -333,6 +355,11 @@ mod tests {
         ColumnData::Binary(Some(Cow::Owned(bytes.to_vec())))
     }
 
+    const UNIQUEIDENTIFIER: u8 = 36;
+    const DATETIME2: u8 = 42;
+    const INT: u8 = 56;
+    const BIT: u8 = 104;
+    const DECIMAL: u8 = 106;
     const NVARCHAR: u8 = 231;
     const VARCHAR: u8 = 167;
     const NTEXT: u8 = 99;
@@ -402,6 +429,57 @@ mod tests {
         ] {
             assert_eq!(read(old(), null(), operation, mask).unwrap(), expected, "op {operation}");
         }
+    }
+
+    #[test]
+    fn a_null_in_a_not_null_column_of_an_old_image_is_unavailable() {
+        let null = |system_type: u8| match system_type {
+            BIT => ColumnData::Bit(None),
+            DATETIME2 => ColumnData::DateTime2(None),
+            UNIQUEIDENTIFIER => ColumnData::Guid(None),
+            INT => ColumnData::I32(None),
+            DECIMAL => ColumnData::Numeric(None),
+            _ => ColumnData::Binary(None),
+        };
+        for system_type in [BIT, INT, DECIMAL, DATETIME2, UNIQUEIDENTIFIER, NVARCHAR, VARCHAR] {
+            let column = ColumnPlan { nullable: false, ..column(system_type, 8, "X") };
+            for (operation, mask, expected) in [
+                (1, 1, Value::Unavailable),
+                (2, 1, Value::Null),
+                (3, 0, Value::Unavailable),
+                (3, 1, Value::Unavailable),
+                (4, 0, Value::Unavailable),
+                (4, 1, Value::Null),
+            ] {
+                let read = read(column.clone(), null(system_type), operation, mask).unwrap();
+                assert_eq!(read, expected, "type {system_type}, op {operation}, mask {mask}");
+                let nullable = ColumnPlan { nullable: true, ..column.clone() };
+                let read = self::read(nullable, null(system_type), operation, mask).unwrap();
+                assert_eq!(read, Value::Null, "type {system_type}, op {operation}, nullable");
+            }
+        }
+    }
+
+    #[test]
+    fn an_old_row_has_what_it_lacks_from_the_new_one_if_that_was_not_set() {
+        let column = |ordinal, nullable| ColumnPlan { ordinal, nullable, ..column(INT, 4, "X") };
+        let columns = vec![column(1, false), column(2, false), column(3, true)];
+        let decoder = RowDecoder::new(TableId(1), columns, 100);
+        let row = |values: [Value<'static>; 3], changed: u8| DecodedRow {
+            changed: vec![changed],
+            values: values.to_vec(),
+            size: 0,
+        };
+        let gone = || Value::Unavailable;
+        let key =
+            ChangeKey { start_lsn: Lsn::ZERO, command_id: None, seqval: Lsn::ZERO, operation: 3 };
+        let (change, _) = decoder.change(PairedChange {
+            key,
+            operation: lockstep_common::record::Operation::Update,
+            before: Some(row([gone(), gone(), gone()], 0)),
+            after: Some(row([Value::I64(7), Value::I64(8), Value::I64(9)], 0b010)),
+        });
+        assert_eq!(change.before, Before::Full(vec![Value::I64(7), gone(), gone()]));
     }
 
     #[test]

@@ -5,6 +5,10 @@
 //! resumes after the last row's [`ChangeKey`], and between pages the connection serves others. A
 //! page is bounded in rows and bytes; one that outgrows its bytes is broken off, at the price of its
 //! connection, and later pages are smaller.
+//!
+//! A statement that ends because somebody else's lock was in its way (the capture job's, whose scan may
+//! hold the whole change table) is sent again for what comes after the last row, as often as it takes: what
+//! was read stays read.
 
 use std::sync::Arc;
 
@@ -16,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::connection::Pool;
 use super::decode::DecodedRow;
+use super::errors::wait_for_lock;
 use super::followed::Followed;
 use super::lsn::Lsn;
 use super::merge::{Contradiction, Pairing};
@@ -165,6 +170,33 @@ impl RowReader {
         Ok(())
     }
 
+    /// What is left of `page` after rows of it were read.
+    fn rest_of(&self, page: NextPage) -> NextPage {
+        self.last.map_or(page, NextPage::Within)
+    }
+
+    /// The statement that reads a page of `rows` rows at most.
+    fn statement(&self, page: NextPage, range: Range, rows: Option<i64>) -> PageStatement {
+        let reads = &self.followed.reads;
+        let through = range.through.as_bytes().to_vec();
+        match page {
+            NextPage::From(lsn) => PageStatement {
+                sql: if rows.is_some() { reads.first_page() } else { reads.window() },
+                after: lsn.as_bytes().to_vec(),
+                through,
+                within: None,
+                rows,
+            },
+            NextPage::Within(key) => PageStatement {
+                sql: reads.rest_of_transaction(key.command_id.is_none()),
+                after: key.start_lsn.as_bytes().to_vec(),
+                through,
+                within: Some((key.command_id, key.seqval.as_bytes().to_vec(), key.operation)),
+                rows: Some(rows.unwrap_or(i64::MAX)),
+            },
+        }
+    }
+
     fn take(&mut self) -> (Vec<Keyed>, usize) {
         // The next batch will be about as long.
         let next = Vec::with_capacity(self.batch.len());
@@ -214,12 +246,27 @@ impl Stream {
     }
 
     async fn read(&mut self, range: Range) -> Result<(), Failure> {
+        let mut next = Some(NextPage::From(range.after));
+        while let Some(page) = next {
+            next = match self.rows(page, range).await {
+                Ok(()) => page.after_it(),
+                Err(failure) => {
+                    wait_for_lock(failure).await?;
+                    Some(self.reader.rest_of(page))
+                }
+            };
+        }
+        self.reader.finish()?;
+        self.pass_on().await;
+        Ok(())
+    }
+
+    async fn rows(&mut self, page: NextPage, range: Range) -> Result<(), Failure> {
         let mut lease = self.pool.get().await?;
-        let sql = self.reader.followed.reads.window();
         let doing = self.reader.doing();
-        let (after, through) = (&range.after.as_bytes()[..], &range.through.as_bytes()[..]);
-        let parameters: [&dyn ToSql; 2] = [&after, &through];
-        let mut items = lease.stream(&sql, &parameters, &doing).await?;
+        let statement = self.reader.statement(page, range, None);
+        let parameters = statement.parameters();
+        let mut items = lease.stream(&statement.sql, &parameters, &doing).await?;
         while let Some(item) =
             items.try_next().await.map_err(|error| self.pool.classify(error, &doing))?
         {
@@ -231,8 +278,6 @@ impl Stream {
         }
         drop(items);
         lease.keep();
-        self.reader.finish()?;
-        self.pass_on().await;
         Ok(())
     }
 
@@ -258,6 +303,43 @@ enum NextPage {
     Within(ChangeKey),
 }
 
+impl NextPage {
+    /// What comes after it, when it was read to its end.
+    fn after_it(self) -> Option<NextPage> {
+        match self {
+            NextPage::Within(key) => Some(NextPage::From(key.start_lsn)),
+            NextPage::From(_) => None,
+        }
+    }
+}
+
+/// A statement that reads a page, and its parameters.
+struct PageStatement {
+    sql: String,
+    after: Vec<u8>,
+    through: Vec<u8>,
+    /// Command, sequence and operation of the row it goes on after.
+    within: Option<(Option<i32>, Vec<u8>, i32)>,
+    /// Most rows, where the statement asks for that.
+    rows: Option<i64>,
+}
+
+impl PageStatement {
+    fn parameters(&self) -> Vec<&dyn ToSql> {
+        let mut parameters: Vec<&dyn ToSql> = vec![&self.after];
+        match &self.within {
+            Some((command, seqval, operation)) => parameters.extend([
+                command as &dyn ToSql,
+                seqval as &dyn ToSql,
+                operation as &dyn ToSql,
+            ]),
+            None => parameters.push(&self.through),
+        }
+        parameters.extend(self.rows.as_ref().map(|rows| rows as &dyn ToSql));
+        parameters
+    }
+}
+
 /// Reads an instance page by page.
 pub struct Pager {
     pool: Arc<Pool>,
@@ -272,15 +354,21 @@ pub struct Pager {
 impl Pager {
     async fn next(&mut self) -> Result<Option<Vec<Keyed>>, Failure> {
         while let Some(page) = self.next {
-            let (rows, whole) = self.page(page).await?;
-            let last = self.reader.last.filter(|_| rows > 0);
-            self.next = match (page, last) {
-                (_, Some(last)) if !whole || rows >= self.rows => Some(NextPage::Within(last)),
-                (NextPage::Within(key), _) => Some(NextPage::From(key.start_lsn)),
-                (NextPage::From(_), _) => None,
-            };
-            if !whole {
-                self.rows = (rows / 2).max(1);
+            match self.page(page).await {
+                Ok((rows, whole)) => {
+                    let last = self.reader.last.filter(|_| rows > 0);
+                    self.next = match last {
+                        Some(last) if !whole || rows >= self.rows => Some(NextPage::Within(last)),
+                        _ => page.after_it(),
+                    };
+                    if !whole {
+                        self.rows = (rows / 2).max(1);
+                    }
+                }
+                Err(failure) => {
+                    wait_for_lock(failure).await?;
+                    self.next = Some(self.reader.rest_of(page));
+                }
             }
             if self.next.is_none() {
                 self.reader.finish()?;
@@ -295,27 +383,12 @@ impl Pager {
 
     /// Reads a page: how many rows it had, and whether it was read to its end.
     async fn page(&mut self, page: NextPage) -> Result<(i64, bool), Failure> {
-        let reads = &self.reader.followed.reads;
-        let (after, key) = match page {
-            NextPage::From(lsn) => (lsn, None),
-            NextPage::Within(key) => (key.start_lsn, Some(key)),
-        };
-        let sql = match key {
-            None => reads.first_page(),
-            Some(key) => reads.rest_of_transaction(key.command_id.is_none()),
-        };
-        let (after, through) = (&after.as_bytes()[..], &self.range.through.as_bytes()[..]);
-        let command = key.and_then(|key| key.command_id);
-        let seqval = key.map(|key| *key.seqval.as_bytes()).unwrap_or_default();
-        let (seqval, operation) = (&seqval[..], key.map_or(0, |key| key.operation));
         let rows = self.rows;
-        let from: [&dyn ToSql; 3] = [&after, &through, &rows];
-        let within: [&dyn ToSql; 5] = [&after, &command, &seqval, &operation, &rows];
-        let parameters: &[&dyn ToSql] = if key.is_some() { &within } else { &from };
-
+        let statement = self.reader.statement(page, self.range, Some(rows));
+        let parameters = statement.parameters();
         let doing = self.reader.doing();
         let mut lease = self.pool.get().await?;
-        let mut items = lease.stream(&sql, parameters, &doing).await?;
+        let mut items = lease.stream(&statement.sql, &parameters, &doing).await?;
         let mut count = 0;
         while let Some(item) =
             items.try_next().await.map_err(|error| self.pool.classify(error, &doing))?

@@ -9,7 +9,7 @@ use super::decode::{ColumnPlan, RowDecoder};
 use super::instance::Instance;
 use super::lsn::Lsn;
 use super::statements::Reads;
-use super::types::{self, RawColumn};
+use super::types::{self, RawColumn, TypePlan};
 use crate::source::Table;
 
 /// A followed table.
@@ -124,10 +124,23 @@ pub fn source_plans(
     let sources = source_columns(instance, shape)?;
     let plan = |(captured, source): (&super::catalog::Captured, &RawColumn)| {
         let plan = types::plan(source).ok_or_else(|| unsupported(instance, source))?;
-        Ok(ColumnPlan { name: captured.name.clone(), ordinal: captured.ordinal, plan })
+        Ok(column_plan(captured, source, plan))
     };
     let plans = shape.captured.iter().zip(&sources).map(plan).collect::<Result<_, Failure>>()?;
     Ok((plans, sources))
+}
+
+fn column_plan(
+    captured: &super::catalog::Captured,
+    source: &RawColumn,
+    plan: TypePlan,
+) -> ColumnPlan {
+    ColumnPlan {
+        name: captured.name.clone(),
+        ordinal: captured.ordinal,
+        nullable: source.nullable,
+        plan,
+    }
 }
 
 fn unsupported(instance: &Instance, column: &RawColumn) -> Failure {
@@ -183,7 +196,7 @@ fn plans(
         // Whether it is computed is known of the source's column only.
         plan.recording = of_source.recording;
         plan.source_type = of_source.source_type;
-        Ok(ColumnPlan { name: captured.name.clone(), ordinal: captured.ordinal, plan })
+        Ok(column_plan(captured, source, plan))
     };
     shape.captured.iter().zip(sources).map(plan).collect()
 }

@@ -9,8 +9,10 @@
 
 use lockstep_common::Failure;
 
+use super::connection::Lease;
 use super::lsn::Lsn;
 use super::window::MappingRow;
+use super::{fields, statements, wrong_results};
 use crate::source::Witness;
 
 /// What the mapping shows.
@@ -24,29 +26,63 @@ pub struct Evidence {
     pub newest: Option<MappingRow>,
 }
 
-const REMEDY: &str = "if the database was restored or rebuilt on purpose, its history is another \
-     one: begin a new pipeline (new log) or load the target anew";
+const REMEDY: &str = "if the database was restored, rebuilt or failed over with loss, its history is \
+     another one: begin a new pipeline (new log), which loads the target anew";
 
-/// Judges.
+/// Asks for the evidence at `lsn`.
+///
+/// # Errors
+/// As the server.
+pub async fn evidence(lease: &mut Lease, lsn: Lsn) -> Result<Evidence, Failure> {
+    let lsn = &lsn.as_bytes()[..];
+    let results = lease.query(statements::WITNESSES, &[&lsn], "identify the source").await?;
+    let first =
+        |result: &Vec<_>| Ok::<_, Failure>(fields::mapping_rows(result)?.into_iter().next());
+    let [own, oldest, newest] = results.as_slice() else {
+        return Err(wrong_results("identify the source"));
+    };
+    Ok(Evidence { own: first(own)?, oldest: first(oldest)?, newest: first(newest)? })
+}
+
+/// Judges where the log ends.
 ///
 /// # Errors
 /// `Halt` with code `source.rewound` when it is another history.
 pub fn examine(cursor: Lsn, witness: Option<&Witness>, evidence: &Evidence) -> Result<(), Failure> {
-    let rewound = |what: String| Err(Failure::halt("source.rewound", what, REMEDY));
+    judge(&format!("the log ends at LSN {cursor}"), cursor, witness, evidence)
+}
+
+/// Judges what was seen newest when rows of a load were read.
+///
+/// # Errors
+/// As [`examine`].
+pub fn examine_rows(seen: Lsn, witness: &Witness, evidence: &Evidence) -> Result<(), Failure> {
+    let what = format!("rows of a full load were read when the source had come to LSN {seen}");
+    judge(&what, seen, Some(witness), evidence)
+}
+
+fn judge(
+    what: &str,
+    lsn: Lsn,
+    witness: Option<&Witness>,
+    evidence: &Evidence,
+) -> Result<(), Failure> {
+    let rewound =
+        |but: String| Err(Failure::halt("source.rewound", format!("{what}, but {but}"), REMEDY));
     // Nothing was read yet, so there is nothing to be inconsistent with.
     if witness.is_none() && evidence.newest.is_none() {
         return Ok(());
     }
     let Some(newest) = &evidence.newest else {
-        return rewound(format!(
-            "the log ends at LSN {cursor} but cdc.lsn_time_mapping is empty: change data capture \
-             was disabled and enabled again, or the database is another one"
-        ));
+        return rewound(
+            "cdc.lsn_time_mapping is empty: change data capture was disabled and enabled again, or \
+             the database is another one"
+                .to_owned(),
+        );
     };
-    if newest.lsn < cursor {
+    if newest.lsn < lsn {
         return rewound(format!(
-            "the log ends at LSN {cursor} but the source's newest is {}: the database was restored \
-             to an earlier state",
+            "the source's newest is {}: the database was restored to an earlier state",
             newest.lsn
         ));
     }
@@ -54,20 +90,21 @@ pub fn examine(cursor: Lsn, witness: Option<&Witness>, evidence: &Evidence) -> R
     match &evidence.own {
         Some(row) if same(row, witness) => Ok(()),
         Some(row) => rewound(format!(
-            "at LSN {cursor}, where the log ends, the source now has another transaction \
-             (committed {} there, {} in the log)",
+            "the source has another transaction there now (committed {}, not {})",
             row.witness(0).source_time.raw,
             witness.source_time.raw
         )),
-        None if evidence.oldest.as_ref().is_some_and(|oldest| cursor < oldest.lsn) => Ok(()),
-        None => rewound(format!(
-            "LSN {cursor}, where the log ends, is gone from cdc.lsn_time_mapping while older rows \
-             are still there: the database was restored and has gone another way since"
-        )),
+        None if evidence.oldest.as_ref().is_some_and(|oldest| lsn < oldest.lsn) => Ok(()),
+        None => rewound(
+            "that LSN is gone from cdc.lsn_time_mapping while older rows are still there: the \
+             database was restored and has gone another way since"
+                .to_owned(),
+        ),
     }
 }
 
-fn same(row: &MappingRow, witness: &Witness) -> bool {
+/// Whether a row is the witness's own.
+pub fn same(row: &MappingRow, witness: &Witness) -> bool {
     let now = row.witness(witness.source_time.offset);
     now.transaction_id == witness.transaction_id && now.source_time.raw == witness.source_time.raw
 }

@@ -33,6 +33,7 @@ mod merged;
 mod order;
 mod outlook;
 pub mod prerequisites;
+mod secured;
 mod settle;
 mod spatial;
 mod statements;
@@ -44,6 +45,7 @@ mod window;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use lockstep_common::{Failure, Position, TableVersion, config};
@@ -51,6 +53,7 @@ use tracing::info;
 
 use self::catalog::{Access, Accesses, Ddl};
 use self::connection::{Lease, Pool};
+use self::errors::wait_for_lock;
 use self::feed::{Feed, Range};
 use self::fields::Fields;
 use self::followed::Followed;
@@ -59,7 +62,7 @@ use self::lsn::Lsn;
 use self::outlook::Outlook;
 use self::window::MappingRow;
 use super::load::Loader;
-use super::{Changes, Cursor, Poll, Source, Start, Table, Window};
+use super::{Changes, Cursor, LOCKED, Poll, Source, Start, Table, Window, Witness};
 
 /// The timeline of a log that was never given another.
 const FIRST_TIMELINE: u32 = 1;
@@ -84,6 +87,13 @@ pub struct SqlServer {
     /// The first DDL after the cursor that was seen, if any.
     ddl: Option<Ddl>,
     accesses: Accesses,
+    /// Rows of the mapping asked for by a poll: few after one that met the capture job's open scan.
+    ask: i64,
+    /// The server's clock, and when it was read.
+    clock: Option<(i64, Instant)>,
+    notices: Vec<String>,
+    /// The cursor's own row, and those of the window planned last: one of them is the next cursor's.
+    witnesses: Vec<(Lsn, Witness)>,
     loads: Arc<load::Loads>,
 }
 
@@ -108,6 +118,10 @@ impl SqlServer {
             plan: None,
             ddl: None,
             accesses: Accesses::default(),
+            ask: window::rows_to_ask(capture.window_transactions),
+            clock: None,
+            notices: Vec::new(),
+            witnesses: Vec::new(),
             loads: Arc::new(load::Loads::new(source, capture)?),
         })
     }
@@ -150,21 +164,64 @@ impl SqlServer {
 
     /// Closed rows after `after`, and what else the mapping shows.
     async fn commits(&self, lease: &mut Lease, after: Lsn) -> Result<Commits, Failure> {
-        let ask = window::rows_to_ask(self.window_transactions);
+        let (ask, most) = (self.ask, window::rows_to_ask(self.window_transactions));
         let cursor = &after.as_bytes()[..];
-        let results =
-            lease.query(statements::COMMITS, &[&ask, &cursor], "look for commits").await?;
-        let [rows, newest, clock] = results.as_slice() else {
+        let sql = statements::commits(ask == most);
+        let results = lease.query(&sql, &[&ask, &cursor], "look for commits").await?;
+        let [rows, newest, own, clock] = results.as_slice() else {
             return Err(wrong_results("look for commits"));
         };
-        let rows = fields::mapping_rows(rows)?;
+        let (rows, newest) = (fields::mapping_rows(rows)?, fields::mapping_rows(newest)?);
+        let (now, offset) = clock_of(clock)?;
+        self.is_the_same(lease, after, &fields::mapping_rows(own)?).await?;
+        let horizon = window::newest_closed(&newest);
+        if let Some(row) = horizon {
+            self.loads.sight.saw(row, offset);
+        }
         Ok(Commits {
             newest: rows.last().map(|row| row.lsn),
             more: i64::try_from(rows.len()).is_ok_and(|count| count == ask),
-            clock: clock_of(clock)?,
-            horizon: window::newest_closed(&fields::mapping_rows(newest)?),
+            clock: (now, offset),
+            horizon: horizon.map(|row| row.lsn),
             closed: window::closed(rows),
         })
+    }
+
+    /// The witness of the cursor, if it is the one that was read last.
+    fn witness_at(&self, cursor: Lsn) -> Option<&Witness> {
+        self.witnesses.iter().find(|(lsn, _)| *lsn == cursor).map(|(_, witness)| witness)
+    }
+
+    /// Proves that the source still is the one that the cursor was read from. `own` is what it has there.
+    async fn is_the_same(
+        &self,
+        lease: &mut Lease,
+        cursor: Lsn,
+        own: &[MappingRow],
+    ) -> Result<(), Failure> {
+        let Some(witness) = self.witness_at(cursor) else { return Ok(()) };
+        if own.first().is_some_and(|row| identity::same(row, witness)) {
+            return Ok(());
+        }
+        let evidence = identity::evidence(lease, cursor).await?;
+        identity::examine(cursor, Some(witness), &evidence)
+    }
+
+    /// Proves that the login sees what it reads: neither masks instead of values nor some of the rows only.
+    /// Returns whether the server has a way of hiding them at all.
+    async fn nothing_hidden(&self) -> Result<bool, Failure> {
+        let objects: Vec<i32> = self
+            .instances()
+            .iter()
+            .flat_map(|instance| [instance.table_id, instance.change_table_id])
+            .collect();
+        let (lease, hidden) = secured::hidden(self.pool.get().await?, &objects).await?;
+        let secures = lease.is_some();
+        lease.into_iter().for_each(Lease::keep);
+        match self.followed.iter().flat_map(|followed| hidden.of(followed)).next() {
+            Some(failure) => Err(failure),
+            None => Ok(secures),
+        }
     }
 
     /// Finds out where changes are of a window `(after, last]`, so that it can be planned, and what DDL
@@ -267,6 +324,53 @@ impl SqlServer {
             None => Ok(()),
         }
     }
+
+    async fn poll_once(&mut self, after: Position) -> Result<Poll, Failure> {
+        let cursor = self.lsn(&after)?;
+        self.plan = None;
+        self.outlook.forget();
+        let mut lease = self.pool.get().await?;
+        let mut commits = self.commits(&mut lease, cursor).await?;
+        let (now, offset) = commits.clock;
+        self.clock = Some((now, Instant::now()));
+        self.loads.clock_changes.note(now, offset);
+        if let Some(last) = commits.closed.last().map(|row| row.lsn) {
+            self.look(&mut lease, &commits, cursor, last).await?;
+        }
+        lease.keep();
+        if commits.closed.is_empty() && self.ddl.is_none() {
+            return Ok(poll(&commits, self.timeline, None));
+        }
+        let cut = self.stop_at_ddl(&mut commits.closed)?;
+        let (_, offset) = commits.clock;
+        let heads: Vec<_> =
+            commits.closed.iter().map(|row| row.head(self.timeline, offset)).collect();
+        self.witnesses.retain(|(lsn, _)| *lsn == cursor);
+        let witness = |row: &MappingRow| (row.lsn, row.witness(offset));
+        self.witnesses.extend(commits.closed.iter().map(witness));
+        let window = Window { after, heads, more: cut || commits.more };
+        let range = self.range(&window)?;
+        self.outlook.plan(range.through);
+        self.plan = Some(range);
+        Ok(poll(&commits, self.timeline, Some(window)))
+    }
+
+    async fn verify_once(&mut self, window: &Window) -> Result<(), Failure> {
+        let range = self.range(window)?;
+        let mut lease = self.pool.get().await?;
+        self.check_read(&mut lease, &self.to_read(range), range).await?;
+        let planned = self.is_planned(range);
+        let guarded = match planned {
+            true => self.outlook.to_guard(),
+            false => (0..self.followed.len()).collect(),
+        };
+        self.guard(&mut lease, &guarded, range.after).await?;
+        if planned {
+            self.outlook.proved();
+        }
+        lease.keep();
+        Ok(())
+    }
 }
 
 /// What the mapping shows after a cursor.
@@ -307,7 +411,7 @@ impl Source for SqlServer {
         if !identity.cdc_enabled {
             return Err(catalog::cdc_off(&identity));
         }
-        self.loads.connected(identity.collation);
+        self.loads.connected(&identity);
         Ok(format!("{}/{}", identity.server, identity.database))
     }
 
@@ -320,6 +424,8 @@ impl Source for SqlServer {
 
     async fn resume(&mut self, cursor: &Cursor, known: &[TableVersion]) -> Result<(), Failure> {
         self.timeline = cursor.position.timeline();
+        let witness = cursor.witness.clone().zip(Lsn::from_position(&cursor.position));
+        self.witnesses = witness.map(|(witness, lsn)| (lsn, witness)).into_iter().collect();
         self.plan = None;
         self.ddl = None;
         // A refusal spoils the connection, so each question has one of its own.
@@ -337,7 +443,8 @@ impl Source for SqlServer {
                 "following"
             );
         }
-        self.loads.resumed(self.timeline, &self.followed)
+        let secures = self.nothing_hidden().await?;
+        self.loads.resumed(self.timeline, &self.followed, secures)
     }
 
     fn tables(&self, through: Position) -> Vec<Table> {
@@ -348,29 +455,22 @@ impl Source for SqlServer {
     }
 
     async fn poll(&mut self, after: Position) -> Result<Poll, Failure> {
-        let cursor = self.lsn(&after)?;
-        self.plan = None;
-        self.outlook.forget();
-        let mut lease = self.pool.get().await?;
-        let mut commits = self.commits(&mut lease, cursor).await?;
-        let (now, offset) = commits.clock;
-        self.loads.clock_changes.note(now, offset);
-        if let Some(last) = commits.closed.last().map(|row| row.lsn) {
-            self.look(&mut lease, &commits, cursor, last).await?;
+        let most = window::rows_to_ask(self.window_transactions);
+        match self.poll_once(after).await {
+            Err(failure) if failure.code == LOCKED => {
+                info!(%failure, "nothing new can be seen yet");
+                // What the open scan has not come to is asked for alone.
+                self.ask = window::FEWEST;
+                let now = self.clock.map(|(clock, read)| {
+                    clock + i64::try_from(read.elapsed().as_nanos() / 100).unwrap_or_default()
+                });
+                Ok(Poll { window: None, newest: None, clock: now })
+            }
+            polled => {
+                self.ask = self.ask.saturating_mul(4).min(most);
+                polled
+            }
         }
-        lease.keep();
-        if commits.closed.is_empty() && self.ddl.is_none() {
-            return Ok(poll(&commits, self.timeline, None));
-        }
-        let cut = self.stop_at_ddl(&mut commits.closed)?;
-        let (_, offset) = commits.clock;
-        let heads: Vec<_> =
-            commits.closed.iter().map(|row| row.head(self.timeline, offset)).collect();
-        let window = Window { after, heads, more: cut || commits.more };
-        let range = self.range(&window)?;
-        self.outlook.plan(range.through);
-        self.plan = Some(range);
-        Ok(poll(&commits, self.timeline, Some(window)))
     }
 
     async fn read(&mut self, window: &Window) -> Result<Box<dyn Changes>, Failure> {
@@ -392,19 +492,9 @@ impl Source for SqlServer {
     }
 
     async fn verify(&mut self, window: &Window) -> Result<(), Failure> {
-        let range = self.range(window)?;
-        let mut lease = self.pool.get().await?;
-        self.check_read(&mut lease, &self.to_read(range), range).await?;
-        let planned = self.is_planned(range);
-        let guarded = match planned {
-            true => self.outlook.to_guard(),
-            false => (0..self.followed.len()).collect(),
-        };
-        self.guard(&mut lease, &guarded, range.after).await?;
-        if planned {
-            self.outlook.proved();
+        while let Err(failure) = self.verify_once(window).await {
+            wait_for_lock(failure).await?;
         }
-        lease.keep();
         Ok(())
     }
 
@@ -415,10 +505,18 @@ impl Source for SqlServer {
     async fn inspect(&mut self, after: Position) -> Result<Vec<String>, Failure> {
         let cursor = self.lsn(&after)?;
         let mut lease = self.pool.get().await?;
-        let inspection = settle::inspect(self, &mut lease, cursor).await?;
+        match settle::inspect(self, &mut lease, cursor).await {
+            // What was known stays so until the next look.
+            Err(failure) if failure.code == LOCKED => return Ok(self.notices.clone()),
+            Err(failure) => return Err(failure),
+            Ok(inspection) => {
+                self.ddl = inspection.ddl;
+                self.notices = inspection.notices;
+            }
+        }
         lease.keep();
-        self.ddl = inspection.ddl;
-        Ok(inspection.notices)
+        self.nothing_hidden().await?;
+        Ok(self.notices.clone())
     }
 }
 
@@ -426,6 +524,6 @@ fn poll(commits: &Commits, timeline: u32, window: Option<Window>) -> Poll {
     Poll {
         window,
         newest: commits.newest.map(|lsn| lsn.position(timeline)),
-        clock: commits.clock.0,
+        clock: Some(commits.clock.0),
     }
 }

@@ -10,7 +10,7 @@ use super::catalog::{self, Ddl};
 use super::connection::Lease;
 use super::fields::{self, Fields};
 use super::followed::Followed;
-use super::identity::{self, Evidence};
+use super::identity;
 use super::instance::{self, Instance, Standing};
 use super::lsn::Lsn;
 use super::window::MappingRow;
@@ -157,7 +157,7 @@ pub async fn settle(
         return Err(catalog::cdc_off(&identity));
     }
     let lsn = source.lsn(&cursor.position)?;
-    let evidence = evidence(lease, lsn).await?;
+    let evidence = identity::evidence(lease, lsn).await?;
     identity::examine(lsn, cursor.witness.as_ref(), &evidence)?;
 
     let instances = selected(source, catalog::instances(lease).await?)?;
@@ -208,17 +208,6 @@ async fn follow(
         followed.push(Arc::new(one));
     }
     Ok(followed)
-}
-
-async fn evidence(lease: &mut Lease, lsn: Lsn) -> Result<Evidence, Failure> {
-    let lsn = &lsn.as_bytes()[..];
-    let results = lease.query(statements::WITNESSES, &[&lsn], "identify the source").await?;
-    let first =
-        |result: &Vec<_>| Ok::<_, Failure>(fields::mapping_rows(result)?.into_iter().next());
-    let [own, oldest, newest] = results.as_slice() else {
-        return Err(super::wrong_results("identify the source"));
-    };
-    Ok(Evidence { own: first(own)?, oldest: first(oldest)?, newest: first(newest)? })
 }
 
 /// The instances of the configured tables.
@@ -347,6 +336,11 @@ pub async fn inspect(
     if !identity.cdc_enabled {
         return Err(catalog::cdc_off(&identity));
     }
+    // Sessions may outlive a restore.
+    if let Some(witness) = source.witness_at(cursor) {
+        let evidence = identity::evidence(lease, cursor).await?;
+        identity::examine(cursor, Some(witness), &evidence)?;
+    }
     let now = selected(source, catalog::instances(lease).await?)?;
     for followed in &source.followed {
         still_there(followed, &now, cursor)?;
@@ -433,6 +427,7 @@ async fn notices(source: &SqlServer, lease: &mut Lease) -> Result<Vec<String>, F
         )),
         Some(_) => {}
     }
+    notices.extend(source.loads.sight.notices());
     for followed in &source.followed {
         if !followed.shape.change_table.iter().any(|c| c.name == "__$command_id") {
             notices.push(format!(

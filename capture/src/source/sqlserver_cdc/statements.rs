@@ -6,6 +6,8 @@
 //! tables: `cdc.lsn_time_mapping` and the `sys.fn_cdc_*` functions used here are public, and the
 //! `sys.sp_cdc_*` procedures used here show a caller what it may SELECT.
 
+use std::time::Duration;
+
 use lockstep_common::name::{literal_mssql as literal, quote_mssql as quote};
 
 use super::decode::ColumnPlan;
@@ -14,17 +16,18 @@ use super::variant;
 
 /// What every connection is told first. Explicit, because a pooled or migrated session may carry
 /// other settings: no dirty reads (a closed LSN is only closed for READ COMMITTED), yield to the
-/// capture and cleanup jobs in deadlocks and lock waits, and MAX values whole up to
+/// capture and cleanup jobs in deadlocks and lock waits (given up after `lock_timeout`), and MAX values whole up to
 /// `max_value_bytes` (one byte more is asked for, so that a larger value shows as one; a variant, which
 /// is selected as a MAX value, comes whole in any case).
-pub fn session(max_value_bytes: u64) -> String {
+pub fn session(max_value_bytes: u64, lock_timeout: Duration) -> String {
     let largest = max_value_bytes.max(variant::LARGEST_BYTES);
     let text_size = i32::try_from(largest.saturating_add(1)).unwrap_or(-1);
     format!(
         "SET NOCOUNT ON; SET ANSI_NULLS ON; SET ANSI_PADDING ON; SET ANSI_WARNINGS ON; \
          SET QUOTED_IDENTIFIER ON; SET CONCAT_NULL_YIELDS_NULL ON; \
          SET TRANSACTION ISOLATION LEVEL READ COMMITTED; \
-         SET LOCK_TIMEOUT 30000; SET DEADLOCK_PRIORITY LOW; SET TEXTSIZE {text_size};"
+         SET LOCK_TIMEOUT {}; SET DEADLOCK_PRIORITY LOW; SET TEXTSIZE {text_size};",
+        lock_timeout.as_millis()
     )
 }
 
@@ -75,14 +78,23 @@ fn list(objects: impl Iterator<Item = i32>) -> String {
     objects.map(|id| id.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Commits after an LSN, oldest first; the two newest; and the server's clock.
+/// Commits after an LSN, oldest first; the two newest, if `newest`; the commit at the LSN itself; and the
+/// server's clock.
 /// `@P1` rows, `@P2` the cursor.
-pub const COMMITS: &str = "SELECT TOP (@P1) m.start_lsn, m.tran_end_time, m.tran_id \
-     FROM cdc.lsn_time_mapping AS m WHERE m.start_lsn > CONVERT(binary(10), @P2) \
-     ORDER BY m.start_lsn; \
-     SELECT TOP (2) m.start_lsn, m.tran_end_time, m.tran_id \
-     FROM cdc.lsn_time_mapping AS m ORDER BY m.start_lsn DESC; \
-     SELECT SYSDATETIMEOFFSET() AS clock";
+pub fn commits(newest: bool) -> String {
+    // Whoever asks for the newest waits for the capture job's open scan.
+    let two = if newest { 2 } else { 0 };
+    format!(
+        "SELECT TOP (@P1) m.start_lsn, m.tran_end_time, m.tran_id \
+         FROM cdc.lsn_time_mapping AS m WHERE m.start_lsn > CONVERT(binary(10), @P2) \
+         ORDER BY m.start_lsn; \
+         SELECT TOP ({two}) m.start_lsn, m.tran_end_time, m.tran_id \
+         FROM cdc.lsn_time_mapping AS m ORDER BY m.start_lsn DESC; \
+         SELECT m.start_lsn, m.tran_end_time, m.tran_id \
+         FROM cdc.lsn_time_mapping AS m WHERE m.start_lsn = CONVERT(binary(10), @P2); \
+         SELECT SYSDATETIMEOFFSET() AS clock"
+    )
+}
 
 /// The newest commit or dummy.
 pub const NEWEST: &str = "SELECT TOP (2) m.start_lsn, m.tran_end_time, m.tran_id \

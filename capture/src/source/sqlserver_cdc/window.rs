@@ -64,15 +64,18 @@ pub fn closed(mut rows: Vec<MappingRow>) -> Vec<MappingRow> {
     rows
 }
 
-/// The newest closed LSN, of the mapping's two newest rows, the newest first.
-pub fn newest_closed(rows: &[MappingRow]) -> Option<Lsn> {
-    rows.iter().enumerate().find(|(i, row)| *i > 0 || !row.is_dummy()).map(|(_, row)| row.lsn)
+/// The newest closed row, of the mapping's two newest, the newest first.
+pub fn newest_closed(rows: &[MappingRow]) -> Option<&MappingRow> {
+    rows.iter().enumerate().find(|(i, row)| *i > 0 || !row.is_dummy()).map(|(_, row)| row)
 }
 
 /// Leaves out what is at or above `limit`.
 pub fn before(rows: &mut Vec<MappingRow>, limit: Lsn) {
     rows.retain(|row| row.lsn < limit);
 }
+
+/// Fewest rows to ask for: see [`rows_to_ask`].
+pub const FEWEST: i64 = 2;
 
 /// Rows to ask for so that a window may hold `transactions` after the last row is left out. At
 /// least two: with one, a lone dummy in front would hide what is behind it for ever.
@@ -110,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_newest_closed_place_is_the_newest_row_or_what_is_below_a_dummy() {
-        let newest = |rows: &[MappingRow]| newest_closed(rows).map(|lsn| lsn.as_bytes()[9]);
+        let newest = |rows: &[MappingRow]| newest_closed(rows).map(|row| row.lsn.as_bytes()[9]);
         assert_eq!(newest(&[row(2, true), row(1, false)]), Some(2));
         assert_eq!(newest(&[row(2, false), row(1, false)]), Some(1));
         assert_eq!(newest(&[row(2, false)]), None);

@@ -15,8 +15,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Modes;
 use super::schema::{CT_PREFIX, Instance, Tables, bit, captured_type, change_tables};
+use super::{FreshStart, Modes};
 use crate::engine::convert::assign;
 use crate::storage::{
     Change, ColumnId, Database, LogRecord, LoggedTxn, Lsn, ObjectId, Row, TableDef, Txn, View,
@@ -150,7 +150,9 @@ impl Scan<'_> {
         }
         if command_id > 0 {
             self.map(txn, logged.commit_lsn, mapped(logged))?;
-        } else if let Some(created) = enabled {
+        } else if let Some(created) = enabled
+            && self.modes.fresh_start == FreshStart::Mapped
+        {
             // As `cdc.sp_ins_instance_enabling_lsn_time_mapping` writes it: the instance's own date.
             self.map(txn, logged.commit_lsn, without_transaction(logged.commit_lsn, created))?;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::column_list::column_list;
 use super::schema::{Instance, Tables, bit, change_table, system_tables, text_or_null};
-use super::{Context, same_name};
+use super::{Context, FreshStart, same_name};
 use crate::storage::{ColumnDef, Database, IndexDef, ObjectId, Row, TableDef, Txn, datetime};
 use crate::{IsolationLevel, SqlError, Value};
 
@@ -206,8 +206,12 @@ pub(super) fn enable_table(
         captured: &captured,
         net_changes,
     };
-    describe(context.txn, &tables, &described, wanted)?;
-    if context.storage.cdc.modes(context.txn.database().id()).ddl_history_backfill {
+    let modes = context.storage.cdc.modes(context.txn.database().id());
+    // Whoever wrote to the table before has committed below this, whoever writes after, above.
+    let start = (modes.fresh_start == FreshStart::AtOnce)
+        .then(|| context.txn.database().last_lsn().increment().to_value());
+    describe(context.txn, &tables, &described, wanted, start)?;
+    if modes.ddl_history_backfill {
         backfill_ddl(context.txn, &tables, &instances, &source, created.id)?;
     }
     if first {
@@ -352,13 +356,14 @@ struct Described<'a> {
     net_changes: bool,
 }
 
-/// Writes an instance's metadata. Its start is NULL: capture sets it when it meets the enabling
-/// in the log.
+/// Writes an instance's metadata. Without a start it is NULL: capture sets it when it meets the
+/// enabling in the log.
 fn describe(
     txn: &mut Txn,
     tables: &Tables,
     new: &Described<'_>,
     wanted: &EnableTable,
+    start: Option<Value>,
 ) -> Result<(), SqlError> {
     let table = Value::Int(new.table);
     let row: Row = Arc::new([
@@ -366,7 +371,7 @@ fn describe(
         Value::Int(0),
         Value::Int(new.source.id),
         Value::text(new.name),
-        Value::Null,
+        start.unwrap_or(Value::Null),
         Value::Null,
         bit(new.net_changes),
         Value::Null,
@@ -385,7 +390,7 @@ fn describe(
             Value::text(column.ty.name()),
             Value::Int(i32::try_from(at + 1).unwrap_or(i32::MAX)),
             bit(column.computed.is_some()),
-            Value::Null,
+            text_or_null(column.mask.as_deref()),
         ]);
         txn.insert(tables.captured_columns.id, row)?;
     }

@@ -3,7 +3,8 @@
 //!
 //! | name | value |
 //! |---|---|
-//! | `fresh_min_lsn_is_zero`, `stalled`, `dummy_meets_commit`, `hide_commit_behind_dummy`, `ddl_history_backfill`, `seqval_backwards`, `cleanup_in_two_calls` | `on`, `off`: see [`Modes`](super::Modes) |
+//! | `fresh_min_lsn_is_zero`, `stalled`, `dummy_meets_commit`, `hide_commit_behind_dummy`, `ddl_history_backfill`, `seqval_backwards`, `cleanup_in_two_calls`, `covering_scan` | `on`, `off`: see [`Modes`](super::Modes) |
+//! | `fresh_start_lsn` | `mapped`, `unmapped`, `at_once`: see [`FreshStart`] |
 //! | `ddl_history_lag` | scans |
 //! | `dummy_after` | seconds |
 //! | `idle_purge` | — : deletes every row of `lsn_time_mapping` with a transaction id, raises each instance's start to the oldest row left, and deletes change rows below it, as cleanup on a database idle for longer than its retention |
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::schema::{Tables, change_tables};
-use super::{Context, ProcedureError, Server, cleanup};
+use super::{Context, FreshStart, ProcedureError, Server, cleanup};
 use crate::storage::{Database, Direction, Injection, KeyRange, Lsn, Row};
 use crate::{IsolationLevel, ResultSink, SqlError, Value};
 
@@ -88,11 +89,20 @@ fn set_mode(
     let mut modes = context.storage.cdc.modes(database.id());
     match name {
         "fresh_min_lsn_is_zero" => modes.fresh_min_lsn_is_zero = on(value)?,
+        "fresh_start_lsn" => {
+            modes.fresh_start = match value {
+                "mapped" => FreshStart::Mapped,
+                "unmapped" => FreshStart::Unmapped,
+                "at_once" => FreshStart::AtOnce,
+                _ => return Err(bad("the value is 'mapped', 'unmapped' or 'at_once'")),
+            };
+        }
         "stalled" => modes.stalled = on(value)?,
         "dummy_meets_commit" => modes.dummy_meets_commit = on(value)?,
         "hide_commit_behind_dummy" => modes.hide_commit_behind_dummy = on(value)?,
         "ddl_history_backfill" => modes.ddl_history_backfill = on(value)?,
         "seqval_backwards" => modes.seqval_backwards = on(value)?,
+        "covering_scan" => modes.covering_scan = on(value)?,
         "cleanup_in_two_calls" => modes.cleanup_in_two_calls = on(value)?,
         "ddl_history_lag" => {
             modes.ddl_history_lag =

@@ -6,12 +6,18 @@ use super::schema::{CT_PREFIX, Instance, Tables, change_tables, text_or_null};
 use super::{Context, ProcedureError, same_name};
 use crate::engine::collation::Label;
 use crate::storage::{ObjectId, TableDef, View};
-use crate::{Column, ResultSink, SqlError, SqlType, Value};
+use crate::{Column, Origin, ResultSink, SqlError, SqlType, Value};
 
 type Outcome = Result<(), ProcedureError>;
 
 fn column(name: &str, ty: SqlType) -> Column {
-    Column { name: name.to_owned(), ty, nullable: true, identity: false, label: Label::default() }
+    Column {
+        name: name.to_owned(),
+        ty,
+        nullable: true,
+        origin: Origin::Stored,
+        label: Label::default(),
+    }
 }
 
 const NAME: SqlType = SqlType::NVarChar(Some(128));

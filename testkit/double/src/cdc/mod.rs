@@ -30,7 +30,7 @@ pub(crate) use enable::drop_database_cdc;
 pub use job_rows::{JobKind, JobRow};
 pub use jobs::{CaptureJob, ScanSession, scan_sessions};
 pub(crate) use jobs::{Server, forget_jobs};
-pub use modes::Modes;
+pub use modes::{FreshStart, Modes};
 pub use tvf::Rows;
 
 use crate::storage::{ColumnId, ObjectId, Storage, Txn, same_name};
@@ -270,6 +270,8 @@ pub struct TableFunction {
     pub columns: Vec<Column>,
     /// Its parameters.
     pub parameters: Vec<Parameter>,
+    /// The change table that it reads.
+    pub table: std::sync::Arc<crate::storage::TableDef>,
     kind: tvf::Kind,
     instance: schema::Instance,
 }

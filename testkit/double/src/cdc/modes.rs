@@ -3,12 +3,27 @@
 
 use std::time::Duration;
 
+/// How an instance comes by its `start_lsn`. Both answers are measured of it by readers of change
+/// tables: that the newest mapping row is at least as high, and that it is still below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FreshStart {
+    /// The capture job sets it, and writes a mapping row for it in the same transaction.
+    Mapped,
+    /// The capture job sets it and writes no mapping row: the newest one stays below it until the
+    /// next captured transaction or dummy row.
+    Unmapped,
+    /// Enabling sets it, and no mapping row is written for it.
+    AtOnce,
+}
+
 /// Switches of one database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Modes {
     /// What `fn_cdc_get_min_lsn` answers for an instance whose enabling capture has not yet
     /// processed: NULL, or with this `0x00…00` (both are measured).
     pub fresh_min_lsn_is_zero: bool,
+    /// When an instance gets its `start_lsn`, and whether `lsn_time_mapping` follows it.
+    pub fresh_start: FreshStart,
     /// Capture finds nothing although there is something (as behind a log reader that waits for
     /// a secondary).
     pub stalled: bool,
@@ -27,6 +42,9 @@ pub struct Modes {
     /// `sp_cdc_cleanup_change_table` and the cleanup job stop after the low-water mark has
     /// moved; the next call deletes.
     pub cleanup_in_two_calls: bool,
+    /// Queries of one table read another index than that of the key, in its order, where one has
+    /// all columns that are read and no hint names one.
+    pub covering_scan: bool,
     /// Idle time after which a dummy row is written.
     pub dummy_after: Duration,
 }
@@ -35,6 +53,7 @@ impl Default for Modes {
     fn default() -> Self {
         Modes {
             fresh_min_lsn_is_zero: false,
+            fresh_start: FreshStart::Mapped,
             stalled: false,
             dummy_meets_commit: false,
             hide_commit_behind_dummy: false,
@@ -42,6 +61,7 @@ impl Default for Modes {
             ddl_history_backfill: false,
             seqval_backwards: false,
             cleanup_in_two_calls: false,
+            covering_scan: false,
             dummy_after: Duration::from_secs(300),
         }
     }

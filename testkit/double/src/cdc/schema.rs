@@ -170,6 +170,8 @@ pub(super) fn change_table(instance: &str, captured: &[ColumnDef], key: &[String
     ];
     columns.extend(captured.iter().map(|column| ColumnDef {
         collation: column.collation.clone(),
+        // As sys.sp_cdc_vupgrade puts them on the change tables of older instances.
+        mask: column.mask.clone(),
         ..null(&column.name, captured_type(&column.ty))
     }));
     columns.push(null("__$command_id", SqlType::Int));

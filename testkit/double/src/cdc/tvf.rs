@@ -11,7 +11,7 @@ use super::functions::{authorised, open};
 use super::schema::{CT_PREFIX, Instance};
 use super::{Context, TableFunction, required, same_name};
 use crate::storage::{Direction, KeyRange, Lsn, Row, TableDef};
-use crate::{Column, SqlError, SqlType, Value};
+use crate::{Column, Origin, SqlError, SqlType, Value};
 
 /// Rows of an answer.
 pub type Rows = Box<dyn Iterator<Item = Result<Row, SqlError>> + Send>;
@@ -54,6 +54,7 @@ pub(super) fn find(
             required("@to_lsn", SqlType::Binary(10)),
             required("@row_filter_option", SqlType::NVarChar(Some(30))),
         ],
+        table,
         kind,
         instance,
     }))
@@ -67,7 +68,7 @@ fn columns(table: &TableDef, kind: Kind) -> Vec<Column> {
                 name: column.name.clone(),
                 ty: column.ty.clone(),
                 nullable: column.nullable,
-                identity: false,
+                origin: Origin::Stored,
                 label: column.label(),
             }
         })

@@ -225,11 +225,13 @@ fn full_year(text: &str) -> Option<i64> {
     }
 }
 
+/// A date as numbers or with the name of a month, in the forms that
+/// <https://learn.microsoft.com/sql/t-sql/data-types/date-transact-sql> lists.
 fn parse_date(text: &str, order: DateOrder) -> Option<((i64, i64, i64), &str)> {
-    let (first, rest) = digits(text);
-    if first.is_empty() {
-        return parse_named_month(text);
+    if let Some(named) = parse_named_month(text) {
+        return Some(named);
     }
+    let (first, rest) = digits(text);
     if first.len() == 8 && !rest.starts_with(':') {
         let part = |range: std::ops::Range<usize>| first[range].parse::<i64>().ok();
         return Some(((part(0..4)?, part(4..6)?, part(6..8)?), rest));
@@ -240,10 +242,11 @@ fn parse_date(text: &str, order: DateOrder) -> Option<((i64, i64, i64), &str)> {
             rest,
         ));
     }
-    let separator = rest.chars().next()?;
-    if separator == ' ' {
-        return parse_day_first(first, rest);
+    // "A four-digit string is interpreted as year."
+    if first.len() == 4 && rest.is_empty() {
+        return Some(((full_year(first)?, 1, 1), rest));
     }
+    let separator = rest.chars().next()?;
     if !matches!(separator, '-' | '/' | '.') {
         return None;
     }
@@ -273,21 +276,49 @@ fn named_month(text: &str) -> Option<(i64, &str)> {
     Some((i64::try_from(month).ok()? + 1, rest))
 }
 
-/// `Mon D[,] YYYY`
+/// A month by its name with the year and perhaps the day before and behind it, in any order that
+/// tells them apart: a year has four digits or, behind the day, two. Without a day it is the first.
 fn parse_named_month(text: &str) -> Option<((i64, i64, i64), &str)> {
-    let (month, rest) = named_month(text)?;
-    let (day, rest) = digits(rest.trim_start());
+    let mut rest = text;
+    let mut month = None;
+    let mut numbers: Vec<&str> = Vec::new();
+    // A date ends where no further part of one follows; what parts them does not matter.
+    loop {
+        let next = rest.trim_start_matches([' ', ',', '-', '/', '.']);
+        let (found, tail) = digits(next);
+        if found.is_empty() {
+            match named_month(next) {
+                Some((name, tail)) if month.is_none() => (month, rest) = (Some(name), tail),
+                _ => break,
+            }
+        } else {
+            if numbers.len() == 2 || begins_time(tail) {
+                break;
+            }
+            numbers.push(found);
+            rest = tail;
+        }
+        if month.is_some() && numbers.len() == 2 {
+            break;
+        }
+    }
+    let month = month?;
+    let (year, day) = match numbers.as_slice() {
+        [year] if year.len() == 4 => (*year, "1"),
+        [year, day] if year.len() == 4 => (*year, *day),
+        [day, year] => (*year, *day),
+        _ => return None,
+    };
     let rest = rest.strip_prefix(',').unwrap_or(rest);
-    let (year, rest) = digits(rest.strip_prefix(' ')?.trim_start());
     Some(((full_year(year)?, month, number(day, 2)?), rest))
 }
 
-/// `D Mon YYYY`
-fn parse_day_first<'a>(day: &str, rest: &'a str) -> Option<((i64, i64, i64), &'a str)> {
-    let (month, rest) = named_month(rest.trim_start())?;
-    let rest = rest.strip_prefix(',').unwrap_or(rest);
-    let (year, rest) = digits(rest.strip_prefix(' ')?.trim_start());
-    Some(((full_year(year)?, month, number(day, 2)?), rest))
+/// Whether a number before this is the hour of a time.
+fn begins_time(rest: &str) -> bool {
+    let mark = rest.trim_start().get(..2);
+    rest.starts_with(':')
+        || mark
+            .is_some_and(|mark| mark.eq_ignore_ascii_case("AM") || mark.eq_ignore_ascii_case("PM"))
 }
 
 /// `hh[:mm[:ss[.fffffff]]][AM|PM]`; answers 100 ns units and digits of the fraction.
@@ -313,6 +344,12 @@ fn parse_time(text: &str) -> Option<(u64, usize, &str)> {
                 fraction_digits = part.len();
                 let nanos = format!("{part:0<9}").parse::<u64>().ok()?;
                 fraction = (nanos + 50) / 100;
+                rest = tail;
+            } else if let Some(tail) = rest.strip_prefix(':') {
+                // Behind a colon stand thousandths, however many digits they have.
+                let (part, tail) = digits(tail);
+                fraction = u64::try_from(number(part, 3)?).ok()? * (SECOND / 1000);
+                fraction_digits = 3;
                 rest = tail;
             }
         }
@@ -416,7 +453,7 @@ mod tests {
 
     #[test]
     fn texts() {
-        let parse = |text| parse(text, DateOrder::MonthDayYear);
+        let parse = |text: &str| parse(text, DateOrder::MonthDayYear);
         let at = |h: u64, m: u64, s: u64| Some((h * 3600 + m * 60 + s) * SECOND);
         let parsed = parse("2026-11-23T17:57:09.1234567+02:30").expect("ISO 8601");
         assert_eq!(parsed.date, Some((2026, 11, 23)));
@@ -426,6 +463,38 @@ mod tests {
         assert_eq!(parse("11/3/2026 1:02 PM").and_then(|p| p.time), at(13, 2, 0));
         assert_eq!(parse("Nov  3 2026 12:05AM").and_then(|p| p.time), at(0, 5, 0));
         assert_eq!(parse("3 Nov 2026").and_then(|p| p.date), Some((2026, 11, 3)));
+        for text in [
+            "16-JAN-2016",
+            "16/jan/2016",
+            "16Jan2016",
+            "January 16, 2016",
+            "Jan 16, 16",
+            "JAN 2016 16",
+            "16 January, 2016",
+            "16 Jan,16",
+            "16 2016 jan",
+            "2016 JAN 16",
+            "2016 16 Jan",
+            "2016-Jan-16",
+            "Jan-16-2016",
+        ] {
+            assert_eq!(parse(text).and_then(|p| p.date), Some((2016, 1, 16)), "{text}");
+            let later = format!("{text} 13:02");
+            let later = parse(&later).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!((later.date, later.time), (Some((2016, 1, 16)), at(13, 2, 0)), "{text}");
+        }
+        for text in ["Jan 2016", "2016 january", "Jan, 2016", "2016"] {
+            assert_eq!(parse(text).and_then(|p| p.date), Some((2016, 1, 1)), "{text}");
+        }
+        let parsed = parse("Jan 2016 1PM").expect("no day");
+        assert_eq!((parsed.date, parsed.time), (Some((2016, 1, 1)), at(13, 0, 0)));
+        for text in
+            ["Jan 16", "16 Jan", "Janu 16 2016", "16 16 2016 Jan", "Jan Feb 2016", "16-JAN-2016x"]
+        {
+            assert_eq!(parse(text), None, "{text}");
+        }
+        assert_eq!(parse("12:30:20:1").and_then(|p| p.time), at(12, 30, 20).map(|t| t + 10_000));
+        assert_eq!(parse("12:30:20.1").and_then(|p| p.time), at(12, 30, 20).map(|t| t + 1_000_000));
         assert_eq!(parse("12:00").and_then(|p| p.date), None);
         assert_eq!(parse("hello"), None);
         assert_eq!(parse("2026-11-23x"), None);

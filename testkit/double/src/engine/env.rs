@@ -374,6 +374,21 @@ impl<'s> Env<'s> {
         self.levels.borrow_mut().insert(key, rows);
     }
 
+    /// A statement has changed so many rows of a table that their locks become one on the table,
+    /// unless somebody stands against it. Where rows have versions it stays at the rows, to which
+    /// readers of this server do not come.
+    pub fn escalate(&self, table: crate::storage::ObjectId, rows: usize) {
+        if rows >= crate::storage::ESCALATION && !self.status.database.reads_versions() {
+            let lock = crate::storage::TableLock::Exclusive;
+            self.with_txn(|txn| txn.escalate(table, lock, false));
+        }
+    }
+
+    /// Whether plans read another index than that of the key where one covers the query (a switch).
+    pub fn prefers_covering_indexes(&self) -> bool {
+        self.shared.storage.cdc.modes(self.status.database.id()).covering_scan
+    }
+
     /// The next row of a storage scan.
     ///
     /// # Errors

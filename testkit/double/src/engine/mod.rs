@@ -25,6 +25,7 @@ mod expr;
 mod fault;
 mod functions;
 mod hierarchy;
+mod mask;
 mod parsed;
 mod plan;
 mod references;

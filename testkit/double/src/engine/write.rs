@@ -4,13 +4,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::bind::{Binder, Bound, Scope, columns_of, types};
+use super::bind::{Binder, Bound, Scope, Target, columns_of, types};
 use super::collation::Label;
 use super::convert;
 use super::env::Env;
 use super::expr::{Condition, Frame, Node, Typed};
 use super::syntax::{parse_condition, parse_scalar};
-use crate::storage::{ColumnDef, Row, TableDef};
+use crate::storage::{BlockOperation, ColumnDef, Row, TableDef};
 use crate::{SqlError, SqlType, Value};
 
 /// Statements, as messages name them.
@@ -50,6 +50,8 @@ pub struct RowRules {
     database: String,
     computed: Vec<(usize, Node)>,
     checks: Vec<(String, Condition)>,
+    /// BLOCK predicates of security policies.
+    blocks: Vec<(Option<BlockOperation>, Condition)>,
 }
 
 impl RowRules {
@@ -72,7 +74,9 @@ impl RowRules {
             let condition = binder.condition(&parse_condition(&check.definition)?, &scope)?;
             checks.push((check.name.clone(), condition));
         }
+        let target = Target { table: Arc::clone(table), elsewhere: None };
         Ok(RowRules {
+            blocks: binder.row_blocks(&target)?,
             labels: table.columns.iter().map(ColumnDef::label).collect(),
             table: Arc::clone(table),
             database: binder.env.status.database.name(),
@@ -143,7 +147,36 @@ impl RowRules {
         if !self.checks.is_empty() {
             self.check(&row, verb, env)?;
         }
+        if !self.blocks.is_empty() {
+            self.check_blocks(&row, verb, env)?;
+        }
         Ok(row)
+    }
+
+    /// Error 33504 for a row that a BLOCK predicate keeps out.
+    fn check_blocks(&self, row: &Row, verb: Verb, env: &Env<'_>) -> Result<(), SqlError> {
+        let rows = [Row::clone(row)];
+        let frame = Frame { rows: &rows, outer: None };
+        for (operation, condition) in &self.blocks {
+            let asked = match verb {
+                Verb::Insert => *operation == Some(BlockOperation::AfterInsert),
+                Verb::Update => *operation == Some(BlockOperation::AfterUpdate),
+                Verb::Merge => true,
+                Verb::Delete | Verb::Alter => false,
+            };
+            if asked && !condition.holds(&frame, env)? {
+                return Err(SqlError::new(
+                    33504,
+                    16,
+                    1,
+                    format!(
+                        "The attempted operation failed because the target object '{}' has a block predicate that conflicts with this operation. If the operation is performed on a view, the block predicate might be enforced on the underlying table. Modify the operation to target only the rows that are allowed by the block predicate.",
+                        self.full_name()
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// A check constraint holds unless it is FALSE.

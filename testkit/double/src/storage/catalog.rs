@@ -64,6 +64,19 @@ pub struct TypeDef {
     pub nullable: bool,
 }
 
+/// What else a column may be declared as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ColumnTraits {
+    /// ROWGUIDCOL.
+    pub row_guid: bool,
+    /// SPARSE.
+    pub sparse: bool,
+    /// IDENTITY … NOT FOR REPLICATION.
+    pub not_for_replication: bool,
+    /// Made under ANSI_PADDING OFF: values lose their trailing blanks or zeros.
+    pub unpadded: bool,
+}
+
 /// A column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnDef {
@@ -86,6 +99,10 @@ pub struct ColumnDef {
     pub collation: Option<String>,
     /// `user_type_id` of the alias type it was declared with.
     pub alias: Option<i32>,
+    /// What else it was declared as.
+    pub traits: ColumnTraits,
+    /// Its data masking function; its meaning is the executor's.
+    pub mask: Option<String>,
 }
 
 impl ColumnDef {
@@ -101,6 +118,8 @@ impl ColumnDef {
             computed: None,
             collation: None,
             alias: None,
+            traits: ColumnTraits::default(),
+            mask: None,
         }
     }
 }
@@ -211,6 +230,45 @@ pub struct FilterDef {
     pub terms: Vec<FilterTerm>,
 }
 
+/// How and where an index, or a table without a clustered one, is kept: for the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// FILLFACTOR.
+    pub fill_factor: u8,
+    /// PAD_INDEX.
+    pub padded: bool,
+    /// ALLOW_ROW_LOCKS.
+    pub row_locks: bool,
+    /// ALLOW_PAGE_LOCKS.
+    pub page_locks: bool,
+    /// OPTIMIZE_FOR_SEQUENTIAL_KEY.
+    pub sequential: bool,
+    /// DATA_COMPRESSION: 0 none, 1 row, 2 page.
+    pub compression: u8,
+    /// `data_space_id` of its filegroup or partition scheme.
+    pub space: i32,
+    /// The column by whose values it is parted, on a partition scheme.
+    pub parted_by: Option<ColumnId>,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Keeping {
+            fill_factor: 0,
+            padded: false,
+            row_locks: true,
+            page_locks: true,
+            sequential: false,
+            compression: 0,
+            space: PRIMARY,
+            parted_by: None,
+        }
+    }
+}
+
+/// `data_space_id` of the filegroup PRIMARY.
+pub const PRIMARY: i32 = 1;
+
 /// An index.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IndexDef {
@@ -234,6 +292,8 @@ pub struct IndexDef {
     pub filter: Option<FilterDef>,
     /// ALTER INDEX … DISABLE: neither kept up nor enforced, until it is rebuilt.
     pub disabled: bool,
+    /// How it is kept.
+    pub keeping: Keeping,
 }
 
 impl IndexDef {
@@ -310,6 +370,54 @@ pub enum ModuleKind {
     View,
     /// CREATE PROCEDURE
     Procedure,
+    /// CREATE FUNCTION … RETURNS TABLE AS RETURN …
+    Function,
+    /// CREATE SECURITY POLICY
+    Policy,
+}
+
+/// Setting of a database that has had a security policy.
+pub const POLICY_SETTING: &str = "security_policies";
+
+/// When a BLOCK predicate is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockOperation {
+    /// AFTER INSERT
+    AfterInsert,
+    /// AFTER UPDATE
+    AfterUpdate,
+    /// BEFORE UPDATE
+    BeforeUpdate,
+    /// BEFORE DELETE
+    BeforeDelete,
+}
+
+/// A predicate of a security policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PredicateDef {
+    /// `security_predicate_id`, from 1.
+    pub id: i32,
+    /// BLOCK rather than FILTER.
+    pub block: bool,
+    /// Of a BLOCK predicate; none for all operations.
+    pub operation: Option<BlockOperation>,
+    /// The call of its function.
+    pub definition: String,
+    /// Table.
+    pub target: ObjectId,
+}
+
+/// What a security policy says; its meaning is the executor's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyDef {
+    /// STATE
+    pub enabled: bool,
+    /// SCHEMABINDING
+    pub schema_bound: bool,
+    /// NOT FOR REPLICATION
+    pub not_for_replication: bool,
+    /// Predicates by id.
+    pub predicates: Vec<PredicateDef>,
 }
 
 /// A parameter of a procedure.
@@ -334,8 +442,12 @@ pub struct ModuleDef {
     pub definition: String,
     /// WITH CHECK OPTION.
     pub check_option: bool,
-    /// Parameters of a procedure.
+    /// Parameters of a procedure or function.
     pub parameters: Vec<ParameterDef>,
+    /// WITH SCHEMABINDING.
+    pub schema_bound: bool,
+    /// What a security policy says.
+    pub policy: Option<PolicyDef>,
 }
 
 /// A table; or a view or procedure, which shares names, numbers, locks and rights with tables but
@@ -369,6 +481,12 @@ pub struct TableDef {
     pub captures: Vec<ObjectId>,
     /// What it is if it is no table.
     pub module: Option<ModuleDef>,
+    /// How it is kept as a heap.
+    pub keeping: Keeping,
+    /// TEXTIMAGE_ON: `data_space_id`.
+    pub lob_space: i32,
+    /// Made under ANSI_NULLS OFF.
+    pub ansi_nulls_off: bool,
 }
 
 impl TableDef {
@@ -392,6 +510,9 @@ impl TableDef {
             ms_shipped: false,
             captures: Vec::new(),
             module: None,
+            keeping: Keeping::default(),
+            lob_space: PRIMARY,
+            ansi_nulls_off: false,
         }
     }
 
@@ -434,8 +555,19 @@ impl TableDef {
             constraint_id: 0,
             filter: None,
             disabled: false,
+            keeping: Keeping::default(),
         });
         self
+    }
+
+    /// Names of its constraints, which are objects of its schema.
+    pub fn constraint_names(&self) -> impl Iterator<Item = &str> {
+        let keys = self.indexes.iter().filter(|index| index.kind != IndexKind::Index);
+        let keys = keys.map(|index| index.name.as_str());
+        let defaults = self.columns.iter().filter_map(|column| column.default.as_ref());
+        keys.chain(defaults.map(|default| default.name.as_str()))
+            .chain(self.checks.iter().map(|check| check.name.as_str()))
+            .chain(self.foreign_keys.iter().map(|key| key.name.as_str()))
     }
 
     /// Position of the `rowversion` column.
@@ -486,6 +618,16 @@ impl TableDef {
     /// Whether it is a view.
     pub fn is_view(&self) -> bool {
         self.module.as_ref().is_some_and(|module| module.kind == ModuleKind::View)
+    }
+
+    /// Whether it is an inline function.
+    pub fn is_function(&self) -> bool {
+        self.module.as_ref().is_some_and(|module| module.kind == ModuleKind::Function)
+    }
+
+    /// What it says if it is a security policy.
+    pub fn policy(&self) -> Option<&PolicyDef> {
+        self.module.as_ref()?.policy.as_ref()
     }
 
     /// Whether this is its name.

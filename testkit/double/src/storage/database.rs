@@ -21,6 +21,8 @@ pub struct DatabaseInfo {
     pub create_date: Micros,
     /// ALLOW_SNAPSHOT_ISOLATION; OFF at first, as on SQL Server.
     pub allow_snapshot: bool,
+    /// READ_COMMITTED_SNAPSHOT; a new database has what `model` has.
+    pub read_committed_snapshot: bool,
     /// `is_cdc_enabled`
     pub cdc_enabled: bool,
     /// `database_guid`, in wire order.
@@ -117,6 +119,22 @@ impl Database {
         state.info.allow_snapshot = on;
         let info = state.info.clone();
         self.log_settings(state, &super::redo::Setting::Info(info))
+    }
+
+    /// ALTER DATABASE … SET READ_COMMITTED_SNAPSHOT.
+    ///
+    /// # Errors
+    /// 9001 if the log cannot be written.
+    pub fn set_read_committed_snapshot(&self, on: bool) -> Result<(), SqlError> {
+        let mut state = self.lock();
+        state.info.read_committed_snapshot = on;
+        let info = state.info.clone();
+        self.log_settings(state, &super::redo::Setting::Info(info))
+    }
+
+    /// Whether READ COMMITTED reads versions.
+    pub fn reads_versions(&self) -> bool {
+        self.lock().info.read_committed_snapshot
     }
 
     /// Begins a transaction. It costs nothing until it writes; an autocommit statement is a

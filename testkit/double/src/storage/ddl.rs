@@ -191,6 +191,7 @@ impl Txn {
             if state.find_table(&table.schema, &table.name, me).is_some() {
                 return Err(exists(&table.name));
             }
+            check_names(&state, &table, me)?;
             number(&mut state, &mut table)?;
             table.create_date = now;
             table.modify_date = now;
@@ -233,11 +234,10 @@ impl Txn {
             return Err(invalid_object(&id.to_string()));
         };
         found.dropped_by = Some(me);
-        let logged = found
-            .def
-            .tracked_by_cdc()
-            .then(|| logged_ddl(&found.def, None, lsn, "DROP TABLE", now));
+        let def = found.def.clone();
+        let logged = def.tracked_by_cdc().then(|| logged_ddl(&def, None, lsn, "DROP TABLE", now));
         state.note_ddl(me, Undo::Drop(id), Redo::Drop { table: id, logged });
+        state.drop_properties(me, now, &def, None);
         Ok(())
     }
 
@@ -255,6 +255,7 @@ impl Txn {
         self.lock_table(new.id, TableLock::SchemaModification)?;
         let (me, now) = (self.id(), self.now());
         let mut state = self.database.lock();
+        check_names(&state, &new, me)?;
         number(&mut state, &mut new)?;
         new.modify_date = now;
         let def = Arc::new(new);
@@ -275,6 +276,7 @@ impl Txn {
             let redo = Redo::Alter { def: def.clone(), rows, logged };
             state.note_ddl(me, Undo::Replace(Box::new(old)), redo);
         }
+        state.drop_properties(me, now, &old_def, Some(&def));
         Ok(def)
     }
 
@@ -357,7 +359,7 @@ impl Txn {
 
 impl State {
     /// Notes a catalogue change of a transaction: how to undo and how to repeat it.
-    fn note_ddl(&mut self, txn: u64, undo: Undo, redo: Redo) {
+    pub(super) fn note_ddl(&mut self, txn: u64, undo: Undo, redo: Redo) {
         if let Some(txn) = self.txn(txn) {
             txn.ddl = true;
             txn.undo.push(undo);
@@ -380,6 +382,39 @@ impl State {
             self.tables.get(&id).map_or_else(|| id.to_string(), |table| table.def.name.clone());
         if referenced { Err(error(&name)) } else { Ok(()) }
     }
+}
+
+/// Error 2714: constraints are objects of the table's schema and share their names with all others.
+fn check_names(state: &State, table: &TableDef, me: u64) -> Result<(), SqlError> {
+    let before = state.tables.get(&table.id).map(|known| &known.def);
+    let names: Vec<&str> = table.constraint_names().collect();
+    for (at, name) in names.iter().enumerate() {
+        let is_it = |other: &str| same_name(other, name);
+        let kept = before.is_some_and(|before| before.constraint_names().any(is_it));
+        let elsewhere = || {
+            state.tables.values().any(|known| {
+                known.def.id != table.id
+                    && known.dropped_by != Some(me)
+                    && same_name(&known.def.schema, &table.schema)
+                    && (is_it(&known.def.name) || known.def.constraint_names().any(is_it))
+            })
+        };
+        let taken = is_it(&table.name) || (!kept && elsewhere());
+        if taken || names[..at].iter().any(|other| is_it(other)) {
+            return Err(exists(name));
+        }
+    }
+    let renamed = before.is_none_or(|before| !same_name(&before.name, &table.name));
+    let constraint_of_another = |known: &Table| {
+        known.def.id != table.id
+            && known.dropped_by != Some(me)
+            && same_name(&known.def.schema, &table.schema)
+            && known.def.constraint_names().any(|name| same_name(name, &table.name))
+    };
+    if renamed && state.tables.values().any(constraint_of_another) {
+        return Err(exists(&table.name));
+    }
+    Ok(())
 }
 
 /// Gives ids to what has none: table, columns, indexes, constraints.

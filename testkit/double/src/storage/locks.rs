@@ -14,6 +14,7 @@ impl TableLock {
         match (self, other) {
             (SchemaModification, _) | (_, SchemaModification) => true,
             (SchemaStability, _) | (_, SchemaStability) => false,
+            (IntentShared, other) | (other, IntentShared) => other == Exclusive,
             (IntentExclusive, IntentExclusive) | (Shared, Shared) => false,
             _ => true,
         }

@@ -13,9 +13,9 @@
 //! - [`Storage`] is the server: databases, the clock, faults. [`Database`] holds tables. [`Txn`]
 //!   is one transaction in one database; [`View`] is what a statement may see.
 //! - Rows have version chains. A writer puts its version at the head of the chain and so owns
-//!   the row; another writer waits for it. Readers never wait: READ COMMITTED reads a statement's
-//!   snapshot (the double runs with READ_COMMITTED_SNAPSHOT ON), SNAPSHOT reads one that is
-//!   fixed at the first data access.
+//!   the row; another writer waits for it. Readers do not wait: READ COMMITTED reads a statement's
+//!   snapshot with READ_COMMITTED_SNAPSHOT (without it, rows are locked as they are read:
+//!   `committed.rs`), SNAPSHOT reads one that is fixed at the first data access.
 //! - Locks on tables and explicit row locks are held to the end of the transaction. A wait that
 //!   closes a circle kills the cheapest transaction in it (1205).
 //! - Versions nobody can see any more are dropped as soon as the oldest view passes them.
@@ -38,8 +38,10 @@ mod catalog;
 mod chain;
 mod clock;
 mod codec;
+mod committed;
 mod database;
 mod ddl;
+mod defs;
 mod duplicate;
 mod faults;
 mod hold;
@@ -61,8 +63,10 @@ mod write;
 
 pub use catalog::*;
 pub use clock::{Clock, Micros, datetime, datetime2};
+pub use committed::{CommittedScan, ESCALATION};
 pub use database::{Database, DatabaseInfo};
 pub use ddl::Rewrite;
+pub use defs::*;
 pub use faults::Injection;
 pub use log::{Change, LogRecord, LoggedTxn};
 pub use lsn::{Lsn, LsnAllocator};

@@ -142,11 +142,13 @@ impl Storage {
     fn new_info(&self, id: i32, name: &str) -> DatabaseInfo {
         let guid = || uuid::Uuid::new_v4().to_bytes_le();
         let (family, fork) = (guid(), guid());
+        let model = self.database("model").map(|model| model.info());
         DatabaseInfo {
             id,
             name: name.to_owned(),
             create_date: self.shared.clock.local_now(),
             allow_snapshot: false,
+            read_committed_snapshot: model.is_none_or(|model| model.read_committed_snapshot),
             cdc_enabled: false,
             database_guid: guid(),
             family_guid: family,

@@ -25,6 +25,8 @@ pub type TxnId = u64;
 pub enum TableLock {
     /// Sch-S: taken by [`Txn::table`], until [`Txn::end_statement`].
     SchemaStability,
+    /// IS: taken by reads that lock rows, until [`Txn::end_statement`].
+    IntentShared,
     /// IX: taken by every write.
     IntentExclusive,
     /// S: TABLOCK with HOLDLOCK; also REPEATABLE READ and SERIALIZABLE reads (coarser than SQL
@@ -322,11 +324,15 @@ impl Txn {
         };
         txn.kept_rows = txn.row_locks.len();
         let locks = std::mem::take(&mut txn.statement_locks);
+        let rows = std::mem::take(&mut txn.statement_rows);
         for (table, lock) in &locks {
             state.locks.unlock_table(*table, me, *lock);
         }
+        for row in &rows {
+            state.locks.unlock_row(*row, me);
+        }
         drop(state);
-        if !locks.is_empty() {
+        if !locks.is_empty() || !rows.is_empty() {
             self.database.notify();
         }
     }

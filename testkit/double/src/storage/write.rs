@@ -12,7 +12,7 @@ use super::packed::Packed;
 use super::state::{Redo, State, Undo};
 use super::table::{KeyConflict, Table, row_bytes};
 use super::{
-    ColumnId, IndexKind, Micros, ObjectId, Row, RowId, RowLock, TableLock, Txn, TxnId,
+    ColumnDef, ColumnId, IndexKind, Micros, ObjectId, Row, RowId, RowLock, TableLock, Txn, TxnId,
     invalid_object,
 };
 use crate::{IsolationLevel, SqlError, SqlType, Value};
@@ -77,8 +77,13 @@ impl Txn {
     /// 2627 or 2601 for a duplicate key (after waiting for another transaction that holds the
     /// key), 7139 for a captured value that is too long, 208, 1205, 1222, [`ATTENTION`](super::ATTENTION).
     pub fn insert(&mut self, table: ObjectId, row: Row) -> Result<RowId, SqlError> {
+        self.check_captured_length(table, &row, None)?;
+        self.insert_accepted(table, row)
+    }
+
+    /// Inserts a row whose values have been looked at.
+    fn insert_accepted(&mut self, table: ObjectId, row: Row) -> Result<RowId, SqlError> {
         self.lock_table(table, TableLock::IntentExclusive)?;
-        self.check_captured_length(table, &row)?;
         let (me, now) = (self.id(), self.now());
         let logs = self.logs_everything();
         self.fix_snapshot(&mut self.database.lock())?;
@@ -150,7 +155,8 @@ impl Txn {
             self.update_in_place(table, *id, row, &set)?;
         }
         for (_, row) in moved {
-            self.insert(table, row)?;
+            self.check_captured_length(table, &row, Some(&set))?;
+            self.insert_accepted(table, row)?;
         }
         Ok(())
     }
@@ -162,7 +168,7 @@ impl Txn {
         after: &Row,
         set: &Arc<[ColumnId]>,
     ) -> Result<(), SqlError> {
-        self.check_captured_length(table, after)?;
+        self.check_captured_length(table, after, Some(set))?;
         self.change(table, id, |table, before| {
             let (before, after, set) = (before.clone(), after.clone(), set.clone());
             let key_moves = table.moves(&before, &after, |index| {
@@ -249,8 +255,15 @@ impl Txn {
         self.database.wal.is_some()
     }
 
-    /// Error 7139: a MAX value of a captured table beyond `max text repl size`.
-    fn check_captured_length(&self, table: ObjectId, row: &Row) -> Result<(), SqlError> {
+    /// Error 7139: a MAX value that the statement adds to a captured column, beyond
+    /// `max text repl size`. One that is stored already does not count.
+    /// <https://learn.microsoft.com/sql/database-engine/configure-windows/configure-the-max-text-repl-size-server-configuration-option>
+    fn check_captured_length(
+        &self,
+        table: ObjectId,
+        row: &Row,
+        set: Option<&[ColumnId]>,
+    ) -> Result<(), SqlError> {
         let limit = self.database.shared.max_text_repl_size.load(Ordering::Relaxed);
         let Ok(limit) = u64::try_from(limit) else {
             return Ok(());
@@ -258,12 +271,16 @@ impl Txn {
         let Some(def) = self.database.peek_table(table).filter(|def| def.tracked_by_cdc()) else {
             return Ok(());
         };
-        let lengths = def
-            .columns
-            .iter()
-            .zip(row.iter())
-            .filter_map(|(column, value)| max_length(&column.ty, value));
-        match lengths.into_iter().find(|length| *length > limit) {
+        let is_captured = |column: &ColumnDef| {
+            let mut tables = def.captures.iter().filter_map(|id| self.database.peek_table(*id));
+            tables.any(|changes| changes.column(&column.name).is_some())
+        };
+        let too_long = def.columns.iter().zip(row.iter()).find_map(|(column, value)| {
+            let written = set.is_none_or(|set| set.contains(&column.id));
+            let length = max_length(&column.ty, value).filter(|length| *length > limit)?;
+            (written && is_captured(column)).then_some(length)
+        });
+        match too_long {
             None => Ok(()),
             Some(length) => Err(SqlError::new(
                 7139,

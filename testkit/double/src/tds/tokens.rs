@@ -6,7 +6,7 @@ use super::encode::{put_type_info, put_units};
 use super::types::COLLATION;
 use crate::engine::collation::Label;
 use crate::product::{PRODUCT_NAME, Release, SERVER_NAME};
-use crate::{Column, EnvChange, SqlError, SqlType, StatementKind};
+use crate::{Column, EnvChange, Origin, SqlError, SqlType, StatementKind};
 
 const RETURN_STATUS: u8 = 0x79;
 const COL_METADATA: u8 = 0x81;
@@ -113,24 +113,35 @@ pub(super) fn put_message(out: &mut Vec<u8>, message: &SqlError) {
     });
 }
 
-pub(super) fn put_columns(out: &mut Vec<u8>, columns: &[Column]) {
+/// Flags of a column ([MS-TDS] 2.2.7.4). Outside of FOR BROWSE SQL Server does not find out whether
+/// a stored column can be written, and says that; what never can be is read-only, and an
+/// expression counts as computed ([MS-TDS] 4.4).
+fn flags(column: &Column) -> u16 {
     const NULLABLE: u16 = 0x0001;
+    const CASE_SENSITIVE: u16 = 0x0002;
     const UPDATEABLE_UNKNOWN: u16 = 0x0008;
     const IDENTITY: u16 = 0x0010;
+    const COMPUTED: u16 = 0x0020;
+    let origin = match column.origin {
+        Origin::Stored if column.ty == SqlType::RowVersion => 0,
+        Origin::Stored => UPDATEABLE_UNKNOWN,
+        Origin::Identity => IDENTITY,
+        Origin::Computed | Origin::Expression => COMPUTED,
+    };
+    // "Set to 1 for string columns with binary collation and always for the XML data type."
+    let binary = column.ty.is_text() && column.label.is_binary();
+    let exact = binary || column.ty == SqlType::Xml;
+    origin | if column.nullable { NULLABLE } else { 0 } | if exact { CASE_SENSITIVE } else { 0 }
+}
+
+pub(super) fn put_columns(out: &mut Vec<u8>, columns: &[Column]) {
     /// The one user type below 256 that a column is told to have.
     const TIMESTAMP: u32 = 0x50;
     out.push(COL_METADATA);
     out.put_u16_le(u16::try_from(columns.len()).expect("at most 4096 columns"));
     for column in columns {
-        let mut flags = UPDATEABLE_UNKNOWN;
-        if column.nullable {
-            flags |= NULLABLE;
-        }
-        if column.identity {
-            flags |= IDENTITY;
-        }
         out.put_u32_le(if column.ty == SqlType::RowVersion { TIMESTAMP } else { 0 });
-        out.put_u16_le(flags);
+        out.put_u16_le(flags(column));
         put_type_info(out, &column.ty, column.nullable, column.label);
         put_short_text(out, &column.name);
     }
@@ -228,4 +239,37 @@ fn put_login_acknowledgement(out: &mut Vec<u8>, version: u32, release: Release) 
         out.extend_from_slice(&[major, minor]);
         out.put_u16(build);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_say_what_can_be_written() {
+        let column = |ty: SqlType, nullable, origin| Column {
+            name: "c".into(),
+            ty,
+            nullable,
+            origin,
+            label: Label::default(),
+        };
+        for (ty, nullable, origin, wanted) in [
+            (SqlType::Int, false, Origin::Stored, 0x08),
+            (SqlType::Int, true, Origin::Stored, 0x09),
+            (SqlType::Int, false, Origin::Identity, 0x10),
+            (SqlType::Int, true, Origin::Computed, 0x21),
+            (SqlType::Int, false, Origin::Expression, 0x20),
+            (SqlType::RowVersion, false, Origin::Stored, 0x00),
+            (SqlType::Xml, true, Origin::Stored, 0x0B),
+        ] {
+            let column = column(ty, nullable, origin);
+            assert_eq!(flags(&column), wanted, "{column:?}");
+        }
+        let label = Label::named("Latin1_General_100_BIN2").expect("a collation");
+        let exact = Column { label, ..column(SqlType::VarChar(Some(9)), false, Origin::Stored) };
+        assert_eq!(flags(&exact), 0x0A);
+        // It is a number's, too, where it says nothing.
+        assert_eq!(flags(&Column { ty: SqlType::Int, ..exact }), 0x08);
+    }
 }

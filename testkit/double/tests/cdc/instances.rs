@@ -1,5 +1,7 @@
 //! Enabling, disabling, metadata, DDL, rights.
 
+use std::time::Duration;
+
 use mssql_double::storage::*;
 use mssql_double::{SqlType, Value};
 
@@ -60,6 +62,49 @@ fn a_fresh_instance_has_no_floor_until_capture_meets_its_enabling() {
         server.call("sys.fn_cdc_get_min_lsn", &[Value::text("nobody")]),
         Ok(Lsn::ZERO.to_value())
     );
+}
+
+#[test]
+fn a_fresh_start_may_be_above_the_newest_mapping_row() {
+    for (mode, job) in [("unmapped", true), ("at_once", false)] {
+        let server = Server::enabled();
+        let table = server.create_t();
+        server.enable("t", Some("v1")).expect("it is enabled");
+        let (_, commit) = server.commit(|txn| txn.insert(table, t(1, 1, "")).expect("a new key"));
+        server.scan();
+        server.fault("fresh_start_lsn", mode);
+        server.enable("t", Some("v2")).expect("it is enabled");
+        let start = |server: &Server| server.rows("change_tables")[1][4].clone();
+        assert_eq!(start(&server) == Value::Null, job, "{mode}");
+        server.scan();
+        assert_eq!(server.call("sys.fn_cdc_get_max_lsn", &[]), Ok(commit.to_value()), "{mode}");
+        let start = lsn(&start(&server));
+        assert!(commit < start, "{mode}");
+        // The next change of the table is above it, and brings the mapping rows past it.
+        let (_, next) = server.commit(|txn| txn.insert(table, t(2, 1, "")).expect("a new key"));
+        server.scan();
+        assert!(start < next, "{mode}");
+        assert_eq!(server.call("sys.fn_cdc_get_max_lsn", &[]), Ok(next.to_value()), "{mode}");
+        let rows = server.rows("v2_CT");
+        assert_eq!(rows.iter().map(|row| lsn(&row[0])).collect::<Vec<_>>(), [next], "{mode}");
+    }
+}
+
+#[test]
+fn a_fresh_start_stays_above_until_an_idle_row_comes() {
+    let server = Server::enabled();
+    let table = server.create_t();
+    server.enable("t", Some("v1")).expect("it is enabled");
+    server.commit(|txn| txn.insert(table, t(1, 1, "")).expect("a new key"));
+    server.scan();
+    server.fault("fresh_start_lsn", "at_once");
+    server.enable("t", Some("v2")).expect("it is enabled");
+    let start = lsn(&server.rows("change_tables")[1][4]);
+    server.scan();
+    server.storage.clock().advance(Duration::from_secs(300));
+    assert!(server.scan().dummy);
+    let max = server.call("sys.fn_cdc_get_max_lsn", &[]).expect("it answers");
+    assert!(lsn(&max) > start);
 }
 
 #[test]

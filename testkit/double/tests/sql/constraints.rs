@@ -264,3 +264,98 @@ fn tools_find_the_views_they_ask_for() {
     assert_eq!(c.value("SELECT name, data_space_id FROM sys.filegroups"), "PRIMARY|1");
     assert_eq!(c.value("SELECT type_desc FROM sys.data_spaces"), "ROWS_FILEGROUP");
 }
+
+#[test]
+fn foreign_keys_are_of_the_types_they_refer_to() {
+    let server = server();
+    let mut c = server.connect();
+    c.ok("CREATE TABLE p (i int PRIMARY KEY, v varchar(10) UNIQUE, n nvarchar(10) UNIQUE, d decimal(9,2) UNIQUE,
+            t datetime2(3) UNIQUE, b varchar(10) COLLATE Latin1_General_BIN2 UNIQUE, a decimal(9,2) NOT NULL UNIQUE)");
+    c.ok("CREATE TYPE dbo.code FROM varchar(10)");
+    for (column, ty, wanted) in [
+        ("i", "bigint", 1778),
+        ("i", "smallint", 1778),
+        ("v", "nvarchar(10)", 1778),
+        ("v", "char(10)", 1778),
+        ("d", "numeric(9,2)", 1778),
+        ("v", "varchar(20)", 1753),
+        ("n", "nvarchar(9)", 1753),
+        ("d", "decimal(9,3)", 1753),
+        ("t", "datetime2(7)", 1753),
+        ("b", "varchar(10)", 1757),
+    ] {
+        let sql = format!("CREATE TABLE x (c {ty} CONSTRAINT fk REFERENCES p({column}))");
+        assert_eq!(c.error(&sql), wanted, "{sql}");
+        c.ok(&format!("CREATE TABLE y (c {ty})"));
+        let sql = format!("ALTER TABLE y ADD CONSTRAINT fk FOREIGN KEY (c) REFERENCES p({column})");
+        assert_eq!(c.error(&sql), wanted, "{sql}");
+        c.ok("DROP TABLE y");
+    }
+    for (column, ty) in
+        [("i", "int NOT NULL"), ("v", "dbo.code"), ("d", "decimal(9,2)"), ("t", "datetime2(3)")]
+    {
+        c.ok(&format!(
+            "CREATE TABLE x (c {ty} CONSTRAINT fk REFERENCES p({column})); DROP TABLE x"
+        ));
+    }
+}
+
+#[test]
+fn names_of_constraints_are_those_of_no_other_object_of_the_schema() {
+    let server = server();
+    let mut c = server.connect();
+    c.ok("CREATE SCHEMA s");
+    c.ok("CREATE TABLE p (i int CONSTRAINT pk PRIMARY KEY, v int CONSTRAINT df DEFAULT 1)");
+    c.ok("CREATE TABLE q (i int, v int CONSTRAINT ck CHECK (v > 0))");
+    for name in ["PK", "df", "ck", "p", "q"] {
+        for constraint in
+            ["CHECK (i > 0)", "UNIQUE (i)", "DEFAULT 1 FOR i", "FOREIGN KEY (i) REFERENCES p"]
+        {
+            let sql = format!("ALTER TABLE q ADD CONSTRAINT {name} {constraint}");
+            assert_eq!(c.error(&sql), 2714, "{sql}");
+        }
+        assert_eq!(c.error(&format!("CREATE TABLE z (i int CONSTRAINT {name} PRIMARY KEY)")), 2714);
+        assert_eq!(c.error(&format!("CREATE TABLE {name} (i int)")), 2714);
+    }
+    assert_eq!(
+        c.error(
+            "CREATE TABLE z (i int CONSTRAINT a CHECK (i > 0), j int CONSTRAINT a CHECK (j > 0))"
+        ),
+        2714
+    );
+    assert_eq!(c.error("CREATE TABLE z (i int CONSTRAINT z CHECK (i > 0))"), 2714);
+    // In another schema, and after it is gone, a name is free; an index is no object.
+    c.ok("CREATE TABLE s.p (i int CONSTRAINT pk PRIMARY KEY, v int CONSTRAINT df DEFAULT 1)");
+    c.ok("CREATE INDEX pk2 ON p (v); CREATE INDEX pk2 ON q (v)");
+    c.ok("ALTER TABLE q DROP CONSTRAINT ck; ALTER TABLE p ADD CONSTRAINT ck CHECK (v > 0)");
+    c.ok("DROP TABLE p; CREATE TABLE pk (i int CONSTRAINT df CHECK (i > 0))");
+}
+
+#[test]
+fn cascades_come_to_a_table_once() {
+    let server = server();
+    let mut c = server.connect();
+    c.ok("CREATE TABLE a (id int PRIMARY KEY)");
+    c.ok("CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a ON DELETE SET NULL)");
+    // What SET NULL comes to is not deleted, so nothing goes on from there.
+    c.ok("CREATE TABLE c (id int PRIMARY KEY, a int REFERENCES a ON DELETE CASCADE, b int REFERENCES b ON DELETE CASCADE)");
+    c.ok("INSERT a VALUES (1); INSERT b VALUES (1, 1); INSERT c VALUES (1, NULL, 1), (2, 1, 1)");
+    c.ok("DELETE a");
+    assert_eq!(c.rows("SELECT b.id, b.a, c.id FROM b JOIN c ON c.b = b.id"), ["1|NULL|1"]);
+    c.ok("CREATE TABLE d (id int PRIMARY KEY, a int REFERENCES a ON DELETE CASCADE)");
+    for sql in [
+        // Two ways to one table, whichever the last step is.
+        "CREATE TABLE x (a int REFERENCES a ON DELETE CASCADE, d int REFERENCES d ON DELETE CASCADE)",
+        "CREATE TABLE x (a int REFERENCES a ON DELETE SET NULL, d int REFERENCES d ON DELETE CASCADE)",
+        "CREATE TABLE x (a int REFERENCES a ON DELETE SET NULL, a2 int REFERENCES a ON DELETE SET NULL)",
+        "CREATE TABLE x (a int REFERENCES a ON UPDATE CASCADE, a2 int REFERENCES a ON UPDATE SET NULL)",
+        // Cycles.
+        "CREATE TABLE x (id int PRIMARY KEY, x int REFERENCES x ON DELETE CASCADE)",
+        "CREATE TABLE x (id int PRIMARY KEY, x int REFERENCES x ON DELETE SET NULL)",
+        "ALTER TABLE a ADD d int REFERENCES d ON DELETE SET NULL",
+    ] {
+        assert_eq!(c.error(sql), 1785, "{sql}");
+    }
+    // NO ACTION ends a branch, and deletes and updates go their own ways.
+    c.ok("CREATE TABLE x (a int REFERENCES a ON DELETE CASCADE, a2 int REFERENCES a ON UPDATE CASCADE, d int REFERENCES d)");
+}

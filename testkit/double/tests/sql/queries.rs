@@ -214,3 +214,31 @@ fn the_catalogue_describes_tables() {
     assert_eq!(c.eval("OBJECT_NAME(OBJECT_ID('dbo.customers'))"), "customers");
     assert_eq!(c.eval("COL_NAME(OBJECT_ID('customers'), 2)"), "name");
 }
+
+#[test]
+fn columns_say_where_they_come_from() {
+    use mssql_double::Origin::{Computed, Expression, Identity, Stored};
+    let server = server();
+    let mut c = server.connect();
+    c.ok("CREATE TABLE k (id int IDENTITY, a int, b AS a + 1)");
+    c.ok("CREATE VIEW v AS SELECT id, a, b, a * 2 AS c FROM k");
+    let mut origins =
+        |sql: &str| -> Vec<_> { c.ok(sql).columns[0].iter().map(|column| column.origin).collect() };
+    let all = vec![Identity, Stored, Computed];
+    assert_eq!(origins("SELECT * FROM k"), all);
+    assert_eq!(origins("SELECT TOP 0 [id], [a], [b] FROM k ORDER BY a"), all);
+    assert_eq!(origins("SELECT DISTINCT x.id, x.a, x.b FROM (SELECT * FROM k) x"), all);
+    assert_eq!(origins("WITH x AS (SELECT * FROM k) SELECT * FROM x"), all);
+    assert_eq!(origins("SELECT * FROM v"), [Identity, Stored, Computed, Expression]);
+    assert_eq!(
+        origins("SELECT l.a, r.id FROM k l LEFT JOIN k r ON r.id = l.a"),
+        [Stored, Identity]
+    );
+    assert_eq!(origins("SELECT 1, a + 0, CAST(a AS bigint), NULL FROM k"), vec![Expression; 4]);
+    assert_eq!(origins("SELECT COUNT(*), MAX(id) FROM k GROUP BY a"), vec![Expression; 2]);
+    assert_eq!(origins("SELECT a FROM k UNION ALL SELECT id FROM k"), [Expression]);
+    assert_eq!(
+        origins("INSERT k (a) OUTPUT inserted.id, inserted.a + 1 VALUES (1)"),
+        [Identity, Expression]
+    );
+}

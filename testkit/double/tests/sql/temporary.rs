@@ -101,6 +101,20 @@ fn columns_and_indexes_are_renamed_unless_something_hangs_on_them() {
     assert_eq!(c.error("EXEC sp_rename 't.b', 'bb', 'COLUMN'"), 15336);
     assert_eq!(c.error("EXEC sp_rename 't.aa', 'd', 'COLUMN'"), 15335);
     assert_eq!(c.error("EXEC sp_rename 't.nope', 'x', 'COLUMN'"), 15248);
+    // The name alone may say what is meant.
+    c.ok("EXEC sp_rename 't.aa', 'ab'; EXEC sp_rename 'dbo.t.ix2', 'ix3'; EXEC sp_rename 'pk', 'pk2'");
+    c.ok("EXEC sp_rename 'dbo.pk2', 'pk3', 'OBJECT'; EXEC sp_rename @objname = '[t].[ab]', @newname = 'ac'");
+    assert_eq!(c.rows("SELECT ac FROM t"), ["2"]);
+    assert_eq!(
+        c.rows("SELECT name FROM sys.indexes WHERE object_id = OBJECT_ID('t') ORDER BY name"),
+        ["ix3", "pk3"]
+    );
+    assert_eq!(c.error("EXEC sp_rename 't.nope', 'x'"), 15225);
+    assert_eq!(c.error("EXEC sp_rename 't.ac', 'x', 'INDEX'"), 15248);
+    assert_eq!(c.error("EXEC sp_rename 'pk3', 't'"), 15335);
+    c.ok("CREATE INDEX d ON t (e)");
+    assert_eq!(c.error("EXEC sp_rename 't.d', 'x'"), 15248);
+    c.ok("DROP INDEX d ON t");
     c.ok("EXEC sys.sp_cdc_enable_db");
     c.ok("EXEC sys.sp_cdc_enable_table 'dbo', 't', @role_name = NULL, @captured_column_list = 'id,d'");
     assert_eq!(c.error("EXEC sp_rename 't.d', 'dd', 'COLUMN'"), 4928);

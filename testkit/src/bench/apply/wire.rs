@@ -2,7 +2,8 @@
 //! server takes it, with nothing behind it that reads a log, decodes or encodes.
 //!
 //! The bytes hold the checkpoint's chain, so they fit a target that is as the recorded one was:
-//! [`replay`] takes a copy of the same database and raises the epoch as apply's connection had.
+//! [`replay`] takes a copy of the same database, raises the epoch as apply's connection had, and lets
+//! commits pass that are for another server process.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -125,6 +126,12 @@ pub(super) async fn replay(
     recorded: &Recorded,
 ) -> Result<Duration> {
     postgres.psql(database, "UPDATE lockstep.checkpoint SET epoch = epoch + 1")?;
+    // The recorded commits are for the server process that they were sent to.
+    postgres.psql(
+        database,
+        "CREATE OR REPLACE FUNCTION lockstep.expect_process(expected integer) RETURNS void \
+         LANGUAGE sql AS ''",
+    )?;
     let path = postgres.socket_dir().join(format!(".s.PGSQL.{}", postgres.port()));
     let mut stream = UnixStream::connect(path)?;
     log_in(postgres, database, &stream, &recorded.options).await?;

@@ -1,5 +1,7 @@
 //! Makes one object, from whatever an earlier attempt left of it.
 
+use std::time::Duration;
+
 use lockstep_common::name::quote_postgres;
 use lockstep_common::{Failure, Shutdown};
 use tokio_postgres::{Client, Error, GenericClient};
@@ -35,6 +37,9 @@ pub(super) struct Maker<'a> {
     pub(super) load: Uuid,
     pub(super) stop: &'a Shutdown,
 }
+
+/// After so long a statement is cancelled once more.
+const CANCEL_AGAIN: Duration = Duration::from_millis(200);
 
 impl Maker<'_> {
     /// Makes an object and notes what came of it.
@@ -197,13 +202,16 @@ impl Maker<'_> {
         let result = tokio::select! {
             biased;
             result = &mut run => result,
-            () = self.stop.cancelled() => {
-                match self.cancel(backend).await {
-                    Ok(()) => run.await,
-                    // Without another connection the server goes on; the lock tells the next finish.
-                    Err(_) => return Err(Trouble::Locked),
+            () = self.stop.cancelled() => loop {
+                // Without another connection the server goes on; the lock tells the next finish.
+                if self.cancel(backend).await.is_err() {
+                    return Err(Trouble::Locked);
                 }
-            }
+                // What comes before the statement has begun cancels nothing.
+                if let Ok(result) = tokio::time::timeout(CANCEL_AGAIN, &mut run).await {
+                    break result;
+                }
+            },
         };
         match result {
             Err(error) if self.stop.is_cancelled() && code(&error) == "57014" => {

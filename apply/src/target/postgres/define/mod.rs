@@ -11,6 +11,7 @@
 //!   half-made index that it drops and makes again.
 
 mod finish;
+mod foresee;
 mod make;
 mod objects;
 mod plan;
@@ -19,6 +20,7 @@ mod print;
 mod role;
 mod translate;
 mod unmake;
+mod way;
 
 use std::sync::Arc;
 
@@ -37,10 +39,12 @@ mod cluster;
 mod tests;
 
 pub(super) use finish::{Finish, Report, finish, set_sequences};
-pub(super) use plan::{Planned, contested, create_schema, create_table, fit};
-pub(super) use prepare::prepare;
+pub(super) use foresee::{companions, doubles, warnings};
+pub(super) use plan::{Planned, create_schema, create_table, fit, unusable};
+pub(super) use prepare::{prepare, with_contested};
 pub(super) use print::print;
 pub(super) use unmake::unmake;
+pub(super) use way::make_way;
 
 /// What `lockstep.load_object` is; `schema.sql` comes before it.
 pub(crate) const SCHEMA: &str = include_str!("schema.sql");

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
 use lockstep_common::config::Prepare;
+use lockstep_common::definition::Definition;
 use lockstep_common::load::Handoff;
 use lockstep_common::name::quote_postgres;
 use lockstep_common::{Failure, TableVersion};
@@ -21,9 +22,11 @@ use tokio_postgres::{Client, GenericClient, Transaction};
 use super::super::catalog::{self, Found, TargetName};
 use super::super::checkpoint::Fence;
 use super::super::error::{self, Class, ServerError};
+use super::super::mapping::telling;
 use super::super::relation::Relation;
-use super::plan::{contested, create_schema, create_table, reserved_names};
+use super::plan::{Planned, contested, create_schema, create_table, key_names, unusable};
 use super::role::{Role, create_rights};
+use super::way::make_way;
 use super::{Design, LoadTable};
 
 /// The target's tables, ready for the load.
@@ -139,7 +142,8 @@ async fn survey(
     let mut taken: HashMap<(&str, &str), usize> = HashMap::new();
     let mut oids = Vec::new();
     for (index, (table, name)) in tables.iter().zip(&names).enumerate() {
-        let mut wrong = reserved_names(&design.naming, &table.version);
+        let definition = table.definition.as_deref();
+        let mut wrong = unusable(&design.naming, &table.version, definition);
         if let Some(first) = taken.insert((&name.schema, &name.table), index) {
             let first = &tables[first].version.name;
             wrong.push(format!("{first} goes to target table {} too", name.quoted()));
@@ -213,8 +217,8 @@ fn absent(design: &Design, role: &Role, name: &TargetName, table: &LoadTable) ->
     }
     wrong.extend(create_rights(role, name));
     let definition = table.definition.as_deref();
-    wrong
-        .extend(create_table(&design.naming, &table.version, definition).err().unwrap_or_default());
+    let made = create_table(&design.naming, &table.version, definition, None);
+    wrong.extend(made.err().unwrap_or_default());
     wrong
 }
 
@@ -241,12 +245,12 @@ async fn present(
         return Ok(wrong);
     }
     let fit = catalog::fit(&design.naming, name, table.id, &table.version, found);
-    let mut wrong: Vec<String> = fit
-        .err()
-        .unwrap_or_default()
-        .into_iter()
-        .map(|what| format!("target table {}: {what}", name.quoted()))
-        .collect();
+    let wrong = match fit {
+        Ok(relation) => catalog::without_companions(&relation).into_iter().collect(),
+        Err(wrong) => wrong,
+    };
+    let mut wrong: Vec<String> =
+        wrong.into_iter().map(|what| format!("target table {}: {what}", name.quoted())).collect();
     if design.constraints && !found.owned {
         wrong.push(format!(
             "the role does not own target table {}, which indexes and constraints need \
@@ -288,7 +292,7 @@ async fn refusing(
     found: &Found,
 ) -> Result<Vec<String>, tokio_postgres::Error> {
     let mut wrong = Vec::new();
-    let key = design.naming.key(&table.version);
+    let key = found.key(&design.naming, &table.version);
     let others: Vec<String> = found
         .indexes
         .iter()
@@ -397,10 +401,17 @@ async fn change(
     for schema in schemas {
         transaction.batch_execute(&create_schema(schema)).await?;
     }
+    let planned: Vec<Planned<'_>> = tables
+        .iter()
+        .map(|table| Planned { version: &table.version, definition: table.definition.as_deref() })
+        .collect();
+    let key_names = key_names(&design.naming, &planned);
     for (index, table) in tables.iter().enumerate() {
         let drops = design.prepare == Prepare::DropAndCreate;
         if drops || !survey.present.contains(&index) {
-            notices.extend(create(transaction, design, table).await?);
+            make_way(transaction, &names[index]).await?;
+            let key_name = key_names[index].as_deref();
+            notices.extend(create(transaction, design, table, key_name).await?);
         }
         claim(transaction, pipeline, &names[index], table).await?;
         if drops {
@@ -415,12 +426,18 @@ async fn create(
     transaction: &Transaction<'_>,
     design: &Design,
     table: &LoadTable,
+    key_name: Option<&str>,
 ) -> Result<Option<String>, tokio_postgres::Error> {
     let (naming, version) = (&design.naming, &table.version);
     // The survey made sure that it can be made.
-    let sql = |definition| create_table(naming, version, definition).unwrap_or_default();
-    let whole = sql(table.definition.as_deref());
-    let bare = sql(None);
+    let sql = |definition: Option<&Definition>| {
+        create_table(naming, version, definition, key_name).unwrap_or_default()
+    };
+    let definition = table.definition.as_deref();
+    let whole = sql(definition);
+    let without =
+        definition.map(|definition| Definition { columns: Vec::new(), ..definition.clone() });
+    let bare = sql(without.as_ref());
     if whole == bare {
         transaction.batch_execute(&bare).await?;
         return Ok(None);
@@ -473,13 +490,15 @@ async fn forget(
     Ok(())
 }
 
-/// Marks the columns that unique indexes to come will have.
-fn with_contested(mut relation: Relation, table: &LoadTable) -> Relation {
+/// Marks the columns that unique indexes to come will have, and by which rows are told apart then.
+pub(crate) fn with_contested(mut relation: Relation, table: &LoadTable) -> Relation {
     if let Some(definition) = &table.definition {
         let to_come = contested(&table.version, definition);
-        for (column, to_come) in relation.columns.iter_mut().zip(to_come) {
+        let telling = telling(&table.version, Some(definition));
+        for ((column, to_come), telling) in relation.columns.iter_mut().zip(to_come).zip(telling) {
             if let Some(column) = column {
                 column.contested |= to_come;
+                column.tells |= telling;
             }
         }
     }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::super::collation;
-use super::Design;
 use super::plan::{
-    Fate, Planned, Server, create_schema_plainly, create_table, plan, reserved_names,
+    Fate, Planned, Server, create_schema_plainly, create_table, key_names, plan, unusable,
 };
+use super::{Design, foresee};
 
 /// The whole DDL of a load of `tables`, for a server of that major version, and as comments what is
 /// not made and why.
@@ -15,8 +15,13 @@ pub(crate) fn print(design: &Design, version: u32, tables: &[Planned<'_>]) -> St
     let mut out = String::new();
     let mut not_made = Vec::new();
     section(&mut out, "Before the load");
-    let schemas: BTreeSet<String> =
-        tables.iter().map(|table| design.naming.table(&table.version.name).schema).collect();
+    let usable =
+        |table: &&Planned<'_>| unusable(&design.naming, table.version, table.definition).is_empty();
+    let schemas: BTreeSet<String> = tables
+        .iter()
+        .filter(usable)
+        .map(|table| design.naming.table(&table.version.name).schema)
+        .collect();
     for schema in schemas {
         statement(&mut out, &create_schema_plainly(&schema));
     }
@@ -28,18 +33,31 @@ pub(crate) fn print(design: &Design, version: u32, tables: &[Planned<'_>]) -> St
     let names: Vec<_> = tables.iter().map(|table| &table.version.name).collect();
     not_made.extend(types.at_start());
     not_made.extend(types.absent_tables(&names));
-    for table in tables {
-        let name = &table.version.name;
-        for wrong in reserved_names(&design.naming, table.version) {
-            not_made.push(format!("{name}: {wrong}"));
+    let key_names = key_names(&design.naming, tables);
+    let mut refused = foresee::doubles(&design.naming, tables);
+    for (table, key_name) in tables.iter().zip(&key_names) {
+        let (name, version) = (&table.version.name, table.version);
+        let mut wrong = unusable(&design.naming, version, table.definition);
+        let made = create_table(&design.naming, version, table.definition, key_name.as_deref());
+        match made {
+            Ok(sql) if wrong.is_empty() => {
+                let companions = foresee::companions(&design.naming, table);
+                for line in companions.into_iter().chain(foresee::warnings(&design.naming, table)) {
+                    comment(&mut out, &format!("{name}: {line}"));
+                }
+                statement(&mut out, &sql);
+            }
+            Ok(_) => {}
+            Err(found) => wrong.extend(found),
         }
-        match create_table(&design.naming, table.version, table.definition) {
-            Ok(sql) => statement(&mut out, &sql),
-            Err(wrong) => not_made.push(format!("table {name}: {}", wrong.join("; "))),
-        }
+        refused.extend(wrong.into_iter().map(|wrong| (name.clone(), wrong)));
+    }
+    for (name, wrong) in refused {
+        not_made.push(format!("table {name}: {wrong}"));
     }
     section(&mut out, "After it, once the target is consistent");
-    let objects = plan(&design.naming, Server { version, replica: true }, tables, &BTreeSet::new());
+    let made: Vec<Planned<'_>> = tables.iter().filter(usable).copied().collect();
+    let objects = plan(&design.naming, Server { version, replica: true }, &made, &BTreeSet::new());
     if !design.constraints {
         comment(&mut out, "nothing: constraints = false");
     }

@@ -43,11 +43,16 @@ impl Role {
 
 /// Whether the role may set `session_replication_role`.
 pub(super) async fn may_be_replica(client: &Client) -> Result<bool, tokio_postgres::Error> {
-    let superuser: bool = client
-        .query_one("SELECT rolsuper FROM pg_roles WHERE rolname = current_user", &[])
+    // It may be set for the role already.
+    let able: bool = client
+        .query_one(
+            "SELECT rolsuper OR current_setting('session_replication_role') = 'replica' \
+             FROM pg_roles WHERE rolname = current_user",
+            &[],
+        )
         .await?
         .get(0);
-    if superuser {
+    if able {
         return Ok(true);
     }
     // The function is there from PostgreSQL 15 on.

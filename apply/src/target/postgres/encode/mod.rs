@@ -26,9 +26,18 @@ pub(super) struct Rules {
     /// U+FFFD is written for each character that PostgreSQL has not, and counted; else such text is an
     /// error.
     pub(super) replaced: Option<Arc<AtomicU64>>,
+    /// Nothing of the target keeps two rows apart whose keys differ in what is cut off: there a key whose
+    /// digit has no place is an error.
+    pub(super) whole_keys: bool,
 }
 
 impl Rules {
+    /// The rules of a column by which rows are told apart: nothing is replaced. `cut`: it has no place for
+    /// the seventh digit of its times.
+    pub(super) fn of_key(&self, cut: bool) -> Self {
+        Rules { exact_ticks: cut && self.whole_keys, replaced: None, whole_keys: self.whole_keys }
+    }
+
     /// Text as PostgreSQL can store it.
     ///
     /// # Errors
@@ -91,13 +100,18 @@ pub(super) enum EncodeError {
     Nul,
     #[error("text with a lone surrogate, which PostgreSQL cannot store")]
     Surrogate,
+    #[error(
+        "text that PostgreSQL cannot store, and that is not replaced in a column by which rows are told \
+         apart: two of them might become one"
+    )]
+    InKey,
     #[error("a number out of the range of {0}")]
     Range(&'static str),
     #[error("more digits than its column has")]
     Digits,
     #[error("more characters than its column has")]
     Length,
-    #[error("a time with 100 ns digits")]
+    #[error("a time with 100 ns, which the key has no place for: see docs/types.md, rule T")]
     Ticks,
     #[error("a value larger than PostgreSQL's 1 GiB")]
     Size,

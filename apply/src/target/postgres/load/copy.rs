@@ -33,7 +33,7 @@ use super::super::error::{self, Class, ServerError};
 use super::super::parameter::{put_int8, put_text};
 use super::super::pipe::Note;
 use super::super::run::{COPY_HEADER, ChangeError, put};
-use super::super::socket;
+use super::super::settings;
 use super::super::statement::{self, Kind, Mask, Shape, Sql};
 use super::super::wire::{Latched, QUEUE_BYTES, Wire};
 use super::chunk::{ChunkSource, damaged};
@@ -50,6 +50,8 @@ const ASIDE_BYTES: usize = 1 << 20;
 const NOT_PENDING: &str = "LS002";
 /// Raised by `lockstep.claim_chunk`: another apply has taken over.
 const ANOTHER_EPOCH: &str = "LS003";
+/// Raised by `lockstep.expect_placed`: rows of the chunk have no place.
+const NOT_PLACED: &str = "LS005";
 const UNIQUE: &str = "23505";
 
 /// Why a chunk is not in the target.
@@ -111,19 +113,8 @@ struct Rows<'j> {
 impl Copier {
     pub(super) async fn connect(login: &Login) -> Result<Self, Failure> {
         let mut socket = login.load().await?;
-        let sql = "SET session_replication_role = replica";
-        match socket::simple_query(&mut socket, sql).await {
-            Ok(Ok(())) => {}
-            // Triggers and foreign keys fire; the stream's connection has said so.
-            Ok(Err(error)) if error.code == "42501" => {}
-            Ok(Err(error)) => {
-                return Err(error::server_failure("apply.connect", &login.refused(), &error));
-            }
-            Err(error) => {
-                let what = format!("{}: {error}", login.unreachable());
-                return Err(Failure::retry("apply.connect", what));
-            }
-        }
+        // Where it may not, triggers and foreign keys fire; the stream's connection has said so.
+        settings::enter_replica_role(&mut socket, login).await?;
         Ok(Copier { wire: Wire::new(socket, Arc::default(), QUEUE_BYTES), committed: 0 })
     }
 
@@ -149,8 +140,10 @@ impl Copier {
         } else if first == Pass::Staged
             && let Some(columns) = &rows.columns
         {
-            self.merge(job, columns)?;
+            self.merge(job, columns, rows.copied)?;
         }
+        // All rows are there, or there is no commit.
+        self.answered(job).await?;
         self.done(job, bytes);
         if let Err(crash) = fail.hit(failpoints::CHUNK_COPIED) {
             // On the wire they have to be.
@@ -282,7 +275,8 @@ impl Copier {
         made.map_err(|e| too_large(job, e).into())
     }
 
-    fn merge(&mut self, job: &ChunkJob, columns: &Mask) -> Result<(), Stop> {
+    /// Merges the staged rows, `staged` in number, and has the server see that each has its place.
+    fn merge(&mut self, job: &ChunkJob, columns: &Mask, staged: u64) -> Result<(), Stop> {
         let shape =
             Shape { table: job.table, after: columns.clone(), ..Shape::of(Kind::StageMerge) };
         let name = self.wire.pipe.prepare(&shape, || Sql {
@@ -290,7 +284,15 @@ impl Copier {
             parameters: Vec::new(),
         });
         let merged = self.wire.pipe.execute(name, 0, |_| (), note(job));
-        merged.map_err(|e| too_large(job, e).into())
+        merged.map_err(|e| too_large(job, e))?;
+        let shape = Shape { table: job.table, ..Shape::of(Kind::StageCheck) };
+        let name = self.wire.pipe.prepare(&shape, || Sql {
+            text: staging::check(&job.relation, job.notes.as_deref(), job.keep),
+            parameters: vec![20],
+        });
+        let parameters = |out: &mut BytesMut| put_int8(staged, out);
+        let checked = self.wire.pipe.execute(name, 1, parameters, note(job));
+        checked.map_err(|e| too_large(job, e).into())
     }
 
     /// The rows that the first pass left aside.
@@ -301,6 +303,7 @@ impl Copier {
         first: Rows<'_>,
     ) -> Result<(), Stop> {
         let Some(columns) = first.columns.clone() else { return Ok(()) };
+        let staged = first.aside_rows;
         if first.holds_aside() {
             let held = Rows { pass: Pass::Touched, ..first };
             self.copy_begin(&held)?;
@@ -310,13 +313,29 @@ impl Copier {
         } else {
             self.pass(job, source, Pass::Touched).await?;
         }
-        self.merge(job, &columns)
+        self.merge(job, &columns, staged)
     }
 
     // --- Replies --------------------------------------------------------------------------------
 
     async fn flush(&mut self, job: &ChunkJob) -> Result<(), Stop> {
         self.wire.flush().await.map_err(|latched| stop(job, latched))
+    }
+
+    /// Waits until the server has answered everything, which is not committed yet: a COPY that took in
+    /// fewer rows is an error like any other.
+    async fn answered(&mut self, job: &ChunkJob) -> Result<(), Stop> {
+        self.wire.pipe.ask_answers();
+        self.flush(job).await?;
+        loop {
+            if let Some(latched) = self.wire.latched() {
+                return Err(stop(job, latched));
+            }
+            if self.wire.is_answered() {
+                return Ok(());
+            }
+            self.wire.changed().await;
+        }
     }
 
     async fn confirmed(&mut self, job: &ChunkJob) -> Result<(), Stop> {
@@ -499,6 +518,7 @@ fn stop(job: &ChunkJob, latched: Latched) -> Stop {
             NOT_PENDING => Stop::NotPending,
             ANOTHER_EPOCH => Stop::Failure(checkpoint::fenced(&job.pipeline)),
             UNIQUE => Stop::Present(refused(&what, &error)),
+            NOT_PLACED => Stop::Failure(not_placed(&what, &error.to_string())),
             _ => match error.class() {
                 Class::Retry => Stop::Failure(Failure::retry(
                     "apply.target",
@@ -511,6 +531,9 @@ fn stop(job: &ChunkJob, latched: Latched) -> Stop {
             "apply.connection",
             format!("lost the connection to the target that loads {what}: {lost}"),
         )),
+        Latched::Rows { note, met } => {
+            Stop::Failure(not_placed(&what, &format!("of {} rows it took in {met}", note.rows)))
+        }
         Latched::Protocol(answer) => Stop::Failure(Failure::halt(
             "apply.protocol",
             format!("the target's answers to {what} make no sense: {answer}"),
@@ -519,7 +542,32 @@ fn stop(job: &ChunkJob, latched: Latched) -> Stop {
     }
 }
 
+/// Rows that the source has and the target has not.
+fn not_placed(what: &str, how: &str) -> Failure {
+    Failure::halt(
+        "apply.load.unplaced",
+        format!("not every row of {what} has a place in the target: {how}"),
+        "two keys of the source are one in the target, or a trigger of the target keeps rows out: let \
+         `key_collation` be \"exact\" and key columns have a type that tells the values apart \
+         (docs/types.md), drop the trigger, then load the table again",
+    )
+}
+
 fn refused(what: &str, error: &ServerError) -> Failure {
+    if error.code == UNIQUE {
+        return Failure::halt(
+            "apply.load.refused",
+            format!("the target refuses {what}: {error}"),
+            "two rows of the source are one by that key or unique index in the target, or a row was \
+             there before: let `key_collation` be \"exact\" and key columns have a type that tells the \
+             values apart (docs/types.md), drop a unique index that the source has not, remove foreign \
+             rows, then load the table again",
+        );
+    }
+    if error.code == error::TOO_LARGE {
+        let message = format!("the target refuses {what}: {error}");
+        return Failure::halt("apply.load.refused", message, error::remedy(error));
+    }
     Failure::halt(
         "apply.load.refused",
         format!("the target refuses {what}: {error}"),

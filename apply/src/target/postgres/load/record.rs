@@ -371,7 +371,10 @@ async fn empty(
         sql.push_str("ROLLBACK TO SAVEPOINT emptying; ");
     }
     if replica {
-        sql.push_str("SET LOCAL session_replication_role = replica; ");
+        sql.push_str(
+            "SELECT set_config('session_replication_role', 'replica', true) \
+             WHERE current_setting('session_replication_role') <> 'replica'; ",
+        );
     }
     for name in names {
         sql.push_str(&format!("DELETE FROM {name}; "));

@@ -3,7 +3,7 @@
 
 use super::super::relation::Relation;
 use super::super::statement::Mask;
-use super::notes::{COLUMN, GIVEN, GONE, Notes, PARTIAL, STATE, WHOLE, aliased};
+use super::notes::{COLUMN, GIVEN, GONE, Notes, PARTIAL, STATE, WHOLE, aliased, same_key};
 
 /// Name of the connection's table for rows of a target table.
 fn name(relation: &Relation) -> String {
@@ -51,18 +51,9 @@ pub(super) fn merge(
             _ => format!("s.{COLUMN}{c}"),
         })
         .collect();
-    let mut from = format!("{} AS s", name(relation));
-    if let Some(notes) = notes {
-        let same = |c: &usize| {
-            relation.column(*c).equals(&format!("n.{COLUMN}{c}"), &format!("s.{COLUMN}{c}"))
-        };
-        let same: Vec<String> = relation.key.iter().map(same).collect();
-        let left_out = if keep { format!("'{GONE}', '{WHOLE}'") } else { format!("'{GONE}'") };
-        from = format!(
-            "{from} LEFT JOIN {} AS n ON {} WHERE (n.{STATE} IN ({left_out})) IS NOT TRUE",
-            notes.table,
-            same.join(" AND ")
-        );
+    let mut from = noted_rows(relation, notes);
+    if notes.is_some() {
+        from = format!("{from} WHERE {} IS NOT TRUE", accounted(keep));
     }
     let sets: Vec<String> = columns
         .iter()
@@ -84,5 +75,56 @@ pub(super) fn merge(
         relation.name,
         names.join(", "),
         values.join(", ")
+    )
+}
+
+/// The staged rows, each beside the note of its key.
+fn noted_rows(relation: &Relation, notes: Option<&Notes>) -> String {
+    let rows = format!("{} AS s", name(relation));
+    let Some(notes) = notes else { return rows };
+    let same = |c: &usize| {
+        relation.column(*c).equals(&format!("n.{COLUMN}{c}"), &format!("s.{COLUMN}{c}"))
+    };
+    let same: Vec<String> = relation.key.iter().map(same).collect();
+    format!("{rows} LEFT JOIN {} AS n ON {}", notes.table, same.join(" AND "))
+}
+
+/// Whether the stream accounts for a row: it took the row away, or wrote it anew.
+fn accounted(keep: bool) -> String {
+    let states = if keep { format!("'{GONE}', '{WHOLE}'") } else { format!("'{GONE}'") };
+    format!("(n.{STATE} IN ({states}))")
+}
+
+/// Fails unless each of the staged rows, whose number is the parameter, is there or accounted for. A row
+/// of the target stands for one of them: where two keys of the source are one in the target, a row is
+/// missing. And it has the key as it was staged, or the stream has named that key.
+pub(super) fn check(relation: &Relation, notes: Option<&Notes>, keep: bool) -> String {
+    let alike: Vec<String> = relation
+        .key
+        .iter()
+        .filter_map(|c| {
+            let column = relation.column(*c);
+            column.spelt_alike(&format!("t.{}", column.name), &format!("s.{COLUMN}{c}"))
+        })
+        .collect();
+    let mut there = vec!["t.ctid IS NOT NULL".to_owned()];
+    if !alike.is_empty() {
+        let alike = alike.join(" AND ");
+        let noted = notes.map_or(String::new(), |_| format!(" OR n.{STATE} IS NOT NULL"));
+        there.push(format!("({alike}{noted})"));
+    }
+    let accounted = match notes {
+        Some(_) => accounted(keep),
+        None => "false".to_owned(),
+    };
+    format!(
+        "WITH c AS (SELECT count(*) FILTER (WHERE {accounted}) AS accounted, \
+         count(DISTINCT (t.tableoid, t.ctid)) FILTER (WHERE {accounted} IS NOT TRUE AND {}) AS there \
+         FROM {} LEFT JOIN {} AS t ON {}) \
+         SELECT lockstep.expect_placed($1, there, accounted) FROM c WHERE there + accounted <> $1",
+        there.join(" AND "),
+        noted_rows(relation, notes),
+        relation.name,
+        same_key(relation, "t", "s"),
     )
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use lockstep_common::name::written_mssql;
 use lockstep_common::{Column, LogicalType, TableName};
 
 use super::super::types::{base_name, is_limited};
@@ -143,7 +144,7 @@ impl ColumnKey {
 
 impl fmt::Display for ColumnKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.table, self.column)
+        write!(f, "{}.{}", self.table, written_mssql(&self.column))
     }
 }
 

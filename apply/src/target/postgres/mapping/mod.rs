@@ -5,9 +5,9 @@
 //! shows, and whether types of extensions are there, by [`Types::at_start`]; what hangs on tables, when
 //! they come ([`Types::of_tables`], [`Types::wanted`]).
 
+mod companion;
 mod key;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use lockstep_common::config::{self, KeyCollation};
@@ -19,6 +19,7 @@ use super::encode::{Form, Way};
 use super::extension::Extensions;
 use super::text::Style;
 use super::types::{PgType, base_name};
+pub(super) use companion::{Companion, Part, digit_name, expand, telling};
 use key::{ColumnKey, TypeKey};
 
 /// What columns become.
@@ -217,39 +218,9 @@ impl Types {
         self.collation == KeyCollation::Icu
     }
 
-    // --- Columns of offsets ---------------------------------------------------------------------
-
-    /// The columns whose offsets have columns of their own, in order.
-    pub(super) fn companions(&self, version: &TableVersion) -> Vec<usize> {
-        if self.suffix.is_none() {
-            return Vec::new();
-        }
-        let zoned = |(_, column): &(usize, &Column)| {
-            matches!(column.ty, LogicalType::TimestampTz { .. }) && !column.computed
-        };
-        version.columns.iter().enumerate().filter(zoned).map(|(i, _)| i).collect()
-    }
-
-    /// The version as the target has it: with the columns of offsets behind the others, in the order of
-    /// [`Types::companions`].
-    pub(super) fn expand<'v>(&self, version: &'v TableVersion) -> Cow<'v, TableVersion> {
-        let companions = self.companions(version);
-        let Some(suffix) = self.suffix.as_ref().filter(|_| !companions.is_empty()) else {
-            return Cow::Borrowed(version);
-        };
-        let mut expanded = version.clone();
-        for column in companions.iter().filter_map(|i| version.columns.get(*i)) {
-            expanded.columns.push(Column {
-                name: format!("{}{suffix}", column.name),
-                ty: LogicalType::Int { bytes: 2 },
-                source_type: "smallint".to_owned(),
-                nullable: column.nullable,
-                collation: None,
-                identity: false,
-                computed: false,
-            });
-        }
-        Cow::Owned(expanded)
+    /// What the name of a column of offsets has behind it, where they are asked for.
+    pub(super) fn offset_suffix(&self) -> Option<&str> {
+        self.suffix.as_deref()
     }
 }
 

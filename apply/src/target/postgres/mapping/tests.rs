@@ -1,5 +1,8 @@
 use lockstep_common::config::Config;
 
+use lockstep_common::definition::Definition;
+
+use super::super::catalog::Naming;
 use super::super::extension::Extensions;
 use super::*;
 
@@ -75,17 +78,124 @@ fn all_that_is_wrong_is_found_at_once() {
     assert!(!types.of_tables([&orders()], false).join("\n").contains("dbo.absent.c"));
 }
 
+fn naming(more: &str) -> Naming {
+    Naming {
+        schemas: BTreeMap::new(),
+        rule: config::NameRule::Keep,
+        types: std::sync::Arc::new(types(more)),
+    }
+}
+
+fn names(companions: &[Companion]) -> Vec<&str> {
+    companions.iter().map(|companion| companion.name.as_str()).collect()
+}
+
 #[test]
 fn offsets_get_columns_behind_the_others() {
     let table = orders();
-    assert!(matches!(types("").expand(&table), Cow::Borrowed(_)));
-    let types = types("offset_columns = \"_offset\"\n");
-    let expanded = types.expand(&table);
+    assert_eq!(naming("").companions(&table, None), []);
+    let companions = naming("offset_columns = \"_offset\"\n").companions(&table, None);
+    let expanded = expand(&table, &companions);
     assert_eq!(expanded.columns.len(), 5);
-    assert_eq!(
-        (expanded.columns[4].name.as_str(), types.companions(&table)),
-        ("at_offset", vec![2])
-    );
+    assert_eq!((expanded.columns[4].name.as_str(), companions[0].of), ("at_offset", 2));
+    assert_eq!(expanded.key, [0]);
+}
+
+/// The rule of docs/types.md: by which columns rows are told apart, and whether their type loses a digit.
+#[test]
+fn times_that_tell_rows_apart_keep_their_last_digit_beside_them() {
+    let time = |name: &str, ty| column(name, "", ty);
+    let mut table = orders();
+    table.columns = vec![
+        time("t7", LogicalType::Time { digits: 7 }),
+        time("t6", LogicalType::Time { digits: 6 }),
+        time("d7", LogicalType::Timestamp { digits: 7 }),
+        time("z7", LogicalType::TimestampTz { digits: 7 }),
+        time("d3", LogicalType::Timestamp { digits: 3 }),
+        Column { computed: true, ..time("c7", LogicalType::Time { digits: 7 }) },
+        time("n", LogicalType::Int { bytes: 4 }),
+    ];
+    table.key = vec![2, 6, 0];
+    let naming = naming("");
+    assert_eq!(names(&naming.companions(&table, None)), ["t7_100ns", "d7_100ns"]);
+    let expanded = expand(&table, &naming.companions(&table, None)).into_owned();
+    assert_eq!(expanded.key, [2, 8, 6, 0, 7]);
+    // Without a key, all.
+    table.key = Vec::new();
+    let all = ["t7_100ns", "d7_100ns", "z7_100ns"];
+    assert_eq!(names(&naming.companions(&table, None)), all);
+    // Nothing is lost in a text.
+    let text = self::naming("[apply.main.types]\n\"datetime2\" = \"text\"\n");
+    table.columns[2].source_type = "datetime2(7)".into();
+    assert_eq!(names(&text.companions(&table, None)), ["t7_100ns", "z7_100ns"]);
+    // The narrowest type that a configuration may ask for loses as much as the usual one.
+    let narrow = self::naming("[apply.main.types]\n\"datetime2\" = \"timestamp(6)\"\n");
+    assert_eq!(names(&narrow.companions(&table, None)), all);
+}
+
+#[test]
+fn a_companion_gives_way_to_a_column_of_its_name() {
+    let mut table = orders();
+    let time = LogicalType::Timestamp { digits: 7 };
+    table.columns = vec![
+        column("at", "datetime2(7)", time.clone()),
+        column("at_100ns", "int", LogicalType::Int { bytes: 4 }),
+        column("AT", "datetime2(7)", time),
+        column("AT_100NS_", "int", LogicalType::Int { bytes: 4 }),
+    ];
+    table.key = vec![0, 2];
+    assert_eq!(names(&naming("").companions(&table, None)), ["at_100ns_", "AT_100ns"]);
+    let lower = Naming { rule: config::NameRule::Lower, ..naming("") };
+    assert_eq!(names(&lower.companions(&table, None)), ["at_100ns__", "AT_100ns___"]);
+    // Nor is it cut to the name of another.
+    let long = "x".repeat(63);
+    table.columns[0].name = long.clone() + "y";
+    table.columns[2].name = long + "z";
+    let companions = naming("").companions(&table, None);
+    assert_ne!(naming("").carry(&companions[0].name), naming("").carry(&companions[1].name));
+}
+
+#[test]
+fn unique_indexes_and_foreign_keys_tell_rows_apart_too() {
+    use lockstep_common::definition::{ForeignKey, Index, IndexColumn, IndexKind, Referential};
+    let mut table = orders();
+    for name in ["unique", "off", "plain", "pointing"] {
+        table.columns.push(column(name, "datetime2(7)", LogicalType::Timestamp { digits: 7 }));
+    }
+    let index = |column: &str, unique, disabled| Index {
+        name: column.into(),
+        kind: IndexKind::Plain,
+        unique,
+        columns: vec![IndexColumn { column: column.into(), descending: true }],
+        included: Vec::new(),
+        filter: None,
+        disabled,
+    };
+    let definition = Definition {
+        table: table.id(),
+        name: table.name.clone(),
+        columns: Vec::new(),
+        indexes: vec![
+            index("unique", true, false),
+            index("off", true, true),
+            index("plain", false, false),
+        ],
+        foreign_keys: vec![ForeignKey {
+            name: "f".into(),
+            columns: vec!["pointing".into()],
+            referenced: table.name.clone(),
+            referenced_columns: vec!["unique".into()],
+            on_delete: Referential::NoAction,
+            on_update: Referential::NoAction,
+            disabled: false,
+            unchecked: false,
+        }],
+        checks: Vec::new(),
+        others: Vec::new(),
+    };
+    let companions = naming("").companions(&table, Some(&definition));
+    assert_eq!(names(&companions), ["unique_100ns", "pointing_100ns"]);
+    assert_eq!(expand(&table, &companions).key, [0]);
 }
 
 #[test]

@@ -26,7 +26,9 @@ impl Runs {
         pipe: &mut Pipe,
     ) -> Result<(), ChangeError> {
         self.notes = Some(Arc::clone(notes));
-        let upsert = if notes.keep { Kind::UpsertNoted } else { Kind::Upsert };
+        // Of keys that the target holds equal, a chunk has to know which one the stream has written.
+        let noted = notes.keep || relation.folds_keys();
+        let upsert = if noted { Kind::UpsertNoted } else { Kind::Upsert };
         match change.operation {
             Operation::Insert => self.push(upsert, ANY, relation, change, index, pipe),
             Operation::Delete => self.push(Kind::DeleteNoted, ANY, relation, change, index, pipe),

@@ -109,11 +109,14 @@ pub(super) struct Runs {
     /// Encoded key of the change in hand.
     key: BytesMut,
     hasher: RandomState,
+    /// Of tables that are being loaded.
+    loading: Rules,
 }
 
 impl Runs {
     pub(super) fn new(mode: Mode) -> Self {
         Runs {
+            loading: Rules { whole_keys: true, ..mode.rules.clone() },
             mode,
             place: Place::default(),
             open: Vec::new(),
@@ -296,10 +299,11 @@ impl Runs {
         }
         run.rows += 1;
         run.last_change = index;
+        let rules = if self.notes.is_some() { &self.loading } else { &self.mode.rules };
         if kind != Kind::Copy {
-            return run.append_fields(change, &self.mode.rules);
+            return run.append_fields(change, rules);
         }
-        run.append_row(change, &self.mode.rules)?;
+        run.append_row(change, rules)?;
         if run.data.len() >= RUN_BYTES { self.copy_rows(at, pipe) } else { Ok(()) }
     }
 
@@ -394,7 +398,8 @@ impl Runs {
                     return Err(ChangeError::Unidentified("a change does not give its row's key"));
                 }
                 Some(value) => {
-                    put(relation, *column, value, &self.mode.rules, &mut self.key)?;
+                    let rules = if self.notes.is_some() { &self.loading } else { &self.mode.rules };
+                    put(relation, *column, value, rules, &mut self.key)?;
                 }
             }
         }
@@ -414,6 +419,19 @@ pub(super) fn put(
     out: &mut BytesMut,
 ) -> Result<(), ChangeError> {
     let target = relation.column(column);
-    encode::field(value, target.form, rules, out)
-        .map_err(|error| ChangeError::Value { column: target.name.clone(), error })
+    let of_key;
+    let applied = if target.tells {
+        of_key = rules.of_key(target.cut);
+        &of_key
+    } else {
+        rules
+    };
+    encode::field(value, target.form, applied, out).map_err(|error| {
+        let replaces = rules.replaced.is_some() && target.tells;
+        let error = match error {
+            EncodeError::Nul | EncodeError::Surrogate if replaces => EncodeError::InKey,
+            other => other,
+        };
+        ChangeError::Value { column: target.name.clone(), error }
+    })
 }

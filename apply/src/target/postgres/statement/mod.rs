@@ -97,6 +97,8 @@ pub(super) enum Kind {
     StageCopy,
     /// From there into the target.
     StageMerge,
+    /// Whether each of them has its place.
+    StageCheck,
 }
 
 /// What is asked of the number of rows a statement met.
@@ -178,7 +180,8 @@ pub(super) fn fields(relation: &Relation, shape: &Shape) -> Vec<Field> {
         | Kind::ChunkDone
         | Kind::Stage
         | Kind::StageCopy
-        | Kind::StageMerge => Vec::new(),
+        | Kind::StageMerge
+        | Kind::StageCheck => Vec::new(),
     }
 }
 
@@ -385,7 +388,13 @@ impl Text<'_> {
         for (i, field) in self.fields.iter().enumerate() {
             if let Field::Key(_) = field {
                 let column = self.relation.column(column_of(self.relation, *field));
-                keys.push(column.equals(&format!("t.{}", column.name), &self.value(i)));
+                let (found, value) = (format!("t.{}", column.name), self.value(i));
+                keys.push(column.equals(&found, &value));
+                // A change names its row by the very spelling that it has; only beside a load the target
+                // may be ahead.
+                if self.notes.is_none() {
+                    keys.extend(column.spelt_alike(&found, &value));
+                }
             }
         }
         keys.join(" AND ")

@@ -122,6 +122,8 @@ pub fn savepoint(results: &[Vec<tiberius::Row>], doing: &str) -> Result<Lsn, Fai
 
 /// See [`Loader::proves`](crate::source::load::Loader::proves).
 pub fn proves(head: &Head, clock: &Clock) -> bool {
+    // What was seen newest stands behind it.
+    let clock = clock.split_once("; ").map_or(clock.as_str(), |(clock, _)| clock);
     match clock.split_once(' ') {
         Some(("lsn", lsn)) => {
             let at = Lsn::parse(lsn);
@@ -150,6 +152,7 @@ mod tests {
     use lockstep_common::record::SourceTime;
 
     use crate::source::Witness;
+    use crate::source::load::SEEN;
 
     fn head(raw: &str, offset: i16, last: u8) -> Head {
         let mut lsn = [0; 10];
@@ -167,6 +170,9 @@ mod tests {
         let clock = "lsn 00000000:00000000:0005".to_owned();
         assert!(!proves(&head("2026-11-26 10:00:00.000", 0, 5), &clock));
         assert!(proves(&head("1999-01-01 00:00:00.000", 0, 6), &clock));
+        let seen = format!("{clock}; {SEEN}00000000:00000000:0004 - 0 1999-01-01T00:00:00.000 S");
+        assert!(!proves(&head("2026-11-26 10:00:00.000", 0, 5), &seen));
+        assert!(proves(&head("1999-01-01 00:00:00.000", 0, 6), &seen));
     }
 
     #[test]

@@ -62,6 +62,7 @@ use lockstep_common::{Failure, TableId, Value};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use super::super::connection::Lease;
+use super::super::errors::wait_for_lock;
 use super::super::fields::Fields;
 use super::super::lsn::Lsn;
 use super::super::wrong_results;
@@ -122,10 +123,7 @@ pub async fn freeze(
     let frozen_at = match (text, marker) {
         (Some(text), Some((signal, lease))) => {
             drop(lease);
-            let mut lease = loads.pool.get().await?;
-            let lsn = await_signal(signal, &mut lease, &text).await?;
-            lease.keep();
-            Some(lsn)
+            Some(await_signal(loads, signal, &text).await?)
         }
         _ => lsns.into_iter().flatten().min(),
     };
@@ -326,15 +324,21 @@ async fn open(
 }
 
 /// The commit LSN of a signal, once the capture job has come to it.
-async fn await_signal(signal: &Signal, lease: &mut Lease, text: &str) -> Result<Lsn, Failure> {
+async fn await_signal(loads: &Loads, signal: &Signal, text: &str) -> Result<Lsn, Failure> {
     let deadline = Instant::now() + SIGNAL_WAIT;
     let mut ticks = tokio::time::interval(SIGNAL_POLL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         // The server tells nobody when the capture job has written: it must be asked.
         ticks.tick().await;
-        if let Some(lsn) = signal.find(lease, text).await? {
-            return Ok(lsn);
+        let mut lease = loads.pool.get().await?;
+        match signal.find(&mut lease, text).await {
+            Ok(Some(lsn)) => {
+                lease.keep();
+                return Ok(lsn);
+            }
+            Ok(None) => lease.keep(),
+            Err(failure) => wait_for_lock(failure).await?,
         }
         if Instant::now() > deadline {
             return Err(Failure::retry(

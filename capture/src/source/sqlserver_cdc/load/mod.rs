@@ -31,6 +31,7 @@ mod key;
 pub mod prerequisites;
 mod range;
 mod read;
+mod seen;
 mod signal;
 mod survey;
 mod table;
@@ -49,9 +50,14 @@ use tiberius::ToSql;
 pub use self::clock::ClockChanges;
 use self::range::Bounds;
 use self::read::{Home, TaskRows};
+use self::seen::Seen;
+pub use self::seen::Sight;
 use self::table::LoadTable;
+use super::catalog::Identity;
 use super::connection::{Lease, Pool};
+use super::errors::wait_for_lock;
 use super::followed::Followed;
+use super::identity;
 use crate::source::load::{Clock, Frozen, Loader, Rows, Survey};
 use crate::source::{Head, Table};
 
@@ -68,6 +74,8 @@ pub struct Loads {
     max_value_bytes: u64,
     /// Changes of the server's clock that the stream has seen.
     pub clock_changes: ClockChanges,
+    /// The newest that the stream has seen.
+    pub sight: Sight,
 }
 
 /// What the stream has settled on.
@@ -94,24 +102,32 @@ impl Loads {
             readers,
             max_value_bytes,
             clock_changes: ClockChanges::default(),
+            sight: Sight::default(),
         })
     }
 
     /// The source was connected to anew.
-    pub fn connected(&self, database_collation: Option<String>) {
+    pub fn connected(&self, identity: &Identity) {
         self.pool.clear();
-        self.write().database_collation = database_collation;
+        self.sight.connected(&identity.server);
+        self.write().database_collation = identity.collation.clone();
     }
 
     /// The stream has settled on what it follows.
     ///
     /// # Errors
     /// As [`LoadTable::new`].
-    pub fn resumed(&self, timeline: u32, followed: &[Arc<Followed>]) -> Result<(), Failure> {
+    pub fn resumed(
+        &self,
+        timeline: u32,
+        followed: &[Arc<Followed>],
+        secures: bool,
+    ) -> Result<(), Failure> {
         let mut settled = self.write();
         let collation = settled.database_collation.clone();
         let table = |followed: &Arc<Followed>| {
-            let table = LoadTable::new(followed, collation.as_deref(), self.max_value_bytes)?;
+            let mut table = LoadTable::new(followed, collation.as_deref(), self.max_value_bytes)?;
+            table.secures = secures;
             Ok((followed.table.id, Arc::new(table)))
         };
         settled.tables = followed.iter().map(table).collect::<Result<_, Failure>>()?;
@@ -187,7 +203,31 @@ impl Loader for Loads {
     }
 
     async fn clock(&self) -> Result<Clock, Failure> {
-        clock::read(&self.pool, &self.clock_changes).await
+        let clock = clock::read(&self.pool, &self.clock_changes).await?;
+        Ok(match self.mark() {
+            Some(mark) => format!("{clock}; {mark}"),
+            None => clock,
+        })
+    }
+
+    fn mark(&self) -> Option<Clock> {
+        self.sight.seen().map(|seen| seen.to_string())
+    }
+
+    async fn recognise(&self, mark: &Clock) -> Result<Clock, Failure> {
+        let Some(seen) = Seen::parse(mark) else { return Ok(mark.clone()) };
+        let evidence = loop {
+            let mut lease = self.pool.get().await?;
+            match identity::evidence(&mut lease, seen.lsn).await {
+                Ok(evidence) => {
+                    lease.keep();
+                    break evidence;
+                }
+                Err(failure) => wait_for_lock(failure).await?,
+            }
+        };
+        identity::examine_rows(seen.lsn, &seen.witness, &evidence)?;
+        Ok(if self.sight.is_here(&seen) { mark.clone() } else { seen.to_string() })
     }
 
     fn proves(&self, head: &Head, clock: &Clock) -> bool {

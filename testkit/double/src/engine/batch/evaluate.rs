@@ -34,7 +34,7 @@ impl Executor<'_> {
             let binder = Binder::new(env, variables);
             let scope = Scope::inside(None);
             let bound = binder
-                .scalar(value, &scope)
+                .shown(value, &scope)
                 .and_then(|value| types::implicit(value, ty))
                 .map_err(of_binding)?;
             Ok(bound.node.eval(&Frame::empty(), env)?.into_owned())
@@ -49,7 +49,7 @@ impl Executor<'_> {
         self.with_env(false, |env, variables| {
             let binder = Binder::new(env, variables);
             let scope = Scope::inside(None);
-            let bound: Typed = binder.scalar(value, &scope).map_err(of_binding)?;
+            let bound: Typed = binder.shown(value, &scope).map_err(of_binding)?;
             let result = bound.node.eval(&Frame::empty(), env)?.into_owned();
             Ok((result, bound.ty))
         })

@@ -12,7 +12,7 @@ use crate::engine::env::Results;
 use crate::engine::fault::Fault;
 use crate::engine::statement::Called;
 use crate::engine::syntax::ast::StatementKind;
-use crate::{Column, Param, SqlError, SqlType, Value};
+use crate::{Column, Origin, Param, SqlError, SqlType, Value};
 
 /// The kinds of `@scrollopt`.
 mod scroll {
@@ -127,9 +127,9 @@ fn with_status(columns: &[Column]) -> Vec<Column> {
         name: "ROWSTAT".to_owned(),
         ty: SqlType::Int,
         nullable: false,
+        origin: Origin::Expression,
         ..columns[0].clone()
     };
-    let status = Column { identity: false, ..status };
     columns.iter().cloned().chain([status]).collect()
 }
 

@@ -1,5 +1,6 @@
 //! Which part of which index a scan reads, and whether that saves a sort.
 
+use super::join::Forced;
 use crate::engine::expr::{Condition, Node, Place};
 use crate::engine::plan::{Access, Join, KeyBound, RowPlan, Scan, TuplePlan, WindowFunction};
 use crate::engine::syntax::ast::{CompareOp, SetOp};
@@ -126,9 +127,23 @@ pub fn choose(
     slot: usize,
     conditions: &[Condition],
     known: &[usize],
+    forced: Forced,
 ) -> (Access, Score) {
     let bounds: Vec<Bounded> =
         conditions.iter().filter_map(|condition| bounded(condition, slot, known)).collect();
+    if let Some(index) = forced.index {
+        let found = match index {
+            Some(id) => table.index(id),
+            None => table.clustered(),
+        };
+        let (mut access, score) = match found {
+            Some(index) => through(table, index, &bounds),
+            None => (Access::default(), Score::Scan),
+        };
+        access.pinned = true;
+        access.impossible = forced.seek && score == Score::Scan;
+        return (access, score);
+    }
     let mut best = (Access::default(), Score::Scan, 0);
     // The clustered index first: among equals it wins.
     let mut indexes: Vec<&IndexDef> =
@@ -141,7 +156,36 @@ pub fn choose(
             best = (access, score, weight);
         }
     }
+    best.0.impossible = forced.seek && best.1 == Score::Scan;
+    best.0.pinned = forced.seek;
     (best.0, best.1)
+}
+
+/// Has a scan of one table read another index that has all columns that are read, in that index's
+/// order, as an optimizer may: it is smaller.
+pub fn prefer_covering(plan: &mut TuplePlan) {
+    let TuplePlan::Scan(scan) = plan else {
+        return;
+    };
+    if scan.access.pinned || !scan.access.equal.is_empty() {
+        return;
+    }
+    let table = &scan.table;
+    let clustered = table.clustered().map(|index| table.key_positions(index)).unwrap_or_default();
+    let used = scan.used.borrow();
+    let covers = |index: &&IndexDef| {
+        let keys = table.key_positions(index);
+        let has = |at: &usize| {
+            let id = table.columns[*at].id;
+            keys.contains(at) || clustered.contains(at) || index.includes.contains(&id)
+        };
+        !index.clustered && index.is_whole() && used.iter().all(has)
+    };
+    let Some(index) = table.indexes.iter().find(covers).map(|index| index.id) else {
+        return;
+    };
+    drop(used);
+    scan.access = Access { index: Some(index), pinned: true, ..Access::default() };
 }
 
 fn through(table: &TableDef, index: &IndexDef, bounds: &[Bounded]) -> (Access, Score) {
@@ -324,7 +368,7 @@ fn access_in_order(plan: &TuplePlan, order: &[(Node, bool)]) -> Option<(Option<I
     {
         return Some((scan.access.index, descending));
     }
-    if !unbounded {
+    if !unbounded || scan.access.pinned {
         return None;
     }
     let mut whole = table.indexes.iter().filter(|index| index.is_whole());

@@ -1,15 +1,16 @@
 //! FROM: names to sources.
 
-use super::join::{Leaf, Tree};
+use super::join::{Forced, Leaf, Tree};
 use super::object::{Target, invalid_object};
-use super::{Binder, Bound, Scope, Source, SourceColumn, types, unsupported};
-use crate::SqlError;
+use super::{Binder, Bound, Scope, Source, SourceColumn, Used, masking, types, unsupported};
 use crate::engine::catalog;
 use crate::engine::expr::{Node, Typed};
+use crate::engine::mask::Mask;
 use crate::engine::plan::{Lock, OutputColumn, RowPlan, Virtual};
 use crate::engine::security::Permission;
-use crate::engine::syntax::ast::{Expr, Hints, JoinKind, ObjectName, TableRef};
-use crate::storage::TableDef;
+use crate::engine::syntax::ast::{Expr, Hints, IndexHint, JoinKind, ObjectName, TableRef};
+use crate::storage::{ColumnDef, TableDef};
+use crate::{Origin, SqlError};
 
 /// Most tables between the commas of one FROM.
 const MAX_TABLES: usize = 256;
@@ -120,6 +121,7 @@ impl Binder<'_, '_> {
                 slot,
                 columns,
                 unreadable: Vec::new(),
+                used: Default::default(),
             });
             let leaf = Leaf::Virtual(Virtual {
                 slot,
@@ -141,10 +143,18 @@ impl Binder<'_, '_> {
         if lock != Lock::None {
             self.env.note_current_read();
         }
-        Ok(self.push_table(target, alias, lock, false, scope))
+        let forced = forced(&target.table, hints)?;
+        let mut tree = self.push_table(target, alias, lock, false, scope)?;
+        if let Tree::Leaf(Leaf::Table { forced: own, .. }, _) = &mut tree {
+            *own = forced;
+        }
+        Ok(tree)
     }
 
-    /// Adds a stored table to the scope.
+    /// Adds a stored table to the scope, under the filters of security policies.
+    ///
+    /// # Errors
+    /// Those of binding a policy's predicate.
     pub fn push_table(
         &self,
         target: Target,
@@ -152,18 +162,22 @@ impl Binder<'_, '_> {
         lock: Lock,
         with_row_id: bool,
         scope: &mut Scope<'_>,
-    ) -> Tree {
+    ) -> Bound<Tree> {
         let slot = scope.sources.len();
+        let filter = self.row_filter(&target, slot)?;
+        let used = Used::default();
         let table = &target.table;
         scope.sources.push(Source {
             name: alias.unwrap_or(&table.name).to_owned(),
             schema: alias.is_none().then(|| table.schema.clone()),
             slot,
-            columns: columns_of(table),
+            columns: self.visible_columns(&target),
             unreadable: self.unreadable(&target),
+            used: Used::clone(&used),
         });
         let width = table.columns.len();
-        Tree::Leaf(Leaf::Table { slot, target, lock, with_row_id }, width)
+        let forced = Forced::default();
+        Ok(Tree::Leaf(Leaf::Table { slot, target, lock, with_row_id, filter, forced, used }, width))
     }
 
     fn derived(
@@ -197,6 +211,7 @@ impl Binder<'_, '_> {
             slot,
             columns,
             unreadable: Vec::new(),
+            used: Default::default(),
         });
         Tree::Leaf(Leaf::Derived { slot, plan: Box::new(plan) }, width)
     }
@@ -208,9 +223,15 @@ impl Binder<'_, '_> {
         names: &[String],
         scope: &mut Scope<'_>,
     ) -> Bound<Tree> {
-        let (columns, rows) = {
+        let (columns, masks, rows) = {
             let inner = Scope::inside(Some(scope));
-            self.value_rows(rows, &inner)?
+            let (columns, nodes) = self.value_rows(rows, &inner)?;
+            let mask = |at: usize| {
+                let masks = nodes.iter().filter_map(|row| masking::mask_of(&row[at], &inner, None));
+                masks.reduce(|_, _| Mask::Default)
+            };
+            let masks: Vec<Option<Mask>> = (0..columns.len()).map(mask).collect();
+            (columns, masks, nodes)
         };
         if columns.len() != names.len() {
             return Err(SqlError::new(
@@ -222,13 +243,14 @@ impl Binder<'_, '_> {
         }
         let columns = names
             .iter()
-            .zip(columns)
-            .map(|(name, (ty, nullable))| SourceColumn {
+            .zip(columns.into_iter().zip(masks))
+            .map(|(name, ((ty, nullable), mask))| SourceColumn {
                 name: name.clone(),
                 ty,
                 nullable,
-                identity: false,
+                origin: Origin::Expression,
                 label: None,
+                mask,
             })
             .collect();
         Ok(self.push_derived(alias, columns, RowPlan::Values(rows), scope))
@@ -287,6 +309,9 @@ impl Binder<'_, '_> {
         scope: &mut Scope<'_>,
     ) -> Bound<Tree> {
         let name = &self.placed(name);
+        if let Some(tree) = self.user_function(name, arguments, alias, scope)? {
+            return Ok(tree);
+        }
         let schema = name.schema.as_deref().unwrap_or("dbo");
         let full = format!("{schema}.{}", name.name);
         let elsewhere = self.env.elsewhere(name.database.as_deref())?;
@@ -322,6 +347,7 @@ impl Binder<'_, '_> {
             };
             bound.push(value.node);
         }
+        let masks = self.masks_of_function(&function.table, elsewhere.as_ref());
         let columns: Vec<SourceColumn> = function
             .columns
             .iter()
@@ -329,8 +355,12 @@ impl Binder<'_, '_> {
                 name: column.name.clone(),
                 ty: Some(column.ty.clone()),
                 nullable: column.nullable,
-                identity: column.identity,
+                origin: column.origin,
                 label: Some(column.label).filter(|label| !label.is_default()),
+                mask: masks
+                    .iter()
+                    .find(|(name, _)| *name == column.name)
+                    .map(|known| known.1.clone()),
             })
             .collect();
         let width = columns.len();
@@ -341,6 +371,7 @@ impl Binder<'_, '_> {
             slot,
             columns,
             unreadable: Vec::new(),
+            used: Default::default(),
         });
         let leaf = Leaf::Virtual(Virtual {
             slot,
@@ -398,8 +429,9 @@ pub(super) fn named_columns(
             name,
             ty: column.ty,
             nullable: column.nullable,
-            identity: column.identity,
+            origin: column.origin,
             label: Some(column.label).filter(|label| !label.is_default()),
+            mask: column.mask,
         });
     }
     Ok(columns)
@@ -437,10 +469,56 @@ pub fn columns_of(table: &TableDef) -> Vec<SourceColumn> {
             name: column.name.clone(),
             ty: Some(column.ty.clone()),
             nullable: column.nullable,
-            identity: column.identity.is_some(),
+            origin: origin_of_stored(column),
             label: Some(column.label()),
+            mask: None,
         })
         .collect()
+}
+
+fn origin_of_stored(column: &ColumnDef) -> Origin {
+    match column {
+        column if column.identity.is_some() => Origin::Identity,
+        column if column.computed.is_some() => Origin::Computed,
+        _ => Origin::Stored,
+    }
+}
+
+/// The index that hints ask for.
+///
+/// # Errors
+/// 308 where there is none of that name or number.
+fn forced(table: &TableDef, hints: &Hints) -> Bound<Forced> {
+    let index = match &hints.index {
+        None => None,
+        Some(IndexHint::Id(0)) => Some(None),
+        Some(hint) => {
+            let found = table.indexes.iter().find(|index| match hint {
+                IndexHint::Name(name) => super::same_name(&index.name, name),
+                IndexHint::Id(id) => index.id == *id,
+            });
+            let Some(found) = found else {
+                let name = match hint {
+                    IndexHint::Name(name) => name.clone(),
+                    IndexHint::Id(id) => id.to_string(),
+                };
+                return Err(SqlError::new(
+                    308,
+                    16,
+                    1,
+                    format!(
+                        "Index '{name}' on table '{}' (specified in the FROM clause) does not exist.",
+                        table.full_name()
+                    ),
+                ));
+            };
+            if !found.is_whole() {
+                return Err(unsupported("a hint of a filtered or disabled index"));
+            }
+            Some((!found.clustered).then_some(found.id))
+        }
+    };
+    Ok(Forced { index, seek: hints.force_seek })
 }
 
 /// Error 1011 or 1013 for two sources of one name.

@@ -4,11 +4,13 @@
 //! key, a key prefix, a range, a hash) from what is there already, and among equals the one
 //! written first. Outer joins and APPLY stay as written.
 
+use super::Used;
 use super::access::{self, Score};
 use super::object::Target;
 use crate::engine::expr::{Condition, Node, all};
 use crate::engine::plan::{Hash, Join, Lock, Loop, RowPlan, Scan, TuplePlan, Virtual};
 use crate::engine::syntax::ast::{CompareOp, JoinKind};
+use crate::storage::IndexId;
 
 /// A source before its conditions are known.
 pub enum Leaf {
@@ -22,6 +24,12 @@ pub enum Leaf {
         lock: Lock,
         /// Append row ids.
         with_row_id: bool,
+        /// What a security policy lets through.
+        filter: Vec<Condition>,
+        /// What hints ask for.
+        forced: Forced,
+        /// Columns that are read.
+        used: Used,
     },
     /// Rows that are computed.
     Virtual(Virtual),
@@ -32,6 +40,15 @@ pub enum Leaf {
         /// Query.
         plan: Box<RowPlan>,
     },
+}
+
+/// An access path that hints ask for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Forced {
+    /// An index; none inside for the clustered one or the heap.
+    pub index: Option<Option<IndexId>>,
+    /// FORCESEEK
+    pub seek: bool,
 }
 
 /// The joins as written.
@@ -62,8 +79,9 @@ impl Leaf {
     /// A plan of the leaf under conditions that read only it and `known` slots.
     fn plan(self, conditions: Vec<Condition>, known: &[usize]) -> TuplePlan {
         match self {
-            Leaf::Table { slot, target, lock, with_row_id } => {
-                let (access, _) = access::choose(&target.table, slot, &conditions, known);
+            Leaf::Table { slot, target, lock, with_row_id, filter, forced, used } => {
+                let (access, _) = access::choose(&target.table, slot, &conditions, known, forced);
+                let conditions: Vec<_> = filter.into_iter().chain(conditions).collect();
                 TuplePlan::Scan(Scan {
                     slot,
                     table: target.table,
@@ -72,6 +90,7 @@ impl Leaf {
                     lock,
                     filter: all(conditions),
                     with_row_id,
+                    used,
                 })
             }
             Leaf::Virtual(mut table) => {
@@ -87,8 +106,8 @@ impl Leaf {
 
     fn score(&self, conditions: &[Condition], known: &[usize]) -> Score {
         match self {
-            Leaf::Table { slot, target, .. } => {
-                access::choose(&target.table, *slot, conditions, known).1
+            Leaf::Table { slot, target, forced, .. } => {
+                access::choose(&target.table, *slot, conditions, known, *forced).1
             }
             _ => Score::Scan,
         }

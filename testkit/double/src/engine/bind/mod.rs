@@ -4,8 +4,11 @@ mod access;
 mod aggregate;
 mod condition;
 mod from;
+mod function;
 mod join;
+mod masking;
 mod object;
+mod policy;
 mod project;
 mod query;
 mod recursive;
@@ -17,23 +20,26 @@ mod view;
 mod window;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::collation::Label;
 use super::env::Env;
 use super::expr::{Node, Place, Typed};
+use super::mask::Mask;
 use super::plan::{Aggregate, WindowFunction};
 use super::syntax::ast::Cte;
 use super::table_variable::TableVariable;
-use crate::{SqlError, SqlType};
+use crate::{Origin, SqlError, SqlType};
 
 pub use aggregate::{has_subquery, is_volatile};
 pub use condition::comparison;
 pub use from::columns_of;
 pub use join::filtered;
 pub use join::{Leaf, Tree, plan as plan_from};
+pub use masking::{mask_of, masked, masks};
 pub use object::{Target, invalid_object};
-pub use project::label_of;
+pub use project::{label_of, origin_of};
 pub use query::BoundSelect;
 pub use scalar::choice;
 pub use through::Through;
@@ -123,7 +129,12 @@ pub struct Source {
     pub columns: Vec<SourceColumn>,
     /// Columns that the user may not read, by position, with the error of reading them.
     pub unreadable: Vec<(usize, SqlError)>,
+    /// Positions of the columns that the statement reads.
+    pub used: Used,
 }
+
+/// Columns of a source that are read, which is known when all of a statement is bound.
+pub type Used = Rc<RefCell<BTreeSet<usize>>>;
 
 /// A column in scope.
 #[derive(Clone)]
@@ -134,10 +145,12 @@ pub struct SourceColumn {
     pub ty: Option<SqlType>,
     /// Whether NULL may come.
     pub nullable: bool,
-    /// Whether it is an identity column.
-    pub identity: bool,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Collation of a stored column.
     pub label: Option<Label>,
+    /// How it is masked for the user.
+    pub mask: Option<Mask>,
 }
 
 /// What a grouped query collects while its select list is bound.
@@ -161,6 +174,8 @@ pub struct Scope<'a> {
     parent: Option<&'a Scope<'a>>,
     /// Whether queries inside see this query's sources: those in FROM do not, unless applied.
     transparent: Cell<bool>,
+    /// Whether nothing around it is seen from inside: the parameters of a function.
+    sealed: bool,
     /// What is read of the queries around, seen from here.
     outer: RefCell<Vec<Place>>,
     grouping: RefCell<Option<Grouping>>,
@@ -188,6 +203,7 @@ impl<'a> Scope<'a> {
             slot,
             columns,
             unreadable: Vec::new(),
+            used: Default::default(),
         });
     }
 
@@ -210,7 +226,7 @@ impl<'a> Scope<'a> {
                 self.note_outer(depth, slot, ordinal);
                 return Ok(typed);
             }
-            match scope.parent {
+            match scope.parent.filter(|_| !scope.sealed) {
                 Some(parent) => scope = parent,
                 None => return Err(self.unknown_column(parts)),
             }
@@ -284,6 +300,7 @@ impl<'a> Scope<'a> {
                 if let Some((_, error)) = source.unreadable.iter().find(|(at, _)| *at == ordinal) {
                     return Err(error.clone());
                 }
+                source.used.borrow_mut().insert(ordinal);
                 found = Some((source.slot, ordinal, column));
             }
         }

@@ -59,6 +59,14 @@ impl Binder<'_, '_> {
 
     /// A table that the user may do this with.
     pub(super) fn usable(&self, target: Target, permission: Permission) -> Bound<Target> {
+        if target.table.is_function() {
+            return Err(SqlError::new(
+                216,
+                16,
+                1,
+                format!("Parameters were not supplied for the function '{}'.", target.table.name),
+            ));
+        }
         if target.table.module.is_some() {
             let name = &target.table.name;
             return Err(SqlError::new(
@@ -116,7 +124,7 @@ impl Binder<'_, '_> {
     /// Takes the locks that hints and isolation ask for at once; answers how rows are read.
     pub(super) fn lock(&self, target: &Target, hints: &Hints) -> Bound<Lock> {
         if target.elsewhere.is_some() {
-            return match *hints == Hints::default() {
+            return match hints == &Hints::default() {
                 true => Ok(Lock::None),
                 false => Err(unsupported("hint on a table of another database")),
             };
@@ -147,10 +155,12 @@ impl Binder<'_, '_> {
         if hints.no_lock || (isolation == IsolationLevel::ReadUncommitted && !holds) {
             return Ok(Lock::Dirty);
         }
-        if hints.read_committed_lock && !snapshot {
-            return Ok(Lock::Rows(RowLock::Shared));
+        // A lock on the table stands for those on its rows.
+        if holds || hints.table_lock || snapshot || target.table.is_temporary() {
+            return Ok(Lock::None);
         }
-        Ok(Lock::None)
+        let locks = hints.read_committed_lock || !self.env.status.database.reads_versions();
+        Ok(if locks { Lock::Committed } else { Lock::None })
     }
 }
 

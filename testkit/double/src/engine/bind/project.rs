@@ -3,9 +3,10 @@
 use super::{Bound, Grouping, Scope, Source, access, types};
 use crate::engine::collation::Label;
 use crate::engine::expr::{Node, Place, Typed};
+use crate::engine::mask::Mask;
 use crate::engine::plan::{OutputColumn, Query, RowPlan, TuplePlan};
 use crate::engine::syntax::ast::Expr;
-use crate::{SqlError, Value};
+use crate::{Origin, SqlError, Value};
 
 /// A select list item, bound.
 pub struct Item {
@@ -13,10 +14,12 @@ pub struct Item {
     pub value: Typed,
     /// Name.
     pub name: String,
-    /// Whether it is an identity column.
-    pub identity: bool,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Collation of a string.
     pub label: Label,
+    /// How it is to be masked.
+    pub mask: Option<Mask>,
     /// Variable it is assigned to.
     pub variable: Option<usize>,
 }
@@ -54,13 +57,15 @@ pub fn implied_name(value: &Expr) -> String {
     }
 }
 
-pub fn is_identity(node: &Node, sources: &[Source]) -> bool {
+/// What a value of a select list comes from.
+pub fn origin_of(node: &Node, sources: &[Source]) -> Origin {
     match node {
         Node::Column(place) if place.depth == 0 => sources
-            .get(place.source)
+            .iter()
+            .find(|source| source.slot == place.source)
             .and_then(|source| source.columns.get(place.ordinal))
-            .is_some_and(|column| column.identity),
-        _ => false,
+            .map_or(Origin::Expression, |column| column.origin),
+        _ => Origin::Expression,
     }
 }
 
@@ -90,6 +95,8 @@ pub fn label_of(node: &Node, scope: &Scope<'_>, grouping: Option<&Grouping>) -> 
                 .unwrap_or_default(),
         },
         Node::Collate(_, label) => label.implicit(),
+        Node::OverMasked(value) => of(value),
+        Node::Masked(parts) => of(&parts.0),
         Node::Concatenate { left, right, .. } => of(left).with(of(right)),
         Node::Convert { value, from, to, .. } if from.is_text() && to.is_text() => of(value),
         Node::Case { branches, otherwise } => {
@@ -153,8 +160,9 @@ pub fn project(
             name: item.name.clone(),
             ty: item.value.ty.clone(),
             nullable: item.value.nullable,
-            identity: item.identity,
+            origin: item.origin,
             label: item.label,
+            mask: item.mask.clone(),
         })
         .collect();
     let width = items.len();

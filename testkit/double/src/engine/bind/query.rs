@@ -1,14 +1,16 @@
 //! Queries: select lists, grouping, order, set operations.
 
 use super::project::{
-    Item, assigned, converted, implied_name, is_identity, label_of, position, project,
+    Item, assigned, converted, implied_name, label_of, origin_of, position, project,
 };
-use super::{Binder, Bound, Grouping, Scope, Source, access, aggregate, join, types, unsupported};
+use super::{
+    Binder, Bound, Grouping, Scope, Source, access, aggregate, join, masking, types, unsupported,
+};
 use crate::engine::collation::Label;
 use crate::engine::expr::{Node, Place, Typed};
 use crate::engine::plan::{Group, OutputColumn, Query, RowPlan, TuplePlan, Window};
 use crate::engine::syntax::ast::{self, Expr, OrderItem, QueryBody, Select, SelectItem, SetOp};
-use crate::{SqlError, SqlType};
+use crate::{Origin, SqlError, SqlType};
 
 /// A bound SELECT, and the variables it assigns by column where it does.
 pub struct BoundSelect {
@@ -19,11 +21,17 @@ pub struct BoundSelect {
 }
 
 impl Binder<'_, '_> {
-    /// Binds a statement's query.
+    /// Binds a statement's query, whose rows leave it: what the user may not see is masked.
     ///
     /// # Errors
     /// Names, types and permissions.
     pub fn statement_query(&self, query: &ast::Query) -> Bound<BoundSelect> {
+        let bound = self.inner_query(query)?;
+        Ok(BoundSelect { query: masking::masked_rows(bound.query), ..bound })
+    }
+
+    /// The same where the rows stay inside a statement, as those of a view do.
+    pub(super) fn inner_query(&self, query: &ast::Query) -> Bound<BoundSelect> {
         let root = Scope::inside(None);
         self.query(query, &root)
     }
@@ -126,8 +134,9 @@ impl Binder<'_, '_> {
                 name: l.name.clone(),
                 ty,
                 nullable: l.nullable || r.nullable,
-                identity: false,
+                origin: Origin::Expression,
                 label: l.label.with(r.label),
+                mask: masking::either(&l.mask, &r.mask),
             });
         }
         let plan = RowPlan::Set {
@@ -249,6 +258,9 @@ impl Binder<'_, '_> {
                 types::check_distinct(item.value.ty.as_ref(), false)?;
             }
         }
+        if self.env.prefers_covering_indexes() {
+            access::prefer_covering(&mut plan);
+        }
         let bound = project(plan, sources + 2, select.distinct, items, order)?;
         let bound = self.limited(bound, select.top.as_ref(), query, place)?;
         Ok(BoundSelect { query: bound, assigned })
@@ -307,23 +319,28 @@ impl Binder<'_, '_> {
                 SelectItem::Wildcard(qualifier) => self.wildcard(qualifier, scope, &mut bound)?,
                 SelectItem::Value { value, alias } => {
                     let typed = self.scalar(value, scope)?;
-                    let identity = is_identity(&typed.node, &scope.sources);
+                    let origin = origin_of(&typed.node, &scope.sources);
                     let label = label_of(&typed.node, scope, scope.grouping.borrow().as_ref());
+                    let mask =
+                        masking::mask_of(&typed.node, scope, scope.grouping.borrow().as_ref());
                     bound.push(Item {
                         label,
+                        mask,
                         name: alias.clone().unwrap_or_else(|| implied_name(value)),
                         value: typed,
-                        identity,
+                        origin,
                         variable: None,
                     });
                 }
                 SelectItem::Assign { variable, value } => {
                     let (at, ty) = self.variables.get(variable)?;
                     let typed = types::implicit(self.scalar(value, scope)?, ty)?;
+                    let grouping = scope.grouping.borrow();
                     bound.push(Item {
+                        mask: masking::mask_of(&typed.node, scope, grouping.as_ref()),
                         name: String::new(),
                         value: typed,
-                        identity: false,
+                        origin: Origin::Expression,
                         label: Label::default(),
                         variable: Some(at),
                     });
@@ -359,11 +376,14 @@ impl Binder<'_, '_> {
                 let mut parts: Vec<String> = source.schema.iter().cloned().collect();
                 parts.push(source.name.clone());
                 parts.push(column.name.clone());
+                let value = self.scalar(&Expr::Column(parts), scope)?;
+                let grouping = scope.grouping.borrow();
                 bound.push(Item {
                     label: column.label.unwrap_or_default(),
-                    value: self.scalar(&Expr::Column(parts), scope)?,
+                    mask: masking::mask_of(&value.node, scope, grouping.as_ref()),
+                    value,
                     name: column.name.clone(),
-                    identity: column.identity,
+                    origin: column.origin,
                     variable: None,
                 });
             }

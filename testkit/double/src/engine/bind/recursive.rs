@@ -8,7 +8,7 @@ use crate::engine::plan::{OutputColumn, Recursive, RowPlan};
 use crate::engine::syntax::ast::{
     Cte, JoinKind, ObjectName, Query, QueryBody, Select, SetOp, TableRef,
 };
-use crate::{SqlError, SqlType};
+use crate::{Origin, SqlError, SqlType};
 
 /// MAXRECURSION where none is given.
 const DEFAULT_LIMIT: u32 = 100;
@@ -158,7 +158,7 @@ impl Binder<'_, '_> {
         let recursive = |column: OutputColumn| OutputColumn {
             ty: Some(column.ty.unwrap_or(SqlType::Int)),
             nullable: true,
-            identity: false,
+            origin: Origin::Expression,
             ..column
         };
         let found = anchor.columns.into_iter().map(recursive).collect();
@@ -204,6 +204,9 @@ impl Binder<'_, '_> {
             ));
         }
         for (own, column) in member.columns.iter().zip(columns) {
+            if own.mask.is_some() && column.mask.is_none() {
+                return Err(unsupported("a masked column in a recursive member"));
+            }
             if own.ty.is_some() && own.ty != column.ty {
                 return Err(error(
                     240,

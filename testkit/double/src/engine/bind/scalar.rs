@@ -27,6 +27,7 @@ impl Binder<'_, '_> {
                 nullable: value.is_null(),
             }),
             Expr::Column(parts) => self.column(parts, scope),
+            Expr::Variable(name) if self.in_function() => self.parameter(name, scope),
             Expr::Variable(name) => {
                 let (at, ty) = self.variables.get(name)?;
                 Ok(Typed { node: Node::Variable(at), ty: Some(ty.clone()), nullable: true })
@@ -209,6 +210,9 @@ impl Binder<'_, '_> {
         };
         let (ty, label) = (column.ty.clone(), column.label);
         let mut node = Node::Subquery(Rc::new(subquery));
+        if column.mask.is_some() {
+            node = Node::OverMasked(Box::new(node));
+        }
         // Says what collation the value has.
         if !label.is_default() {
             node = Node::Collate(Box::new(node), label);

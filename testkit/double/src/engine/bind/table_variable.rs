@@ -27,6 +27,7 @@ impl Binder<'_, '_> {
             slot,
             columns,
             unreadable: Vec::new(),
+            used: Default::default(),
         });
         let leaf = Leaf::Virtual(Virtual {
             slot,

@@ -79,7 +79,7 @@ impl Binder<'_, '_> {
         }
         let target = self.resolve(name, permission)?;
         self.check(&target, Permission::Select)?;
-        self.through_select(cte, select, (target, alias.as_deref(), *hints))
+        self.through_select(cte, select, (target, alias.as_deref(), hints.clone()))
     }
 
     fn through_select(
@@ -95,7 +95,7 @@ impl Binder<'_, '_> {
         }
         let mut scope = Scope::inside(None);
         let lock = Lock::Rows(RowLock::Update);
-        let tree = self.push_table(target.clone(), alias, lock, true, &mut scope);
+        let tree = self.push_table(target.clone(), alias, lock, true, &mut scope)?;
         let filter = match &select.filter {
             Some(filter) => self.condition(filter, &scope)?.conjuncts(),
             None => Vec::new(),
@@ -130,8 +130,9 @@ impl Binder<'_, '_> {
                 name: item.name.clone(),
                 ty: item.value.ty.clone(),
                 nullable: item.value.nullable,
-                identity: item.identity,
+                origin: item.origin,
                 label: item.label,
+                mask: item.mask.clone(),
             })
             .collect();
         let columns = named_columns(found, &cte.name, &cte.columns)?;
@@ -153,6 +154,7 @@ impl Binder<'_, '_> {
                 slot: ROW,
                 columns,
                 unreadable: Vec::new(),
+                used: Default::default(),
             },
             base,
         })

@@ -32,6 +32,8 @@ pub(super) struct Within {
     /// Hints on the view, which hold for what it reads.
     hints: Hints,
     depth: u32,
+    /// A function, whose variables are its parameters.
+    pub(super) function: bool,
 }
 
 impl Binder<'_, '_> {
@@ -70,8 +72,8 @@ impl Binder<'_, '_> {
 
     /// Hints on a table, and on the view that it is read through.
     pub(super) fn hints_within(&self, own: &Hints) -> Hints {
-        let Some(around) = self.within.borrow().as_ref().map(|within| within.hints) else {
-            return *own;
+        let Some(around) = self.within.borrow().as_ref().map(|within| within.hints.clone()) else {
+            return own.clone();
         };
         Hints {
             no_lock: own.no_lock || around.no_lock,
@@ -82,6 +84,9 @@ impl Binder<'_, '_> {
             table_exclusive: own.table_exclusive || around.table_exclusive,
             repeatable_read: own.repeatable_read || around.repeatable_read,
             read_committed_lock: own.read_committed_lock || around.read_committed_lock,
+            // Those of the view would be hints on the view's own indexes.
+            force_seek: own.force_seek,
+            index: own.index.clone(),
         }
     }
 
@@ -122,7 +127,7 @@ impl Binder<'_, '_> {
             return Err(unsupported("a view"));
         };
         let database = target.elsewhere.as_ref().map(|database| database.name());
-        let mut bound = self.view_query(query, &view.schema, database, *hints)?;
+        let mut bound = self.view_query(query, &view.schema, database, hints.clone())?;
         let plan = match fitted(&view, names, &bound.0)? {
             true => bound.1,
             false => RowPlan::Narrow { input: Box::new(bound.1), width: view.columns.len() },
@@ -132,7 +137,8 @@ impl Binder<'_, '_> {
         for (column, found) in columns.iter_mut().zip(bound.0) {
             column.ty = found.ty;
             column.nullable = found.nullable;
-            column.identity = found.identity;
+            column.origin = found.origin;
+            column.mask = found.mask;
         }
         let slot = scope.sources.len();
         let width = columns.len();
@@ -143,8 +149,31 @@ impl Binder<'_, '_> {
             slot,
             columns,
             unreadable,
+            used: Default::default(),
         });
         Ok(Tree::Leaf(Leaf::Derived { slot, plan: Box::new(plan) }, width))
+    }
+
+    /// One level of nesting deeper: inside a view, a function or a policy's predicate.
+    ///
+    /// # Errors
+    /// 217.
+    pub(super) fn deeper(
+        &self,
+        database: Option<String>,
+        schema: &str,
+        hints: Hints,
+    ) -> Bound<Within> {
+        let depth = self.within.borrow().as_ref().map_or(0, |within| within.depth) + 1;
+        if depth > MAX_NESTING {
+            return Err(SqlError::new(
+                217,
+                16,
+                1,
+                "Maximum stored procedure, function, trigger, or view nesting level exceeded (limit 32).",
+            ));
+        }
+        Ok(Within { database, schema: schema.to_owned(), hints, depth, function: false })
     }
 
     /// Binds a view's query, which sees nothing of the statement around it.
@@ -155,21 +184,11 @@ impl Binder<'_, '_> {
         database: Option<String>,
         hints: Hints,
     ) -> Bound<(Vec<OutputColumn>, RowPlan)> {
-        let around = self.within.borrow().clone();
-        let depth = around.as_ref().map_or(0, |within| within.depth) + 1;
-        if depth > MAX_NESTING {
-            return Err(SqlError::new(
-                217,
-                16,
-                1,
-                "Maximum stored procedure, function, trigger, or view nesting level exceeded (limit 32).",
-            ));
-        }
-        let within = Within { database, schema: schema.to_owned(), hints, depth };
+        let within = self.deeper(database, schema, hints)?;
         let none = Variables::default();
         let inner = Binder { read: Rc::clone(&self.read), ..Binder::new(self.env, &none) };
         inner.within.replace(Some(within));
-        let bound = inner.statement_query(query)?;
+        let bound = inner.inner_query(query)?;
         match bound.assigned {
             None => Ok((bound.query.columns, bound.query.plan)),
             Some(_) => Err(unsupported("assignment in a view")),
@@ -188,8 +207,18 @@ impl Binder<'_, '_> {
         query: &Query,
     ) -> Bound<Vec<ColumnDef>> {
         check_order(query)?;
-        let view = &module.name.name;
         let (found, _) = self.view_query(query, schema, None, Hints::default())?;
+        stored_columns(&module.name.name, names, found)
+    }
+}
+
+/// The columns of a query as those of a stored view or function.
+pub(super) fn stored_columns(
+    view: &str,
+    names: &[String],
+    found: Vec<OutputColumn>,
+) -> Bound<Vec<ColumnDef>> {
+    {
         let count = |number, word| {
             SqlError::new(
                 number,

@@ -1,7 +1,7 @@
 //! Window functions: what they are computed over.
 
 use super::aggregate::{group_column, has_window, names_aggregate};
-use super::{Binder, Bound, Scope, label_of, types, unsupported};
+use super::{Binder, Bound, Scope, label_of, mask_of, types, unsupported};
 use crate::engine::collation::Label;
 use crate::engine::expr::{Node, Typed};
 use crate::engine::plan::{AggregateKind, WindowFunction, WindowKind};
@@ -53,8 +53,15 @@ impl Binder<'_, '_> {
                 "Windowed functions can only appear in the SELECT or ORDER BY clauses.",
             ));
         };
+        let over_masked = kind
+            .values()
+            .into_iter()
+            .any(|value| mask_of(value, scope, scope.grouping.borrow().as_ref()).is_some());
         functions.push(WindowFunction { kind, partition, order, extent });
-        let column = group_column(*slot, functions.len() - 1, ty, nullable);
+        let mut column = group_column(*slot, functions.len() - 1, ty, nullable);
+        if over_masked {
+            column.node = Node::OverMasked(Box::new(column.node));
+        }
         drop(windows);
         // Says what collation the strings have.
         let text = column.ty.as_ref().is_some_and(SqlType::is_text);

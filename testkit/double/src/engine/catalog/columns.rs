@@ -1,7 +1,7 @@
 //! `sys.columns`, and its identity and computed columns.
 
 use super::definition::{
-    Columns, Definition, Desc, Inside, Name, Text, ViewOf, null, off, off_null, on_null,
+    Columns, Definition, Desc, Inside, NVar, Name, Text, ViewOf, null, off, off_null, on_null,
 };
 use super::objects::definition_text;
 use super::source::Catalog;
@@ -9,7 +9,7 @@ use super::{default_constraint_id, system_object_id};
 use crate::engine::bind::SourceColumn;
 use crate::engine::collation;
 use crate::sql_type::Family;
-use crate::storage::{ColumnDef, ColumnId, Identity, ObjectId};
+use crate::storage::{ColumnDef, ColumnId, ColumnTraits, Identity, ObjectId};
 use crate::{SqlError, SqlType};
 
 pub(super) const VIEWS: &[&dyn Definition] = &[
@@ -17,6 +17,7 @@ pub(super) const VIEWS: &[&dyn Definition] = &[
     &ViewOf::sys("all_columns", column_columns, all_columns),
     &ViewOf::sys("identity_columns", identity_columns, identities),
     &ViewOf::sys("computed_columns", computed_columns, computed),
+    &ViewOf::sys("masked_columns", masked_columns, masked),
 ];
 
 /// A row of `sys.columns`.
@@ -31,8 +32,10 @@ struct Column {
     nullable: bool,
     identity: bool,
     computed: bool,
+    mask: Option<String>,
     /// Its DEFAULT constraint, or 0.
     default: ObjectId,
+    traits: ColumnTraits,
 }
 
 impl Column {
@@ -47,10 +50,12 @@ impl Column {
             nullable: column.nullable,
             identity: column.identity.is_some(),
             computed: column.computed.is_some(),
+            mask: column.mask.clone(),
             default: match column.default {
                 Some(_) => default_constraint_id(table, column.id),
                 None => 0,
             },
+            traits: column.traits,
         }
     }
 
@@ -65,7 +70,9 @@ impl Column {
             nullable: column.nullable,
             identity: false,
             computed: false,
+            mask: None,
             default: 0,
+            traits: ColumnTraits::default(),
         }
     }
 
@@ -104,8 +111,10 @@ fn first_columns() -> Columns<Column> {
         .add("scale", |c| c.ty.scale())
         .add("collation_name", Column::collation)
         .add("is_nullable", |c| Some(c.nullable))
-        .add("is_ansi_padded", |c| matches!(c.ty.family(), Family::Text | Family::Binary))
-        .add("is_rowguidcol", off)
+        .add("is_ansi_padded", |c| {
+            matches!(c.ty.family(), Family::Text | Family::Binary) && !c.traits.unpadded
+        })
+        .add("is_rowguidcol", |c| c.traits.row_guid)
         .add("is_identity", |c| c.identity)
 }
 
@@ -128,7 +137,7 @@ fn middle_columns(columns: Columns<Column>) -> Columns<Column> {
 
 fn last_columns(columns: Columns<Column>) -> Columns<Column> {
     columns
-        .add("is_sparse", off_null)
+        .add("is_sparse", |c| Some(c.traits.sparse))
         .add("is_column_set", off_null)
         .add("generated_always_type", |_| Some(0_u8))
         .add("generated_always_type_desc", |_| Some(Desc("NOT_APPLICABLE")))
@@ -138,7 +147,7 @@ fn last_columns(columns: Columns<Column>) -> Columns<Column> {
         .add("column_encryption_key_id", null::<_, i32>)
         .add("column_encryption_key_database_name", null::<_, Name>)
         .add("is_hidden", off_null)
-        .add("is_masked", off)
+        .add("is_masked", |c| c.mask.is_some())
         .add("graph_type", null::<_, i32>)
         .add("graph_type_desc", null::<_, Desc>)
         .add("is_data_deletion_filter_column", off_null)
@@ -150,6 +159,15 @@ fn last_columns(columns: Columns<Column>) -> Columns<Column> {
 fn column_columns() -> Columns<Column> {
     let columns = first_columns().add("is_computed", |c| c.computed);
     last_columns(middle_columns(replication_columns(columns)))
+}
+
+fn masked(catalog: &Catalog<'_>) -> Result<Vec<Column>, SqlError> {
+    Ok(user_columns(catalog)?.into_iter().filter(|column| column.mask.is_some()).collect())
+}
+
+/// Those of `sys.columns`, and the function.
+fn masked_columns() -> Columns<Column> {
+    column_columns().add("masking_function", |c| c.mask.clone().map(NVar::<4000>))
 }
 
 struct IdentityColumn {
@@ -195,7 +213,7 @@ fn identity_columns() -> Columns<IdentityColumn> {
         .add("seed_value", |i| Some(i.variant(i.identity.seed)))
         .add("increment_value", |i| Some(i.variant(i.identity.increment)))
         .add("last_value", |i| i.last.map(|last| i.variant(last)))
-        .add("is_not_for_replication", off_null)
+        .add("is_not_for_replication", |i| Some(i.column.traits.not_for_replication))
         .extend(after, |i| &i.column)
 }
 

@@ -63,8 +63,7 @@ fn databases() -> Columns<DatabaseInfo> {
         .add("snapshot_isolation_state_desc", |d| {
             Some(Desc(if allows_snapshot(d) { "ON" } else { "OFF" }))
         })
-        // Readers never wait for writers here.
-        .add("is_read_committed_snapshot_on", on_null)
+        .add("is_read_committed_snapshot_on", |d| Some(d.read_committed_snapshot))
         .add("recovery_model", |d| Some(if is_simple(d) { 3_u8 } else { 1 }))
         .add("recovery_model_desc", |d| Some(Desc(if is_simple(d) { "SIMPLE" } else { "FULL" })))
         .add("page_verify_option", |_| Some(2_u8))

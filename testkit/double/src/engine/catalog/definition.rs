@@ -6,7 +6,7 @@ use crate::engine::bind::SourceColumn;
 use crate::engine::convert;
 use crate::storage::{Lsn, Micros, Row, datetime};
 use crate::value::Variant;
-use crate::{SqlError, SqlType, Value};
+use crate::{Origin, SqlError, SqlType, Value};
 
 use super::SYSNAME;
 use super::source::Catalog;
@@ -196,10 +196,11 @@ impl<T: 'static> Columns<T> {
         self.0
             .iter()
             .map(|column| SourceColumn {
+                mask: None,
                 name: column.name.to_owned(),
                 ty: Some(column.ty.clone()),
                 nullable: column.nullable,
-                identity: false,
+                origin: Origin::Stored,
                 label: None,
             })
             .collect()

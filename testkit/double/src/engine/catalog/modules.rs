@@ -39,10 +39,10 @@ fn module_columns() -> Columns<ModuleObject> {
         .add("object_id", |m: &ModuleObject| m.object.id)
         .add("definition", |m| m.definition.clone().map(Text))
         .add_each(&["uses_ansi_nulls", "uses_quoted_identifier"], on_null)
-        .add_each(
-            &["is_schema_bound", "uses_database_collation", "is_recompiled", "null_on_null_input"],
-            off_null,
-        )
+        .add_each(&["is_schema_bound"], |m| {
+            Some(m.def.module.as_ref().is_some_and(|module| module.schema_bound))
+        })
+        .add_each(&["uses_database_collation", "is_recompiled", "null_on_null_input"], off_null)
         .add("execute_as_principal_id", null::<_, i32>)
         .add("uses_native_compilation", off_null)
         .add_each(&["inline_type", "is_inlineable"], off_null)
@@ -63,7 +63,7 @@ fn parameters(catalog: &Catalog<'_>) -> Result<Vec<Parameter>, SqlError> {
             def,
         })
     };
-    Ok(modules(catalog, Some(ModuleKind::Procedure)).into_iter().flat_map(of).collect())
+    Ok(modules(catalog, None).into_iter().flat_map(of).collect())
 }
 
 fn parameter_columns() -> Columns<Parameter> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::definition::{
-    At, Code, Columns, Definition, Desc, Name, Text, ViewOf, null, off, off_null, on_null,
+    At, Code, Columns, Definition, Desc, Name, Text, ViewOf, null, off, off_null,
 };
 use super::source::Catalog;
 use super::{Table, default_constraint_id, system_object_id};
@@ -26,6 +26,8 @@ pub(super) enum Kind {
     Table,
     View,
     Procedure,
+    Function,
+    Policy,
     PrimaryKey,
     Unique,
     ForeignKey,
@@ -39,6 +41,8 @@ fn kind_of(object: &TableDef) -> Kind {
         None => Kind::Table,
         Some(ModuleKind::View) => Kind::View,
         Some(ModuleKind::Procedure) => Kind::Procedure,
+        Some(ModuleKind::Function) => Kind::Function,
+        Some(ModuleKind::Policy) => Kind::Policy,
     }
 }
 
@@ -53,6 +57,8 @@ impl Kind {
             Kind::Table => "U",
             Kind::View => "V",
             Kind::Procedure => "P",
+            Kind::Function => "IF",
+            Kind::Policy => "SP",
             Kind::PrimaryKey => "PK",
             Kind::Unique => "UQ",
             Kind::ForeignKey => "F",
@@ -66,6 +72,8 @@ impl Kind {
             Kind::Table => "USER_TABLE",
             Kind::View => "VIEW",
             Kind::Procedure => "SQL_STORED_PROCEDURE",
+            Kind::Function => "SQL_INLINE_TABLE_VALUED_FUNCTION",
+            Kind::Policy => "SECURITY_POLICY",
             Kind::PrimaryKey => "PRIMARY_KEY_CONSTRAINT",
             Kind::Unique => "UNIQUE_CONSTRAINT",
             Kind::ForeignKey => "FOREIGN_KEY_CONSTRAINT",
@@ -203,13 +211,14 @@ fn table_columns() -> Columns<TableObject> {
     Columns::new()
         .extend(object_columns(), |t: &TableObject| &t.object)
         .add("lob_data_space_id", |t| {
-            // The file group PRIMARY, where there is anything to put there.
-            i32::from(t.table.columns.iter().any(|column| column.ty.is_max()))
+            // Where there is anything to put there.
+            let any = t.table.columns.iter().any(|column| column.ty.is_max());
+            if any { t.table.lob_space } else { 0 }
         })
         .add("filestream_data_space_id", null::<_, i32>)
         .add("max_column_id_used", |t| t.table.next_column_id - 1)
         .add("lock_on_bulk_load", off)
-        .add("uses_ansi_nulls", on_null)
+        .add("uses_ansi_nulls", |t| Some(!t.table.ansi_nulls_off))
         .add_each(
             &[
                 "is_replicated",
@@ -257,7 +266,10 @@ pub(super) struct ModuleObject {
 /// Those of one kind, or all.
 pub(super) fn modules(catalog: &Catalog<'_>, kind: Option<ModuleKind>) -> Vec<ModuleObject> {
     let of = |def: Table| {
-        let module = def.module.as_ref().filter(|module| kind.is_none_or(|k| k == module.kind))?;
+        let module = def.module.as_ref().filter(|module| match kind {
+            Some(kind) => kind == module.kind,
+            None => module.kind != ModuleKind::Policy,
+        })?;
         let shown = catalog.sees_definitions(&def);
         Some(ModuleObject {
             object: Object::of_table(catalog, &def),

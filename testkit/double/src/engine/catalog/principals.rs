@@ -221,6 +221,9 @@ fn code(permission: &str) -> &'static str {
         "ALTER ANY USER" => "ALUS",
         "ALTER ANY ROLE" => "ALRL",
         "ALTER ANY SCHEMA" => "ALSM",
+        "ALTER ANY MASK" => "AAMK",
+        "ALTER ANY SECURITY POLICY" => "ALSP",
+        "UNMASK" => "UMSK",
         _ => "",
     }
 }

@@ -8,6 +8,7 @@
 //! knows expansions (`ß` = `ss`), and gives languages their own order (`å` behind `z`); this does
 //! none of it. Kana and width always count.
 
+mod bestfit;
 mod names;
 pub mod pages;
 mod tables;
@@ -297,14 +298,17 @@ pub fn unit_of_byte(byte: u8) -> u16 {
     }
 }
 
-/// The byte of a UTF-16 unit, `?` where the code page has none.
+/// The byte of a UTF-16 unit; where the code page has none its best fit, or `?`.
 pub fn byte_of_unit(unit: u16) -> u8 {
     if let Ok(byte) = u8::try_from(unit)
         && !(0x80..=0x9F).contains(&byte)
     {
         return byte;
     }
-    (0x80..=0x9Fu8).find(|byte| unit_of_byte(*byte) == unit).unwrap_or(b'?')
+    (0x80..=0x9Fu8)
+        .find(|byte| unit_of_byte(*byte) == unit)
+        .or_else(|| bestfit::best_fit(pages::LATIN_1, unit)?.first().copied())
+        .unwrap_or(b'?')
 }
 
 /// Decodes bytes of the code page.

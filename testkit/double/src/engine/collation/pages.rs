@@ -1,14 +1,15 @@
 //! Code pages of `char`, `varchar` and `text`.
 //!
 //! Those of Windows are the Encoding Standard's, which are Windows' own but for what stands in
-//! their holes; those of DOS are tables. What a page does not have becomes `?`, twice for a
-//! surrogate pair, as SQL Server does; bytes that are no character become U+FFFD.
+//! their holes; those of DOS are tables. What a page does not have becomes its best fit or `?`, twice
+//! for a surrogate pair, as SQL Server does; bytes that are no character become U+FFFD.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use encoding_rs::{EncoderResult, Encoding};
 
+use super::bestfit::best_fit;
 use super::tables::{CP437_HIGH, CP850_HIGH};
 
 /// A code page by its number.
@@ -115,7 +116,11 @@ impl CodePage {
             return units.iter().map(|unit| super::byte_of_unit(*unit)).collect();
         }
         if let Some(table) = TABLES.get(&self.0) {
-            return units.iter().map(|unit| *table.bytes.get(unit).unwrap_or(&b'?')).collect();
+            let byte_of = |unit: &u16| match table.bytes.get(unit) {
+                Some(byte) => *byte,
+                None => best_fit(self, *unit).and_then(|fit| fit.first().copied()).unwrap_or(b'?'),
+            };
+            return units.iter().map(byte_of).collect();
         }
         let mut out = Vec::with_capacity(units.len() * 2);
         for decoded in char::decode_utf16(units.iter().copied()) {
@@ -142,8 +147,9 @@ impl CodePage {
                 _ => None,
             }
         });
-        match encoded {
-            Some(written) => out.extend_from_slice(&bytes[..written]),
+        let fit = || u16::try_from(u32::from(c)).ok().and_then(|unit| best_fit(self, unit));
+        match encoded.map(|written| &bytes[..written]).or_else(fit) {
+            Some(bytes) => out.extend_from_slice(bytes),
             None => out.extend(std::iter::repeat_n(b'?', c.len_utf16())),
         }
     }
@@ -218,9 +224,25 @@ mod tests {
                 assert_eq!(page.decode(&[byte]), [u16::from(byte)], "{number}");
             }
         }
-        assert_eq!(CodePage(1251).encode(&units("\u{E9}\u{410}")), [b'?', 0xC0]);
+        assert_eq!(CodePage(1251).encode(&units("\u{E9}\u{410}\u{4E2D}")), [b'e', 0xC0, b'?']);
         assert_eq!(CodePage(437).encode(&units("\u{E9}")), [0x82]);
         assert_eq!(UTF_8.encode(&[0xD800]), "\u{FFFD}".as_bytes());
+    }
+
+    #[test]
+    fn what_a_page_does_not_have_becomes_its_best_fit() {
+        // `c` with caron, `A` with macron, full-width `A`, infinity, a Greek letter, a Chinese one.
+        let text = "c\u{10D}\u{100}\u{FF21}\u{221E}\u{3B1}\u{4E2D}";
+        for (page, wanted) in [
+            (1252, "ccAA8a?"),
+            (1254, "ccAA???"),
+            (1250, "c\u{10D}AA???"),
+            (1257, "c\u{10D}\u{100}A???"),
+        ] {
+            let page = CodePage(page);
+            assert_eq!(page.decode(&page.encode(&units(text))), units(wanted), "{page:?}");
+        }
+        assert_eq!(CodePage(932).encode(&units("\u{E9}\u{A9}\u{AE}\u{1F600}")), b"ecR??");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use super::collation::Label;
 use super::convert;
 use super::env::{Elsewhere, Env};
+use super::mask::Mask;
 use super::plan::Subquery;
 use super::syntax::ast::BinaryOp;
 use crate::storage::Row;
@@ -129,6 +130,10 @@ pub enum Node {
     },
     /// A scalar subquery.
     Subquery(Rc<Subquery>),
+    /// An expression over masked columns, which its own parts do not tell.
+    OverMasked(Box<Node>),
+    /// What a masking function shows of a value of this type.
+    Masked(Box<(Node, Mask, SqlType)>),
 }
 
 /// A bound expression with its type.
@@ -259,6 +264,11 @@ impl Node {
                 .map(Cow::Owned)
             }
             Node::Subquery(query) => query.scalar(frame, env).map(Cow::Owned),
+            Node::OverMasked(value) => value.eval(frame, env),
+            Node::Masked(parts) => {
+                let (value, mask, ty) = &**parts;
+                mask.apply(value.eval(frame, env)?.into_owned(), ty).map(Cow::Owned)
+            }
         }
     }
 
@@ -270,7 +280,10 @@ impl Node {
                 left.visit(see);
                 right.visit(see);
             }
-            Node::Convert { value, .. } | Node::Collate(value, _) => value.visit(see),
+            Node::Convert { value, .. } | Node::Collate(value, _) | Node::OverMasked(value) => {
+                value.visit(see);
+            }
+            Node::Masked(parts) => parts.0.visit(see),
             Node::Case { branches, otherwise } => {
                 for (condition, result) in branches {
                     condition.visit(see);
@@ -316,6 +329,7 @@ impl Node {
                 Convert { value: rv, to: rt, style: rs, attempt: ra, .. },
             ) => lt == rt && ls == rs && la == ra && lv.same(rv),
             (Collate(lv, ll), Collate(rv, rl)) => ll == rl && lv.same(rv),
+            (OverMasked(l), OverMasked(r)) => l.same(r),
             (Call { function: lf, arguments: la }, Call { function: rf, arguments: ra }) => {
                 std::ptr::fn_addr_eq(*lf, *rf)
                     && la.len() == ra.len()

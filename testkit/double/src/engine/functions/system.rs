@@ -121,13 +121,12 @@ fn with_arguments(name: &str, arguments: &mut Arguments) -> Bound<Option<Typed>>
             call(function, vec![role.node], SqlType::Int)
         }
         "HAS_PERMS_BY_NAME" => {
-            arguments.arity(3, 3)?;
-            let (securable, class, permission) = (
-                arguments.of(&SqlType::NVarChar(Some(4000)))?,
-                arguments.of(&NAME)?,
-                arguments.of(&NAME)?,
-            );
-            call(has_permission, vec![securable.node, class.node, permission.node], SqlType::Int)
+            arguments.arity(3, 5)?;
+            let mut given = vec![arguments.of(&SqlType::NVarChar(Some(4000)))?.node];
+            while arguments.more() {
+                given.push(arguments.of(&NAME)?.node);
+            }
+            call(has_permission, given, SqlType::Int)
         }
         "HAS_DBACCESS" => {
             arguments.arity(1, 1)?;
@@ -265,7 +264,19 @@ fn has_permission(env: &Env<'_>, arguments: &[Value]) -> Computed {
             let Some(table) = env.with_txn(|txn| txn.object(schema, &name.name))? else {
                 return Ok(Value::Null);
             };
-            rights.has_object_permission(&permission, &table)
+            match arguments.get(3).map(|column| table.position(&column.to_text()?)) {
+                None => rights.has_object_permission(&permission, &table),
+                Some(None) => return Ok(Value::Null),
+                Some(Some(at)) => {
+                    let id = table.columns[at].id;
+                    match permission.to_ascii_uppercase().as_str() {
+                        "SELECT" => rights.may_read(&table, id),
+                        "UNMASK" => rights.may_unmask(&table, id),
+                        // Other permissions on columns are not kept.
+                        _ => rights.has_object_permission(&permission, &table),
+                    }
+                }
+            }
         }
         _ => return Ok(Value::Null),
     };

@@ -17,9 +17,10 @@ use std::sync::Arc;
 use super::collation::Label;
 use super::env::Env;
 use super::expr::{Condition, Frame, Node};
+use super::mask::Mask;
 use super::syntax::ast::SetOp;
 use crate::storage::Row;
-use crate::{Column, SqlError, SqlType, Value};
+use crate::{Column, Origin, SqlError, SqlType, Value};
 
 pub use group::{Aggregate, AggregateKind, Group, SumKind};
 pub use join::{Hash, Join, Loop};
@@ -49,10 +50,12 @@ pub struct OutputColumn {
     pub ty: Option<SqlType>,
     /// Whether NULL may come.
     pub nullable: bool,
-    /// Whether it is an identity column.
-    pub identity: bool,
+    /// Where it comes from.
+    pub origin: Origin,
     /// Collation of a string.
     pub label: Label,
+    /// How it is to be masked where it leaves the statement.
+    pub mask: Option<Mask>,
 }
 
 impl OutputColumn {
@@ -62,7 +65,7 @@ impl OutputColumn {
             name: self.name.clone(),
             ty: self.ty.clone().unwrap_or(SqlType::Int),
             nullable: self.nullable,
-            identity: self.identity,
+            origin: self.origin,
             label: self.label,
         }
     }

@@ -5,10 +5,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::{Outcome, TupleCursor};
+use crate::engine::bind::Used;
 use crate::engine::env::Env;
 use crate::engine::expr::{Condition, Frame, Node, evaluate_all};
 use crate::storage::{
-    self, Direction, IndexId, KeyRange, Row, RowId, RowLock, TableDef, UpdateScan,
+    self, CommittedScan, Direction, IndexId, KeyRange, Row, RowId, RowLock, TableDef, UpdateScan,
 };
 use crate::{SqlError, Value};
 
@@ -19,6 +20,8 @@ pub enum Lock {
     None,
     /// Reads uncommitted writes too.
     Dirty,
+    /// Locks each row while it is read: READ COMMITTED without row versions.
+    Committed,
     /// Locks each row and reads it as it is.
     Rows(RowLock),
 }
@@ -46,6 +49,10 @@ pub struct Access {
     pub upper: Option<KeyBound>,
     /// Backward.
     pub descending: bool,
+    /// No other index may be read instead.
+    pub pinned: bool,
+    /// Hints ask for what cannot be.
+    pub impossible: bool,
 }
 
 /// A stored table.
@@ -64,6 +71,8 @@ pub struct Scan {
     pub filter: Option<Condition>,
     /// Append each row's id as a `bigint`, for statements that change the row.
     pub with_row_id: bool,
+    /// Columns that the statement reads.
+    pub used: Used,
 }
 
 impl Scan {
@@ -121,6 +130,14 @@ impl Scan {
         outer: Option<&Frame<'_>>,
         env: &Env<'_>,
     ) -> Outcome<Box<dyn TupleCursor + 'p>> {
+        if self.access.impossible {
+            return Err(SqlError::new(
+                8622,
+                16,
+                1,
+                "Query processor could not produce a query plan because of the hints defined in this query. Resubmit the query without specifying any hints and without using SET FORCEPLAN.",
+            ));
+        }
         let Some(range) = self.range(&Frame { rows, outer }, env)? else {
             return Ok(Box::new(Rows {
                 slot: self.slot,
@@ -147,6 +164,14 @@ impl Scan {
                 plan: self,
                 scan: env.dirty_view().scan(table, index, range, direction)?,
             }),
+            Lock::Committed => {
+                let used = self.used.borrow();
+                let columns = &self.table.columns;
+                let large = used.iter().copied().filter(|at| columns[*at].ty.is_lob()).collect();
+                let scan =
+                    env.with_txn(|txn| txn.scan_committed(table, index, range, direction, large))?;
+                Box::new(Committed { plan: self, scan })
+            }
             Lock::Rows(lock) => Box::new(Locking {
                 plan: self,
                 scan: env
@@ -190,6 +215,31 @@ impl TupleCursor for Read<'_> {
             }
         }
         Ok(false)
+    }
+}
+
+struct Committed<'p> {
+    plan: &'p Scan,
+    scan: CommittedScan,
+}
+
+impl TupleCursor for Committed<'_> {
+    fn next(
+        &mut self,
+        rows: &mut Vec<Row>,
+        outer: Option<&Frame<'_>>,
+        env: &Env<'_>,
+    ) -> Outcome<bool> {
+        loop {
+            env.check_interrupt()?;
+            let Some((_, row)) = env.with_txn(|txn| self.scan.next(txn))? else {
+                return Ok(false);
+            };
+            rows[self.plan.slot] = row;
+            if self.plan.accepts(rows, outer, env)? {
+                return Ok(true);
+            }
+        }
     }
 }
 

@@ -127,6 +127,18 @@ impl WindowKind {
         matches!(self, WindowKind::RowNumber | WindowKind::Rank | WindowKind::DenseRank)
     }
 
+    /// The expressions whose values it answers or computes from.
+    pub fn values(&self) -> Vec<&Node> {
+        match self {
+            WindowKind::Tiles(node) | WindowKind::First(node) | WindowKind::Last(node) => {
+                vec![node]
+            }
+            WindowKind::Shift { value, default, .. } => vec![value, default],
+            WindowKind::Aggregate(aggregate) => aggregate.argument.iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     fn arguments(&self, frame: &Frame<'_>, env: &Env<'_>) -> Outcome<Vec<Value>> {
         let of = |node: &Node| node.eval(frame, env).map(Cow::into_owned);
         Ok(match self {

@@ -230,6 +230,26 @@ impl Rights {
         }
     }
 
+    /// Whether the user sees a column's values rather than its mask: with UNMASK (or CONTROL) on
+    /// the database, the schema, the table or the column (SQL Server 2022).
+    pub fn may_unmask(&self, table: &TableDef, column: ColumnId) -> bool {
+        if self.is_owner() || table.is_temporary() {
+            return true;
+        }
+        let mut entries = self
+            .entries
+            .iter()
+            .filter(|entry| matches!(entry.permission.as_str(), "UNMASK" | "CONTROL"))
+            .filter(|entry| match &entry.on {
+                On::Database => true,
+                On::Schema(schema) => same_name(schema, &table.schema),
+                On::Object(id) => *id == table.id,
+                On::Column(id, own) => *id == table.id && *own == column,
+            })
+            .peekable();
+        entries.peek().is_some() && entries.all(|entry| !entry.denied)
+    }
+
     /// Error 230 for each column (by position) that may not be read.
     pub fn unreadable(&self, database: &str, table: &TableDef) -> Vec<(usize, SqlError)> {
         if self.is_owner()

@@ -10,8 +10,8 @@ use super::insert::{Changed, computed_column};
 use super::output::{BoundOutput, bind_output, finish_output};
 use crate::engine::batch::{Executor, Flow};
 use crate::engine::bind::{
-    Binder, Bound, Leaf, Scope, Source, Target, Through, Tree, filtered, plan_from, same_name,
-    types, unsupported,
+    Binder, Bound, Leaf, Scope, Source, Target, Through, Tree, filtered, mask_of, plan_from,
+    same_name, types, unsupported,
 };
 use crate::engine::cascade;
 use crate::engine::env::Env;
@@ -117,7 +117,7 @@ impl Binder<'_, '_> {
                     self.check(&target, Permission::Select)?;
                 }
                 let lock = Lock::Rows(RowLock::Update);
-                let own = self.push_table(target.clone(), None, lock, true, scope);
+                let own = self.push_table(target.clone(), None, lock, true, scope)?;
                 let tree = match self.from(parts.from, scope)? {
                     Some(others) => Tree::Join {
                         kind: JoinKind::Cross,
@@ -151,6 +151,9 @@ impl Binder<'_, '_> {
         };
         if target.elsewhere.is_some() {
             return Err(unsupported("a change in another database"));
+        }
+        if parts.permission == Permission::Delete {
+            self.row_blocks(&target)?;
         }
         self.lock_target(&target, parts.hints)?;
         let table = Arc::clone(&target.table);
@@ -348,6 +351,7 @@ fn update_rows(binder: &Binder<'_, '_>, update: &Update) -> Result<Changed, Faul
     if !positions.is_empty() {
         let writes = changes.iter().map(|(id, _, new)| (*id, Row::clone(new))).collect();
         env.with_txn(|txn| txn.update(rows.table.id, writes, &positions))?;
+        env.escalate(rows.table.id, changes.len());
         let forward: Vec<(Option<Row>, Row)> =
             changes.iter().map(|(_, old, new)| (Some(Row::clone(old)), Row::clone(new))).collect();
         references::check_referenced(env, &rows.table, &forward, Verb::Update)?;
@@ -449,6 +453,9 @@ pub(super) fn bind_sets(
             }
             (value, _) => binder.scalar(value, scope)?,
         };
+        if mask_of(&value.node, scope, None).is_some() {
+            return Err(unsupported("a masked column in SET"));
+        }
         let variable = match &assignment.variable {
             Some(name) => Some(binder.variables.get(name)?),
             None => None,
@@ -534,6 +541,7 @@ fn delete_rows(binder: &Binder<'_, '_>, delete: &Delete) -> Result<Changed, Faul
     for (id, _) in &gone {
         env.with_txn(|txn| txn.delete(rows.table.id, *id))?;
     }
+    env.escalate(rows.table.id, gone.len());
     let changes: Vec<(Row, Option<Row>)> =
         gone.iter().map(|(_, row)| (Row::clone(row), None)).collect();
     cascade::settle(binder, &rows.table, &changes, Verb::Delete)?;

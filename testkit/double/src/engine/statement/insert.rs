@@ -185,6 +185,9 @@ fn insert_rows(
         None => None,
     };
     let inserted = run(env, &destination, &rules, &shape, &sources, output.is_some())?;
+    if matches!(insert.target, InsertTarget::Table(_)) {
+        env.escalate(table.id, usize::try_from(inserted.count).unwrap_or(usize::MAX));
+    }
     let mut rows_out = Vec::new();
     if let Some(output) = &output {
         for row in &inserted.rows {
@@ -433,7 +436,7 @@ fn values(
             for (place, (value, at)) in row.iter().zip(&shape.given).enumerate() {
                 let typed = match value {
                     Expr::Default => default_of(binder, table, *at)?,
-                    other => binder.scalar(other, scope)?,
+                    other => binder.shown(other, scope)?,
                 };
                 if rows.len() == 1 {
                     types[place].clone_from(&typed.ty);

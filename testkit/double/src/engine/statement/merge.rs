@@ -16,7 +16,8 @@ use super::insert::{
 use super::output::{bind_output_with, finish_output};
 use crate::engine::batch::{Executor, Flow};
 use crate::engine::bind::{
-    Binder, Bound, Scope, Source, SourceColumn, Target, Tree, plan_from, types, unsupported,
+    Binder, Bound, Scope, Source, SourceColumn, Target, Tree, mask_of, plan_from, types,
+    unsupported,
 };
 use crate::engine::cascade;
 use crate::engine::convert::implicit_allowed;
@@ -28,7 +29,7 @@ use crate::engine::security::Permission;
 use crate::engine::syntax::ast::{Expr, JoinKind, Merge, MergeAction, MergeClause, MergeWhen};
 use crate::engine::write::{RowRules, Verb, default_of};
 use crate::storage::{Row, RowId, RowLock, TableDef, TableLock};
-use crate::{SqlError, SqlType, StatementKind, Value};
+use crate::{Origin, SqlError, SqlType, StatementKind, Value};
 
 /// Slot of the target's row.
 const TARGET: usize = 0;
@@ -95,7 +96,7 @@ fn bind(binder: &Binder<'_, '_>, merge: &Merge, scope: &mut Scope<'_>) -> Bound<
     }
     let table = Arc::clone(&target.table);
     let lock = Lock::Rows(RowLock::Update);
-    let own = binder.push_table(target, merge.alias.as_deref(), lock, true, scope);
+    let own = binder.push_table(target, merge.alias.as_deref(), lock, true, scope)?;
     let source = binder.from(std::slice::from_ref(&merge.source), scope)?;
     // A row without a partner in the source has nothing at all there.
     let Some(Tree::Leaf(source, width)) = source else {
@@ -241,6 +242,9 @@ fn bind_values(
             Expr::Default => default_of(binder, table, *at)?,
             other => binder.scalar(other, scope)?,
         };
+        if mask_of(&typed.node, scope, None).is_some() {
+            return Err(unsupported("a masked column in MERGE"));
+        }
         let to = &table.columns[*at].ty;
         if let Some(from) = &typed.ty
             && !implicit_allowed(from, to)
@@ -305,10 +309,12 @@ fn action_source() -> Source {
             name: "$action".to_owned(),
             ty: Some(SqlType::NVarChar(Some(10))),
             nullable: true,
-            identity: false,
+            origin: Origin::Expression,
             label: None,
+            mask: None,
         }],
         unreadable: Vec::new(),
+        used: Default::default(),
     }
 }
 

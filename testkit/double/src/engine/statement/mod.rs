@@ -11,6 +11,7 @@ mod option;
 mod output;
 mod procedure;
 mod raise;
+mod rename;
 mod security;
 mod select;
 mod table;

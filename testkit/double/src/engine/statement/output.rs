@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::insert::{Source as Given, destination, run, shape};
 use crate::engine::bind::{
-    Binder, Bound, Scope, Source, columns_of, label_of, same_name, unsupported,
+    Binder, Bound, Scope, Source, columns_of, label_of, mask_of, masked, masks, origin_of,
+    same_name, unsupported,
 };
 use crate::engine::env::Env;
 use crate::engine::expr::{Frame, Node, Typed};
@@ -60,7 +61,11 @@ pub fn bind_output_with(
     let (rights, database) = (&binder.env.status.rights, binder.env.status.database.name());
     rights.check_object(Permission::Select, &database, table)?;
     for name in names {
-        scope.add_table(name, columns_of(table));
+        let mut columns = columns_of(table);
+        for (column, mask) in columns.iter_mut().zip(masks(table, rights)) {
+            column.mask = mask;
+        }
+        scope.add_table(name, columns);
     }
     for source in &mut scope.sources {
         source.unreadable = rights.unreadable(&database, table);
@@ -84,7 +89,7 @@ pub fn bind_output_with(
                     let path = Expr::Column(vec![source.name.clone(), column.name.clone()]);
                     let typed = binder.scalar(&path, &scope)?;
                     columns.push(output_column(&column.name, &typed, &scope));
-                    nodes.push(typed.node);
+                    nodes.push(shown(typed, &scope));
                 }
             }
             SelectItem::Value { value, alias } => {
@@ -94,7 +99,7 @@ pub fn bind_output_with(
                     _ => String::new(),
                 };
                 columns.push(output_column(alias.as_ref().unwrap_or(&implied), &typed, &scope));
-                nodes.push(typed.node);
+                nodes.push(shown(typed, &scope));
             }
             SelectItem::Assign { .. } => return Err(unsupported("assignment in OUTPUT")),
         }
@@ -107,9 +112,16 @@ fn output_column(name: &str, typed: &Typed, scope: &Scope<'_>) -> OutputColumn {
         name: name.to_owned(),
         ty: typed.ty.clone(),
         nullable: typed.nullable,
-        identity: false,
+        origin: origin_of(&typed.node, &scope.sources),
         label: label_of(&typed.node, scope, None),
+        mask: None,
     }
+}
+
+/// An expression of OUTPUT as the user may see it.
+fn shown(typed: Typed, scope: &Scope<'_>) -> Node {
+    let mask = mask_of(&typed.node, scope, None);
+    masked(typed.node, typed.ty.as_ref(), mask)
 }
 
 /// Hands the rows of OUTPUT to the client, or puts them into a table.

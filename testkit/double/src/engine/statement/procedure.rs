@@ -7,12 +7,11 @@ use crate::cdc;
 use crate::engine::batch::{Executor, Flow, natural_type};
 use crate::engine::bind::same_name;
 use crate::engine::convert;
-use crate::engine::env::{Env, Outlet, Results};
+use crate::engine::env::{Outlet, Results};
 use crate::engine::fault::Fault;
 use crate::engine::security::{CaptureAccess, DatabaseSecurity};
 use crate::engine::syntax::ast::{Execute, Expr, ObjectName};
 use crate::engine::syntax::{parse_declarations, parse_name};
-use crate::storage::TableDef;
 use crate::{Param, ResultSink, SqlError, SqlType, Value};
 
 /// What a procedure answered.
@@ -308,50 +307,6 @@ impl Executor<'_> {
         Ok(Called { status: 0, outputs })
     }
 
-    /// `sp_rename 'schema.table', 'new'`, of columns and indexes with their `@objtype`.
-    fn rename(&mut self, params: &[Param]) -> Result<Called, Fault> {
-        let find = |name: &str, at: usize| {
-            params
-                .iter()
-                .find(|param| param.name.eq_ignore_ascii_case(name))
-                .or_else(|| params.get(at).filter(|param| param.name.is_empty()))
-                .and_then(|param| param.value.to_text())
-        };
-        let kind = find("@objtype", 2).unwrap_or_else(|| "OBJECT".to_owned()).to_ascii_uppercase();
-        if !matches!(kind.as_str(), "OBJECT" | "COLUMN" | "INDEX") {
-            return Err(Fault::Compile(crate::engine::bind::unsupported("sp_rename of this kind")));
-        }
-        let (Some(old), Some(new)) = (find("@objname", 0), find("@newname", 1)) else {
-            return Err(SqlError::new(
-                201,
-                16,
-                4,
-                "Procedure or function 'sp_rename' expects parameter '@objname', which was not supplied.",
-            )
-            .into());
-        };
-        let name = parse_name(&old)?;
-        if kind != "OBJECT" {
-            self.with_env(true, |env, _| rename_part(env, &name, &kind, &new))?;
-            return Ok(Called { status: 0, outputs: Vec::new() });
-        }
-        self.with_env(true, |env, _| {
-            let schema = name.schema.as_deref().unwrap_or("dbo");
-            let table = env.with_txn(|txn| txn.object(schema, &name.name))?;
-            let Some(table) = table.filter(|_| env.status.rights.may_define()) else {
-                return Err(SqlError::new(
-                    15225,
-                    11,
-                    1,
-                    format!("No item by the name of '{old}' could be found in the current database '{}'.", env.status.database.name()),
-                )
-                .into());
-            };
-            Ok(env.with_txn(|txn| txn.rename_table(table.id, &new))?)
-        })?;
-        Ok(Called { status: 0, outputs: Vec::new() })
-    }
-
     /// `sp_configure 'option', value`: of the options only `max text repl size` means something
     /// here; the gate to the advanced ones is always open.
     fn configure(&mut self, params: &[Param]) -> Result<Called, Fault> {
@@ -466,71 +421,4 @@ impl ResultSink for Taker<'_, '_> {
         }
         Ok(())
     }
-}
-
-/// Renames a column or an index: `table.part` or `schema.table.part`.
-fn rename_part(env: &Env<'_>, name: &ObjectName, kind: &str, new: &str) -> Result<(), Fault> {
-    let wrong = || {
-        SqlError::new(
-            15248,
-            11,
-            1,
-            format!(
-                "Either the parameter @objname is ambiguous or the claimed @objtype ({kind}) is wrong."
-            ),
-        )
-    };
-    let schema = name.database.as_deref().unwrap_or("dbo");
-    let Some(table) = &name.schema else {
-        return Err(wrong().into());
-    };
-    let table = env.with_txn(|txn| txn.table(schema, table))?;
-    let table = table.filter(|_| env.status.rights.may_define()).ok_or_else(wrong)?;
-    let mut changed = TableDef::clone(&table);
-    let taken = match kind {
-        "COLUMN" => table.column(new).is_some(),
-        _ => table.indexes.iter().any(|index| same_name(&index.name, new)),
-    };
-    if taken {
-        return Err(SqlError::new(
-            15335,
-            11,
-            1,
-            format!(
-                "Error: The new name '{new}' is already in use as a {kind} name and would cause a duplicate that is not permitted."
-            ),
-        )
-        .into());
-    }
-    if kind == "COLUMN" {
-        let at = table.position(&name.name).ok_or_else(wrong)?;
-        let quoted = format!("[{}]", table.columns[at].name.to_lowercase());
-        let uses = |text: &str| text.to_lowercase().contains(&quoted);
-        let used = table.checks.iter().any(|check| uses(&check.definition))
-            || table
-                .columns
-                .iter()
-                .filter_map(|c| c.computed.as_ref())
-                .any(|c| uses(&c.definition))
-            || table.indexes.iter().filter_map(|i| i.filter.as_ref()).any(|f| uses(&f.definition));
-        if used {
-            return Err(SqlError::new(
-                15336,
-                16,
-                1,
-                format!(
-                    "Object '{}.{}' cannot be renamed because the object participates in enforced dependencies.",
-                    table.full_name(),
-                    name.name
-                ),
-            )
-            .into());
-        }
-        changed.columns[at].name = new.to_owned();
-    } else {
-        let index = changed.indexes.iter_mut().find(|index| same_name(&index.name, &name.name));
-        index.ok_or_else(wrong)?.name = new.to_owned();
-    }
-    env.with_txn(|txn| txn.alter_table(changed, "", None))?;
-    Ok(())
 }

@@ -14,7 +14,7 @@ use crate::engine::syntax::ast::{PermissionAction, Securable, Security};
 use crate::storage::TableDef;
 
 /// Permissions on tables and schemas.
-const OBJECT_PERMISSIONS: [&str; 9] = [
+const OBJECT_PERMISSIONS: [&str; 10] = [
     "SELECT",
     "INSERT",
     "UPDATE",
@@ -24,9 +24,10 @@ const OBJECT_PERMISSIONS: [&str; 9] = [
     "CONTROL",
     "REFERENCES",
     "VIEW DEFINITION",
+    "UNMASK",
 ];
 /// Permissions on the database.
-const DATABASE_PERMISSIONS: [&str; 11] = [
+const DATABASE_PERMISSIONS: [&str; 14] = [
     "SELECT",
     "INSERT",
     "UPDATE",
@@ -38,6 +39,9 @@ const DATABASE_PERMISSIONS: [&str; 11] = [
     "CREATE TABLE",
     "CREATE SCHEMA",
     "ALTER ANY SCHEMA",
+    "ALTER ANY MASK",
+    "ALTER ANY SECURITY POLICY",
+    "UNMASK",
 ];
 /// Permissions on the server.
 const SERVER_PERMISSIONS: [&str; 6] = [
@@ -247,7 +251,7 @@ impl Executor<'_> {
             }
             Securable::Object(name, columns) => {
                 if !columns.is_empty()
-                    && permissions.iter().any(|permission| permission != "SELECT")
+                    && permissions.iter().any(|name| !matches!(name.as_str(), "SELECT" | "UNMASK"))
                 {
                     return Err(Fault::Compile(unsupported("permission on columns")));
                 }

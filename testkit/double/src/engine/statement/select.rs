@@ -10,7 +10,7 @@ use crate::engine::security::Permission;
 use crate::engine::syntax::ast::{ObjectName, Query, QueryBody, Select, TableRef};
 use crate::engine::write::{RowRules, Verb};
 use crate::storage::Identity;
-use crate::{Column, StatementKind, Value};
+use crate::{Column, Origin, StatementKind, Value};
 
 impl Executor<'_> {
     pub(crate) fn select(&mut self, query: &Query) -> Result<Flow, Fault> {
@@ -94,7 +94,8 @@ fn inherited_identity(
     let [TableRef::Named { name, .. }] = select.from.as_slice() else {
         return Ok(None);
     };
-    let mut found = columns.iter().enumerate().filter(|(_, column)| column.identity);
+    let mut found =
+        columns.iter().enumerate().filter(|(_, column)| column.origin == Origin::Identity);
     let (Some((at, _)), None, true) = (found.next(), found.next(), single) else {
         return Ok(None);
     };

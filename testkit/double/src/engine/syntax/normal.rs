@@ -202,6 +202,8 @@ pub fn literal(value: &Value, negative: bool) -> String {
             let digits: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
             format!("0x{digits}")
         }
+        // A whole number beyond `int` is a `numeric` and shows its point: `(3147483648.)`.
+        Value::Decimal { unscaled, scale: 0 } => format!("({sign}{}.)", exact(*unscaled, 0)),
         Value::Decimal { unscaled, scale } => format!("({sign}{})", exact(*unscaled, *scale)),
         Value::Money(units) => format!("({sign}${})", exact(i128::from(*units), 4)),
         Value::Float(number) => {
@@ -355,6 +357,9 @@ mod tests {
             ("0", "((0))"),
             ("(((-1)))", "((-1))"),
             ("'x'", "('x')"),
+            ("2147483647", "((2147483647))"),
+            ("3147483648", "((3147483648.))"),
+            ("-3147483648", "((-3147483648.))"),
             ("CURRENT_TIMESTAMP", "(getdate())"),
             ("CAST(a AS decimal(10, 2))", "(CONVERT([decimal](10,2),[a]))"),
             ("a + b * c", "([a]+[b]*[c])"),
@@ -372,6 +377,7 @@ mod tests {
             "a between 1 and 2 or not b in (1, 2) and c not between 3 and 4",
             "case a when 1 then 'x' else convert(varchar(max), b, 120) end = 'y'",
             "-a * ~b % 3 - (c - d) > 1e10 and iif(a > b, a, b) = $1.5",
+            "a < 3147483648 and b > -9223372036854775808 or c = 12345678901234567890",
             "datediff(dd, a, b) > 0x0F00 or (a = 1 or b = 2) and (c = 3 or d is not null)",
         ] {
             let once = definition(&parse_condition(source).expect(source));

@@ -1,7 +1,7 @@
 //! SELECT.
 
 use super::ast::{
-    Cte, Expr, Hints, JoinKind, Query, QueryBody, Select, SelectItem, SetOp, TableRef,
+    Cte, Expr, Hints, IndexHint, JoinKind, Query, QueryBody, Select, SelectItem, SetOp, TableRef,
 };
 use super::lexer::TokenKind;
 use super::parser::{MAX_CHAIN, Parsed, Parser};
@@ -485,12 +485,55 @@ impl Parser<'_> {
             "REPEATABLEREAD" => hints.repeatable_read = true,
             "READCOMMITTEDLOCK" => hints.read_committed_lock = true,
             // Granularity and plan choices, without effect on what is read.
-            "ROWLOCK" | "PAGLOCK" | "READCOMMITTED" | "FORCESEEK" | "FORCESCAN" => {}
+            "ROWLOCK" | "PAGLOCK" | "READCOMMITTED" | "FORCESCAN" => {}
+            "INDEX" => return self.index_hint(hints),
+            "FORCESEEK" => return self.force_seek(hints),
             _ => return Err(self.unsupported(&word)),
         }
         self.next();
         if self.is("(") {
             return Err(self.unexpected());
+        }
+        Ok(())
+    }
+
+    /// `INDEX (name | id)`, `INDEX = name | id`
+    fn index_hint(&mut self, hints: &mut Hints) -> Parsed<()> {
+        self.next();
+        let equal = self.accept("=");
+        let brackets = self.is("(");
+        if !equal || brackets {
+            self.expect("(")?;
+        }
+        let index = self.hinted_index()?;
+        if !equal || brackets {
+            if self.is(",") {
+                return Err(self.unsupported("a hint of several indexes"));
+            }
+            self.expect(")")?;
+        }
+        hints.index = Some(index);
+        Ok(())
+    }
+
+    fn hinted_index(&mut self) -> Parsed<IndexHint> {
+        match self.kind() {
+            TokenKind::Number(_) => {
+                let id = self.integer()?;
+                i32::try_from(id).map(IndexHint::Id).map_err(|_| self.unexpected())
+            }
+            _ => self.identifier().map(IndexHint::Name),
+        }
+    }
+
+    /// `FORCESEEK`, `FORCESEEK (index (column, …))`
+    fn force_seek(&mut self, hints: &mut Hints) -> Parsed<()> {
+        self.next();
+        hints.force_seek = true;
+        if self.accept("(") {
+            hints.index = Some(self.hinted_index()?);
+            self.name_list()?;
+            self.expect(")")?;
         }
         Ok(())
     }

@@ -16,8 +16,8 @@ use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
 use super::backend::{Backend, Canceller, Credentials, Session};
 use super::server::{Encryption, Wire};
 use crate::{
-    Cancelled, Column, EnvChange, Param, Request, ResultSink, SqlError, SqlType, StatementKind,
-    TransactionRequest, Value,
+    Cancelled, Column, EnvChange, Origin, Param, Request, ResultSink, SqlError, SqlType,
+    StatementKind, TransactionRequest, Value,
 };
 
 const PASSWORD: &str = "Pä55wörd for tests";
@@ -81,7 +81,13 @@ struct ScriptedSession {
 }
 
 fn column(name: &str, ty: SqlType, nullable: bool) -> Column {
-    Column { name: name.to_owned(), ty, nullable, identity: false, label: Default::default() }
+    Column {
+        name: name.to_owned(),
+        ty,
+        nullable,
+        origin: Origin::Stored,
+        label: Default::default(),
+    }
 }
 
 impl ScriptedSession {

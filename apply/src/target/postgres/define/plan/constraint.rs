@@ -4,8 +4,9 @@ use lockstep_common::definition::{ForeignKey, Referential};
 use lockstep_common::name::quote_postgres;
 use lockstep_common::{Column, LogicalType, TableName};
 
+use super::super::super::mapping::digit_name;
 use super::super::translate::{self, Purpose, is_binary_text};
-use super::{Action, Context, Fate, Kind, Object};
+use super::{Action, Context, Fate, Kind, Object, Planned, digit_of};
 
 /// What becomes of the defaults.
 pub(super) fn defaults(context: &Context<'_>) -> Vec<Object> {
@@ -94,11 +95,12 @@ fn added(what: String, unchecked: bool) -> Fate {
 pub(super) fn foreign_keys(
     context: &Context<'_>,
     is_there: &dyn Fn(&TableName) -> bool,
+    tables: &[Planned<'_>],
 ) -> Vec<Object> {
     let mut objects = Vec::new();
     for key in &context.definition.foreign_keys {
         let name = context.naming.carry(&key.name);
-        let fate = match reference(context, key, is_there) {
+        let fate = match reference(context, key, is_there, tables) {
             Ok(what) => with_note(context, key, added(what, key.unchecked)),
             Err(reason) => Fate::LeaveOut(reason),
         };
@@ -111,6 +113,7 @@ fn reference(
     context: &Context<'_>,
     key: &ForeignKey,
     is_there: &dyn Fn(&TableName) -> bool,
+    tables: &[Planned<'_>],
 ) -> Result<String, String> {
     if key.disabled {
         return Err("it is disabled in the source".to_owned());
@@ -126,13 +129,32 @@ fn reference(
                 .to_owned(),
         );
     }
-    let columns = context.columns(&key.columns)?;
+    let mut columns = context.columns(&key.columns)?;
     // The same rule named them over there.
-    let referenced: Vec<String> = key
+    let mut referenced: Vec<String> = key
         .referenced_columns
         .iter()
         .map(|name| quote_postgres(&context.naming.carry(name)))
         .collect();
+    let other = tables.iter().find(|table| table.version.name == key.referenced);
+    for (column, over_there) in key.columns.iter().zip(&key.referenced_columns) {
+        let Some(digit) = context.digit_of(column) else { continue };
+        let companion = match other {
+            Some(other) => {
+                let companions = context.naming.companions(other.version, other.definition);
+                digit_of(context.naming, other.version, &companions, over_there)
+            }
+            None => Some(quote_postgres(&context.naming.carry(&digit_name(over_there)))),
+        };
+        let companion = companion.ok_or_else(|| {
+            format!(
+                "{} has no column for the seventh fractional digit of {over_there}",
+                key.referenced
+            )
+        })?;
+        columns.push(digit);
+        referenced.push(companion);
+    }
     Ok(format!(
         "FOREIGN KEY ({}) REFERENCES {} ({}){}{}",
         columns.join(", "),

@@ -1,13 +1,12 @@
 //! Indexes and unique constraints.
 
-use std::collections::BTreeSet;
-
 use lockstep_common::definition::{Definition, Index, IndexKind};
 use lockstep_common::{Column, LogicalType, TableVersion};
 
+use super::super::super::catalog::Naming;
 use super::super::super::text;
 use super::super::super::types::PgType;
-use super::super::translate::{self, Purpose, is_binary_text, is_cut, is_unicode};
+use super::super::translate::{self, Purpose, is_binary_text, is_unicode};
 use super::name::Taken;
 use super::{Action, Context, Fate, Kind, Object};
 
@@ -15,7 +14,7 @@ use super::{Action, Context, Fate, Kind, Object};
 const MOST_COLUMNS: usize = 32;
 
 /// Bytes of an index entry: a third of a page, less what stands beside the values.
-const MOST_BYTES: u64 = 2600;
+pub(crate) const MOST_ENTRY_BYTES: u64 = 2600;
 
 /// The first server that can take NULLs for equal in a unique index.
 const NULLS_NOT_DISTINCT: u32 = 15;
@@ -24,8 +23,9 @@ const NULLS_NOT_DISTINCT: u32 = 15;
 /// it: its values may pass through states that a row-by-row check refuses.
 pub(crate) fn contested(version: &TableVersion, definition: &Definition) -> Vec<bool> {
     let mut columns = vec![false; version.columns.len()];
-    for index in &definition.indexes {
-        if !index.unique || index.disabled || is_key(version, index) {
+    let key = key_index(version, definition);
+    for (number, index) in definition.indexes.iter().enumerate() {
+        if !index.unique || index.disabled || key == Some(number) {
             continue;
         }
         for (contested, column) in columns.iter_mut().zip(&version.columns) {
@@ -42,24 +42,33 @@ fn has_computed(version: &TableVersion, index: &Index) -> bool {
     index.columns.iter().any(|c| computed(&c.column))
 }
 
-/// Whether the target's key, which comes with the table, is this index.
-fn is_key(version: &TableVersion, index: &Index) -> bool {
-    let key: BTreeSet<&str> = version
+/// The index that the target's key, which comes with the table, stands for: of the same columns in the
+/// same order, the primary key's before others. One of the same columns in another order serves other
+/// queries, and a second one of the same order is an object of its own.
+fn key_index(version: &TableVersion, definition: &Definition) -> Option<usize> {
+    let key: Vec<&str> = version
         .key
         .iter()
         .filter_map(|k| version.columns.get(usize::from(*k)))
         .map(|column| column.name.as_str())
         .collect();
-    let columns: BTreeSet<&str> = index.columns.iter().map(|c| c.column.as_str()).collect();
-    index.unique && index.filter.is_none() && !key.is_empty() && key == columns
+    let is_key = |index: &Index| {
+        let columns = index.columns.iter().map(|c| c.column.as_str());
+        let whole = index.unique && index.filter.is_none() && !index.disabled;
+        whole && !key.is_empty() && columns.eq(key.iter().copied())
+    };
+    let found = definition.indexes.iter().enumerate().filter(|(_, index)| is_key(index));
+    found.min_by_key(|(_, index)| index.kind != IndexKind::Primary).map(|(number, _)| number)
 }
 
 /// What becomes of the indexes, but for the key's.
 pub(super) fn indexes(context: &Context<'_>, taken: &mut Taken) -> Vec<Object> {
     let mut objects = Vec::new();
-    for index in &context.definition.indexes {
+    let key = key_index(context.version, context.definition);
+    for (number, index) in context.definition.indexes.iter().enumerate() {
         // The key's index comes with the table; what it carries along is another matter.
-        if is_key(context.version, index) && index.included.is_empty() {
+        if key == Some(number) && index.included.is_empty() {
+            objects.extend(order_of_key(context, index));
             continue;
         }
         let kind = match index.kind {
@@ -79,6 +88,17 @@ pub(super) fn indexes(context: &Context<'_>, taken: &mut Taken) -> Vec<Object> {
     objects
 }
 
+/// A key whose columns go up and down: PostgreSQL's keys go up. (Where all go down, the index serves as it
+/// is, read backwards.)
+fn order_of_key(context: &Context<'_>, index: &Index) -> Option<Object> {
+    let down = index.columns.iter().filter(|column| column.descending).count();
+    (0 < down && down < index.columns.len()).then(|| {
+        let reason = "the key is there, with all its columns ascending: a key of PostgreSQL has no \
+                      other order; make an index for queries that need it";
+        context.object(Kind::Index, &index.name, "", Fate::LeaveOut(reason.to_owned()))
+    })
+}
+
 fn action(
     context: &Context<'_>,
     index: &Index,
@@ -88,7 +108,10 @@ fn action(
         return Err("it is disabled in the source".to_owned());
     }
     let mut notes = Vec::new();
-    let unique = index.unique && is_unique_here(context, index, &mut notes)?;
+    let unique = index.unique;
+    if unique {
+        note_collation(context, index, &mut notes);
+    }
     let constraint = kind == Kind::Unique && unique;
     let mut keys = Vec::new();
     for column in &index.columns {
@@ -96,11 +119,23 @@ fn action(
         // A constraint has no order. Where NULLs stand is PostgreSQL's default, which is what its
         // queries ask for.
         let downwards = column.descending && !constraint;
-        keys.push(if downwards { format!("{quoted} DESC") } else { quoted });
+        let order = if downwards { " DESC" } else { "" };
+        keys.push(format!("{quoted}{order}"));
+        // What tells rows apart where the time's own column does not.
+        if unique && let Some(digit) = context.digit_of(&column.column) {
+            keys.push(format!("{digit}{order}"));
+        }
+    }
+    if constraint && index.columns.iter().any(|column| column.descending) {
+        notes.push(
+            "without its descending order, which a constraint of PostgreSQL has not".to_owned(),
+        );
     }
     let names: Vec<&str> = index.columns.iter().map(|c| c.column.as_str()).collect();
     let width = names.iter().map(|name| column_width(context, name)).sum::<Option<u64>>();
-    if keys.len() > MOST_COLUMNS || width.is_none_or(|width| width > MOST_BYTES) {
+    let digits = keys.len() - names.len();
+    let width = width.map(|width| width + 2 * digits as u64);
+    if keys.len() > MOST_COLUMNS || width.is_none_or(|width| width > MOST_ENTRY_BYTES) {
         return Err("its key can be longer than an index entry of PostgreSQL".to_owned());
     }
     let included = included(context, index, keys.len(), width.unwrap_or(0), &mut notes);
@@ -127,40 +162,17 @@ fn action(
     Ok((Action::Index { unique, what, constraint }, notes))
 }
 
-/// Whether equal keys can be kept out here too: what is unique in the source must be unique in the
-/// target, or the stream would be refused.
-fn is_unique_here(
-    context: &Context<'_>,
-    index: &Index,
-    notes: &mut Vec<String>,
-) -> Result<bool, String> {
-    let key = index
-        .columns
-        .iter()
-        .filter_map(|c| context.version.columns.iter().find(|column| column.name == c.column));
-    let key: Vec<&Column> = key.collect();
-    let times = |column: &Column| {
-        matches!(
-            context.ty(column),
-            PgType::Time(_) | PgType::Timestamp(_) | PgType::TimestampTz(_)
-        )
-    };
-    if let Some(column) = key.iter().find(|column| is_cut(column) && times(column)) {
-        notes.push(format!(
-            "not unique here: the seventh fractional digit of {} is cut off",
-            column.name
-        ));
-        return Ok(false);
-    }
-    let exact = |c: &&&Column| c.collation.is_some() && !is_binary_text(c) && !context.collates(c);
-    if let Some(column) = key.iter().find(exact) {
+/// Text that the source compares by a collation, and the target by its characters.
+fn note_collation(context: &Context<'_>, index: &Index, notes: &mut Vec<String>) {
+    let named = |c: &&Column| index.columns.iter().any(|named| named.column == c.name);
+    let exact = |c: &&Column| c.collation.is_some() && !is_binary_text(c) && !context.collates(c);
+    if let Some(column) = context.version.columns.iter().filter(named).find(exact) {
         notes.push(format!(
             "tells apart values of {} that collation {} takes for equal",
             column.name,
             column.collation.as_deref().unwrap_or_default()
         ));
     }
-    Ok(true)
 }
 
 /// The columns carried along that fit.
@@ -178,7 +190,7 @@ fn included(
         let added = column_width(context, name);
         let fits = keys + columns.len() < MOST_COLUMNS;
         match (context.column(name), added) {
-            (Ok(quoted), Some(added)) if fits && width + added <= MOST_BYTES => {
+            (Ok(quoted), Some(added)) if fits && width + added <= MOST_ENTRY_BYTES => {
                 width += added;
                 columns.push(quoted);
             }
@@ -194,10 +206,15 @@ fn included(
     columns
 }
 
-/// Most bytes of a column's value in an index; none for one without a limit.
 fn column_width(context: &Context<'_>, name: &str) -> Option<u64> {
     let column = context.version.columns.iter().find(|column| column.name == name)?;
-    if context.ty(column).is_text() && !matches!(column.ty, LogicalType::String { .. }) {
+    bytes_of(context.naming, context.version, column)
+}
+
+/// Most bytes of a column's value; none for one without a limit.
+pub(crate) fn bytes_of(naming: &Naming, version: &TableVersion, column: &Column) -> Option<u64> {
+    let text = naming.types.wanted(&version.name, column).is_ok_and(PgType::is_text);
+    if text && !matches!(column.ty, LogicalType::String { .. }) {
         return text::longest(column).map(u64::from);
     }
     Some(match &column.ty {

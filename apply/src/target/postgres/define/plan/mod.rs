@@ -18,12 +18,13 @@ use lockstep_common::name::quote_postgres;
 use lockstep_common::{Column, TableName, TableVersion};
 
 use super::super::catalog::{Naming, TargetName};
+use super::super::mapping::{Companion, Part};
 use super::super::types::PgType;
 use super::translate::Scope;
 
-pub(crate) use index::contested;
+pub(crate) use index::{MOST_ENTRY_BYTES, bytes_of, contested};
 pub(crate) use name::{fit, other_index_name};
-pub(crate) use table::{create_schema, create_schema_plainly, create_table, reserved_names};
+pub(crate) use table::{create_schema, create_schema_plainly, create_table, unusable};
 
 /// What is known of the target.
 #[derive(Clone, Copy, Debug)]
@@ -191,15 +192,7 @@ pub(crate) fn plan(
     tables: &[Planned<'_>],
     others: &BTreeSet<String>,
 ) -> Vec<Object> {
-    let mut taken = name::Taken::default();
-    for table in tables {
-        let target = naming.table(&table.version.name);
-        taken.table(&target.schema, &target.table);
-    }
-    for table in tables {
-        let target = naming.table(&table.version.name);
-        taken.table(&target.schema, &table::key_name(&target));
-    }
+    let (mut taken, _) = names(naming, tables);
     let loaded: HashSet<String> = tables.iter().map(|t| t.version.name.to_string()).collect();
     let is_there = |name: &TableName| {
         let name = name.to_string();
@@ -217,7 +210,7 @@ pub(crate) fn plan(
         objects.extend(constraint::defaults(&context));
         objects.extend(constraint::identities(&context));
         objects.extend(constraint::checks(&context));
-        objects.extend(constraint::foreign_keys(&context, &is_there));
+        objects.extend(constraint::foreign_keys(&context, &is_there, tables));
         objects.extend(definition.others.iter().map(|other| {
             let reason = format!("{} has no place in PostgreSQL", other.kind);
             context.object(Kind::Other, &other.name, &other.name, Fate::LeaveOut(reason))
@@ -226,6 +219,29 @@ pub(crate) fn plan(
     // Kinds in their order, so that a foreign key finds the unique index it points to.
     objects.sort_by_key(|object| object.kind);
     objects
+}
+
+/// What the keys of tables are called where PostgreSQL's own choice, `<table>_pkey`, is the name of
+/// another of the tables.
+pub(crate) fn key_names(naming: &Naming, tables: &[Planned<'_>]) -> Vec<Option<String>> {
+    names(naming, tables).1
+}
+
+/// The names that tables and their keys take.
+fn names(naming: &Naming, tables: &[Planned<'_>]) -> (name::Taken, Vec<Option<String>>) {
+    let mut taken = name::Taken::default();
+    let targets: Vec<TargetName> =
+        tables.iter().map(|table| naming.table(&table.version.name)).collect();
+    for target in &targets {
+        taken.table(&target.schema, &target.table);
+    }
+    let mut keys = Vec::with_capacity(targets.len());
+    for target in &targets {
+        let usual = table::key_name(target);
+        let name = taken.index(&target.schema, &target.table, &usual);
+        keys.push((name != usual).then_some(name));
+    }
+    (taken, keys)
 }
 
 fn undefined(naming: &Naming, version: &TableVersion) -> Object {
@@ -241,6 +257,17 @@ fn undefined(naming: &Naming, version: &TableVersion) -> Object {
     }
 }
 
+fn digit_of(
+    naming: &Naming,
+    version: &TableVersion,
+    companions: &[Companion],
+    column: &str,
+) -> Option<String> {
+    let of = version.columns.iter().position(|c| c.name == column)?;
+    let digit = companions.iter().find(|c| c.part == Part::Ticks && c.of == of)?;
+    Some(quote_postgres(&naming.carry(&digit.name)))
+}
+
 /// One table while it is planned.
 struct Context<'a> {
     naming: &'a Naming,
@@ -249,6 +276,7 @@ struct Context<'a> {
     definition: &'a Definition,
     target: TargetName,
     scope: Scope<'a>,
+    companions: Vec<Companion>,
 }
 
 impl<'a> Context<'a> {
@@ -260,7 +288,13 @@ impl<'a> Context<'a> {
     ) -> Self {
         let target = naming.table(&version.name);
         let scope = table::scope(naming, version, definition);
-        Context { naming, server, version, definition, target, scope }
+        let companions = naming.companions(version, Some(definition));
+        Context { naming, server, version, definition, target, scope, companions }
+    }
+
+    /// The companion, quoted, that holds the seventh fractional digit of a column's times.
+    fn digit_of(&self, column: &str) -> Option<String> {
+        digit_of(self.naming, self.version, &self.companions, column)
     }
 
     fn object(&self, kind: Kind, object: &str, name: &str, fate: Fate) -> Object {

@@ -5,14 +5,25 @@ use lockstep_common::definition::{ColumnDefinition, Definition};
 use lockstep_common::name::{literal_postgres, quote_postgres};
 
 use super::super::super::catalog::{Naming, TargetName};
+use super::super::super::mapping;
 use super::super::translate::{self, Purpose, Scope};
+use super::name::fit;
 use super::{Context, Fate, Kind, Object};
 
 /// Names that no column of PostgreSQL can have.
 const SYSTEM_COLUMNS: &[&str] = &["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
-/// What is wrong with the target's names of a version: reserved ones, and two that are one.
-pub(crate) fn reserved_names(naming: &Naming, version: &TableVersion) -> Vec<String> {
+/// PostgreSQL's `INDEX_MAX_KEYS` and `MaxHeapAttributeNumber`.
+const MOST_KEYS: usize = 32;
+const MOST_COLUMNS: usize = 1600;
+
+/// Why no table of PostgreSQL can stand for a version: names that are reserved or not names, two that are
+/// one, too many columns.
+pub(crate) fn unusable(
+    naming: &Naming,
+    version: &TableVersion,
+    definition: Option<&Definition>,
+) -> Vec<String> {
     let target = naming.table(&version.name);
     let mut wrong = Vec::new();
     let schema = target.schema.as_str();
@@ -22,13 +33,21 @@ pub(crate) fn reserved_names(naming: &Naming, version: &TableVersion) -> Vec<Str
             quote_postgres(schema)
         ));
     }
+    if schema.is_empty() || fit(schema) != schema {
+        wrong.push(format!(
+            "schema {} of `schemas` is not a name of PostgreSQL: 1 to 63 bytes",
+            quote_postgres(schema)
+        ));
+    }
+    let companions = naming.companions(version, definition);
+    let version = &*mapping::expand(version, &companions);
     let mut seen = std::collections::HashMap::new();
-    // Columns of offsets among them.
-    for column in &naming.types.expand(version).columns {
+    for column in &version.columns {
         let carried = naming.carry(&column.name);
         if SYSTEM_COLUMNS.contains(&carried.as_str()) {
             wrong.push(format!(
-                "column {} has a name that PostgreSQL keeps for itself",
+                "column {} has a name that PostgreSQL keeps for itself: leave it out of the capture \
+                 instance (@captured_column_list), or rename it",
                 quote_postgres(&carried)
             ));
         }
@@ -40,6 +59,17 @@ pub(crate) fn reserved_names(naming: &Naming, version: &TableVersion) -> Vec<Str
             ));
         }
     }
+    if version.columns.len() > MOST_COLUMNS {
+        let count = version.columns.len();
+        wrong.push(format!("it has {count} columns, a table of PostgreSQL at most {MOST_COLUMNS}"));
+    }
+    if version.key.len() > MOST_KEYS {
+        wrong.push(format!(
+            "its key has {} columns, those for the seventh fractional digits of its times among them, \
+             and a key of PostgreSQL at most {MOST_KEYS}: let such times be text (`types`, `columns`)",
+            version.key.len()
+        ));
+    }
     wrong
 }
 
@@ -47,11 +77,13 @@ pub(crate) fn reserved_names(naming: &Naming, version: &TableVersion) -> Vec<Str
 /// create one, and "if not exists" would ask for that right all the same.
 pub(crate) fn create_schema(schema: &str) -> String {
     let quoted = quote_postgres(schema);
-    format!(
-        "DO $do$ BEGIN IF to_regnamespace(quote_ident({})) IS NULL THEN EXECUTE {}; END IF; END $do$",
+    let body = format!(
+        "BEGIN IF to_regnamespace(quote_ident({})) IS NULL THEN EXECUTE {}; END IF; END",
         literal_postgres(schema),
         literal_postgres(&format!("CREATE SCHEMA {quoted}")),
-    )
+    );
+    // As a literal: a name may have any dollar quote in it.
+    format!("DO {}", literal_postgres(&body))
 }
 
 /// The same for people to read and run.
@@ -59,7 +91,8 @@ pub(crate) fn create_schema_plainly(schema: &str) -> String {
     format!("CREATE SCHEMA IF NOT EXISTS {}", quote_postgres(schema))
 }
 
-/// `CREATE TABLE` for a version, with the computed columns of `definition` that translate.
+/// `CREATE TABLE` for a version, with the computed columns of `definition` that translate. `key_name`
+/// is what its primary key is called, where PostgreSQL is not to choose.
 ///
 /// # Errors
 /// Every column whose type is not what it was to be, and a key over a computed column.
@@ -67,10 +100,12 @@ pub(crate) fn create_table(
     naming: &Naming,
     version: &TableVersion,
     definition: Option<&Definition>,
+    key_name: Option<&str>,
 ) -> Result<String, Vec<String>> {
     let mut parts = Vec::new();
     let mut wrong = naming.types.strangers(version);
-    let version = &*naming.types.expand(version);
+    let companions = naming.companions(version, definition);
+    let version = &*mapping::expand(version, &companions);
     for (index, column) in version.columns.iter().enumerate() {
         let key = version.key.iter().any(|k| usize::from(*k) == index);
         let ty = match naming.types.wanted(&version.name, column) {
@@ -109,7 +144,8 @@ pub(crate) fn create_table(
             .filter_map(|k| version.columns.get(usize::from(*k)))
             .map(|c| quote_postgres(&naming.carry(&c.name)))
             .collect();
-        parts.push(format!("PRIMARY KEY ({})", key.join(", ")));
+        let named = key_name.map(|name| format!("CONSTRAINT {} ", quote_postgres(name)));
+        parts.push(format!("{}PRIMARY KEY ({})", named.unwrap_or_default(), key.join(", ")));
     }
     Ok(format!("CREATE TABLE {} (\n    {}\n)", target.quoted(), parts.join(",\n    ")))
 }
@@ -122,7 +158,12 @@ fn in_unique_index(definition: &Definition, column: &str) -> bool {
 
 /// What PostgreSQL calls the key's constraint.
 pub(super) fn key_name(target: &TargetName) -> String {
-    format!("{}_pkey", target.table)
+    // PostgreSQL cuts the table's part (`makeObjectName`).
+    let mut end = target.table.len().min(63 - "_pkey".len());
+    while !target.table.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}_pkey", &target.table[..end])
 }
 
 /// What expressions of a table may name: its columns, but for computed ones that are not made.

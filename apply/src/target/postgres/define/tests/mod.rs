@@ -24,10 +24,10 @@ use super::super::checkpoint::{self, Fence};
 use super::super::connect::Login;
 use super::super::extension::Extensions;
 use super::finish::{Finish, Report, finish, set_sequences};
-use super::plan::{Fate, Planned, Server, plan};
+use super::plan::{Fate, Planned, Server, contested, plan};
 use super::prepare::{Prepared, prepare};
 use super::unmake::unmake;
-use super::{Design, LoadTable, cluster, contested};
+use super::{Design, LoadTable, cluster};
 
 const PIPELINE: &str = "shop";
 const FENCE: Fence<'static> = Fence { pipeline: PIPELINE, epoch: 1 };

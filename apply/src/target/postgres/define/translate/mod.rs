@@ -215,16 +215,6 @@ pub(super) fn is_binary_text(column: &Column) -> bool {
     Text { unicode: false, max: None, fixed: false, collation }.binary()
 }
 
-/// Whether the target cuts a digit of a column's values off.
-pub(super) fn is_cut(column: &Column) -> bool {
-    matches!(
-        column.ty,
-        LogicalType::Time { digits: 7 }
-            | LogicalType::Timestamp { digits: 7 }
-            | LogicalType::TimestampTz { digits: 7 }
-    )
-}
-
 /// Whether a column's text is UTF-16.
 pub(super) fn is_unicode(column: &Column) -> bool {
     matches!(types::base_name(&column.source_type).as_str(), "nchar" | "nvarchar" | "sysname")

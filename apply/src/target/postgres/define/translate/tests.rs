@@ -93,7 +93,7 @@ async fn database(name: &str) -> Client {
     };
     open("postgres".into()).await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
     let client = open(name.into()).await;
-    let table = create_table(&naming(), &version(), None).unwrap();
+    let table = create_table(&naming(), &version(), None, None).unwrap();
     client.batch_execute(&table).await.unwrap();
     client
         .batch_execute(

@@ -11,7 +11,6 @@ use super::super::Regime;
 use super::super::book::Stage;
 use super::super::finishing::Finishing;
 use super::super::record;
-use super::contest;
 
 impl Session {
     // --- Regimes --------------------------------------------------------------------------------
@@ -33,7 +32,7 @@ impl Session {
                 return Err(reshaped(&relation));
             }
             if table.id == relation.id {
-                contest(&mut relation, table);
+                relation = define::with_contested(relation, table);
             }
         }
         let relation = Arc::new(relation);

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::super::catalog::{self, Naming};
 use super::super::define::{self, Design, LoadTable};
+use super::super::encode::Rules;
 use super::super::{Entry, Session};
 use super::book::{Book, Live, Load, Stage, StoredLoad, StoredTable, Table, TableStage};
 use super::finishing::Finishing;
@@ -92,21 +93,9 @@ async fn found(
     naming: &Naming,
     table: &LoadTable,
 ) -> Result<super::super::Relation, Failure> {
-    let mut relation =
+    let relation =
         catalog::prepare(cold, pipeline, naming, false, table.id, &table.version).await?;
-    contest(&mut relation, table);
-    Ok(relation)
-}
-
-/// Marks the columns that indexes to come will watch.
-fn contest(relation: &mut super::super::Relation, table: &LoadTable) {
-    let Some(definition) = &table.definition else { return };
-    let contested = define::contested(&table.version, definition);
-    for (column, contested) in relation.columns.iter_mut().zip(contested) {
-        if let Some(column) = column {
-            column.contested |= contested;
-        }
-    }
+    Ok(define::with_contested(relation, table))
 }
 
 impl Session {
@@ -279,7 +268,10 @@ impl Session {
         }
         let naming = self.loads.design.naming.clone();
         for table in tables {
-            found(&mut self.cold, &pipeline, &naming, table).await?;
+            let relation = found(&mut self.cold, &pipeline, &naming, table).await?;
+            if let Some(what) = catalog::without_companions(&relation) {
+                return Err(unready(&relation, &what));
+            }
         }
         define::unmake(&mut self.cold, &pipeline, tables, self.chain.fence()).await?;
         let mut relations = Vec::with_capacity(tables.len());
@@ -366,7 +358,7 @@ impl Session {
     fn dispatch(&mut self, log_id: Uuid, range: ChunkRange) {
         let keep = self.loads.design.keeps() && !self.is_reload(range.load);
         let (pipeline, epoch) = (self.chain.pipeline.as_str().into(), self.chain.epoch);
-        let rules = self.runs.mode.rules.clone();
+        let rules = Rules { whole_keys: true, ..self.runs.mode.rules.clone() };
         let Some(table) = self.loads.book.table(range.load, range.table) else { return };
         let Some(live) = &table.live else { return };
         table.pending += 1;
@@ -529,4 +521,13 @@ impl Table {
         };
         Table { stored, live: Some(live), pending: 0 }
     }
+}
+
+/// A table that cannot be loaded again as it is.
+fn unready(relation: &super::super::Relation, what: &str) -> Failure {
+    Failure::halt(
+        "apply.prepare",
+        format!("{} cannot be loaded again into {}: {what}", relation.source, relation.name),
+        "change the target table as described and start apply again: the load empties it and goes on",
+    )
 }

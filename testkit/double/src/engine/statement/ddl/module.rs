@@ -16,6 +16,7 @@ pub fn define(binder: &Binder<'_, '_>, module: &Module) -> Result<(), Fault> {
     let (kind, word) = match &module.content {
         ModuleContent::View { .. } => (ModuleKind::View, "VIEW"),
         ModuleContent::Procedure(_) => (ModuleKind::Procedure, "PROCEDURE"),
+        ModuleContent::Function { .. } => (ModuleKind::Function, "FUNCTION"),
     };
     if module.name.database.is_some() {
         return Err(SqlError::new(
@@ -64,9 +65,20 @@ pub fn define(binder: &Binder<'_, '_>, module: &Module) -> Result<(), Fault> {
             (columns, *check_option, Vec::new())
         }
         ModuleContent::Procedure(parameters) => (Vec::new(), false, parameters.clone()),
+        ModuleContent::Function { parameters, query, .. } => {
+            let columns =
+                binder.function_columns(module, &schema, parameters, query).map_err(of_binding)?;
+            (columns, false, parameters.clone())
+        }
     };
-    let definition =
-        ModuleDef { kind, definition: module.definition.clone(), check_option, parameters };
+    let definition = ModuleDef {
+        kind,
+        definition: module.definition.clone(),
+        check_option,
+        parameters,
+        schema_bound: matches!(module.content, ModuleContent::Function { schema_bound: true, .. }),
+        policy: None,
+    };
     store(env, &schema, &module.name.name, known, columns, definition)
 }
 
@@ -117,6 +129,8 @@ pub fn check_kind(env: &Env<'_>, kind: Option<ModuleWord>, name: &ObjectName) ->
         None => None,
         Some(ModuleKind::View) => Some(ModuleWord::View),
         Some(ModuleKind::Procedure) => Some(ModuleWord::Procedure),
+        Some(ModuleKind::Function) => Some(ModuleWord::Function),
+        Some(ModuleKind::Policy) => return Err(cannot_drop("object", &name.to_string()).into()),
     };
     if is == kind {
         return Ok(());
@@ -156,6 +170,28 @@ pub fn drop_module(
             false => Err(cannot_drop(word(kind), &name.to_string()).into()),
         };
     };
+    let call = format!(
+        "({}.{}(",
+        crate::engine::syntax::normal::bracketed(&found.schema),
+        crate::engine::syntax::normal::bracketed(&found.name)
+    );
+    for object in env.with_txn(|txn| txn.objects()) {
+        let Some(policy) = object.policy().filter(|policy| policy.schema_bound) else {
+            continue;
+        };
+        if policy.predicates.iter().any(|known| known.definition.starts_with(&call)) {
+            return Err(SqlError::new(
+                3729,
+                16,
+                1,
+                format!(
+                    "Cannot DROP FUNCTION '{name}' because it is being referenced by object '{}'.",
+                    object.name
+                ),
+            )
+            .into());
+        }
+    }
     env.with_txn(|txn| txn.drop_table(found.id))?;
     Ok(())
 }

@@ -20,7 +20,7 @@ use crate::engine::statement::first_select;
 use crate::engine::statement::procedure::Called;
 use crate::engine::syntax::ast::{Batch, Output, StatementKind};
 use crate::engine::syntax::parse_declarations;
-use crate::{Column, Param, SqlError, SqlType, Value};
+use crate::{Column, Origin, Param, SqlError, SqlType, Value};
 
 /// A column of an answer: name, type, whether NULL may come.
 type Shape = (&'static str, SqlType, bool);
@@ -53,7 +53,7 @@ fn answer(env: &Env<'_>, shape: &[Shape], rows: &[Vec<Value>]) -> Result<(), Fau
         name: (*name).to_owned(),
         ty: ty.clone(),
         nullable: *nullable,
-        identity: false,
+        origin: Origin::Stored,
         label: Label::default(),
     };
     env.sink.columns(&shape.iter().map(column).collect::<Vec<_>>())?;
@@ -234,7 +234,7 @@ fn described(ordinal: i32, column: &OutputColumn) -> Vec<Value> {
     row.extend(std::iter::repeat_n(Value::Null, 9));
     row.extend([bit(false), bit(false), bit(false)]);
     row.extend(std::iter::repeat_n(Value::Null, 5));
-    row.push(bit(column.identity));
+    row.push(bit(column.origin == Origin::Identity));
     // Part of a key, updateable, computed.
     row.extend(std::iter::repeat_n(Value::Null, 3));
     row.push(bit(false));

@@ -13,7 +13,7 @@ use crate::engine::statement::procedure::Called;
 use crate::engine::syntax::ast::{Ddl, ModuleContent, StatementKind};
 use crate::engine::syntax::parse_name;
 use crate::storage::TableDef;
-use crate::{Column, Param, SqlError, SqlType, Value};
+use crate::{Column, Origin, Param, SqlError, SqlType, Value};
 
 /// Characters of a line that `sp_helptext` answers.
 const LINE: usize = 255;
@@ -56,7 +56,7 @@ impl Executor<'_> {
                 name: "Text".to_owned(),
                 ty: SqlType::NVarChar(Some(255)),
                 nullable: true,
-                identity: false,
+                origin: Origin::Stored,
                 label: Label::default(),
             };
             env.sink.columns(&[column])?;

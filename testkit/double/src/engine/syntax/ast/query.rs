@@ -395,7 +395,7 @@ pub enum JoinKind {
 }
 
 /// Table hints. Hints that only choose a plan or a lock granularity are accepted and need no field.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hints {
     /// `NOLOCK`, `READUNCOMMITTED`
     pub no_lock: bool,
@@ -413,4 +413,17 @@ pub struct Hints {
     pub repeatable_read: bool,
     /// `READCOMMITTEDLOCK`
     pub read_committed_lock: bool,
+    /// `FORCESEEK`
+    pub force_seek: bool,
+    /// `INDEX (…)`, `FORCESEEK (…)`
+    pub index: Option<IndexHint>,
+}
+
+/// The index of a hint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IndexHint {
+    /// By name.
+    Name(String),
+    /// By `index_id`; 0 is the clustered index or the heap.
+    Id(i32),
 }
