@@ -9,6 +9,7 @@ mod describe;
 mod edges;
 mod expressions;
 mod fixture;
+mod keeping;
 mod large_values;
 mod locking_reads;
 mod masking;
