@@ -10,7 +10,7 @@ use super::state::State;
 use super::table::Table;
 use super::{LsnAllocator, Row, RowId, TableDef};
 
-const MAGIC: &[u8; 8] = b"MSSQLDB6";
+const MAGIC: &[u8; 8] = b"MSSQLDB7";
 
 /// The committed state in bytes. To be called when no catalogue change is under way.
 pub(super) fn write_image(state: &State, last_txn: u64) -> Vec<u8> {
@@ -19,6 +19,7 @@ pub(super) fn write_image(state: &State, last_txn: u64) -> Vec<u8> {
     state.settings.put(&mut out);
     state.schemas.put(&mut out);
     state.types.put(&mut out);
+    state.defs.as_ref().put(&mut out);
     state.next_object.put(&mut out);
     last_txn.put(&mut out);
     state.log.last.put(&mut out);
@@ -175,6 +176,7 @@ pub(super) fn read_image(bytes: &[u8]) -> Result<(State, u64), Damaged> {
     state.settings = settings;
     state.schemas = from.get()?;
     state.types = from.get()?;
+    state.defs = Arc::new(from.get()?);
     state.next_object = from.get()?;
     let last_txn = from.get()?;
     state.log.last = from.get()?;

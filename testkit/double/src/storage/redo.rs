@@ -106,6 +106,10 @@ fn put_redo(redo: &Redo, out: &mut Vec<u8>) {
             17u8.put(out);
             types.put(out);
         }
+        Redo::Defs(defs) => {
+            18u8.put(out);
+            defs.as_ref().put(out);
+        }
         Redo::Cdc(on) => {
             15u8.put(out);
             on.put(out);
@@ -259,6 +263,10 @@ impl Replay {
             }
             17 => {
                 self.state.types = from.get()?;
+                Ok(None)
+            }
+            18 => {
+                self.state.defs = Arc::new(from.get()?);
                 Ok(None)
             }
             15 => {

@@ -9,6 +9,7 @@ mod describe;
 mod edges;
 mod expressions;
 mod fixture;
+mod keeping;
 mod locking_reads;
 mod masking;
 mod merge;
