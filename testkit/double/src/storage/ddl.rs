@@ -234,11 +234,10 @@ impl Txn {
             return Err(invalid_object(&id.to_string()));
         };
         found.dropped_by = Some(me);
-        let logged = found
-            .def
-            .tracked_by_cdc()
-            .then(|| logged_ddl(&found.def, None, lsn, "DROP TABLE", now));
+        let def = found.def.clone();
+        let logged = def.tracked_by_cdc().then(|| logged_ddl(&def, None, lsn, "DROP TABLE", now));
         state.note_ddl(me, Undo::Drop(id), Redo::Drop { table: id, logged });
+        state.drop_properties(me, now, &def, None);
         Ok(())
     }
 
@@ -277,6 +276,7 @@ impl Txn {
             let redo = Redo::Alter { def: def.clone(), rows, logged };
             state.note_ddl(me, Undo::Replace(Box::new(old)), redo);
         }
+        state.drop_properties(me, now, &old_def, Some(&def));
         Ok(def)
     }
 
@@ -359,7 +359,7 @@ impl Txn {
 
 impl State {
     /// Notes a catalogue change of a transaction: how to undo and how to repeat it.
-    fn note_ddl(&mut self, txn: u64, undo: Undo, redo: Redo) {
+    pub(super) fn note_ddl(&mut self, txn: u64, undo: Undo, redo: Redo) {
         if let Some(txn) = self.txn(txn) {
             txn.ddl = true;
             txn.undo.push(undo);

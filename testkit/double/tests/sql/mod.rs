@@ -9,6 +9,8 @@ mod describe;
 mod edges;
 mod expressions;
 mod fixture;
+mod keeping;
+mod large_values;
 mod locking_reads;
 mod masking;
 mod merge;
