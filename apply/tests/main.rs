@@ -29,5 +29,6 @@ mod sharing;
 mod source;
 mod spooling;
 mod starts;
+mod trust;
 mod types;
 mod values;

@@ -32,6 +32,7 @@ mod socket;
 mod statement;
 mod text;
 mod trouble;
+mod trust;
 mod types;
 mod typing;
 mod variant;

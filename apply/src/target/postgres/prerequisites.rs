@@ -5,7 +5,7 @@ use lockstep_common::check::CheckResult;
 use tokio_postgres::Client;
 
 use super::hazards::Hazards;
-use super::{Target, catalog, settings};
+use super::{Target, catalog, settings, trust};
 
 /// `server_version_num` of the oldest PostgreSQL whose settings apply relies on.
 const OLDEST: i32 = 130_000;
@@ -130,6 +130,15 @@ async fn server(client: &Client) -> Vec<CheckResult> {
 
 /// The `lockstep` schema, or the right to make it.
 async fn schema(client: &Client, pipeline: &str) -> Vec<CheckResult> {
+    match trust::wrong(client).await {
+        Ok(wrong) if wrong.is_empty() => {}
+        Ok(wrong) => {
+            let name = "schema lockstep";
+            let of = |what| CheckResult::fail(name, what, trust::FIX);
+            return wrong.into_iter().map(of).collect();
+        }
+        Err(error) => return vec![unreadable("schema lockstep", &error)],
+    }
     let row = client
         .query_one(
             "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \

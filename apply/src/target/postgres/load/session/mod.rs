@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::super::catalog::{self, Naming};
 use super::super::define::{self, Design, LoadTable};
 use super::super::encode::Rules;
-use super::super::{Entry, Session};
+use super::super::{Entry, Session, trust};
 use super::book::{Book, Live, Load, Stage, StoredLoad, StoredTable, Table, TableStage};
 use super::finishing::Finishing;
 use super::loader::{ChunkDone, Loaders};
@@ -124,7 +124,12 @@ impl Session {
         let held = Arc::clone(&self.loads.touched);
         if let Some(table) = self.loads.book.table(load, described.id) {
             let columns = relation.columns.len();
-            let notes = table.stored.notes.clone().map(|table| {
+            // The name is made again, not taken from a table that others may write.
+            let notes = table.stored.notes.is_some().then(|| notes::table_name(&relation));
+            if let Some(notes) = &notes {
+                trust::examine_notes(&self.cold, &[notes]).await?;
+            }
+            let notes = notes.map(|table| {
                 Arc::new(Notes { table, keep, columns, touched: Touched::new(hasher, held, false) })
             });
             table.live = Some(Live { table: described, relation: Arc::new(relation), notes });
