@@ -13,6 +13,7 @@ mod fencing;
 mod gaps;
 mod hazards;
 mod keys;
+mod least;
 mod load_faults;
 mod load_model;
 mod loads;

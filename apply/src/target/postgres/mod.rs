@@ -54,7 +54,7 @@ pub(crate) use load::Described;
 pub(crate) use lost::CODE as LOST;
 pub(crate) use set_aside::Refusal;
 pub(crate) use trouble::Trouble;
-pub(crate) use typing::schema;
+pub(crate) use typing::{grants, schema};
 
 use crate::unit::Mark;
 use ask::Ask;

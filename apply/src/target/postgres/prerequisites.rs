@@ -20,6 +20,7 @@ impl Target {
         };
         results.push(CheckResult::pass("connection", self.login.place()));
         results.extend(server(&client).await);
+        results.push(role(&client).await);
         results.extend(schema(&client, pipeline).await);
         match self.check_typing(&client).await {
             Ok(found) => results.extend(found),
@@ -88,6 +89,21 @@ fn refused(name: &str, failure: &Failure) -> CheckResult {
         remedy => remedy,
     };
     CheckResult::fail(name, failure.message.clone(), fix)
+}
+
+/// What the role may beyond what it needs.
+async fn role(client: &Client) -> CheckResult {
+    let superuser = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user";
+    match client.query_one(superuser, &[]).await.map(|row| row.get::<_, bool>(0)) {
+        Ok(false) => CheckResult::pass("role", "is an ordinary one"),
+        Ok(true) => CheckResult::warn(
+            "role",
+            "is a superuser: triggers, defaults, checks and functions of indexes of the tables that \
+             it writes run with all its rights, whoever made them",
+            "let apply use an ordinary role: `lockstep schema --grants` prints what that needs",
+        ),
+        Err(error) => unreadable("role", &error),
+    }
 }
 
 /// The server: version, encoding, writable.
