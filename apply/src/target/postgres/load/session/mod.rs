@@ -32,6 +32,8 @@ pub(in super::super) struct Loads {
     /// Sessions before this one left these.
     pub(in super::super) pending: Vec<ChunkRange>,
     book: Book,
+    /// Tables, beside those of loads, that lost objects while one was loaded again.
+    others: Vec<LoadTable>,
     finishing: Option<Finishing>,
     /// A chunk has come to the target since somebody asked.
     moved: bool,
@@ -61,6 +63,7 @@ impl Loads {
             loaders,
             pending,
             book,
+            others: Vec::new(),
             finishing: None,
             moved: false,
             touched: Arc::default(),
