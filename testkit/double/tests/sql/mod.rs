@@ -18,6 +18,7 @@ mod modules;
 mod policies;
 mod queries;
 mod session;
+mod switches;
 mod temporary;
 mod types;
 mod windows;

@@ -46,7 +46,7 @@ fn databases() -> Columns<DatabaseInfo> {
         .add("source_database_id", null::<_, i32>)
         .add("owner_sid", |_| Some(Sid(OWNER_SID.to_vec())))
         .add("create_date", |d| At(d.create_date))
-        .add("compatibility_level", |_| 160_u8)
+        .add("compatibility_level", |d| d.compatibility_level)
         .add("collation_name", |_| Some(Name(collation::NAME.to_owned())))
         .add("user_access", |_| Some(0_u8))
         .add("user_access_desc", |_| Some(Desc("MULTI_USER")))
