@@ -11,6 +11,7 @@ mod masking;
 mod module;
 mod partition;
 mod policy;
+mod switch;
 pub mod types;
 
 use crate::SqlError;

@@ -16,6 +16,7 @@ mod rename;
 mod security;
 mod select;
 mod table;
+pub(in crate::engine) mod text_pointer;
 
 pub use ddl::database::option_key;
 pub use ddl::types::{check_release, declared};

@@ -142,6 +142,10 @@ impl Parser<'_> {
         if self.accept_word("READ_COMMITTED_SNAPSHOT") {
             return Ok(DatabaseOption::ReadCommittedSnapshot(self.on_or_off()?));
         }
+        if self.accept_word("COMPATIBILITY_LEVEL") {
+            self.expect("=")?;
+            return Ok(DatabaseOption::CompatibilityLevel(self.integer()?));
+        }
         if self.accept_word("MULTI_USER") {
             return Ok(DatabaseOption::Accepted);
         }

@@ -77,6 +77,9 @@ impl Executor<'_> {
                 DatabaseOption::ReadCommittedSnapshot(on) => {
                     database.set_read_committed_snapshot(*on)?;
                 }
+                DatabaseOption::CompatibilityLevel(level) => {
+                    self.set_compatibility_level(&database, *level)?;
+                }
                 DatabaseOption::Collate(label) => check_collation(*label)?,
                 DatabaseOption::AddFilegroup(name) => add_filegroup(&database, name)?,
                 DatabaseOption::RemoveFilegroup(name) => {
@@ -91,6 +94,26 @@ impl Executor<'_> {
             }
         }
         Ok(())
+    }
+
+    fn set_compatibility_level(&self, database: &Arc<Database>, level: i64) -> Result<(), Fault> {
+        let newest = self.session.shared.release.compatibility_level();
+        let known = |level: &u8| level.is_multiple_of(10) && (100..=newest).contains(level);
+        let Some(level) = u8::try_from(level).ok().filter(known) else {
+            let levels: Vec<String> =
+                (100..newest).step_by(10).map(|level| level.to_string()).collect();
+            return Err(SqlError::new(
+                15048,
+                16,
+                3,
+                format!(
+                    "Valid values of the database compatibility level are {}, or {newest}.",
+                    levels.join(", ")
+                ),
+            )
+            .into());
+        };
+        Ok(database.set_compatibility_level(level)?)
     }
 }
 
