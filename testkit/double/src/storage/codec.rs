@@ -184,6 +184,8 @@ fields!(DatabaseInfo {
     allow_snapshot,
     read_committed_snapshot,
     cdc_enabled,
+    published,
+    compatibility_level,
     database_guid,
     family_guid,
     recovery_fork_guid

@@ -9,6 +9,7 @@ mod keeping;
 mod masking;
 mod module;
 mod policy;
+mod switch;
 pub mod types;
 
 use crate::SqlError;
@@ -225,6 +226,25 @@ impl Executor<'_> {
             DatabaseOption::AllowSnapshot(on) => database.set_allow_snapshot(on)?,
             DatabaseOption::ReadCommittedSnapshot(on) => {
                 database.set_read_committed_snapshot(on)?
+            }
+            DatabaseOption::CompatibilityLevel(level) => {
+                let newest = self.session.shared.release.compatibility_level();
+                let known = |level: &u8| level.is_multiple_of(10) && (100..=newest).contains(level);
+                let Some(level) = u8::try_from(level).ok().filter(known) else {
+                    let levels: Vec<String> =
+                        (100..newest).step_by(10).map(|level| level.to_string()).collect();
+                    return Err(SqlError::new(
+                        15048,
+                        16,
+                        3,
+                        format!(
+                            "Valid values of the database compatibility level are {}, or {newest}.",
+                            levels.join(", ")
+                        ),
+                    )
+                    .into());
+                };
+                database.set_compatibility_level(level)?;
             }
             DatabaseOption::Accepted => {}
         }

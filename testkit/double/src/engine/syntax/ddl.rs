@@ -425,6 +425,17 @@ impl Parser<'_> {
             self.all_partitions()?;
             return Ok(AlterTable::Rebuild(self.index_options()?));
         }
+        if self.accept_word("SWITCH") {
+            if self.is_word("PARTITION") {
+                return Err(self.unsupported("PARTITION"));
+            }
+            self.expect_word("TO")?;
+            let target = self.object_name()?;
+            if self.is_word("PARTITION") || self.is_word("WITH") {
+                return Err(self.unexpected());
+            }
+            return Ok(AlterTable::Switch { target });
+        }
         if self.accept_words(&["ALTER", "COLUMN"]) {
             let name = self.identifier()?;
             if let Some((which, on)) = self.altered_trait() {
@@ -475,6 +486,9 @@ impl Parser<'_> {
             DatabaseOption::AllowSnapshot(self.on_or_off()?)
         } else if self.accept_word("READ_COMMITTED_SNAPSHOT") {
             DatabaseOption::ReadCommittedSnapshot(self.on_or_off()?)
+        } else if self.accept_word("COMPATIBILITY_LEVEL") {
+            self.expect("=")?;
+            DatabaseOption::CompatibilityLevel(self.integer()?)
         } else if self.accept_word("MULTI_USER") {
             DatabaseOption::Accepted
         } else if self.accept_word("RECOVERY") {

@@ -240,6 +240,8 @@ pub struct PredicateAction {
 pub enum DatabaseOption {
     /// `ALLOW_SNAPSHOT_ISOLATION ON|OFF`
     AllowSnapshot(bool),
+    /// `COMPATIBILITY_LEVEL = n`
+    CompatibilityLevel(i64),
     /// `READ_COMMITTED_SNAPSHOT ON|OFF`
     ReadCommittedSnapshot(bool),
     /// `RECOVERY …`, `MULTI_USER` and others without effect here.
@@ -367,6 +369,11 @@ pub enum AlterTable {
         names: Vec<String>,
         /// IF EXISTS.
         if_exists: bool,
+    },
+    /// `SWITCH TO`
+    Switch {
+        /// Table that takes the rows.
+        target: ObjectName,
     },
     /// `DROP CONSTRAINT`
     DropConstraints {
