@@ -185,6 +185,7 @@ fields!(DatabaseInfo {
     read_committed_snapshot,
     cdc_enabled,
     published,
+    compatibility_level,
     database_guid,
     family_guid,
     recovery_fork_guid

@@ -27,6 +27,8 @@ pub struct DatabaseInfo {
     pub cdc_enabled: bool,
     /// `is_published`
     pub published: bool,
+    /// `compatibility_level`
+    pub compatibility_level: u8,
     /// `database_guid`, in wire order.
     pub database_guid: [u8; 16],
     /// `family_guid`: the same over restores.
@@ -143,6 +145,22 @@ impl Database {
         state.info.published = on;
         let info = state.info.clone();
         self.log_settings(state, &super::redo::Setting::Info(info))
+    }
+
+    /// ALTER DATABASE … SET COMPATIBILITY_LEVEL.
+    ///
+    /// # Errors
+    /// 9001 if the log cannot be written.
+    pub fn set_compatibility_level(&self, level: u8) -> Result<(), SqlError> {
+        let mut state = self.lock();
+        state.info.compatibility_level = level;
+        let info = state.info.clone();
+        self.log_settings(state, &super::redo::Setting::Info(info))
+    }
+
+    /// `compatibility_level`
+    pub fn compatibility_level(&self) -> u8 {
+        self.lock().info.compatibility_level
     }
 
     /// Whether READ COMMITTED reads versions.

@@ -53,6 +53,7 @@ pub fn alter_table(
         AlterTable::Constraints { names, enable } => {
             enable_constraints(binder, &table, names.as_deref(), *enable, text)
         }
+        AlterTable::Switch { target } => super::switch::switch(env, &table, target),
         AlterTable::Mask { name, function } => {
             super::masking::alter_mask(env, &table, name, function.as_deref(), text)
         }
