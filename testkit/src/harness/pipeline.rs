@@ -361,7 +361,7 @@ impl Pipeline {
     }
 
     /// Makes the ordinary role that applies to a target, with what `lockstep schema --grants` says that
-    /// it needs, and a role for each database.
+    /// it needs there.
     fn grant(&self, name: &str) -> Result<()> {
         let TargetDatabase { postgres, database, .. } = self.target_database(name)?;
         let config = self.apply_config(name)?;
@@ -593,7 +593,7 @@ impl Pipeline {
         apply.port = postgres.port();
         apply.database = database.clone();
         // As documented, an ordinary one.
-        apply.user = format!("role_{database}");
+        apply.user = format!("role_{}", self.name);
         apply.password = Some(Secret::new(postgres.password()));
         apply.spool = self.dir.path().join(format!("spool-{name}"));
         (self.apply_change)(&mut apply);
