@@ -43,6 +43,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use lockstep_common::name::quote_postgres;
 use sha2::{Digest, Sha256};
+use tokio_postgres::Client;
 
 use super::super::relation::Relation;
 
@@ -136,6 +137,42 @@ pub(super) fn create(table: &str, relation: &Relation) -> String {
         relation.name,
         key.join(", ")
     )
+}
+
+/// Gives the columns of a table of notes the types that the target's have by now: a person may have
+/// changed one while the load stood still.
+pub(super) async fn align(
+    client: &Client,
+    table: &str,
+    relation: &Relation,
+) -> Result<(), tokio_postgres::Error> {
+    let columns = relation.columns.iter().enumerate();
+    let (numbers, names): (Vec<String>, Vec<&str>) = columns
+        .filter_map(|(i, column)| Some((format!("{COLUMN}{i}"), column.as_ref()?.name.as_str())))
+        .unzip();
+    let changed = client
+        .query(
+            "SELECT i.number, format_type(t.atttypid, t.atttypmod), \
+             (SELECT quote_ident(m.nspname) || '.' || quote_ident(c.collname) FROM pg_collation c \
+              JOIN pg_namespace m ON m.oid = c.collnamespace WHERE c.oid = t.attcollation) \
+             FROM unnest($3::text[], $4::text[]) AS i(number, name) \
+             JOIN pg_attribute t ON t.attrelid = to_regclass($1)::oid AND t.attnum > 0 \
+             AND '\"' || replace(t.attname, '\"', '\"\"') || '\"' = i.name \
+             JOIN pg_attribute n ON n.attrelid = to_regclass($2)::oid AND n.attname = i.number \
+             WHERE (n.atttypid, n.atttypmod) <> (t.atttypid, t.atttypmod)",
+            &[&relation.name, &table, &numbers, &names],
+        )
+        .await?;
+    for row in changed {
+        let (number, ty, collation): (&str, &str, Option<&str>) =
+            (row.get(0), row.get(1), row.get(2));
+        let collate = collation.map_or(String::new(), |name| format!(" COLLATE {name}"));
+        let sql = format!(
+            "ALTER TABLE {table} ALTER COLUMN {number} TYPE {ty}{collate} USING {number}::{ty}"
+        );
+        client.batch_execute(&sql).await?;
+    }
+    Ok(())
 }
 
 /// The target's columns under the names they have in notes and staging tables.
