@@ -92,6 +92,37 @@ async fn changes_meet_the_row_that_is_meant_within_a_microsecond() {
     }
 }
 
+/// Several connections order what they send by keys.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_connections_keep_the_order_of_keys_within_a_microsecond() {
+    for (source_type, ty) in types() {
+        let mut bed = Bed::new().await;
+        let t = bed.source.table(&stamps(source_type, &ty, 1)).await;
+        let key = |digit| vec![time(&ty, digit)];
+        let mut transactions = vec![(0..10).map(|digit| insert(t, row(&ty, digit, 0))).collect()];
+        for v in 1..=20 {
+            for digit in 0..9 {
+                let after = row(&ty, digit, v);
+                transactions.push(vec![change(
+                    t,
+                    Operation::Update,
+                    Before::Key(key(digit)),
+                    after,
+                )]);
+            }
+            // A key that is given up and taken again.
+            transactions.push(vec![change(t, Operation::Delete, Before::Key(key(9)), Vec::new())]);
+            transactions.push(vec![insert(t, row(&ty, 9, v))]);
+        }
+        bed.source.commit_all(&transactions).await;
+        let mut settings = bed.settings();
+        settings.config.connections = std::num::NonZeroUsize::new(3).expect("three");
+        bed.catch_up_with(settings).await;
+        let expected: Vec<_> = (0..10).map(|digit| format!("{digit}|x|20")).collect();
+        assert_eq!(bed.query(ROWS).await, expected, "{source_type}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_keeps_rows_apart_within_a_microsecond() {
     for (source_type, ty) in types() {
