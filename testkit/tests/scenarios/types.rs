@@ -274,7 +274,8 @@ async fn offsets_arrive_beside_their_instants(log: LogKind) -> Result<()> {
 
 /// Keys, unique indexes, foreign keys and rows without a key that differ in the seventh digit only.
 async fn keys_within_a_microsecond_stay_apart(log: LogKind) -> Result<()> {
-    let pipeline = Pipeline::builder(log, Vec::new()).task(Task::FullLoadAndCdc).build().await?;
+    let mut pipeline =
+        Pipeline::builder(log, Vec::new()).task(Task::FullLoadAndCdc).build().await?;
     let mut source = pipeline.source().connect().await?;
     for sql in [
         "CREATE TABLE dbo.moments (at datetime2(7) NOT NULL PRIMARY KEY, v int)",

@@ -28,7 +28,9 @@
 //! The target may hold keys equal too that differ in their characters (`citext`, or a collation that is
 //! not deterministic): then the table of notes, whose columns are the target's, does the same. A row
 //! whose key is only spelt anew keeps its note, which takes the new spelling, and is not noted as gone;
-//! a chunk's row takes the note's spelling with its columns.
+//! a chunk's row takes the note's spelling with its columns. Two keys that the source tells apart may be
+//! equal there, too: so a note remembers each spelling that the stream has named, and stands for no row
+//! but of those.
 //!
 //! Which keys were touched is known by their characters, and that is enough: a change names its row by
 //! the spelling that the row had in the source at that moment. So if the stream has not named the
@@ -51,6 +53,8 @@ use super::super::relation::Relation;
 pub(in super::super) const STATE: &str = "state";
 /// Name of its bits: which columns it gives, by the source's order.
 pub(in super::super) const GIVEN: &str = "given";
+/// Name of the spellings of its key that the stream has named, where the target may hold keys equal.
+pub(in super::super) const SPELT: &str = "spelt";
 /// Columns are named by the source's order: `c0`, `c1`, …
 pub(in super::super) const COLUMN: &str = "c";
 
@@ -132,8 +136,8 @@ pub(super) fn create(table: &str, relation: &Relation) -> String {
     let key: Vec<String> = relation.key.iter().map(|column| format!("{COLUMN}{column}")).collect();
     format!(
         "DROP TABLE IF EXISTS {table}; \
-         CREATE TABLE {table} AS SELECT {columns}, ''::text AS {STATE}, B''::varbit AS {GIVEN} \
-         FROM {} WITH NO DATA; ALTER TABLE {table} ADD PRIMARY KEY ({})",
+         CREATE TABLE {table} AS SELECT {columns}, ''::text AS {STATE}, B''::varbit AS {GIVEN}, \
+         '{{}}'::text[] AS {SPELT} FROM {} WITH NO DATA; ALTER TABLE {table} ADD PRIMARY KEY ({})",
         relation.name,
         key.join(", ")
     )
@@ -172,7 +176,19 @@ pub(super) async fn align(
         );
         client.batch_execute(&sql).await?;
     }
-    Ok(())
+    // Of a load that an earlier version has begun.
+    client
+        .batch_execute(&format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {SPELT} text[]"))
+        .await
+}
+
+/// How a key is spelt, of columns that are named so; none where the target never holds keys equal.
+pub(in super::super) fn spelling(
+    relation: &Relation,
+    name: impl Fn(usize) -> String,
+) -> Option<String> {
+    let key: Vec<String> = relation.key.iter().map(|c| format!("{}::text", name(*c))).collect();
+    relation.folds_keys().then(|| format!("(ROW({})::text COLLATE \"C\")", key.join(", ")))
 }
 
 /// The target's columns under the names they have in notes and staging tables.

@@ -2,7 +2,7 @@
 //! statement. `load::notes` says what a note is and why.
 
 use super::super::load::Notes;
-use super::super::load::notes::{COLUMN, GIVEN, GONE, PARTIAL, STATE, WHOLE};
+use super::super::load::notes::{COLUMN, GIVEN, GONE, PARTIAL, SPELT, STATE, WHOLE, spelling};
 use super::{Field, Text};
 
 impl Text<'_> {
@@ -103,6 +103,23 @@ impl Text<'_> {
         let given = String::from_utf8(given).expect("zeros and ones");
         let key: Vec<String> =
             self.relation.key.iter().map(|column| format!("{COLUMN}{column}")).collect();
+        // How the key is spelt in this change.
+        let spelt = spelling(self.relation, |column| {
+            let old = self.fields.iter().position(
+                |f| matches!(f, Field::Key(place) if self.relation.key[*place] == column),
+            );
+            let new = self.fields.iter().position(|f| *f == Field::After(column));
+            self.value(old.or(new).expect("a note names its key"))
+        });
+        let mut remembered = String::new();
+        if let Some(spelt) = spelt {
+            columns.push(SPELT.to_owned());
+            values.push(format!("ARRAY[{spelt}]"));
+            remembered = format!(
+                ", {SPELT} = CASE WHEN EXCLUDED.{SPELT} <@ n.{SPELT} THEN n.{SPELT} \
+                 ELSE coalesce(n.{SPELT}, '{{}}') || EXCLUDED.{SPELT} END"
+            );
+        }
         let from = if self.shape.many { format!(" FROM {}", self.unnest()) } else { String::new() };
         let (columns, values, key) = (columns.join(", "), values.join(", "), key.join(", "));
         let merged = if state == PARTIAL {
@@ -117,7 +134,7 @@ impl Text<'_> {
         format!(
             "INSERT INTO {} AS n ({columns}, {STATE}, {GIVEN}) \
              SELECT {values}, '{state}', B'{given}'::varbit{from}{condition} \
-             ON CONFLICT ({key}) DO UPDATE SET {merged}",
+             ON CONFLICT ({key}) DO UPDATE SET {merged}{remembered}",
             notes.table
         )
     }
