@@ -456,6 +456,44 @@ async fn a_load_that_a_collation_would_merge_halts() {
     }
 }
 
+/// Beside a load the stream does not write one row over another either, nor takes it away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stream_beside_a_load_that_a_collation_would_merge_halts() {
+    let row = |name: &str| vec![text(name), text("x")];
+    let hyphen = "a\u{ad}b";
+    for (many, partial) in [(false, false), (true, false), (false, true)] {
+        let mut bed = Bed::new().await;
+        let t = bed.source.defined(&docs(1)).await;
+        bed.source.progress().await;
+        bed.source.begin_load(LOAD, &[(t, Handoff::Bracketed)]).await;
+        bed.source.chunk((LOAD, t, 0), PLAIN, &[row("ab")]).await;
+        let first = match many {
+            true => bed.source.commit(&[insert(t, row("c")), insert(t, row("d"))]).await,
+            false => bed.source.progress().await,
+        };
+        let mut settings = bed.settings();
+        settings.config.key_collation = KeyCollation::Icu;
+        let mut apply = bed.start_with(settings.clone(), FailPoints::default());
+        apply.reaches(first).await;
+        bed.database.shows("SELECT name FROM docs WHERE name = 'ab' COLLATE \"C\"", &["ab"]).await;
+        // What meets no row, because the one that the target holds equal is another.
+        let unrecorded = vec![text(hyphen), Value::Unavailable];
+        let before = Before::Key(vec![text(hyphen)]);
+        let second = match partial {
+            true => bed.source.commit(&[change(t, Operation::Update, before, unrecorded)]).await,
+            false => bed.source.commit(&[delete(t, row(hyphen))]).await,
+        };
+        apply.reaches(second).await;
+        assert!(bed.query("SELECT name FROM docs").await.contains(&"ab".to_owned()));
+        let more = many.then(|| insert(t, row("e")));
+        let changes: Vec<_> = more.into_iter().chain([insert(t, row(hyphen))]).collect();
+        bed.source.commit(&changes).await;
+        let failure = apply.halts().await;
+        assert_eq!(failure.code, "apply.conflict", "{failure}");
+        assert!(bed.query("SELECT name FROM docs").await.contains(&"ab".to_owned()));
+    }
+}
+
 // --- Rows that the target keeps out ---------------------------------------------------------------
 
 /// On every way that a chunk's rows take, and again after a restart.

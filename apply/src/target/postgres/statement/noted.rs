@@ -37,11 +37,28 @@ impl Text<'_> {
         self.push(&note);
     }
 
+    /// Where the target may hold keys equal, a row in another spelling is another row: it is not written
+    /// over, and that is an error.
     pub(super) fn upsert_noted(&mut self) {
         self.upsert();
-        let upsert = std::mem::take(&mut self.out);
+        let mut upsert = std::mem::take(&mut self.out);
         let note = self.note(WHOLE, "");
-        self.out = format!("WITH w AS ({upsert}) {note}");
+        if !self.spells() {
+            self.out = format!("WITH w AS ({upsert}) {note}");
+            return;
+        }
+        let (name, key) = (&self.relation.name, &self.relation.key);
+        let alike = |column: &usize| {
+            let column = self.relation.column(*column);
+            let (found, new) =
+                (format!("{name}.{}", column.name), format!("EXCLUDED.{}", column.name));
+            column.spelt_alike(&found, &new)
+        };
+        let alike: Vec<String> = key.iter().filter_map(alike).collect();
+        upsert.push_str(&format!(" WHERE {} RETURNING 1", alike.join(" AND ")));
+        let rows = if self.shape.many { "cardinality($1)::bigint" } else { "1" };
+        self.out =
+            format!("WITH w AS ({upsert}), n AS ({note}) SELECT {}", super::expect_rows("w", rows));
     }
 
     pub(super) fn delete_aside(&mut self) {
