@@ -235,6 +235,37 @@ impl Buffer {
         Ok(())
     }
 
+    /// Waits until the target has flushed everything that is here, and then lets what comes next begin
+    /// at `offset`: the log gives offsets again that it had given to records it has lost.
+    ///
+    /// # Errors
+    /// `Halt` when the disk refuses.
+    pub(crate) async fn renumber(&self, offset: u64) -> Result<(), Failure> {
+        loop {
+            let flushed = self.room.notified();
+            {
+                let mut held = self.lock();
+                let Some(end) = held.end else { return Ok(()) };
+                if held.base.is_some_and(|base| base.place() == end.place()) {
+                    blocking(|| self.spool.clear())?;
+                    let mark = Mark { next_offset: offset, ..end };
+                    blocking(|| self.spool.set_base(&mark))?;
+                    let (closed, caught_up) = (held.closed, held.caught_up);
+                    *held = Held {
+                        base: Some(mark),
+                        end: Some(mark),
+                        renumbered: Some((end.place(), mark.place())),
+                        closed,
+                        caught_up,
+                        ..Held::default()
+                    };
+                    return Ok(());
+                }
+            }
+            flushed.await;
+        }
+    }
+
     /// More may come.
     pub(crate) fn open(&self) {
         let mut held = self.lock();
@@ -358,6 +389,8 @@ impl Buffer {
     /// `Halt` when the disk cannot be read.
     pub(crate) fn rewind(&self, checkpoint: Option<&Mark>) -> Result<bool, Failure> {
         let mut held = self.lock();
+        let moved = checkpoint.map(|at| held.renumber(at));
+        let checkpoint = moved.as_ref();
         let covered = match (checkpoint, held.base, held.end) {
             (None, None, _) => true,
             (Some(at), Some(base), Some(end)) => {

@@ -15,6 +15,7 @@ use lockstep_common::status::TaskState;
 use lockstep_common::{Backoff, FailPoints, Failure, Shutdown};
 use lockstep_log::{Batch, Item, Log, Reader, Seek, Stream};
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use uuid::Uuid;
 
 use crate::assemble::{Action, Assembler};
 use crate::buffer::Buffer;
@@ -113,19 +114,9 @@ impl Feed {
         backoff: &mut Backoff,
         away: &mut bool,
     ) -> Result<(), Failure> {
-        let offset = seek(reader, from.as_ref(), self.start).await?;
-        tracing::info!(offset, position = ?from.map(|m| m.position), "reading the log");
-        let mut assembler = match (&from, self.start) {
-            (None, Start::After(position)) => Assembler::after(position),
-            (None, Start::Time(time)) => {
-                let first = reader.bounds().await?.first;
-                if offset == first && first > 0 {
-                    Assembler::since(time)
-                } else {
-                    Assembler::new(None)
-                }
-            }
-            _ => Assembler::new(from.as_ref()),
+        let (mut assembler, mut last) = match from {
+            None => (self.begin(reader).await?, None),
+            Some(mark) => self.go_on(reader, mark).await?,
         };
         let mut foreign = Foreign::new(Arc::clone(&self.log));
         let mut acknowledged = 0;
@@ -139,11 +130,25 @@ impl Feed {
                 Batch::Items(items) => {
                     self.buffer.set_caught_up(false);
                     self.fail.hit(failpoints::FETCHED)?;
+                    let mut items = items.into_iter().peekable();
+                    if let Some(mark) = last.take() {
+                        match is_end_of(&mark, items.peek(), &mut foreign).await? {
+                            true => drop(items.next()),
+                            false => {
+                                assembler = self.join_again(reader, mark).await?;
+                                continue;
+                            }
+                        }
+                    }
                     for item in items {
                         self.take(&mut assembler, &mut foreign, item).await?;
                     }
                 }
                 Batch::CaughtUp { next_offset } => {
+                    if let Some(mark) = last.take() {
+                        assembler = self.join_again(reader, mark).await?;
+                        continue;
+                    }
                     self.report.fetched(next_offset, self.buffer.levels(), false);
                     self.buffer.set_caught_up(true);
                 }
@@ -154,6 +159,76 @@ impl Feed {
                 acknowledged = flushed;
             }
         }
+    }
+
+    /// Begins at the chosen start.
+    async fn begin(&self, reader: &mut dyn Reader) -> Result<Assembler, Failure> {
+        let offset = reader.seek(self.start.seek()).await?;
+        tracing::info!(offset, start = %self.start, "reading the log");
+        Ok(match self.start {
+            Start::After(position) => Assembler::after(position),
+            Start::Time(time) => {
+                let first = reader.bounds().await?.first;
+                if offset == first && first > 0 {
+                    Assembler::since(time)
+                } else {
+                    Assembler::new(None)
+                }
+            }
+            _ => Assembler::new(None),
+        })
+    }
+
+    /// Goes on after `mark`. With the assembler comes the mark itself when the first record that is read
+    /// must be the one that ends there: the position is the truth, and the offset is only as good as
+    /// that record.
+    async fn go_on(
+        &self,
+        reader: &mut dyn Reader,
+        mark: Mark,
+    ) -> Result<(Assembler, Option<Mark>), Failure> {
+        let bounds = reader.bounds().await?;
+        if mark.next_offset > bounds.end {
+            return Ok((self.join_again(reader, mark).await?, None));
+        }
+        let last = mark.next_offset.checked_sub(1).filter(|last| *last >= bounds.first);
+        let to = match last {
+            Some(last) => Seek::Offset(last),
+            None if mark.next_offset >= bounds.first => Seek::Offset(mark.next_offset),
+            None if bounds.first == bounds.end => return Err(nothing_follows(&mark, bounds.end)),
+            // An offset that the log no longer has is no loss if the next record continues from our
+            // position, which the assembler checks.
+            None => Seek::Earliest,
+        };
+        let offset = reader.seek(to).await?;
+        tracing::info!(offset, position = %mark.position, "reading the log");
+        Ok((Assembler::new(Some(&mark)), last.map(|_| mark)))
+    }
+
+    /// Joins a log again that has lost its end, of which the target has been given a part: after a crash
+    /// of the machine that took what the disk had not got, or when a copy of the log was brought back.
+    /// Capture reads again what is missing, and gives the same positions to it; what is at or below ours
+    /// is passed over, and a gap above it halts as ever. The offsets are given again to other records:
+    /// so nothing of before may be left in the buffer.
+    ///
+    /// Records of loads have no position of their own. One that is met here at our position is taken for
+    /// a new one; if it is one of before, the target refuses it as out of order.
+    async fn join_again(&self, reader: &mut dyn Reader, mark: Mark) -> Result<Assembler, Failure> {
+        match self.log.identity().await? {
+            Some(log_id) if log_id == mark.log_id => {}
+            Some(log_id) => return Err(another_log(&mark, log_id)),
+            None => return Err(unknown_log(&mark)),
+        }
+        self.report.notice(&format!(
+            "the log has lost records up to position {} that this target has been given: going on \
+             by position when capture has read them again",
+            mark.position
+        ));
+        // Time never decreases along the log: nothing after our position lies before this.
+        let offset = reader.seek(Seek::Time(mark.time)).await?;
+        self.buffer.renumber(offset).await?;
+        tracing::info!(offset, position = %mark.position, "joining the log again");
+        Ok(Assembler::new(Some(&Mark { next_offset: offset, ..mark })))
     }
 
     async fn take(
@@ -218,38 +293,52 @@ pub(crate) fn unreadable(offset: u64, error: &dyn std::fmt::Display) -> Failure 
     )
 }
 
-/// Puts the reader where reading goes on. The position is the truth: an offset that the log no longer
-/// has is no loss if the next record continues from our position, which the assembler checks.
-async fn seek(reader: &mut dyn Reader, from: Option<&Mark>, start: Start) -> Result<u64, Failure> {
-    let Some(mark) = from else { return reader.seek(start.seek()).await };
-    let bounds = reader.bounds().await?;
-    if mark.next_offset > bounds.end {
-        return Err(Failure::halt(
-            "apply.log_shorter",
-            format!(
-                "the log ends at offset {}, the target has been given everything below {} \
-                 (position {})",
-                bounds.end, mark.next_offset, mark.position
-            ),
-            "the log was emptied, truncated or re-created: restore it, or reset the target and \
-             choose a start point",
-        ));
-    }
-    if mark.next_offset >= bounds.first {
-        return reader.seek(Seek::Offset(mark.next_offset)).await;
-    }
-    if bounds.first == bounds.end {
-        return Err(Failure::halt(
-            "apply.gap",
-            format!(
-                "the log no longer holds what lies after {}: offsets {} to {} were removed and \
-                 nothing follows",
-                mark.position, mark.next_offset, bounds.end
-            ),
-            "restore the log's records, or reset the target and choose a start point",
-        ));
-    }
-    reader.seek(Seek::Earliest).await
+/// Whether `item` is the record that ends at `mark`.
+async fn is_end_of(
+    mark: &Mark,
+    item: Option<&Item>,
+    foreign: &mut Foreign,
+) -> Result<bool, Failure> {
+    let Some(item) = item.filter(|item| item.offset + 1 == mark.next_offset) else {
+        return Ok(false);
+    };
+    let read = foreign.read(item.payload.clone()).await?;
+    Ok(read.is_some_and(|(_, header)| {
+        header.position == mark.position && header.log_id == mark.log_id
+    }))
+}
+
+fn nothing_follows(mark: &Mark, end: u64) -> Failure {
+    Failure::halt(
+        "apply.gap",
+        format!(
+            "the log no longer holds what lies after {}: offsets {} to {end} were removed and nothing \
+             follows",
+            mark.position, mark.next_offset
+        ),
+        "restore the log's records, or reset the target and choose a start point",
+    )
+}
+
+fn another_log(mark: &Mark, found: Uuid) -> Failure {
+    Failure::halt(
+        "apply.another_log",
+        format!("this is log {found}, the target follows log {}", mark.log_id),
+        "the log was re-created or this is another pipeline's: restore the log, or reset the target \
+         and choose a start point",
+    )
+}
+
+fn unknown_log(mark: &Mark) -> Failure {
+    Failure::halt(
+        "apply.log_shorter",
+        format!(
+            "the log has lost what the target has been given up to position {}, and with it what tells \
+             that it is the same log",
+            mark.position
+        ),
+        "the log was emptied or re-created: restore it, or reset the target and choose a start point",
+    )
 }
 
 /// A target without a checkpoint may be started before capture has made the log: that is to be waited

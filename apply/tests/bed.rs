@@ -62,6 +62,16 @@ impl Bed {
         self.source = Source::new(&self.log).await;
     }
 
+    /// A copy of the log as it is now, for [`Bed::replace_log`]. Nobody may be writing it.
+    pub fn copy_log(&self, to: &str) {
+        let (from, to) = (self.directory.path().join("log"), self.directory.path().join(to));
+        std::fs::create_dir(&to).expect("a directory for the copy");
+        for file in std::fs::read_dir(from).expect("the log's files") {
+            let file = file.expect("a file");
+            std::fs::copy(file.path(), to.join(file.file_name())).expect("copied");
+        }
+    }
+
     pub fn settings(&self) -> ApplySettings {
         let config = config::Apply {
             host: "127.0.0.1".into(),

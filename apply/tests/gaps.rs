@@ -133,7 +133,70 @@ async fn an_emptied_log_halts() {
     // Re-created: shorter than what the target has been given.
     bed.replace_log("new").await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.log_shorter", "{failure}");
+    assert_eq!(failure.code, "apply.another_log", "{failure}");
+}
+
+/// The log as it was after `kept` of five transactions is put in the place of the one that the target
+/// has followed to its end; its writers read on, `reread` transactions before apply is started.
+async fn a_log_without_its_end(kept: u64, writers: usize, reread: u64) {
+    let mut bed = Bed::new().await;
+    let a = bed.source.table(&accounts()).await;
+    let row = |n: u64| insert(a, account(i64::try_from(n).unwrap(), "x", 1));
+    for n in 1..=5 {
+        if n == kept + 1 {
+            bed.copy_log("copy");
+        }
+        bed.source.commit(&[row(n)]).await;
+    }
+    bed.catch_up().await;
+    bed.replace_log("copy").await;
+    for _ in 1..writers {
+        bed.source = Source::new(&bed.log).await;
+    }
+    assert_eq!(bed.source.at, kept);
+    for n in kept + 1..=kept + reread {
+        bed.source.commit(&[row(n)]).await;
+    }
+    let mut apply = bed.start();
+    let case = format!("{kept} kept, {writers} writers, {reread} read again");
+    if kept + reread < 5 {
+        apply.until(&case, |status| status.notices.iter().any(|n| n.contains("has lost"))).await;
+    }
+    for n in kept + reread + 1..=8 {
+        bed.source.commit(&[row(n)]).await;
+    }
+    apply.reaches(8).await;
+    let status = apply.stop().await;
+    assert_eq!(status.transactions, 3, "{case}");
+    assert_eq!(bed.query(IDS).await, ["1", "2", "3", "4", "5", "6", "7", "8"], "{case}");
+    // And once more from the checkpoint that it has now.
+    bed.source.commit(&[row(9)]).await;
+    assert_eq!(bed.catch_up().await.transactions, 1, "{case}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_lost_its_end_is_joined_again_wherever_its_writer_is() {
+    for (kept, writers, reread) in
+        [(0, 1, 0), (3, 1, 0), (3, 1, 1), (3, 1, 2), (3, 1, 4), (3, 3, 0), (1, 2, 6), (4, 2, 2)]
+    {
+        a_log_without_its_end(kept, writers, reread).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_in_a_log_that_lost_its_end_halts() {
+    let mut bed = Bed::new().await;
+    let a = bed.source.table(&accounts()).await;
+    bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
+    bed.copy_log("copy");
+    bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
+    bed.catch_up().await;
+    bed.replace_log("copy").await;
+    bed.source.at = 3;
+    bed.source.commit(&[insert(a, account(4, "x", 1))]).await;
+    let failure = bed.start().halts().await;
+    assert_eq!(failure.code, "apply.gap", "{failure}");
+    assert_eq!(bed.query(IDS).await, ["1", "2"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,5 +22,6 @@ mod order;
 mod prerequisites;
 mod quiet;
 mod records;
+mod secured;
 mod types;
 mod windows;

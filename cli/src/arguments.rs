@@ -10,10 +10,10 @@ use lockstep_common::telemetry::LogFormat;
 #[command(name = "lockstep", version)]
 pub(crate) struct Arguments {
     /// Configuration file.
-    #[arg(long, short, env = "LOCKSTEP_CONFIG", default_value = "lockstep.toml")]
+    #[arg(long, short, env = "LOCKSTEP_CONFIG", default_value = "lockstep.toml", global = true)]
     pub(crate) config: PathBuf,
     /// Form of the program's own log lines, on standard error.
-    #[arg(long, env = "LOCKSTEP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, env = "LOCKSTEP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, global = true)]
     pub(crate) log_format: LogFormat,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -84,4 +84,19 @@ pub(crate) struct StatusOptions {
     /// JSON instead of text.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_may_be_named_before_or_after_the_command() {
+        for words in
+            [["-c", "a.toml", "check"], ["check", "-c", "a.toml"], ["check", "--config", "a.toml"]]
+        {
+            let arguments = Arguments::try_parse_from([&["lockstep"][..], &words].concat());
+            assert_eq!(arguments.expect("a command line").config, PathBuf::from("a.toml"));
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! `lockstep check`: every prerequisite of source, log and targets, all failures with their fix.
 
+use std::path::Path;
+
 use lockstep_apply::ApplySettings;
 use lockstep_common::Failure;
 use lockstep_common::check::{CheckResult, Verdict};
@@ -8,12 +10,14 @@ use lockstep_common::disposition::exit;
 use lockstep_common::service::Ending;
 use lockstep_log::Stream;
 
+use crate::files;
+
 /// Runs all checks and prints one line each.
 ///
 /// # Errors
 /// When one failed; warnings alone are no failure.
-pub(crate) async fn check(config: &Config) -> Result<(), Ending> {
-    let mut failed = 0;
+pub(crate) async fn check(path: &Path, config: &Config) -> Result<(), Ending> {
+    let mut failed = print("files", files::check(path, config));
     let mut tables = None;
     if let Some(source) = &config.source {
         let results = lockstep_capture::check(source).await;

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod check;
+mod files;
 mod load_view;
 mod log_view;
 mod progress;
@@ -29,7 +30,7 @@ async fn dispatch(arguments: Arguments, shutdown: Shutdown) -> Result<(), Ending
     let config = config::load(&arguments.config)?;
     match arguments.command {
         Command::Run(options) => run::run(config, options, shutdown).await,
-        Command::Check => check::check(&config).await,
+        Command::Check => check::check(&arguments.config, &config).await,
         Command::Log(options) => log_view::print(&config, options, shutdown).await,
         Command::Status(options) => status_view::print(&config, options).await,
         Command::Schema(options) => schema_view::print(&config, &options).await,

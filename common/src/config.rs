@@ -1,11 +1,17 @@
 //! The configuration file: one TOML file for a pipeline, read by every service of it.
 //!
 //! `LOCKSTEP_<SECTION>__<KEY>` and `LOCKSTEP_APPLY__<NAME>__<KEY>` variables override it (see
-//! [`load`]); unknown keys are refused; secrets come from the file, a variable or a file of their
-//! own, and are never printed.
+//! [`load`]); unknown keys and variables are refused; secrets come from the file, a variable or a
+//! file of their own, are always text, and are never printed.
 
+mod explain;
+mod lenient;
 mod load;
+mod log;
 mod secret;
+#[cfg(test)]
+mod tests;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -92,7 +98,7 @@ pub struct Source {
     pub ca_file: Option<PathBuf>,
     /// Tables to follow, as `schema.table`; empty for every table that has a capture instance the
     /// login may read.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::toml")]
     pub tables: Vec<String>,
 }
 
@@ -110,8 +116,8 @@ pub enum Encrypt {
 }
 
 /// `[log]`
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Log {
     /// Apache Kafka.
     Kafka(KafkaLog),
@@ -120,36 +126,31 @@ pub enum Log {
 }
 
 /// A Kafka log.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize)]
 pub struct KafkaLog {
     /// `host:port,…`
     pub brokers: String,
     /// Settings handed to librdkafka as they are (`security.protocol`, `sasl.*`, `ssl.*`, …).
-    #[serde(default)]
     pub properties: BTreeMap<String, Secret>,
     /// Replication factor of topics that Lockstep creates; -1 is the broker's default.
-    #[serde(default = "default::replication")]
     pub replication: i32,
     /// Retention of a created `<pipeline>.transactions`; none keeps everything.
-    #[serde(default, with = "humantime_serde")]
+    #[serde(with = "humantime_serde")]
     pub retention: Option<Duration>,
     /// Bytes after which a Kafka transaction is committed.
-    #[serde(default = "default::transaction_bytes")]
     pub transaction_bytes: ByteSize,
     /// Time after which a Kafka transaction is committed.
-    #[serde(default = "default::transaction_time", with = "humantime_serde")]
+    #[serde(with = "humantime_serde")]
     pub transaction_time: Duration,
 }
 
 /// An embedded log.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Serialize)]
 pub struct EmbeddedLog {
     /// Directory, made when absent.
     pub path: PathBuf,
     /// Age after which records may go; none keeps everything.
-    #[serde(default, with = "humantime_serde")]
+    #[serde(with = "humantime_serde")]
     pub retention: Option<Duration>,
 }
 
@@ -244,7 +245,7 @@ pub struct Apply {
     #[serde(default = "default::yes")]
     pub create_tables: bool,
     /// Target schema for a source schema; one not named keeps its name.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::toml")]
     pub schemas: BTreeMap<String, String>,
     /// How names are carried over.
     #[serde(default)]
@@ -290,11 +291,11 @@ pub struct Apply {
     #[serde(default = "default::yes")]
     pub constraints: bool,
     /// PostgreSQL type by source type, with or without its limits: `"datetime2(7)" = "text"`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::toml")]
     pub types: BTreeMap<String, String>,
     /// PostgreSQL type by source column, as `schema.table.column`; beats `types`. A name with a dot
     /// stands in brackets.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::toml")]
     pub columns: BTreeMap<String, String>,
     /// What to do with text that PostgreSQL cannot store.
     #[serde(default)]

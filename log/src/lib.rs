@@ -244,6 +244,15 @@ pub trait Log: Send + Sync {
     /// `Halt` for a stream that is not there or has the wrong shape; `Retry` when the log is away.
     async fn reader(&self, stream: Stream) -> Result<Box<dyn Reader>, Failure>;
 
+    /// The identity that the schemas stream keeps; none when it keeps none. It is the identity of the
+    /// transactions' records too, and is there when the log has none.
+    ///
+    /// # Errors
+    /// As [`Log::reader`].
+    async fn identity(&self) -> Result<Option<Uuid>, Failure> {
+        tail::kept_identity(&mut *self.reader(Stream::Schemas).await?).await
+    }
+
     /// How many partitions the snapshot stream has, at least 1.
     ///
     /// # Errors

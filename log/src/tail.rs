@@ -61,6 +61,11 @@ impl Kept {
     }
 }
 
+/// The identity that the schemas stream keeps.
+pub(crate) async fn kept_identity(schemas: &mut dyn Reader) -> Result<Option<Uuid>, Failure> {
+    Ok(Kept::read(schemas).await?.log_id)
+}
+
 /// Finds the tail, and writes what the schemas stream of a new log or an older writer lacks.
 pub(crate) async fn find(
     writer: &mut dyn Writer,

@@ -87,6 +87,22 @@ impl OwnBroker {
         self.script("kill");
     }
 
+    /// Lets it answer nothing, and keep its connections: as a frozen machine does.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Ends [`OwnBroker::freeze`].
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = std::fs::read_to_string(self.path().join("pid")).expect("a broker has a pid");
+        let status = Command::new("kill").args([signal, pid.trim()]).status();
+        assert!(status.expect("kill runs").success(), "kill {signal} failed");
+    }
+
     pub fn address(&self) -> String {
         self.script("status")
     }

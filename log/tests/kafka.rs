@@ -314,6 +314,37 @@ async fn a_stopped_broker_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_broker_is_noticed_by_a_reader_that_waits_and_by_a_writer() {
+    if broker::skipped() {
+        return;
+    }
+    let broker = OwnBroker::new();
+    let bed = Bed::new(broker::config(&broker.address()), "p".into(), None).await;
+    let (mut writer, scribe) = bed.scribe(0).await;
+    writer.append(vec![scribe.transaction(1, 0)]).await.unwrap();
+    writer.commit().await.unwrap();
+    let mut reader = bed.reader(Stream::Transactions).await;
+    while !matches!(read(&mut *reader).await, Batch::CaughtUp { .. }) {}
+    broker.freeze();
+    writer.append(vec![scribe.transaction(2, 1)]).await.unwrap();
+    let (read, committed) = tokio::join!(reader.read(), writer.commit());
+    let failure = read.expect_err("the broker does not answer");
+    assert_eq!(failure.disposition, Disposition::Retry, "{failure}");
+    retried(committed);
+    drop(writer);
+    broker.thaw();
+    let (mut writer, tail) = next_writer(&bed).await;
+    let done = tail.position.map(|position| position.source().to_vec());
+    let scribe = Scribe { epoch: tail.epoch + 1, ..scribe };
+    if done == Some(at(1).source().to_vec()) {
+        writer.append(vec![scribe.epoch(1), scribe.transaction(2, 1)]).await.unwrap();
+        writer.commit().await.unwrap();
+    }
+    let items = drain(&mut *bed.reader(Stream::Transactions).await).await;
+    assert_eq!(places(&items).iter().filter(|(n, _)| *n == 2).count(), 1, "once, whoever wrote it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_broker_loses_and_doubles_nothing() {
     if broker::skipped() {
         return;

@@ -19,6 +19,9 @@ pub(super) struct Held {
     pub(super) handed: usize,
     pub(super) memory_bytes: u64,
     pub(super) pending: Pending,
+    /// The place that a log which had lost its end was joined at again: as the target's checkpoint has
+    /// it, and as it is in the log now.
+    pub(super) renumbered: Option<(Place, Place)>,
     /// Nothing more will come.
     pub(super) closed: bool,
     /// The log has nothing more now.
@@ -58,6 +61,18 @@ pub(super) struct Pending {
 pub(super) struct Load {
     pub(super) records: Vec<(u64, Bytes)>,
     pub(super) units: Vec<Spooled>,
+}
+
+impl Held {
+    /// The mark with the offset that its place has in the log now.
+    pub(super) fn renumber(&self, mark: &Mark) -> Mark {
+        match self.renumbered {
+            Some((before, (_, now))) if mark.place() == before => {
+                Mark { next_offset: now, ..*mark }
+            }
+            _ => *mark,
+        }
+    }
 }
 
 impl Pending {

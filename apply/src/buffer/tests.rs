@@ -32,6 +32,41 @@ fn what_the_disk_refuses_is_neither_lost_nor_passed_over() {
     assert!(buffer.is_drained());
 }
 
+#[tokio::test]
+async fn offsets_are_given_again_only_when_the_target_has_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let (spool, contents) = Spool::open(directory.path()).unwrap();
+    let limits = Limits { memory: 1500, disk: 1 << 20 };
+    let buffer = Buffer::new(spool, contents, limits, FailPoints::default());
+    buffer.reset(Some(completed(6).mark)).unwrap();
+    for n in 7..=9 {
+        buffer.complete(&completed(n), (n, Bytes::from(vec![7; 1000]))).unwrap();
+    }
+    let mut waiting = Box::pin(buffer.renumber(2));
+    for n in 7..=9 {
+        assert!(poll_once(&mut waiting).is_none(), "unit {n} is not in the target yet");
+        assert_eq!(buffer.take().unwrap().map(|unit| unit.mark), Some(completed(n).mark));
+        buffer.flushed(&completed(n).mark).unwrap();
+    }
+    waiting.await.unwrap();
+    let next = Completed { first_offset: 2, ..completed(10) };
+    let next = Completed { mark: Mark { next_offset: 3, ..next.mark }, ..next };
+    buffer.complete(&next, (2, Bytes::from_static(b"10"))).unwrap();
+    // The target's checkpoint has the old offset.
+    assert!(buffer.rewind(Some(&completed(9).mark)).unwrap());
+    assert_eq!(buffer.take().unwrap().map(|unit| unit.mark), Some(next.mark));
+    assert!(buffer.take().unwrap().is_none());
+}
+
+/// The outcome, if it is there without waiting.
+fn poll_once<T>(future: &mut std::pin::Pin<Box<impl Future<Output = T>>>) -> Option<T> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match future.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(value) => Some(value),
+        std::task::Poll::Pending => None,
+    }
+}
+
 /// A log of transactions, each of some fragments; offsets have holes, as a log's have.
 struct Log {
     units: Vec<Logged>,

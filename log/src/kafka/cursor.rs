@@ -19,6 +19,9 @@ use crate::failures::missing;
 use crate::search::Probe;
 use crate::{Bounds, Item, Stream};
 
+/// How long a broker that has sent nothing may take to answer a question.
+const ANSWER: Duration = Duration::from_secs(10);
+
 /// Between two questions for a partition's leader.
 const LEADER_PAUSE: Duration = Duration::from_millis(50);
 
@@ -98,6 +101,22 @@ impl Cursor {
                     ));
                 }
             }
+        }
+    }
+
+    /// Sees that the partition's leader answers.
+    ///
+    /// # Errors
+    /// `Retry` when it does not.
+    pub(super) async fn answers(&self) -> Result<(), Failure> {
+        let (consumer, topic, partition) =
+            (self.consumer.clone(), self.topic.clone(), self.partition);
+        let asked = blocking(move || consumer.fetch_watermarks(&topic, partition, ANSWER)).await?;
+        match asked {
+            Err(error) if !between_leaders(&error) => {
+                Err(failure(&format!("reading {}", self.stream), error))
+            }
+            _ => Ok(()),
         }
     }
 

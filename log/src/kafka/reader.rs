@@ -24,6 +24,10 @@ const END_WAIT: Duration = Duration::from_millis(100);
 /// The same for searches, which meet the end often, and for a start, which waits for the schemas' end.
 pub(super) const SEARCH_WAIT: Duration = Duration::from_millis(5);
 
+/// After so long without a record the broker is asked whether it is there: librdkafka goes on trying
+/// one that is frozen for a minute before it says so, and then tells no reader.
+const QUIET: Duration = Duration::from_secs(5);
+
 pub(super) struct KafkaReader {
     client: Arc<Client>,
     stream: Stream,
@@ -99,10 +103,13 @@ impl Reader for KafkaReader {
             return self.caught_up();
         }
         let first = loop {
-            match self.cursor.step().await? {
-                Step::Item(item) => break item,
-                Step::End if self.told => {}
-                Step::End => return self.caught_up(),
+            match tokio::time::timeout(QUIET, self.cursor.step()).await {
+                Ok(step) => match step? {
+                    Step::Item(item) => break item,
+                    Step::End if self.told => {}
+                    Step::End => return self.caught_up(),
+                },
+                Err(_) => self.cursor.answers().await?,
             }
         };
         self.told = false;

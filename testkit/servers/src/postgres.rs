@@ -15,6 +15,7 @@ use crate::process::{Process, Program};
 use crate::scratch::Scratch;
 
 const SUPERUSER: &str = "postgres";
+/// How long it may say nothing while it starts, and take to stop.
 const START_WITHIN: Duration = Duration::from_secs(60);
 
 /// When we are killed, the kernel tells the server to quit; its files go after that.
@@ -92,7 +93,8 @@ impl Postgres {
             let server = self.program.start()?;
             let ready =
                 |line: &str| line.contains("database system is ready to accept connections");
-            match server.wait_for_line(ready, START_WITHIN) {
+            // Recovery says every ten seconds how far it is.
+            match server.wait_for_line_unless_silent(ready, START_WITHIN) {
                 Ok(_) => {
                     self.server = Some(server);
                     return Ok(());

@@ -105,7 +105,22 @@ impl Process {
     /// When the process closes its output or the time is over first; the message has its output.
     pub fn wait_for_line(&self, wanted: impl Fn(&str) -> bool, within: Duration) -> Result<String> {
         self.output
-            .wait_for(wanted, within)
+            .wait_for(wanted, Instant::now() + within, None)
+            .map_err(|why| anyhow::anyhow!("{} {why}; its output:\n{}", self.name(), self.output()))
+    }
+
+    /// The same for as long as it goes on printing lines: one that tells of its progress may take what
+    /// it takes.
+    ///
+    /// # Errors
+    /// When it closes its output, or prints nothing for so long.
+    pub fn wait_for_line_unless_silent(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+        silence: Duration,
+    ) -> Result<String> {
+        self.output
+            .wait_for(wanted, Instant::now() + silence, Some(silence))
             .map_err(|why| anyhow::anyhow!("{} {why}; its output:\n{}", self.name(), self.output()))
     }
 
@@ -218,14 +233,17 @@ impl Output {
     fn wait_for(
         &self,
         wanted: impl Fn(&str) -> bool,
-        within: Duration,
+        mut deadline: Instant,
+        silence: Option<Duration>,
     ) -> Result<String, &'static str> {
-        let deadline = Instant::now() + within;
         let mut state = self.lock();
         let mut seen = 0;
         loop {
             if let Some(line) = state.lines[seen..].iter().find(|line| wanted(line)) {
                 return Ok(line.clone());
+            }
+            if let Some(silence) = silence.filter(|_| state.lines.len() > seen) {
+                deadline = Instant::now() + silence;
             }
             seen = state.lines.len();
             if state.closed == 2 {
@@ -281,6 +299,19 @@ mod tests {
         assert!(error.contains("ended before") && error.contains("last words"), "{error}");
         assert_eq!(process.wait(SOON).unwrap().code(), Some(3));
         assert!(process.terminate().is_err());
+    }
+
+    #[test]
+    fn who_goes_on_speaking_is_waited_for() {
+        let silence = Duration::from_secs(2);
+        // Together longer than the silence that is allowed.
+        let script = "for i in 1 2 3 4 5; do echo $i; sleep 0.7; done; echo up; exec sleep 60";
+        let process = shell(script).start().unwrap();
+        process.wait_for_line_unless_silent(|l| l == "up", silence).unwrap();
+        let silent = shell("echo one; exec sleep 60").start().unwrap();
+        let short = Duration::from_millis(200);
+        let error = silent.wait_for_line_unless_silent(|l| l == "up", short).unwrap_err();
+        assert!(error.to_string().contains("in time"), "{error}");
     }
 
     #[test]

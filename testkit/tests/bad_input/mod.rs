@@ -2,6 +2,7 @@
 //! the documented exit code, and the last line says what is wrong and what to do. (What each of them
 //! says in detail, and that nothing is lost, is tested in `capture`, `apply` and `log`.)
 
+mod files;
 mod full_load;
 
 use std::time::Duration;

@@ -15,6 +15,7 @@ use super::support::{add, assert_says, insert, insert_with, items, records, work
 crate::over_each_log!(
     trimmed_past_a_stopped_apply,
     emptied_under_both,
+    emptied_and_followed_on_by_its_remedy,
     made_anew_under_an_apply,
     a_target_restored_from_a_backup,
 );
@@ -95,6 +96,35 @@ async fn emptied_under_both(log: LogKind) -> Result<()> {
     let failure = capture.ended().await?.expect_halted();
     assert_says(&failure, "log.emptied", &["capture.start", "1/"]);
     Ok(())
+}
+
+/// Every target has what was in it, so the remedy that capture names is all there is to do.
+async fn emptied_and_followed_on_by_its_remedy(log: LogKind) -> Result<()> {
+    let mut pipeline = Pipeline::builder(log, items()).build().await?;
+    let mut session = pipeline.session();
+    let mut capture = pipeline.start_capture(FailPoints::default()).await?;
+    let mut apply = pipeline.start_apply(FailPoints::default()).await?;
+    session.run(&insert(1..=3, 1)).await?;
+    session.run(&add(1..=3, 1)).await?;
+    pipeline.await_arrived(&mut apply).await?;
+    apply.finish().await?;
+    capture.finish().await?;
+    pipeline.empty_log().await?;
+
+    let mut capture = pipeline.start_capture(FailPoints::default()).await?;
+    let failure = capture.ended().await?.expect_halted();
+    assert_says(&failure, "log.emptied", &["capture.start"]);
+    let start = failure.remedy.split_whitespace().find(|word| word.starts_with("1/"));
+    let start = start.context("the remedy names a position")?.to_owned();
+    pipeline.change_capture(|capture| capture.start = Some(start));
+    let mut capture = pipeline.start_capture(FailPoints::default()).await?;
+    let mut apply = pipeline.start_apply(FailPoints::default()).await?;
+    session.run(&add(1..=3, 1)).await?;
+    session.run(&insert(4..=5, 1)).await?;
+    pipeline.await_arrived(&mut apply).await?;
+    pipeline.observe().await?;
+    apply.finish().await?;
+    capture.finish().await
 }
 
 /// The new log has the same transactions at other places, and is another log.

@@ -52,7 +52,9 @@ pub fn classify(error: tiberius::error::Error, doing: &str, established: bool) -
         Error::Tls(_) if !established => Failure::halt(
             "source.tls",
             format!("cannot {doing}: no TLS connection"),
-            "give the server's certificate authority in source.ca_file, or set source.encrypt",
+            "if the server's certificate is not trusted, name the authority that signed it in \
+             source.ca_file (PEM), or, for a test server only, set source.trust_server_certificate = \
+             true; if the server has no TLS, set source.encrypt",
         ),
         // The driver's decoder lost its place: the connection is of no more use, a new one may be.
         // (No value is decoded by the driver that could be at fault itself.)

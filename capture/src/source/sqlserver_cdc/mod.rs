@@ -33,6 +33,7 @@ mod merged;
 mod order;
 mod outlook;
 pub mod prerequisites;
+mod secured;
 mod settle;
 mod spatial;
 mod statements;
@@ -204,6 +205,23 @@ impl SqlServer {
         }
         let evidence = identity::evidence(lease, cursor).await?;
         identity::examine(cursor, Some(witness), &evidence)
+    }
+
+    /// Proves that the login sees what it reads: neither masks instead of values nor some of the rows only.
+    /// Returns whether the server has a way of hiding them at all.
+    async fn nothing_hidden(&self) -> Result<bool, Failure> {
+        let objects: Vec<i32> = self
+            .instances()
+            .iter()
+            .flat_map(|instance| [instance.table_id, instance.change_table_id])
+            .collect();
+        let (lease, hidden) = secured::hidden(self.pool.get().await?, &objects).await?;
+        let secures = lease.is_some();
+        lease.into_iter().for_each(Lease::keep);
+        match self.followed.iter().flat_map(|followed| hidden.of(followed)).next() {
+            Some(failure) => Err(failure),
+            None => Ok(secures),
+        }
     }
 
     /// Finds out where changes are of a window `(after, last]`, so that it can be planned, and what DDL
@@ -425,7 +443,8 @@ impl Source for SqlServer {
                 "following"
             );
         }
-        self.loads.resumed(self.timeline, &self.followed)
+        let secures = self.nothing_hidden().await?;
+        self.loads.resumed(self.timeline, &self.followed, secures)
     }
 
     fn tables(&self, through: Position) -> Vec<Table> {
@@ -496,6 +515,7 @@ impl Source for SqlServer {
             }
         }
         lease.keep();
+        self.nothing_hidden().await?;
         Ok(self.notices.clone())
     }
 }

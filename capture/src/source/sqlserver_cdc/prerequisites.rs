@@ -16,7 +16,7 @@ use super::instance::{self, Instance};
 use super::lsn::Lsn;
 use super::settle::STALLED_SECONDS;
 use super::window::MappingRow;
-use super::{SqlServer, load, statements, time, types};
+use super::{SqlServer, load, secured, statements, time, types};
 use crate::source::{Source, Start};
 
 /// Headroom below which retention is too short for comfort: an outage over a weekend.
@@ -76,6 +76,7 @@ pub async fn check(source: &config::Source) -> Vec<CheckResult> {
     results.push(examined.mapping().await);
     results.push(examined.text_replication().await);
     results.push(examined.partition_switch().await);
+    results.push(examined.policies().await);
     results.extend(examined.tables().await);
     results
 }
@@ -308,7 +309,10 @@ impl Examined<'_> {
             ));
         }
         match self.shape(&instance).await {
-            Ok(shape) => results.extend(self.columns(&instance, &shape)),
+            Ok(shape) => {
+                results.extend(self.columns(&instance, &shape));
+                results.extend(self.hidden(&instance, &shape).await);
+            }
             Err(failure) => results.push(failed(&name, &failure)),
         }
         match self.headroom(&instance).await {
@@ -401,6 +405,44 @@ impl Examined<'_> {
             "create a capture instance that has them, if they are wanted",
         );
         results
+    }
+
+    /// Values and rows that the login does not see.
+    async fn hidden(&self, instance: &Instance, shape: &Shape) -> Vec<CheckResult> {
+        let name = instance.table.to_string();
+        // What cannot be followed is reported already.
+        let followed = Followed::new(instance.clone(), shape.clone(), None, u64::MAX);
+        let Ok(followed) = followed else { return Vec::new() };
+        let found = async {
+            let objects = [instance.table_id, instance.change_table_id];
+            let (lease, hidden) = secured::hidden(self.lease().await?, &objects).await?;
+            lease.into_iter().for_each(Lease::keep);
+            Ok::<_, Failure>(hidden.of(&followed))
+        };
+        match found.await {
+            Ok(failures) => failures.iter().map(|failure| failed(&name, failure)).collect(),
+            Err(failure) => vec![failed(&name, &failure)],
+        }
+    }
+
+    /// Whether the login would see security policies, which hide rows.
+    async fn policies(&self) -> CheckResult {
+        const NAME: &str = "security policies";
+        let seen = async {
+            let mut lease = self.lease().await?;
+            let sees = secured::sees_policies(&mut lease).await?;
+            lease.keep();
+            Ok::<_, Failure>(sees)
+        };
+        match seen.await {
+            Ok(true) => CheckResult::pass(NAME, "the login sees those of captured tables"),
+            _ => CheckResult::warn(
+                NAME,
+                "the login does not see them: before a load it counts the rows that it is shown, a \
+                 million of a table at most, against what the server holds",
+                "GRANT VIEW DEFINITION on the database to its user, and they are looked at themselves",
+            ),
+        }
     }
 
     /// How far back changes are kept.

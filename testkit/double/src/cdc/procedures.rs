@@ -75,6 +75,14 @@ static PROCEDURES: &[Procedure] = &[
         parameters: || vec![required("@capture_instance", NAME)],
         run: help::ddl_history,
     },
+    Procedure {
+        schema: "sys",
+        name: "sp_replicationdboption",
+        parameters: || {
+            vec![required("@dbname", NAME), required("@optname", NAME), required("@value", NAME)]
+        },
+        run: replication_option,
+    },
     Procedure { schema: "sys", name: "sp_cdc_help_jobs", parameters: Vec::new, run: help::jobs },
     Procedure {
         schema: "sys",
@@ -185,7 +193,7 @@ fn disable_db(context: &mut Context<'_>, _: &mut [Value], _: &mut dyn ResultSink
 fn enable_table(
     context: &mut Context<'_>,
     arguments: &mut [Value],
-    _: &mut dyn ResultSink,
+    sink: &mut dyn ResultSink,
 ) -> Outcome {
     let [schema, table, instance, net, role, index, columns, filegroup, switch, extended] =
         arguments
@@ -208,9 +216,20 @@ fn enable_table(
         index: index.to_text(),
         columns: columns.to_text(),
         filegroup: filegroup.to_text(),
-        partition_switch: is_true(switch),
+        // "If a table isn't partitioned, the switch setting is always 1, and the actual setting ignored"
+        // (Microsoft), and no table is here.
+        partition_switch: true,
     };
-    Ok(enable::enable_table(context, &wanted)?)
+    enable::enable_table(context, &wanted)?;
+    if !is_true(switch) {
+        sink.message(&SqlError::new(
+            22857,
+            10,
+            1,
+            "The value of @allow_partition_switch was ignored: the source table is not partitioned. Change data capture does not track what ALTER TABLE SWITCH does to it.",
+        ))?;
+    }
+    Ok(())
 }
 
 fn disable_table(
@@ -373,4 +392,40 @@ fn cleanup_change_table(
             Ok(other?)
         }
     }
+}
+
+/// `sp_replicationdboption`: whether a database is published. Nothing is replicated by this server; the
+/// word is what readers of `sys.databases` find, and what `split_transactions` asks for.
+fn replication_option(
+    context: &mut Context<'_>,
+    arguments: &mut [Value],
+    _: &mut dyn ResultSink,
+) -> Outcome {
+    if !context.access.is_sysadmin() {
+        return Err(super::enable::error(
+            21089,
+            "Only members of the sysadmin fixed server role can perform this operation.",
+        )
+        .into());
+    }
+    let text = |value: &Value| value.to_text().unwrap_or_default().to_lowercase();
+    let name = text(&arguments[0]);
+    let database = context.storage.database(&name).ok_or_else(|| {
+        super::enable::error(
+            15010,
+            format!("The database '{name}' does not exist. Supply a valid database name. To see available databases, use sys.databases."),
+        )
+    })?;
+    let on = match (text(&arguments[1]).as_str(), text(&arguments[2]).as_str()) {
+        ("publish", "true") => true,
+        ("publish", "false") => false,
+        _ => {
+            return Err(super::enable::error(
+                14_138,
+                "The only option that this server knows is 'publish', 'true' or 'false'.",
+            )
+            .into());
+        }
+    };
+    Ok(database.set_published(on)?)
 }

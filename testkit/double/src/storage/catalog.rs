@@ -64,6 +64,19 @@ pub struct TypeDef {
     pub nullable: bool,
 }
 
+/// What else a column may be declared as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ColumnTraits {
+    /// ROWGUIDCOL.
+    pub row_guid: bool,
+    /// SPARSE.
+    pub sparse: bool,
+    /// IDENTITY … NOT FOR REPLICATION.
+    pub not_for_replication: bool,
+    /// Made under ANSI_PADDING OFF: values lose their trailing blanks or zeros.
+    pub unpadded: bool,
+}
+
 /// A column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ColumnDef {
@@ -86,6 +99,8 @@ pub struct ColumnDef {
     pub collation: Option<String>,
     /// `user_type_id` of the alias type it was declared with.
     pub alias: Option<i32>,
+    /// What else it was declared as.
+    pub traits: ColumnTraits,
     /// Its data masking function; its meaning is the executor's.
     pub mask: Option<String>,
 }
@@ -103,6 +118,7 @@ impl ColumnDef {
             computed: None,
             collation: None,
             alias: None,
+            traits: ColumnTraits::default(),
             mask: None,
         }
     }
@@ -214,6 +230,45 @@ pub struct FilterDef {
     pub terms: Vec<FilterTerm>,
 }
 
+/// How and where an index, or a table without a clustered one, is kept: for the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// FILLFACTOR.
+    pub fill_factor: u8,
+    /// PAD_INDEX.
+    pub padded: bool,
+    /// ALLOW_ROW_LOCKS.
+    pub row_locks: bool,
+    /// ALLOW_PAGE_LOCKS.
+    pub page_locks: bool,
+    /// OPTIMIZE_FOR_SEQUENTIAL_KEY.
+    pub sequential: bool,
+    /// DATA_COMPRESSION: 0 none, 1 row, 2 page.
+    pub compression: u8,
+    /// `data_space_id` of its filegroup or partition scheme.
+    pub space: i32,
+    /// The column by whose values it is parted, on a partition scheme.
+    pub parted_by: Option<ColumnId>,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Keeping {
+            fill_factor: 0,
+            padded: false,
+            row_locks: true,
+            page_locks: true,
+            sequential: false,
+            compression: 0,
+            space: PRIMARY,
+            parted_by: None,
+        }
+    }
+}
+
+/// `data_space_id` of the filegroup PRIMARY.
+pub const PRIMARY: i32 = 1;
+
 /// An index.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IndexDef {
@@ -237,6 +292,8 @@ pub struct IndexDef {
     pub filter: Option<FilterDef>,
     /// ALTER INDEX … DISABLE: neither kept up nor enforced, until it is rebuilt.
     pub disabled: bool,
+    /// How it is kept.
+    pub keeping: Keeping,
 }
 
 impl IndexDef {
@@ -424,6 +481,12 @@ pub struct TableDef {
     pub captures: Vec<ObjectId>,
     /// What it is if it is no table.
     pub module: Option<ModuleDef>,
+    /// How it is kept as a heap.
+    pub keeping: Keeping,
+    /// TEXTIMAGE_ON: `data_space_id`.
+    pub lob_space: i32,
+    /// Made under ANSI_NULLS OFF.
+    pub ansi_nulls_off: bool,
 }
 
 impl TableDef {
@@ -447,6 +510,9 @@ impl TableDef {
             ms_shipped: false,
             captures: Vec::new(),
             module: None,
+            keeping: Keeping::default(),
+            lob_space: PRIMARY,
+            ansi_nulls_off: false,
         }
     }
 
@@ -489,6 +555,7 @@ impl TableDef {
             constraint_id: 0,
             filter: None,
             disabled: false,
+            keeping: Keeping::default(),
         });
         self
     }

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
-    BlockOperation, CheckDef, ColumnDef, Comparison, ComputedDef, DatabaseInfo, DefaultDef,
-    FilterDef, FilterTerm, FilterTest, ForeignKeyDef, Identity, IndexColumn, IndexDef, IndexKind,
-    Lsn, ModuleDef, ModuleKind, ParameterDef, PolicyDef, PredicateDef, ReferentialAction, RowId,
-    TableDef, TypeDef,
+    BlockOperation, CheckDef, ColumnDef, ColumnTraits, Comparison, ComputedDef, DatabaseDefs,
+    DatabaseInfo, DefaultDef, FilterDef, FilterTerm, FilterTest, ForeignKeyDef, Identity,
+    IndexColumn, IndexDef, IndexKind, Keeping, Lsn, ModuleDef, ModuleKind, Owner, ParameterDef,
+    PartitionFunctionDef, PolicyDef, PredicateDef, PropertyDef, ReferentialAction, RowId,
+    SchemeDef, SpaceDef, TableDef, TypeDef,
 };
 use crate::engine::collation::Label;
 use crate::value::{Str, Variant};
@@ -92,7 +93,30 @@ macro_rules! variants {
 fields!(Identity { seed, increment });
 fields!(DefaultDef { name, definition });
 fields!(ComputedDef { definition, persisted });
-fields!(ColumnDef { id, name, ty, nullable, identity, default, computed, collation, alias, mask });
+fields!(ColumnTraits { row_guid, sparse, not_for_replication, unpadded });
+fields!(ColumnDef {
+    id,
+    name,
+    ty,
+    nullable,
+    identity,
+    default,
+    computed,
+    collation,
+    alias,
+    traits,
+    mask
+});
+fields!(Keeping {
+    fill_factor,
+    padded,
+    row_locks,
+    page_locks,
+    sequential,
+    compression,
+    space,
+    parted_by
+});
 fields!(TypeDef { id, schema, name, ty, nullable });
 fields!(IndexColumn { column, descending });
 fields!(FilterTerm { column, test });
@@ -107,8 +131,15 @@ fields!(IndexDef {
     includes,
     constraint_id,
     filter,
-    disabled
+    disabled,
+    keeping
 });
+fields!(SpaceDef { id, name, scheme });
+fields!(SchemeDef { function, spaces });
+fields!(PartitionFunctionDef { id, name, ty, right, values, create_date });
+fields!(Owner { class, major, minor });
+fields!(PropertyDef { of, name, value });
+fields!(DatabaseDefs { spaces, functions, properties });
 fields!(CheckDef { id, name, definition, disabled, not_trusted, not_for_replication });
 fields!(ForeignKeyDef {
     id,
@@ -135,7 +166,10 @@ fields!(TableDef {
     modify_date,
     ms_shipped,
     captures,
-    module
+    module,
+    keeping,
+    lob_space,
+    ansi_nulls_off
 });
 fields!(ParameterDef { name, ty, output, has_default });
 fields!(ModuleDef { kind, definition, check_option, parameters, schema_bound, policy });
@@ -150,6 +184,8 @@ fields!(DatabaseInfo {
     allow_snapshot,
     read_committed_snapshot,
     cdc_enabled,
+    published,
+    compatibility_level,
     database_guid,
     family_guid,
     recovery_fork_guid

@@ -25,6 +25,10 @@ pub struct DatabaseInfo {
     pub read_committed_snapshot: bool,
     /// `is_cdc_enabled`
     pub cdc_enabled: bool,
+    /// `is_published`
+    pub published: bool,
+    /// `compatibility_level`
+    pub compatibility_level: u8,
     /// `database_guid`, in wire order.
     pub database_guid: [u8; 16],
     /// `family_guid`: the same over restores.
@@ -130,6 +134,33 @@ impl Database {
         state.info.read_committed_snapshot = on;
         let info = state.info.clone();
         self.log_settings(state, &super::redo::Setting::Info(info))
+    }
+
+    /// Whether it is published for transactional replication: a name only, nothing replicates here.
+    ///
+    /// # Errors
+    /// 9001 if the log cannot be written.
+    pub fn set_published(&self, on: bool) -> Result<(), SqlError> {
+        let mut state = self.lock();
+        state.info.published = on;
+        let info = state.info.clone();
+        self.log_settings(state, &super::redo::Setting::Info(info))
+    }
+
+    /// ALTER DATABASE … SET COMPATIBILITY_LEVEL.
+    ///
+    /// # Errors
+    /// 9001 if the log cannot be written.
+    pub fn set_compatibility_level(&self, level: u8) -> Result<(), SqlError> {
+        let mut state = self.lock();
+        state.info.compatibility_level = level;
+        let info = state.info.clone();
+        self.log_settings(state, &super::redo::Setting::Info(info))
+    }
+
+    /// `compatibility_level`
+    pub fn compatibility_level(&self) -> u8 {
+        self.lock().info.compatibility_level
     }
 
     /// Whether READ COMMITTED reads versions.

@@ -201,6 +201,20 @@ impl Txn {
         table.created_by.is_none_or(|by| by == me) && table.dropped_by != Some(me)
     }
 
+    /// The rows of a table as they stand, without locks, open transactions' own among them: what
+    /// the catalogue counts.
+    pub fn each_current_row(&self, table: ObjectId, mut read: impl FnMut(&Row)) {
+        let state = self.database.lock();
+        let Some(table) = state.tables.get(&table) else {
+            return;
+        };
+        for (_, chain) in table.chains() {
+            if let Some(row) = chain.head().row.as_ref() {
+                read(&row.row());
+            }
+        }
+    }
+
     /// Alias types, by id.
     pub fn types(&self) -> Vec<TypeDef> {
         self.database.lock().types.clone()

@@ -10,7 +10,7 @@ use super::state::State;
 use super::table::Table;
 use super::{LsnAllocator, Row, RowId, TableDef};
 
-const MAGIC: &[u8; 8] = b"MSSQLDB6";
+const MAGIC: &[u8; 8] = b"MSSQLDB7";
 
 /// The committed state in bytes. To be called when no catalogue change is under way.
 pub(super) fn write_image(state: &State, last_txn: u64) -> Vec<u8> {
@@ -19,6 +19,7 @@ pub(super) fn write_image(state: &State, last_txn: u64) -> Vec<u8> {
     state.settings.put(&mut out);
     state.schemas.put(&mut out);
     state.types.put(&mut out);
+    state.defs.as_ref().put(&mut out);
     state.next_object.put(&mut out);
     last_txn.put(&mut out);
     state.log.last.put(&mut out);
@@ -97,9 +98,15 @@ fn put_change(change: &Change, place: impl Fn(&Arc<TableDef>) -> u64, out: &mut 
             2u8.put(out);
             row.put(out);
         }
-        Change::Update { before, after, set } | Change::KeyUpdate { before, after, set } => {
-            let tag = if matches!(change, Change::Update { .. }) { 3u8 } else { 4 };
-            tag.put(out);
+        Change::Update { before, after, set, pieces } => {
+            3u8.put(out);
+            before.put(out);
+            after.put(out);
+            set.put(out);
+            pieces.put(out);
+        }
+        Change::KeyUpdate { before, after, set } => {
+            4u8.put(out);
             before.put(out);
             after.put(out);
             set.put(out);
@@ -117,7 +124,12 @@ fn get_change(from: &mut Reader<'_>, defs: &[Arc<TableDef>]) -> Result<Change, D
     Ok(match u8::get(from)? {
         1 => Change::Insert { row: from.get()? },
         2 => Change::Delete { row: from.get()? },
-        3 => Change::Update { before: from.get()?, after: from.get()?, set: from.get()? },
+        3 => Change::Update {
+            before: from.get()?,
+            after: from.get()?,
+            set: from.get()?,
+            pieces: from.get()?,
+        },
         4 => Change::KeyUpdate { before: from.get()?, after: from.get()?, set: from.get()? },
         5 => {
             let command = from.get()?;
@@ -175,6 +187,7 @@ pub(super) fn read_image(bytes: &[u8]) -> Result<(State, u64), Damaged> {
     state.settings = settings;
     state.schemas = from.get()?;
     state.types = from.get()?;
+    state.defs = Arc::new(from.get()?);
     state.next_object = from.get()?;
     let last_txn = from.get()?;
     state.log.last = from.get()?;

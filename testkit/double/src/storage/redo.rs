@@ -106,6 +106,10 @@ fn put_redo(redo: &Redo, out: &mut Vec<u8>) {
             17u8.put(out);
             types.put(out);
         }
+        Redo::Defs(defs) => {
+            18u8.put(out);
+            defs.as_ref().put(out);
+        }
         Redo::Cdc(on) => {
             15u8.put(out);
             on.put(out);
@@ -132,7 +136,12 @@ fn put_row_change(record: &LogRecord, out: &mut Vec<u8>) {
     record.row.put(out);
     match &record.change {
         Change::Insert { row } => row.put(out),
-        Change::Update { after, set, .. } | Change::KeyUpdate { after, set, .. } => {
+        Change::Update { after, set, pieces, .. } => {
+            after.put(out);
+            set.put(out);
+            pieces.put(out);
+        }
+        Change::KeyUpdate { after, set, .. } => {
             after.put(out);
             set.put(out);
         }
@@ -261,6 +270,10 @@ impl Replay {
                 self.state.types = from.get()?;
                 Ok(None)
             }
+            18 => {
+                self.state.defs = Arc::new(from.get()?);
+                Ok(None)
+            }
             15 => {
                 self.state.info.cdc_enabled = from.get()?;
                 self.state.keeps_log = self.state.info.cdc_enabled;
@@ -296,7 +309,8 @@ impl Replay {
                 let (after, set): (Row, Arc<[ColumnId]>) = from.get()?;
                 let before = before()?;
                 let change = if tag == 3 {
-                    Change::Update { before, after: after.clone(), set }
+                    let pieces = from.get()?;
+                    Change::Update { before, after: after.clone(), set, pieces }
                 } else {
                     Change::KeyUpdate { before, after: after.clone(), set }
                 };

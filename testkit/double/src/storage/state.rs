@@ -20,8 +20,8 @@ use super::locks::LockBook;
 use super::log::{Log, LogRecord, LoggedTxn};
 use super::table::Table;
 use super::{
-    DatabaseInfo, Lsn, Micros, ObjectId, RowId, RowLock, TableDef, TableLock, TxnId, TxnInfo,
-    TypeDef,
+    DatabaseDefs, DatabaseInfo, Lsn, Micros, ObjectId, RowId, RowLock, TableDef, TableLock, TxnId,
+    TxnInfo, TypeDef,
 };
 use crate::{IsolationLevel, Value};
 
@@ -48,6 +48,8 @@ pub(super) enum Redo {
     Schemas(Vec<(i32, String)>),
     /// All alias types.
     Types(Vec<TypeDef>),
+    /// All that the database has beside its objects.
+    Defs(Arc<DatabaseDefs>),
     /// CDC of the database on or off.
     Cdc(bool),
     /// Capture is done up to here.
@@ -65,6 +67,7 @@ pub(super) enum Undo {
     Replace(Box<Table>),
     Schemas(Vec<(i32, String)>),
     Types(Vec<TypeDef>),
+    Defs(Arc<DatabaseDefs>),
     Cdc(bool),
     /// A captured position that was to be confirmed.
     Captured(Option<Lsn>),
@@ -155,6 +158,7 @@ pub(super) struct State {
     pub(super) settings: BTreeMap<String, String>,
     pub(super) schemas: Vec<(i32, String)>,
     pub(super) types: Vec<TypeDef>,
+    pub(super) defs: Arc<DatabaseDefs>,
     pub(super) tables: HashMap<ObjectId, Table>,
     /// Where a name was found last. Only a hint: what it leads to is looked at.
     found: RefCell<HashMap<String, HashMap<String, ObjectId>>>,
@@ -185,6 +189,7 @@ impl State {
             settings: BTreeMap::new(),
             schemas: schemas.map(|(id, name)| (id, name.to_owned())).to_vec(),
             types: Vec::new(),
+            defs: Arc::default(),
             tables: HashMap::new(),
             found: RefCell::default(),
             next_object: FIRST_OBJECT,
@@ -308,6 +313,7 @@ impl State {
             }
             Undo::Schemas(schemas) => self.schemas = schemas,
             Undo::Types(types) => self.types = types,
+            Undo::Defs(defs) => self.defs = defs,
             Undo::Cdc(on) => self.info.cdc_enabled = on,
             Undo::Captured(lsn) => {
                 if let Some(state) = self.txns.get_mut(&txn) {
@@ -378,7 +384,7 @@ impl State {
                     }
                 }
                 Undo::Cdc(_) => self.keeps_log = self.info.cdc_enabled,
-                Undo::Schemas(_) | Undo::Types(_) | Undo::Captured(_) => {}
+                Undo::Schemas(_) | Undo::Types(_) | Undo::Defs(_) | Undo::Captured(_) => {}
             }
         }
         let records = logged(std::mem::take(&mut state.redo));

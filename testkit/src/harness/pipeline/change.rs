@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use lockstep_common::config::{self, Apply, Capture};
 use lockstep_common::status::ApplyStatus;
+use lockstep_log::Stream;
 use lockstep_servers::Postgres;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -87,8 +88,26 @@ impl Pipeline {
             config::Log::Embedded(log) => {
                 std::fs::remove_dir_all(&log.path).context("remove the log's directory")
             }
-            config::Log::Kafka(log) => delete_topics(&log.brokers, &self.name).await,
+            config::Log::Kafka(log) => {
+                let topics = ["transactions", "schemas", "snapshot"];
+                delete_topics(&log.brokers, &topics.map(|s| format!("{}.{s}", self.name))).await
+            }
         }
+    }
+
+    /// Takes the transactions out of the log: by trimming it, or by deleting their topic. No service
+    /// may run.
+    ///
+    /// # Errors
+    /// When they do not go.
+    pub async fn empty_log(&mut self) -> Result<()> {
+        if let config::Log::Kafka(log) = &self.log_config {
+            return delete_topics(&log.brokers, &[format!("{}.transactions", self.name)]).await;
+        }
+        let log = self.log().await?;
+        let end = log.reader(Stream::Transactions).await?.bounds().await?.end;
+        log.trim(Stream::Transactions, end).await?;
+        Ok(())
     }
 
     /// Waits until the apply of any target is at the source's newest transaction, whatever the
@@ -124,12 +143,11 @@ fn replace_database(postgres: &Postgres, database: &str, template: &str) -> Resu
         .map(drop)
 }
 
-async fn delete_topics(brokers: &str, pipeline: &str) -> Result<()> {
+async fn delete_topics(brokers: &str, topics: &[String]) -> Result<()> {
     let mut settings = rdkafka::ClientConfig::new();
     settings.set("bootstrap.servers", brokers);
     let admin: AdminClient<DefaultClientContext> = settings.create()?;
-    let topics = ["transactions", "schemas", "snapshot"].map(|s| format!("{pipeline}.{s}"));
-    let names = topics.each_ref().map(String::as_str);
+    let names: Vec<&str> = topics.iter().map(String::as_str).collect();
     for deleted in admin.delete_topics(&names, &AdminOptions::new()).await? {
         deleted.map_err(|(topic, code)| anyhow::anyhow!("delete {topic}: {code}"))?;
     }
@@ -140,7 +158,7 @@ async fn delete_topics(brokers: &str, pipeline: &str) -> Result<()> {
         if !all.topics().iter().any(|topic| names.contains(&topic.name())) {
             return Ok(());
         }
-        ensure!(Instant::now() < deadline, "the topics of {pipeline} do not go");
+        ensure!(Instant::now() < deadline, "{names:?} do not go");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -43,22 +43,23 @@ impl Text<'_> {
         self.upsert();
         let mut upsert = std::mem::take(&mut self.out);
         let note = self.note(WHOLE, "");
-        if !self.spells() {
-            self.out = format!("WITH w AS ({upsert}) {note}");
-            return;
+        if self.spells() {
+            let (name, key) = (&self.relation.name, &self.relation.key);
+            let alike = |column: &usize| {
+                let column = self.relation.column(*column);
+                let (found, new) =
+                    (format!("{name}.{}", column.name), format!("EXCLUDED.{}", column.name));
+                column.spelt_alike(&found, &new)
+            };
+            let alike: Vec<String> = key.iter().filter_map(alike).collect();
+            upsert.push_str(&format!(" WHERE {}", alike.join(" AND ")));
         }
-        let (name, key) = (&self.relation.name, &self.relation.key);
-        let alike = |column: &usize| {
-            let column = self.relation.column(*column);
-            let (found, new) =
-                (format!("{name}.{}", column.name), format!("EXCLUDED.{}", column.name));
-            column.spelt_alike(&found, &new)
+        self.out = match self.upserted() {
+            None => format!("WITH w AS ({upsert}) {note}"),
+            Some(check) => {
+                format!("WITH w AS ({upsert} RETURNING 1), n AS ({note}) SELECT {check}")
+            }
         };
-        let alike: Vec<String> = key.iter().filter_map(alike).collect();
-        upsert.push_str(&format!(" WHERE {} RETURNING 1", alike.join(" AND ")));
-        let rows = if self.shape.many { "cardinality($1)::bigint" } else { "1" };
-        self.out =
-            format!("WITH w AS ({upsert}), n AS ({note}) SELECT {}", super::expect_rows("w", rows));
     }
 
     pub(super) fn delete_aside(&mut self) {

@@ -117,11 +117,17 @@ impl Loads {
     ///
     /// # Errors
     /// As [`LoadTable::new`].
-    pub fn resumed(&self, timeline: u32, followed: &[Arc<Followed>]) -> Result<(), Failure> {
+    pub fn resumed(
+        &self,
+        timeline: u32,
+        followed: &[Arc<Followed>],
+        secures: bool,
+    ) -> Result<(), Failure> {
         let mut settled = self.write();
         let collation = settled.database_collation.clone();
         let table = |followed: &Arc<Followed>| {
-            let table = LoadTable::new(followed, collation.as_deref(), self.max_value_bytes)?;
+            let mut table = LoadTable::new(followed, collation.as_deref(), self.max_value_bytes)?;
+            table.secures = secures;
             Ok((followed.table.id, Arc::new(table)))
         };
         settled.tables = followed.iter().map(table).collect::<Result<_, Failure>>()?;

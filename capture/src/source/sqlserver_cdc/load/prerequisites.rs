@@ -41,7 +41,7 @@ async fn readable(loads: &Loads, table: &LoadTable) -> CheckResult {
         let sql = format!("SELECT TOP (1) {} FROM {} AS t", table.list, table.from);
         match lease.try_batch(&sql).await {
             Ok(_) => {
-                lease.keep();
+                table.all_shown(lease).await?.keep();
                 Ok(())
             }
             Err(error) => Err(table.classify(&lease, error)),

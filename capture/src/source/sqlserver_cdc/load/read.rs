@@ -130,7 +130,7 @@ async fn read(
         return Err(table.classify(&lease, error));
     }
     table.same_shape(&mut lease).await?;
-    Ok(lease)
+    table.nothing_hidden(lease).await
 }
 
 async fn stream(

@@ -27,6 +27,9 @@ pub async fn survey(
 ) -> Result<Vec<Survey>, Failure> {
     let objects: Vec<i32> = shapes.iter().map(|shape| shape.object_id).collect();
     let mut lease = pool.get().await?;
+    for shape in shapes {
+        lease = shape.all_shown(lease).await?;
+    }
     let rows = sums(&mut lease, &objects, row_counts, "sys.partitions").await?;
     lease.keep();
     // A refusal spoils the connection, so the question has one of its own.

@@ -14,6 +14,7 @@ use super::super::catalog;
 use super::super::connection::Lease;
 use super::super::decode::{ColumnPlan, weight};
 use super::super::followed::{self, Followed};
+use super::super::secured;
 use super::super::types::{RawColumn, Recording};
 use super::key::KeyColumn;
 use super::range::NotOfKey;
@@ -41,6 +42,8 @@ pub struct LoadTable {
     pub key_list: String,
     /// Largest value.
     pub max_value_bytes: u64,
+    /// The server knows masks and security policies.
+    pub secures: bool,
 }
 
 impl LoadTable {
@@ -85,6 +88,7 @@ impl LoadTable {
             key,
             columns,
             max_value_bytes,
+            secures: true,
         })
     }
 
@@ -156,6 +160,34 @@ impl LoadTable {
             Some(_) => Err(self.altered("it was altered")),
             None => Err(self.altered("it was dropped, or the login may no longer read it")),
         }
+    }
+
+    /// Proves that the login sees the table's values and rows, as far as it may see what hides them.
+    ///
+    /// # Errors
+    /// `Halt` when it does not.
+    pub async fn nothing_hidden(&self, lease: Lease) -> Result<Lease, Failure> {
+        if !self.secures {
+            return Ok(lease);
+        }
+        let (lease, hidden) = secured::hidden(lease, &[self.object_id]).await?;
+        let captured = |name: &str| self.columns.iter().any(|column| column.name == name);
+        if let Some(failure) = hidden.of_table(self.object_id, &self.name, captured).pop() {
+            return Err(failure);
+        }
+        lease.ok_or_else(|| super::super::wrong_results("look for masks and policies"))
+    }
+
+    /// As [`LoadTable::nothing_hidden`]; for a login that may not see policies, rows are counted as well.
+    ///
+    /// # Errors
+    /// As [`LoadTable::nothing_hidden`].
+    pub async fn all_shown(&self, lease: Lease) -> Result<Lease, Failure> {
+        let mut lease = self.nothing_hidden(lease).await?;
+        if self.secures && !secured::sees_policies(&mut lease).await? {
+            secured::count(&mut lease, &self.name, &self.from, self.object_id).await?;
+        }
+        Ok(lease)
     }
 
     /// The failure of a table that changed under the load.

@@ -9,7 +9,7 @@ use super::{default_constraint_id, system_object_id};
 use crate::engine::bind::SourceColumn;
 use crate::engine::collation;
 use crate::sql_type::Family;
-use crate::storage::{ColumnDef, ColumnId, Identity, ObjectId};
+use crate::storage::{ColumnDef, ColumnId, ColumnTraits, Identity, ObjectId};
 use crate::{SqlError, SqlType};
 
 pub(super) const VIEWS: &[&dyn Definition] = &[
@@ -35,6 +35,7 @@ struct Column {
     mask: Option<String>,
     /// Its DEFAULT constraint, or 0.
     default: ObjectId,
+    traits: ColumnTraits,
 }
 
 impl Column {
@@ -54,6 +55,7 @@ impl Column {
                 Some(_) => default_constraint_id(table, column.id),
                 None => 0,
             },
+            traits: column.traits,
         }
     }
 
@@ -70,6 +72,7 @@ impl Column {
             computed: false,
             mask: None,
             default: 0,
+            traits: ColumnTraits::default(),
         }
     }
 
@@ -108,8 +111,10 @@ fn first_columns() -> Columns<Column> {
         .add("scale", |c| c.ty.scale())
         .add("collation_name", Column::collation)
         .add("is_nullable", |c| Some(c.nullable))
-        .add("is_ansi_padded", |c| matches!(c.ty.family(), Family::Text | Family::Binary))
-        .add("is_rowguidcol", off)
+        .add("is_ansi_padded", |c| {
+            matches!(c.ty.family(), Family::Text | Family::Binary) && !c.traits.unpadded
+        })
+        .add("is_rowguidcol", |c| c.traits.row_guid)
         .add("is_identity", |c| c.identity)
 }
 
@@ -132,7 +137,7 @@ fn middle_columns(columns: Columns<Column>) -> Columns<Column> {
 
 fn last_columns(columns: Columns<Column>) -> Columns<Column> {
     columns
-        .add("is_sparse", off_null)
+        .add("is_sparse", |c| Some(c.traits.sparse))
         .add("is_column_set", off_null)
         .add("generated_always_type", |_| Some(0_u8))
         .add("generated_always_type_desc", |_| Some(Desc("NOT_APPLICABLE")))
@@ -208,7 +213,7 @@ fn identity_columns() -> Columns<IdentityColumn> {
         .add("seed_value", |i| Some(i.variant(i.identity.seed)))
         .add("increment_value", |i| Some(i.variant(i.identity.increment)))
         .add("last_value", |i| i.last.map(|last| i.variant(last)))
-        .add("is_not_for_replication", off_null)
+        .add("is_not_for_replication", |i| Some(i.column.traits.not_for_replication))
         .extend(after, |i| &i.column)
 }
 

@@ -46,7 +46,7 @@ fn databases() -> Columns<DatabaseInfo> {
         .add("source_database_id", null::<_, i32>)
         .add("owner_sid", |_| Some(Sid(OWNER_SID.to_vec())))
         .add("create_date", |d| At(d.create_date))
-        .add("compatibility_level", |_| 160_u8)
+        .add("compatibility_level", |d| d.compatibility_level)
         .add("collation_name", |_| Some(Name(collation::NAME.to_owned())))
         .add("user_access", |_| Some(0_u8))
         .add("user_access_desc", |_| Some(Desc("MULTI_USER")))
@@ -99,14 +99,9 @@ fn settings(columns: Columns<DatabaseInfo>) -> Columns<DatabaseInfo> {
         )
         .add("is_master_key_encrypted_by_server", off)
         .add("is_query_store_on", off_null)
+        .add("is_published", |d| d.published)
         .add_each(
-            &[
-                "is_published",
-                "is_subscribed",
-                "is_merge_published",
-                "is_distributor",
-                "is_sync_with_backup",
-            ],
+            &["is_subscribed", "is_merge_published", "is_distributor", "is_sync_with_backup"],
             off,
         )
         .add("service_broker_guid", |d| d.database_guid)

@@ -1,10 +1,10 @@
 //! Indexes, their columns, and how much is in them.
 
 use super::Table;
-use super::definition::{Columns, Definition, Desc, Name, Text, ViewOf, null, off_null, on_null};
+use super::definition::{Columns, Definition, Desc, Name, Text, ViewOf, null, off_null};
 use super::source::{Catalog, State};
 use crate::SqlError;
-use crate::storage::{ColumnId, IndexDef, IndexId, IndexKind, ObjectId};
+use crate::storage::{ColumnId, IndexDef, IndexId, IndexKind, Keeping, ObjectId, Row};
 
 pub(super) const VIEWS: &[&dyn Definition] = &[
     &ViewOf::sys("indexes", index_columns, indexes).by_object(),
@@ -17,6 +17,7 @@ pub(super) const VIEWS: &[&dyn Definition] = &[
 struct Index {
     table: ObjectId,
     index: Option<IndexDef>,
+    keeping: Keeping,
 }
 
 impl Index {
@@ -44,9 +45,13 @@ impl Index {
 
 /// The heap, if the table is one, and the indexes by `index_id`.
 fn of_table(table: &Table) -> Vec<Index> {
-    let heap = table.clustered().is_none().then_some(Index { table: table.id, index: None });
-    let rest =
-        table.indexes.iter().map(|index| Index { table: table.id, index: Some(index.clone()) });
+    let heap = Index { table: table.id, index: None, keeping: table.keeping };
+    let heap = table.clustered().is_none().then_some(heap);
+    let rest = table.indexes.iter().map(|index| Index {
+        table: table.id,
+        index: Some(index.clone()),
+        keeping: index.keeping,
+    });
     let mut indexes: Vec<Index> = heap.into_iter().chain(rest).collect();
     indexes.sort_by_key(Index::id);
     indexes
@@ -64,22 +69,21 @@ fn index_columns() -> Columns<Index> {
         .add("type", |i| i.kind().0)
         .add("type_desc", |i| Some(Desc(i.kind().1)))
         .add("is_unique", |i| Some(i.index.as_ref().is_some_and(|index| index.unique)))
-        .add("data_space_id", |_| Some(1))
+        .add("data_space_id", |i| Some(i.keeping.space))
         .add("ignore_dup_key", off_null)
         .add("is_primary_key", |i| Some(i.is(IndexKind::PrimaryKey)))
         .add("is_unique_constraint", |i| Some(i.is(IndexKind::UniqueConstraint)))
-        .add("fill_factor", |_| 0_u8)
-        .add("is_padded", off_null)
+        .add("fill_factor", |i| i.keeping.fill_factor)
+        .add("is_padded", |i| Some(i.keeping.padded))
         .add("is_disabled", |i| Some(i.index.as_ref().is_some_and(|index| index.disabled)))
         .add_each(&["is_hypothetical", "is_ignored_in_optimization"], off_null)
-        .add_each(&["allow_row_locks", "allow_page_locks"], on_null)
+        .add("allow_row_locks", |i| Some(i.keeping.row_locks))
+        .add("allow_page_locks", |i| Some(i.keeping.page_locks))
         .add("has_filter", |i| Some(i.filter().is_some()))
         .add("filter_definition", |i| i.filter().map(Text))
         .add("compression_delay", null::<_, i32>)
-        .add_each(
-            &["suppress_dup_key_messages", "auto_created", "optimize_for_sequential_key"],
-            off_null,
-        )
+        .add_each(&["suppress_dup_key_messages", "auto_created"], off_null)
+        .add("optimize_for_sequential_key", |i| Some(i.keeping.sequential))
 }
 
 /// A column of an index.
@@ -92,23 +96,59 @@ struct IndexColumn {
     /// From 1; 0 for an included column.
     key_ordinal: u8,
     descending: bool,
+    included: bool,
+    /// From 1; 0 for one that does not part rows.
+    partition_ordinal: u8,
 }
 
 fn columns_of(table: ObjectId, index: &IndexDef) -> Vec<IndexColumn> {
     let keys = index.keys.iter().map(|key| (key.column, key.descending, true));
     let included = index.includes.iter().map(|column| (*column, false, false));
+    let parted_by = index.keeping.parted_by;
     let numbered = (1..).zip(keys.chain(included)).map(|(id, (column, descending, is_key))| {
         let key_ordinal = if is_key { u8::try_from(id).unwrap_or(u8::MAX) } else { 0 };
-        IndexColumn { table, index: index.id, id, column, key_ordinal, descending }
+        let partition_ordinal = u8::from(parted_by == Some(column));
+        let included = !is_key;
+        IndexColumn {
+            table,
+            index: index.id,
+            id,
+            column,
+            key_ordinal,
+            descending,
+            included,
+            partition_ordinal,
+        }
     });
-    numbered.collect()
+    let mut columns: Vec<IndexColumn> = numbered.collect();
+    // What parts the rows is in the index whether it is named or not.
+    if let Some(column) = parted_by.filter(|by| columns.iter().all(|known| known.column != *by)) {
+        columns.push(parting_column(table, index.id, columns.len(), column));
+    }
+    columns
+}
+
+fn parting_column(table: ObjectId, index: IndexId, before: usize, column: ColumnId) -> IndexColumn {
+    IndexColumn {
+        table,
+        index,
+        id: i32::try_from(before + 1).unwrap_or(i32::MAX),
+        column,
+        key_ordinal: 0,
+        descending: false,
+        included: false,
+        partition_ordinal: 1,
+    }
 }
 
 fn index_column_rows(catalog: &Catalog<'_>) -> Result<Vec<IndexColumn>, SqlError> {
     Ok(catalog.of_tables(|table| {
         let mut indexes: Vec<&IndexDef> = table.indexes.iter().collect();
         indexes.sort_by_key(|index| index.id);
-        indexes.into_iter().flat_map(|index| columns_of(table.id, index)).collect::<Vec<_>>()
+        let parted_heap = table.keeping.parted_by.filter(|_| table.clustered().is_none());
+        let heap = parted_heap.map(|column| parting_column(table.id, 0, 0, column));
+        let rest = indexes.into_iter().flat_map(|index| columns_of(table.id, index));
+        heap.into_iter().chain(rest).collect::<Vec<_>>()
     }))
 }
 
@@ -119,15 +159,18 @@ fn index_column_columns() -> Columns<IndexColumn> {
         .add("index_column_id", |c| c.id)
         .add("column_id", |c| c.column)
         .add("key_ordinal", |c| c.key_ordinal)
-        .add("partition_ordinal", |_| 0_u8)
+        .add("partition_ordinal", |c| c.partition_ordinal)
         .add("is_descending_key", |c| Some(c.descending))
-        .add("is_included_column", |c| Some(c.key_ordinal == 0))
+        .add("is_included_column", |c| Some(c.included))
         .add("column_store_order_ordinal", |_| 0_u8)
 }
 
-/// The one partition of an index or heap.
+/// A partition of an index or heap.
 struct Partition {
-    index: Index,
+    table: ObjectId,
+    index: IndexId,
+    keeping: Keeping,
+    number: i32,
     rows: i64,
     pages: i64,
 }
@@ -135,46 +178,73 @@ struct Partition {
 impl Partition {
     /// `partition_id` and `hobt_id`: above 2^56, as a user database's are.
     fn id(&self) -> i64 {
-        (1 << 56) + (i64::from(self.index.table) << 16) + i64::from(self.index.id())
+        let number = i64::from(self.number - 1) << 48;
+        (1 << 56) + number + (i64::from(self.table) << 16) + i64::from(self.index)
     }
 }
 
-fn partitions_of(catalog: &Catalog<'_>, tables: &[Table]) -> Vec<Partition> {
-    let measured = |table: &Table| {
+fn count(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn partitions_of(catalog: &Catalog<'_>, tables: &[Table]) -> Result<Vec<Partition>, SqlError> {
+    let defs = catalog.txn.defs();
+    let mut partitions = Vec::new();
+    for table in tables {
         let (rows, bytes) = catalog.database().table_size(table.id).unwrap_or_default();
-        let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        of_table(table).into_iter().map(move |index| Partition {
-            index,
-            rows: count(rows),
-            pages: count(bytes.div_ceil(8192)),
-        })
-    };
-    tables.iter().flat_map(measured).collect()
+        for index in of_table(table) {
+            let parted = index.keeping.parted_by.and_then(|column| table.position_of(column));
+            let counts = match defs.function_of(index.keeping.space).zip(parted) {
+                None => vec![rows],
+                Some((function, at)) => {
+                    let mut counts = vec![0; function.values.len() + 1];
+                    let read = |row: &Row| counts[function.partition(&row[at]) - 1] += 1;
+                    catalog.txn.each_current_row(table.id, read);
+                    counts
+                }
+            };
+            let pages = |own: u64| match rows {
+                0 => 0,
+                rows => count((bytes * own / rows).div_ceil(8192)),
+            };
+            partitions.extend((1..).zip(counts).map(|(number, own)| Partition {
+                table: index.table,
+                index: index.id(),
+                keeping: index.keeping,
+                number,
+                rows: count(own),
+                pages: pages(own),
+            }));
+        }
+    }
+    Ok(partitions)
 }
 
 /// Of every table: `public` sees `sys.partitions`, whoever owns what.
 fn all_partitions(catalog: &Catalog<'_>) -> Result<Vec<Partition>, SqlError> {
     let mut tables = catalog.txn.tables();
     tables.retain(|table| !table.is_temporary());
-    Ok(partitions_of(catalog, &tables))
+    partitions_of(catalog, &tables)
 }
 
 fn partition_stats(catalog: &Catalog<'_>) -> Result<Vec<Partition>, SqlError> {
     catalog.need(State::DatabasePerformance)?;
-    Ok(partitions_of(catalog, &catalog.tables()))
+    partitions_of(catalog, &catalog.tables())
 }
 
 fn partition_columns() -> Columns<Partition> {
     Columns::new()
         .add("partition_id", Partition::id)
-        .add("object_id", |p| p.index.table)
-        .add("index_id", |p| p.index.id())
-        .add("partition_number", |_| 1)
+        .add("object_id", |p| p.table)
+        .add("index_id", |p| p.index)
+        .add("partition_number", |p| p.number)
         .add("hobt_id", Partition::id)
         .add("rows", |p| Some(p.rows))
         .add("filestream_filegroup_id", |_| 0_i16)
-        .add("data_compression", |_| 0_u8)
-        .add("data_compression_desc", |_| Some(Desc("NONE")))
+        .add("data_compression", |p| p.keeping.compression)
+        .add("data_compression_desc", |p| {
+            Some(Desc(["NONE", "ROW", "PAGE"][usize::from(p.keeping.compression.min(2))]))
+        })
         .add("xml_compression", |_| Some(false))
         .add("xml_compression_desc", |_| Some(super::definition::Var::<3>("OFF".to_owned())))
 }
@@ -182,9 +252,9 @@ fn partition_columns() -> Columns<Partition> {
 fn partition_stats_columns() -> Columns<Partition> {
     Columns::new()
         .add("partition_id", |p: &Partition| Some(p.id()))
-        .add("object_id", |p| p.index.table)
-        .add("index_id", |p| p.index.id())
-        .add("partition_number", |_| 1)
+        .add("object_id", |p| p.table)
+        .add("index_id", |p| p.index)
+        .add("partition_number", |p| p.number)
         .add_each(
             &["in_row_data_page_count", "in_row_used_page_count", "in_row_reserved_page_count"],
             |p: &Partition| Some(p.pages),

@@ -36,7 +36,7 @@ use super::env::Env;
 use super::plan::Producer;
 use super::syntax::ast::ObjectName;
 use super::syntax::parse_name;
-use crate::storage::{ObjectId, Row, TableDef};
+use crate::storage::{ObjectId, Row, TableDef, default_constraint_id};
 use crate::{SqlError, Value};
 use definition::Definition;
 use source::Catalog;
@@ -163,10 +163,4 @@ pub fn system_object_id(name: &str) -> i32 {
         .bytes()
         .fold(0x811C_9DC5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     (hash | 1 << 31).cast_signed()
-}
-
-/// `object_id` of a column's DEFAULT constraint, which storage gives none: above every id that
-/// storage hands out, and unique for a million objects of 1024 columns.
-fn default_constraint_id(table: i32, column: i32) -> i32 {
-    (1 << 30) | (((table / 16) & 0xF_FFFF) << 10) | (column & 0x3FF)
 }

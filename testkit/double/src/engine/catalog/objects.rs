@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::definition::{
-    At, Code, Columns, Definition, Desc, Name, Text, ViewOf, null, off, off_null, on_null,
+    At, Code, Columns, Definition, Desc, Name, Text, ViewOf, null, off, off_null,
 };
 use super::source::Catalog;
 use super::{Table, default_constraint_id, system_object_id};
@@ -211,13 +211,14 @@ fn table_columns() -> Columns<TableObject> {
     Columns::new()
         .extend(object_columns(), |t: &TableObject| &t.object)
         .add("lob_data_space_id", |t| {
-            // The file group PRIMARY, where there is anything to put there.
-            i32::from(t.table.columns.iter().any(|column| column.ty.is_max()))
+            // Where there is anything to put there.
+            let any = t.table.columns.iter().any(|column| column.ty.is_max());
+            if any { t.table.lob_space } else { 0 }
         })
         .add("filestream_data_space_id", null::<_, i32>)
         .add("max_column_id_used", |t| t.table.next_column_id - 1)
         .add("lock_on_bulk_load", off)
-        .add("uses_ansi_nulls", on_null)
+        .add("uses_ansi_nulls", |t| Some(!t.table.ansi_nulls_off))
         .add_each(
             &[
                 "is_replicated",

@@ -215,8 +215,8 @@ fn identity(env: &Env<'_>, _: &[Value]) -> Computed {
         .map_or(Value::Null, |value| Value::Decimal { unscaled: i128::from(value), scale: 0 }))
 }
 
-fn server_name(_: &Env<'_>, _: &[Value]) -> Computed {
-    Ok(Value::text(product::SERVER_NAME))
+fn server_name(env: &Env<'_>, _: &[Value]) -> Computed {
+    Ok(Value::text(&env.shared.storage.server_name()))
 }
 
 fn new_id(_: &Env<'_>, _: &[Value]) -> Computed {
@@ -338,7 +338,7 @@ fn server_property(property: &str) -> Typed {
         "ENGINEEDITION" => int(3),
         "EDITIONID" => Typed::constant(Value::BigInt(-2_117_995_310), SqlType::BigInt),
         "COLLATION" => text(crate::engine::collation::NAME),
-        "SERVERNAME" | "MACHINENAME" => text(product::SERVER_NAME),
+        "SERVERNAME" | "MACHINENAME" => release(server_name),
         "ISCLUSTERED"
         | "ISHADRENABLED"
         | "ISFULLTEXTINSTALLED"

@@ -5,9 +5,11 @@ pub(super) mod constraint;
 pub(super) mod create;
 mod filter;
 mod index;
+mod keeping;
 mod masking;
 mod module;
 mod policy;
+mod switch;
 pub mod types;
 
 use crate::SqlError;
@@ -100,13 +102,14 @@ impl Executor<'_> {
             Ddl::DropType { name, if_exists } => {
                 self.with_env(true, |env, _| types::drop_type(env, name, *if_exists))?
             }
-            Ddl::CreateTable { name, columns, constraints } => {
+            Ddl::CreateTable { name, columns, constraints, options, lob_space } => {
                 self.with_env(true, |env, variables| {
                     if !name.is_temporary() {
                         may_define(env, "CREATE TABLE")?;
                     }
                     let binder = Binder::new(env, variables);
-                    create::create_table(&binder, name, columns, constraints)
+                    let kept = (options, lob_space.as_deref());
+                    create::create_table(&binder, name, columns, constraints, kept)
                 })?
             }
             Ddl::DropTable { names, if_exists } => self.with_env(true, |env, _| {
@@ -115,25 +118,20 @@ impl Executor<'_> {
                 }
                 Ok(())
             })?,
-            Ddl::CreateIndex { name, table, unique, clustered, columns, include, filter } => {
+            Ddl::CreateIndex { name, table, index, drop_existing } => {
                 self.with_env(true, |env, variables| {
-                    let index = create::NewIndex {
-                        name,
-                        unique: *unique,
-                        clustered: *clustered,
-                        columns,
-                        include,
-                        filter: filter.as_ref(),
-                    };
-                    create::create_index(&Binder::new(env, variables), table, &index, text)
+                    let binder = Binder::new(env, variables);
+                    let index = (name.as_str(), index);
+                    create::create_index(&binder, table, index, *drop_existing, text)
                 })?
             }
             Ddl::AlterIndex { name, table, action } => self.with_env(true, |env, _| {
-                index::alter_index(env, table, name.as_deref(), *action, text)
+                index::alter_index(env, table, name.as_deref(), action, text)
             })?,
-            Ddl::DropIndex { name, table, if_exists } => {
-                self.with_env(true, |env, _| index::drop_index(env, table, name, *if_exists, text))?
-            }
+            Ddl::DropIndex { indexes, if_exists } => self.with_env(true, |env, _| {
+                let drop = |(name, table)| index::drop_index(env, table, name, *if_exists, text);
+                indexes.iter().map(|(name, table)| (name.as_str(), table)).try_for_each(drop)
+            })?,
             Ddl::AlterTable { table, action } => self.with_env(true, |env, variables| {
                 let binder = Binder::new(env, variables);
                 alter::alter_table(&binder, table, action, text)
@@ -228,6 +226,25 @@ impl Executor<'_> {
             DatabaseOption::AllowSnapshot(on) => database.set_allow_snapshot(on)?,
             DatabaseOption::ReadCommittedSnapshot(on) => {
                 database.set_read_committed_snapshot(on)?
+            }
+            DatabaseOption::CompatibilityLevel(level) => {
+                let newest = self.session.shared.release.compatibility_level();
+                let known = |level: &u8| level.is_multiple_of(10) && (100..=newest).contains(level);
+                let Some(level) = u8::try_from(level).ok().filter(known) else {
+                    let levels: Vec<String> =
+                        (100..newest).step_by(10).map(|level| level.to_string()).collect();
+                    return Err(SqlError::new(
+                        15048,
+                        16,
+                        3,
+                        format!(
+                            "Valid values of the database compatibility level are {}, or {newest}.",
+                            levels.join(", ")
+                        ),
+                    )
+                    .into());
+                };
+                database.set_compatibility_level(level)?;
             }
             DatabaseOption::Accepted => {}
         }

@@ -86,6 +86,11 @@ impl Executor<'_> {
             ddl::create::add_columns(&binder, &mut table, columns).map_err(of_binding)?;
             let all: Vec<&ConstraintDefinition> =
                 columns.iter().flat_map(|column| &column.constraints).chain(constraints).collect();
+            if columns.iter().any(|column| column.traits.row_guid || column.traits.sparse) {
+                return Err(Fault::Compile(unsupported(
+                    "ROWGUIDCOL or SPARSE of a table variable",
+                )));
+            }
             let checks =
                 |content: &ConstraintContent| matches!(content, ConstraintContent::Check { .. });
             if !all.iter().all(|constraint| checks(&constraint.content)) {

@@ -1,13 +1,13 @@
 //! Definitions: databases, schemas, tables, indexes.
 
 use super::ast::{
-    AlterIndex, AlterTable, ColumnContent, ColumnDefinition, ConstraintContent,
-    ConstraintDefinition, DatabaseOption, Ddl, DefaultDefinition, Enabling, ForeignKeyDefinition,
+    AlterTable, ColumnContent, ColumnDefinition, ConstraintContent, ConstraintDefinition,
+    DatabaseOption, Ddl, DefaultDefinition, Enabling, ForeignKeyDefinition, IndexOptions,
     ObjectName, SourceText, StatementKind,
 };
 use super::lexer::TokenKind;
 use super::parser::{Parsed, Parser};
-use crate::storage::ReferentialAction;
+use crate::storage::{ColumnTraits, ReferentialAction};
 
 impl Parser<'_> {
     /// After CREATE, for what this module defines.
@@ -62,91 +62,22 @@ impl Parser<'_> {
         Ok(Ddl::CreateType { name, ty, nullable })
     }
 
-    fn create_index(&mut self) -> Parsed<Ddl> {
-        let unique = self.accept_word("UNIQUE");
-        let clustered =
-            self.one_of(&[("CLUSTERED", true), ("NONCLUSTERED", false)]).unwrap_or_default();
-        self.expect_word("INDEX")?;
-        let name = self.identifier()?;
-        self.expect_word("ON")?;
-        let table = self.object_name()?;
-        let columns = self.key_columns()?;
-        let include = match self.accept_word("INCLUDE") {
-            true => self.name_list()?,
-            false => Vec::new(),
-        };
-        let filter = match self.accept_word("WHERE") {
-            true => Some(self.condition()?),
-            false => None,
-        };
-        self.index_options()?;
-        Ok(Ddl::CreateIndex { name, table, unique, clustered, columns, include, filter })
-    }
-
-    /// `WITH (FILLFACTOR = 80, …) ON filegroup`: storage details without effect here.
-    fn index_options(&mut self) -> Parsed<()> {
-        if self.is_word("WITH") && *self.kind_after(1) == TokenKind::Symbol("(") {
-            self.next();
-            self.next();
-            self.comma_list(|p| {
-                let harmless = [
-                    "FILLFACTOR",
-                    "PAD_INDEX",
-                    "STATISTICS_NORECOMPUTE",
-                    "ALLOW_ROW_LOCKS",
-                    "ALLOW_PAGE_LOCKS",
-                    "OPTIMIZE_FOR_SEQUENTIAL_KEY",
-                    "ONLINE",
-                    "MAXDOP",
-                    "SORT_IN_TEMPDB",
-                    "DATA_COMPRESSION",
-                ];
-                if !harmless.iter().any(|word| p.is_word(word)) {
-                    return Err(p.unexpected());
-                }
-                p.next();
-                p.expect("=")?;
-                match p.next() {
-                    TokenKind::Word(_) | TokenKind::Number(_) => Ok(()),
-                    _ => Err(p.unexpected()),
-                }
-            })?;
-            self.expect(")")?;
-        }
-        if self.is_word("ON")
-            && !matches!(self.kind_after(1), TokenKind::Word(w) if w.eq_ignore_ascii_case("DELETE") || w.eq_ignore_ascii_case("UPDATE"))
-        {
-            self.next();
-            match self.next() {
-                TokenKind::Quoted(name) | TokenKind::Word(name)
-                    if name.eq_ignore_ascii_case("PRIMARY") => {}
-                _ => return Err(self.unsupported("filegroup")),
-            }
-        }
-        Ok(())
-    }
-
-    fn key_columns(&mut self) -> Parsed<Vec<(String, bool)>> {
-        self.expect("(")?;
-        let columns = self.comma_list(|p| {
-            let name = p.identifier()?;
-            let descending = p.one_of(&[("ASC", false), ("DESC", true)]).unwrap_or_default();
-            Ok((name, descending))
-        })?;
-        self.expect(")")?;
-        Ok(columns)
-    }
-
     fn create_table(&mut self) -> Parsed<Ddl> {
         let name = self.object_name()?;
         self.expect("(")?;
         let (columns, constraints) = self.table_elements(|p| p.is(")"))?;
         self.expect(")")?;
-        self.index_options()?;
-        if self.is_word("TEXTIMAGE_ON") {
-            return Err(self.unsupported("filegroup"));
+        // WITH and ON may stand in either order.
+        let mut options = self.index_options()?;
+        let lob_space = match self.accept_word("TEXTIMAGE_ON") {
+            true => Some(self.space_name()?),
+            false => None,
+        };
+        if self.is_word("WITH") && *self.kind_after(1) == TokenKind::Symbol("(") {
+            let space = options.space.take();
+            options = IndexOptions { space, ..self.index_options()? };
         }
-        Ok(Ddl::CreateTable { name, columns, constraints })
+        Ok(Ddl::CreateTable { name, columns, constraints, options, lob_space })
     }
 
     pub(super) fn table_elements(
@@ -186,6 +117,7 @@ impl Parser<'_> {
             identity: None,
             default: None,
             constraints: Vec::new(),
+            traits: ColumnTraits::default(),
         };
         while self.column_property(&mut column)? {}
         Ok(column)
@@ -202,6 +134,12 @@ impl Parser<'_> {
             column.mask = Some(self.mask()?);
         } else if self.accept_word("IDENTITY") {
             column.identity = Some(self.identity()?);
+        } else if self.accept_word("ROWGUIDCOL") {
+            column.traits.row_guid = true;
+        } else if self.accept_word("SPARSE") {
+            column.traits.sparse = true;
+        } else if column.identity.is_some() && self.accept_words(&["NOT", "FOR", "REPLICATION"]) {
+            column.traits.not_for_replication = true;
         } else {
             let mark = self.mark();
             let name = match self.accept_word("CONSTRAINT") {
@@ -260,6 +198,11 @@ impl Parser<'_> {
 
     /// A constraint, of `column` where it is written with one; `None` if none starts here.
     fn constraint(&mut self, column: Option<&str>) -> Parsed<Option<ConstraintDefinition>> {
+        if self.accept_word("INDEX") {
+            let name = Some(self.identifier()?);
+            let content = ConstraintContent::Index(self.inline_index(column)?);
+            return Ok(Some(ConstraintDefinition { name, content }));
+        }
         let name = match self.accept_word("CONSTRAINT") {
             true => Some(self.identifier()?),
             false => None,
@@ -299,11 +242,12 @@ impl Parser<'_> {
     fn key_constraint(&mut self, primary: bool, column: Option<&str>) -> Parsed<ConstraintContent> {
         let clustered = self.one_of(&[("CLUSTERED", true), ("NONCLUSTERED", false)]);
         let columns = match column {
-            Some(name) => vec![(name.to_owned(), false)],
-            None => self.key_columns()?,
+            // Columns in parentheses make it the table's: a comma before it may be missing.
+            Some(name) if !self.is("(") => vec![(name.to_owned(), false)],
+            _ => self.key_columns()?,
         };
-        self.index_options()?;
-        Ok(ConstraintContent::Key { primary, clustered, columns })
+        let options = self.index_options()?;
+        Ok(ConstraintContent::Key { primary, clustered, columns, options })
     }
 
     fn foreign_key(&mut self, column: Option<&str>) -> Parsed<ConstraintContent> {
@@ -387,11 +331,7 @@ impl Parser<'_> {
             let names = self.comma_list(Self::object_name)?;
             Ddl::DropTable { names, if_exists }
         } else if self.accept_word("INDEX") {
-            let if_exists = self.if_exists();
-            let name = self.identifier()?;
-            self.expect_word("ON")?;
-            let table = self.object_name()?;
-            Ddl::DropIndex { name, table, if_exists }
+            self.drop_index()?
         } else {
             return self.drop_principal();
         };
@@ -425,34 +365,36 @@ impl Parser<'_> {
         Ok(StatementKind::Ddl(ddl))
     }
 
-    fn alter_index(&mut self) -> Parsed<Ddl> {
-        let name = match self.accept_word("ALL") {
-            true => None,
-            false => Some(self.identifier()?),
-        };
-        self.expect_word("ON")?;
-        let table = self.object_name()?;
-        let action = if self.accept_word("DISABLE") {
-            AlterIndex::Disable
-        } else if self.accept_word("REBUILD") {
-            if self.is_word("PARTITION") {
-                return Err(self.unsupported("PARTITION"));
-            }
-            self.index_options()?;
-            AlterIndex::Rebuild
-        } else {
-            self.expect_word("REORGANIZE")?;
-            AlterIndex::Reorganize
-        };
-        Ok(Ddl::AlterIndex { name, table, action })
-    }
-
     /// `ALL`, or names of constraints.
     fn constraint_names(&mut self) -> Parsed<Option<Vec<String>>> {
         if self.accept_word("ALL") {
             return Ok(None);
         }
         self.comma_list(Self::identifier).map(Some)
+    }
+
+    /// `ADD|DROP` of what else a column is.
+    fn altered_trait(&mut self) -> Option<(ColumnTraits, bool)> {
+        let mark = self.mark();
+        let on = match () {
+            () if self.is_word("ADD") => true,
+            () if self.is_word("DROP") => false,
+            () => return None,
+        };
+        self.next();
+        let none = ColumnTraits::default();
+        let which = match () {
+            () if self.accept_word("ROWGUIDCOL") => ColumnTraits { row_guid: true, ..none },
+            () if self.accept_word("SPARSE") => ColumnTraits { sparse: true, ..none },
+            () if self.accept_words(&["NOT", "FOR", "REPLICATION"]) => {
+                ColumnTraits { not_for_replication: true, ..none }
+            }
+            () => {
+                self.reset(mark);
+                return None;
+            }
+        };
+        Some((which, on))
     }
 
     fn alter_table(&mut self) -> Parsed<AlterTable> {
@@ -479,8 +421,26 @@ impl Parser<'_> {
         if checks.is_some() {
             return Err(self.unexpected());
         }
+        if self.accept_word("REBUILD") {
+            self.all_partitions()?;
+            return Ok(AlterTable::Rebuild(self.index_options()?));
+        }
+        if self.accept_word("SWITCH") {
+            if self.is_word("PARTITION") {
+                return Err(self.unsupported("PARTITION"));
+            }
+            self.expect_word("TO")?;
+            let target = self.object_name()?;
+            if self.is_word("PARTITION") || self.is_word("WITH") {
+                return Err(self.unexpected());
+            }
+            return Ok(AlterTable::Switch { target });
+        }
         if self.accept_words(&["ALTER", "COLUMN"]) {
             let name = self.identifier()?;
+            if let Some((which, on)) = self.altered_trait() {
+                return Ok(AlterTable::AlterTrait { name, which, on });
+            }
             if self.accept_word("ADD") {
                 let function = Some(self.mask()?);
                 return Ok(AlterTable::Mask { name, function });
@@ -526,6 +486,9 @@ impl Parser<'_> {
             DatabaseOption::AllowSnapshot(self.on_or_off()?)
         } else if self.accept_word("READ_COMMITTED_SNAPSHOT") {
             DatabaseOption::ReadCommittedSnapshot(self.on_or_off()?)
+        } else if self.accept_word("COMPATIBILITY_LEVEL") {
+            self.expect("=")?;
+            DatabaseOption::CompatibilityLevel(self.integer()?)
         } else if self.accept_word("MULTI_USER") {
             DatabaseOption::Accepted
         } else if self.accept_word("RECOVERY") {

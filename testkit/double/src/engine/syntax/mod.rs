@@ -15,6 +15,7 @@ mod ddl;
 mod dml;
 mod expression;
 mod grouping;
+mod index;
 mod keywords;
 mod lexer;
 mod merge;

@@ -119,6 +119,7 @@ impl Session {
         let described = described.table();
         let naming = &self.loads.design.naming;
         let relation = found(&mut self.cold, &self.chain.pipeline, naming, &described).await?;
+        self.admit(&relation)?;
         if let Some(notes) =
             self.loads.book.table(load, described.id).and_then(|t| t.stored.notes.clone())
         {
@@ -204,6 +205,7 @@ impl Session {
         self.stop_finishing().await;
         let tables: Vec<LoadTable> = described.iter().map(Described::table).collect();
         let (relations, notices) = self.prepare_load(reload, &tables).await?;
+        relations.iter().try_for_each(|relation| self.admit(relation))?;
         self.fail.hit(crate::failpoints::LOAD_BEGIN)?;
         let beginnings: Vec<Beginning<'_>> = tables
             .iter()

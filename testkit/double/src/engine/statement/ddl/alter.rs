@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::constraint::add_constraints;
-use super::create::{add_columns, column_collation, mask_for};
+use super::create::{add_columns, check_row_guid, check_sparse, column_collation, mask_for};
+use super::keeping::{keeping, settle};
 use super::own_table;
 use super::types::declared;
 use crate::engine::bind::{Binder, unsupported};
@@ -18,7 +19,7 @@ use crate::engine::syntax::ast::{
     AlterTable, ColumnDefinition, ConstraintDefinition, Enabling, ObjectName,
 };
 use crate::engine::write::{RowRules, Verb, default_of};
-use crate::storage::{ColumnDef, Direction, IndexKind, KeyRange, Row, TableDef};
+use crate::storage::{ColumnDef, ColumnTraits, Direction, IndexKind, KeyRange, Row, TableDef};
 use crate::{SqlError, SqlType, Value};
 
 /// ALTER TABLE.
@@ -52,6 +53,7 @@ pub fn alter_table(
         AlterTable::Constraints { names, enable } => {
             enable_constraints(binder, &table, names.as_deref(), *enable, text)
         }
+        AlterTable::Switch { target } => super::switch::switch(env, &table, target),
         AlterTable::Mask { name, function } => {
             super::masking::alter_mask(env, &table, name, function.as_deref(), text)
         }
@@ -66,6 +68,19 @@ pub fn alter_table(
                 mask: mask.as_deref(),
             };
             alter_column(env, &table, &altered, text)
+        }
+        AlterTable::AlterTrait { name, which, on } => {
+            alter_trait(env, &table, name, (*which, *on), text)
+        }
+        AlterTable::Rebuild(options) => {
+            let mut new = TableDef::clone(&table);
+            let kept = match new.indexes.iter_mut().find(|index| index.clustered) {
+                Some(clustered) => &mut clustered.keeping,
+                None => &mut new.keeping,
+            };
+            *kept = keeping(env, &table, options, *kept)?;
+            env.with_txn(|txn| txn.alter_table(new, text, None))?;
+            Ok(())
         }
         AlterTable::DropColumns { names, if_exists } => {
             drop_columns(env, &table, names, *if_exists, text)
@@ -373,6 +388,37 @@ fn alter_column(
     Ok(())
 }
 
+/// ADD or DROP of what else a column is.
+fn alter_trait(
+    env: &Env<'_>,
+    table: &Arc<TableDef>,
+    name: &str,
+    (which, on): (ColumnTraits, bool),
+    text: &str,
+) -> Result<(), Fault> {
+    let at = position(table, name)?;
+    let mut new = TableDef::clone(table);
+    let column = &mut new.columns[at];
+    if which.row_guid {
+        column.traits.row_guid = on;
+        if on {
+            check_row_guid(table, column)?;
+        }
+    } else if which.sparse {
+        column.traits.sparse = on;
+        let plain = column.identity.is_none() && column.default.is_none();
+        if on {
+            check_sparse(column, plain && !column.traits.row_guid && column.computed.is_none())?;
+        }
+    } else if column.identity.is_some() {
+        column.traits.not_for_replication = on;
+    } else {
+        return Err(Fault::Compile(unsupported("NOT FOR REPLICATION")));
+    }
+    env.with_txn(|txn| txn.alter_table(new, text, None))?;
+    Ok(())
+}
+
 pub(super) fn position(table: &TableDef, name: &str) -> Result<usize, SqlError> {
     table.position(name).ok_or_else(|| {
         SqlError::new(
@@ -476,6 +522,7 @@ fn drop_constraints(
             return Err(SqlError::new(3728, 16, 1, format!("'{name}' is not a constraint.")).into());
         }
     }
+    settle(table, &mut new);
     let gone: Vec<_> = table
         .indexes
         .iter()

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use super::create::{default_def, generated};
+use super::filter::filter_def;
+use super::keeping::{keeping, of_table};
 use super::own_table;
 use crate::SqlError;
-use crate::engine::bind::{Binder, Bound, Scope, columns_of, has_subquery};
+use crate::engine::bind::{Binder, Bound, Scope, columns_of, has_subquery, unsupported};
 use crate::engine::env::Env;
 use crate::engine::fault::{Fault, of_binding};
-use crate::engine::syntax::ast::{ConstraintContent, ConstraintDefinition, ForeignKeyDefinition};
+use crate::engine::syntax::ast::{
+    ConstraintContent, ConstraintDefinition, ForeignKeyDefinition, IndexDefinition, IndexOptions,
+};
 use crate::storage::{
-    CheckDef, ColumnId, ForeignKeyDef, IndexColumn, IndexDef, IndexKind, ObjectId,
+    CheckDef, ColumnId, ForeignKeyDef, IndexColumn, IndexDef, IndexKind, Keeping, ObjectId,
     ReferentialAction, TableDef,
 };
 
@@ -23,14 +27,20 @@ pub fn add_constraints(
     checked: bool,
 ) -> Result<(), Fault> {
     // A primary key is clustered unless it says otherwise or the table has a clustered index.
-    let wants_cluster = |constraint: &&&ConstraintDefinition| {
-        matches!(constraint.content, ConstraintContent::Key { clustered: Some(true), .. })
+    let wants_cluster = |constraint: &&&ConstraintDefinition| match &constraint.content {
+        ConstraintContent::Key { clustered, .. } => *clustered == Some(true),
+        ConstraintContent::Index(index) => index.clustered,
+        _ => false,
     };
     let explicit = constraints.iter().any(|constraint| wants_cluster(&constraint));
     for constraint in constraints {
         let name = constraint.name.clone();
         match &constraint.content {
-            ConstraintContent::Key { primary, clustered, columns } => {
+            ConstraintContent::Index(index) => {
+                let name = name.unwrap_or_default();
+                add_index(binder, table, &name, index)?;
+            }
+            ConstraintContent::Key { primary, clustered, columns, options } => {
                 if *primary && table.primary_key().is_some() {
                     return Err(SqlError::new(
                         1779,
@@ -49,7 +59,8 @@ pub fn add_constraints(
                 if *primary {
                     require_not_null(table, columns)?;
                 }
-                push_index(table, name, kind, true, clustered, columns, &[]).map_err(of_binding)?;
+                let shape = Shape { kind, unique: true, clustered, columns, include: &[] };
+                push_index(binder.env, table, name, &shape, options).map_err(of_binding)?;
             }
             ConstraintContent::ForeignKey(written) => {
                 let name = name.unwrap_or_else(|| {
@@ -137,15 +148,64 @@ fn require_not_null(table: &mut TableDef, columns: &[(String, bool)]) -> Result<
     Ok(())
 }
 
+/// What an index is.
+pub struct Shape<'a> {
+    /// What it stands for.
+    pub kind: IndexKind,
+    /// UNIQUE.
+    pub unique: bool,
+    /// CLUSTERED.
+    pub clustered: bool,
+    /// Key columns and whether descending.
+    pub columns: &'a [(String, bool)],
+    /// INCLUDE.
+    pub include: &'a [String],
+}
+
+/// Adds an index as it is written.
+pub fn add_index(
+    binder: &Binder<'_, '_>,
+    table: &mut TableDef,
+    name: &str,
+    index: &IndexDefinition,
+) -> Result<(), Fault> {
+    if index.clustered && !index.include.is_empty() {
+        return Err(SqlError::new(
+            10601,
+            16,
+            1,
+            "Cannot specify included columns for a clustered index.",
+        )
+        .into());
+    }
+    let shape = Shape {
+        kind: IndexKind::Index,
+        unique: index.unique,
+        clustered: index.clustered,
+        columns: &index.columns,
+        include: &index.include,
+    };
+    push_index(binder.env, table, name.to_owned(), &shape, &index.options).map_err(of_binding)?;
+    if let Some(filter) = &index.filter {
+        if index.clustered {
+            return Err(Fault::Compile(unsupported("WHERE")));
+        }
+        let filter = filter_def(binder, table, name, filter)?;
+        if let Some(last) = table.indexes.last_mut() {
+            last.filter = Some(filter);
+        }
+    }
+    Ok(())
+}
+
 pub fn push_index(
+    env: &Env<'_>,
     table: &mut TableDef,
     name: String,
-    kind: IndexKind,
-    unique: bool,
-    clustered: bool,
-    columns: &[(String, bool)],
-    include: &[String],
+    shape: &Shape<'_>,
+    options: &IndexOptions,
 ) -> Bound<()> {
+    let Shape { kind, unique, clustered, columns, include } = *shape;
     if clustered && table.clustered().is_some() {
         return Err(SqlError::new(
             1902,
@@ -198,6 +258,9 @@ pub fn push_index(
         .iter()
         .map(|name| table.column(name).map(|column| column.id).ok_or_else(|| unknown_column(name)))
         .collect::<Bound<Vec<ColumnId>>>()?;
+    let before = if clustered { table.keeping } else { of_table(table) };
+    let kept = keeping(env, table, options, Keeping { compression: 0, ..before })?;
+    check_parted(table, &name, unique, &keys, &kept)?;
     table.indexes.push(IndexDef {
         id: 0,
         name,
@@ -209,8 +272,36 @@ pub fn push_index(
         constraint_id: 0,
         filter: None,
         disabled: false,
+        keeping: kept,
     });
     Ok(())
+}
+
+/// Error 1908: a unique index says of each partition alone what is unique, so that its key must say
+/// which one a row is in.
+fn check_parted(
+    table: &TableDef,
+    name: &str,
+    unique: bool,
+    keys: &[IndexColumn],
+    kept: &Keeping,
+) -> Bound<()> {
+    let Some(column) = kept.parted_by.filter(|_| unique) else {
+        return Ok(());
+    };
+    if keys.iter().any(|key| key.column == column) {
+        return Ok(());
+    }
+    let column = table.columns.iter().find(|known| known.id == column);
+    Err(SqlError::new(
+        1908,
+        16,
+        1,
+        format!(
+            "Column '{}' is partitioning column of the index '{name}'. Partition columns for a unique index must be a subset of the index key.",
+            column.map_or("", |column| column.name.as_str())
+        ),
+    ))
 }
 
 fn foreign_key(

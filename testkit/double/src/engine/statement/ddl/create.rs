@@ -1,7 +1,7 @@
 //! CREATE TABLE and CREATE INDEX: syntax to definitions.
 
-use super::constraint::{add_constraints, push_index};
-use super::filter::filter_def;
+use super::constraint::{add_constraints, add_index};
+use super::keeping::{keeping, space};
 use super::types::{Declared, declared};
 use super::{may_define, not_found_or_allowed, own_table};
 use std::sync::Arc;
@@ -16,30 +16,14 @@ use crate::engine::fault::{Fault, of_binding};
 use crate::engine::mask::Mask;
 use crate::engine::plan::OutputColumn;
 use crate::engine::syntax::ast::{
-    ColumnContent, ColumnDefinition, ConstraintContent, ConstraintDefinition, Expr, ObjectName,
-    SourceText,
+    ColumnContent, ColumnDefinition, ConstraintContent, ConstraintDefinition, IndexDefinition,
+    IndexOptions, ObjectName, SourceText,
 };
-use crate::storage::{ColumnDef, ComputedDef, DefaultDef, Identity, IndexKind, TableDef};
+use crate::storage::{ColumnDef, ComputedDef, DefaultDef, Identity, IndexDef, IndexKind, TableDef};
 use crate::{SqlError, SqlType};
 
 /// Most columns of a table.
 const MAX_COLUMNS: usize = 1024;
-
-/// A CREATE INDEX.
-pub struct NewIndex<'a> {
-    /// Name.
-    pub name: &'a str,
-    /// UNIQUE.
-    pub unique: bool,
-    /// CLUSTERED.
-    pub clustered: bool,
-    /// Key columns.
-    pub columns: &'a [(String, bool)],
-    /// INCLUDE.
-    pub include: &'a [String],
-    /// WHERE.
-    pub filter: Option<&'a Expr>,
-}
 
 /// Eight hexadecimal digits for generated names.
 fn tag() -> String {
@@ -60,6 +44,7 @@ pub fn create_table(
     name: &ObjectName,
     columns: &[ColumnDefinition],
     constraints: &[ConstraintDefinition],
+    (options, lob_space): (&IndexOptions, Option<&str>),
 ) -> Result<(), Fault> {
     let env = binder.env;
     if own_table(env, name)?.is_some() {
@@ -77,9 +62,18 @@ pub fn create_table(
     for (at, column) in table.columns.iter_mut().enumerate() {
         column.id = i32::try_from(at + 1).map_err(|_| crate::engine::expr::internal("columns"))?;
     }
+    table.keeping = keeping(env, &table, options, table.keeping)?;
+    if let Some(name) = lob_space {
+        table.lob_space = space(env, name)?.id;
+    }
     let all: Vec<&ConstraintDefinition> =
         columns.iter().flat_map(|column| &column.constraints).chain(constraints).collect();
     add_constraints(binder, &mut table, &all, true)?;
+    // What is said of the table is said of its clustered index.
+    let compression = table.keeping.compression;
+    for index in table.indexes.iter_mut().filter(|index| index.clustered) {
+        index.keeping.compression = index.keeping.compression.max(compression);
+    }
     if table.columns.iter().all(|column| column.computed.is_some()) {
         return Err(SqlError::new(
             1734,
@@ -241,6 +235,8 @@ fn stored(
     let mut column = ColumnDef::new(&definition.name, ty.clone(), nullable);
     column.alias = declared.alias;
     column.collation = column_collation(&column, definition.collation)?;
+    column.traits = definition.traits;
+    check_traits(table, &column, definition)?;
     column.mask = match &definition.mask {
         Some(function) => Some(mask_for(&column, function)?),
         None => None,
@@ -295,6 +291,58 @@ fn stored(
         column.default = Some(default_def(binder, name, &default.value, ty)?);
     }
     Ok(column)
+}
+
+/// What ROWGUIDCOL and SPARSE ask of a column.
+fn check_traits(table: &TableDef, column: &ColumnDef, definition: &ColumnDefinition) -> Bound<()> {
+    if column.traits.row_guid {
+        check_row_guid(table, column)?;
+    }
+    if column.traits.sparse {
+        let plain = definition.identity.is_none() && definition.default.is_none();
+        check_sparse(column, plain && !column.traits.row_guid)?;
+    }
+    Ok(())
+}
+
+/// Errors 2761 and 8196: one `uniqueidentifier` column of a table is the ROWGUIDCOL.
+pub fn check_row_guid(table: &TableDef, column: &ColumnDef) -> Bound<()> {
+    if column.ty != SqlType::UniqueIdentifier {
+        let text =
+            "The ROWGUIDCOL property can only be specified on the uniqueidentifier data type.";
+        return Err(SqlError::new(2761, 16, 2, text));
+    }
+    if table.columns.iter().any(|known| known.traits.row_guid && known.name != column.name) {
+        let text = "Duplicate column specified as ROWGUIDCOL.";
+        return Err(SqlError::new(8196, 16, 1, text));
+    }
+    Ok(())
+}
+
+/// Error 1731: what a sparse column cannot be.
+/// <https://learn.microsoft.com/sql/relational-databases/tables/use-sparse-columns#restrictions-for-using-sparse-columns>
+pub fn check_sparse(column: &ColumnDef, plain: bool) -> Bound<()> {
+    let kept_whole = matches!(
+        column.ty,
+        SqlType::Text
+            | SqlType::NText
+            | SqlType::Image
+            | SqlType::RowVersion
+            | SqlType::Geometry
+            | SqlType::Geography
+    );
+    if column.nullable && plain && !kept_whole && column.alias.is_none() {
+        return Ok(());
+    }
+    Err(SqlError::new(
+        1731,
+        16,
+        1,
+        format!(
+            "Cannot create the sparse column '{}' in the table because an option or data type specified is not valid. A sparse column must be nullable and cannot have the ROWGUIDCOL, IDENTITY, or FILESTREAM properties. A sparse column cannot be of the following data types: text, ntext, image, geometry, geography, or user-defined type.",
+            column.name
+        ),
+    ))
 }
 
 /// A masking function for a column.
@@ -421,7 +469,8 @@ fn computed(
 pub fn create_index(
     binder: &Binder<'_, '_>,
     name: &ObjectName,
-    index: &NewIndex<'_>,
+    index: (&str, &IndexDefinition),
+    drop_existing: bool,
     text: &str,
 ) -> Result<(), Fault> {
     let env = binder.env;
@@ -429,26 +478,57 @@ pub fn create_index(
     if !table.is_temporary() {
         may_define(env, "ALTER ANY SCHEMA").map_err(|_| not_found_or_allowed(&name.to_string()))?;
     }
+    let (index_name, index) = index;
     let mut new = TableDef::clone(&table);
-    push_index(
-        &mut new,
-        index.name.to_owned(),
-        IndexKind::Index,
-        index.unique,
-        index.clustered,
-        index.columns,
-        index.include,
-    )
-    .map_err(of_binding)?;
-    if let Some(filter) = index.filter {
-        if index.clustered {
-            return Err(Fault::Compile(unsupported("WHERE")));
+    let known = table.indexes.iter().position(|i| crate::storage::same_name(&i.name, index_name));
+    let before = match (drop_existing, known) {
+        (false, _) => None,
+        (true, Some(at)) => Some(new.indexes.remove(at)),
+        (true, None) => {
+            return Err(SqlError::new(
+                7999,
+                16,
+                9,
+                format!("Could not find any index named '{index_name}' for table '{name}'."),
+            )
+            .into());
         }
-        let filter = filter_def(binder, &table, index.name, filter)?;
-        if let Some(last) = new.indexes.last_mut() {
-            last.filter = Some(filter);
-        }
+    };
+    add_index(binder, &mut new, index_name, index)?;
+    if let (Some(before), Some(made)) = (before, new.indexes.last_mut()) {
+        replace_index(&before, made)?;
     }
     env.with_txn(|txn| txn.alter_table(new, text, None))?;
+    Ok(())
+}
+
+/// DROP_EXISTING: an index takes another's place. One that stands for a constraint goes on doing so.
+fn replace_index(before: &IndexDef, made: &mut IndexDef) -> Result<(), SqlError> {
+    if before.clustered && !made.clustered {
+        return Err(SqlError::new(
+            1925,
+            16,
+            2,
+            "Cannot convert a clustered index to a nonclustered index by using the DROP_EXISTING option. To change the index type from clustered to nonclustered, delete the clustered index, and then create a nonclustered index by using two separate statements.",
+        ));
+    }
+    let same = before.unique == made.unique
+        && before.keys == made.keys
+        && made.filter.is_none()
+        && made.includes.is_empty();
+    if before.kind != IndexKind::Index && !same {
+        return Err(SqlError::new(
+            1907,
+            16,
+            1,
+            format!(
+                "Cannot recreate index '{}'. The new index definition does not match the constraint being enforced by the existing index.",
+                before.name
+            ),
+        ));
+    }
+    made.kind = before.kind;
+    made.constraint_id = before.constraint_id;
+    made.id = if made.clustered { 1 } else { before.id };
     Ok(())
 }

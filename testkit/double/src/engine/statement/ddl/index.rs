@@ -1,5 +1,6 @@
 //! ALTER INDEX and DROP INDEX.
 
+use super::keeping::{keeping, settle};
 use super::{cannot_drop, not_found_or_allowed, own_table};
 use crate::SqlError;
 use crate::engine::env::Env;
@@ -12,7 +13,7 @@ pub fn alter_index(
     env: &Env<'_>,
     name: &ObjectName,
     index: Option<&str>,
-    action: AlterIndex,
+    action: &AlterIndex,
     text: &str,
 ) -> Result<(), Fault> {
     let missing = || not_found_or_allowed(&name.to_string());
@@ -30,7 +31,17 @@ pub fn alter_index(
     }
     let disables = match action {
         AlterIndex::Disable => true,
-        AlterIndex::Rebuild => false,
+        AlterIndex::Rebuild(_) => false,
+        AlterIndex::Set(options) => {
+            for at in 0..new.indexes.len() {
+                if meant(&new.indexes[at].name) {
+                    new.indexes[at].keeping =
+                        keeping(env, &table, options, new.indexes[at].keeping)?;
+                }
+            }
+            env.with_txn(|txn| txn.alter_table(new, text, None))?;
+            return Ok(());
+        }
         AlterIndex::Reorganize => return Ok(()),
     };
     let clustered_goes =
@@ -39,6 +50,9 @@ pub fn alter_index(
         // Without its clustered index no other index of a table can be used.
         if meant(&known.name) || clustered_goes {
             known.disabled = disables;
+            if let AlterIndex::Rebuild(options) = action {
+                known.keeping = keeping(env, &table, options, known.keeping)?;
+            }
         }
     }
     // A foreign key goes off with the key it refers to, and stays off.
@@ -102,6 +116,7 @@ pub fn drop_index(
     let id = found.id;
     let mut new = TableDef::clone(&table);
     new.indexes.retain(|known| known.id != id);
+    settle(&table, &mut new);
     env.with_txn(|txn| txn.alter_table(new, text, None))?;
     Ok(())
 }

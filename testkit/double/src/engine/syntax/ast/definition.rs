@@ -3,7 +3,7 @@
 use super::{Expr, ObjectName, Query};
 use crate::SqlType;
 use crate::engine::collation::Label;
-use crate::storage::{BlockOperation, ParameterDef, ReferentialAction};
+use crate::storage::{BlockOperation, ColumnTraits, ParameterDef, ReferentialAction};
 
 /// Definitions.
 #[derive(Debug)]
@@ -62,6 +62,10 @@ pub enum Ddl {
         columns: Vec<ColumnDefinition>,
         /// Table constraints.
         constraints: Vec<ConstraintDefinition>,
+        /// How it is kept.
+        options: IndexOptions,
+        /// TEXTIMAGE_ON.
+        lob_space: Option<String>,
     },
     /// `DROP TABLE`
     DropTable {
@@ -76,16 +80,10 @@ pub enum Ddl {
         name: String,
         /// Table.
         table: ObjectName,
-        /// UNIQUE.
-        unique: bool,
-        /// CLUSTERED.
-        clustered: bool,
-        /// Key columns and whether descending.
-        columns: Vec<(String, bool)>,
-        /// INCLUDE.
-        include: Vec<String>,
-        /// WHERE.
-        filter: Option<Expr>,
+        /// What it is.
+        index: IndexDefinition,
+        /// DROP_EXISTING: it takes the place of the one of its name.
+        drop_existing: bool,
     },
     /// `ALTER INDEX`
     AlterIndex {
@@ -98,10 +96,8 @@ pub enum Ddl {
     },
     /// `DROP INDEX`
     DropIndex {
-        /// Index.
-        name: String,
-        /// Table.
-        table: ObjectName,
+        /// Indexes and their tables.
+        indexes: Vec<(String, ObjectName)>,
         /// IF EXISTS.
         if_exists: bool,
     },
@@ -244,19 +240,61 @@ pub struct PredicateAction {
 pub enum DatabaseOption {
     /// `ALLOW_SNAPSHOT_ISOLATION ON|OFF`
     AllowSnapshot(bool),
+    /// `COMPATIBILITY_LEVEL = n`
+    CompatibilityLevel(i64),
     /// `READ_COMMITTED_SNAPSHOT ON|OFF`
     ReadCommittedSnapshot(bool),
     /// `RECOVERY …`, `MULTI_USER` and others without effect here.
     Accepted,
 }
 
+/// An index as written.
+#[derive(Clone, Debug)]
+pub struct IndexDefinition {
+    /// UNIQUE.
+    pub unique: bool,
+    /// CLUSTERED.
+    pub clustered: bool,
+    /// Key columns and whether descending.
+    pub columns: Vec<(String, bool)>,
+    /// INCLUDE.
+    pub include: Vec<String>,
+    /// WHERE.
+    pub filter: Option<Expr>,
+    /// How it is kept.
+    pub options: IndexOptions,
+}
+
+/// `WITH (…) ON …`: what is given of how an index or table is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexOptions {
+    /// FILLFACTOR.
+    pub fill_factor: Option<u8>,
+    /// PAD_INDEX.
+    pub padded: Option<bool>,
+    /// ALLOW_ROW_LOCKS.
+    pub row_locks: Option<bool>,
+    /// ALLOW_PAGE_LOCKS.
+    pub page_locks: Option<bool>,
+    /// OPTIMIZE_FOR_SEQUENTIAL_KEY.
+    pub sequential: Option<bool>,
+    /// DATA_COMPRESSION.
+    pub compression: Option<u8>,
+    /// DROP_EXISTING.
+    pub drop_existing: bool,
+    /// Filegroup, or partition scheme with its column.
+    pub space: Option<(String, Option<String>)>,
+}
+
 /// Changes of an index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AlterIndex {
     /// `DISABLE`
     Disable,
     /// `REBUILD`
-    Rebuild,
+    Rebuild(IndexOptions),
+    /// `SET`
+    Set(IndexOptions),
     /// `REORGANIZE`, which changes nothing here.
     Reorganize,
 }
@@ -314,12 +352,28 @@ pub enum AlterTable {
         /// Function, none for DROP.
         function: Option<String>,
     },
+    /// `ALTER COLUMN c ADD|DROP ROWGUIDCOL|SPARSE|NOT FOR REPLICATION`
+    AlterTrait {
+        /// Column.
+        name: String,
+        /// The one trait.
+        which: ColumnTraits,
+        /// ADD.
+        on: bool,
+    },
+    /// `REBUILD`
+    Rebuild(IndexOptions),
     /// `DROP COLUMN`
     DropColumns {
         /// Columns.
         names: Vec<String>,
         /// IF EXISTS.
         if_exists: bool,
+    },
+    /// `SWITCH TO`
+    Switch {
+        /// Table that takes the rows.
+        target: ObjectName,
     },
     /// `DROP CONSTRAINT`
     DropConstraints {
@@ -349,6 +403,8 @@ pub struct ColumnDefinition {
     pub default: Option<DefaultDefinition>,
     /// Constraints written with the column.
     pub constraints: Vec<ConstraintDefinition>,
+    /// ROWGUIDCOL, SPARSE, NOT FOR REPLICATION.
+    pub traits: ColumnTraits,
 }
 
 /// What fills a column.
@@ -427,7 +483,11 @@ pub enum ConstraintContent {
         clustered: Option<bool>,
         /// Columns and whether descending.
         columns: Vec<(String, bool)>,
+        /// How it is kept.
+        options: IndexOptions,
     },
+    /// `INDEX` among the columns.
+    Index(IndexDefinition),
     /// FOREIGN KEY.
     ForeignKey(ForeignKeyDefinition),
     /// CHECK.
