@@ -12,7 +12,7 @@ mod output;
 mod procedure;
 mod raise;
 mod rename;
-mod security;
+pub(in crate::engine) mod security;
 mod select;
 mod table;
 pub(in crate::engine) mod text_pointer;
