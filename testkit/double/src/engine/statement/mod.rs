@@ -10,6 +10,7 @@ mod metadata;
 mod option;
 mod output;
 mod procedure;
+mod property;
 mod raise;
 mod rename;
 pub(in crate::engine) mod security;
@@ -17,6 +18,7 @@ mod select;
 mod table;
 pub(in crate::engine) mod text_pointer;
 
+pub use ddl::database::option_key;
 pub use ddl::types::{check_release, declared};
 pub use metadata::is_catalogue_procedure;
 pub use procedure::Called;
