@@ -62,7 +62,7 @@ impl Inside {
     }
 
     /// What a `sql_variant` holds.
-    pub fn inside(value: &Value) -> Option<Inside> {
+    pub fn unwrapped(value: &Value) -> Option<Inside> {
         match value {
             Value::Variant(variant) => Some(Inside::of(&variant.ty, variant.value.clone())),
             _ => None,

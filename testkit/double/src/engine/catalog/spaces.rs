@@ -170,5 +170,5 @@ fn property_columns() -> Columns<PropertyDef> {
         .add("major_id", |p| p.of.major)
         .add("minor_id", |p| p.of.minor)
         .add("name", |p| Name(p.name.clone()))
-        .add("value", |p| Inside::inside(&p.value))
+        .add("value", |p| Inside::unwrapped(&p.value))
 }
