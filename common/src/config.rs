@@ -38,6 +38,9 @@ pub struct Config {
     pub source: Option<Source>,
     /// `[log]`
     pub log: Log,
+    /// `[http]`
+    #[serde(default)]
+    pub http: Http,
     /// `[capture]`
     #[serde(default)]
     pub capture: Capture,
@@ -154,6 +157,21 @@ pub struct EmbeddedLog {
     /// Age after which records may go; none keeps everything.
     #[serde(with = "humantime_serde")]
     pub retention: Option<Duration>,
+}
+
+/// `[http]`: who may ask the services, at whichever address.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Names that the services are asked by, without ports, beside `localhost` and the address that a
+    /// connection comes in at. A request for another host is refused.
+    #[serde(deserialize_with = "lenient::toml")]
+    pub hosts: Vec<String>,
+    /// File that holds the bearer token of every request, read at each; none asks for no token, and
+    /// lets requests that change something through from the machine itself only.
+    pub token_file: Option<PathBuf>,
+    /// Keep answering after a halt, until SIGTERM or SIGINT, so that what happened is seen from outside.
+    pub stay_after_halt: bool,
 }
 
 /// `[capture]`
