@@ -11,6 +11,8 @@ use super::batch::Executor;
 use super::env::Status;
 use super::security::Rights;
 use super::server::Shared;
+use super::syntax::ast::Batch;
+use super::syntax::quotes_names;
 use crate::storage::{CancelHandle, Database, Savepoint, Txn};
 use crate::{
     Cancelled, EnvChange, IsolationLevel, Param, Request, ResultSink, SqlError, TransactionRequest,
@@ -117,6 +119,7 @@ fn initial_status(
         no_execute: false,
         row_limit: 0,
         xact_abort: false,
+        off: crate::engine::env::OptionsOff::default(),
         deadlock_priority: 0,
         identity_insert: None,
         cursor_close_on_commit: false,
@@ -272,7 +275,7 @@ impl Session {
         params: Vec<Param>,
         sink: &mut dyn ResultSink,
     ) -> Result<(), Cancelled> {
-        let batch = match self.shared.parse(text) {
+        let batch = match self.parse(text) {
             Ok(batch) => batch,
             Err(error) => {
                 self.status.error = error.number;
@@ -280,6 +283,18 @@ impl Session {
             }
         };
         Executor::new(self, &batch, sink).request(params)
+    }
+
+    /// A batch under this session's options.
+    ///
+    /// # Errors
+    /// 102 and its kin.
+    pub(super) fn parse(&self, text: &str) -> Result<Arc<Batch>, SqlError> {
+        if self.status.off.quoted && quotes_names(text)? {
+            let what = "a double quote under QUOTED_IDENTIFIER OFF";
+            return Err(super::bind::unsupported(what));
+        }
+        self.shared.parse(text)
     }
 
     fn call(

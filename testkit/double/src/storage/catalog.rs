@@ -448,6 +448,10 @@ pub struct ModuleDef {
     pub schema_bound: bool,
     /// What a security policy says.
     pub policy: Option<PolicyDef>,
+    /// Made under ANSI_NULLS OFF.
+    pub ansi_nulls_off: bool,
+    /// Made under QUOTED_IDENTIFIER OFF.
+    pub quoted_off: bool,
 }
 
 /// A table; or a view or procedure, which shares names, numbers, locks and rights with tables but

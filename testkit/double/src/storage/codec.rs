@@ -172,7 +172,16 @@ fields!(TableDef {
     ansi_nulls_off
 });
 fields!(ParameterDef { name, ty, output, has_default });
-fields!(ModuleDef { kind, definition, check_option, parameters, schema_bound, policy });
+fields!(ModuleDef {
+    kind,
+    definition,
+    check_option,
+    parameters,
+    schema_bound,
+    policy,
+    ansi_nulls_off,
+    quoted_off
+});
 variants!(ModuleKind { View = 0, Procedure = 1, Function = 2, Policy = 3 });
 fields!(PolicyDef { enabled, schema_bound, not_for_replication, predicates });
 fields!(PredicateDef { id, block, operation, definition, target });

@@ -15,6 +15,7 @@ mod locking_reads;
 mod masking;
 mod merge;
 mod modules;
+mod old;
 mod policies;
 mod properties;
 mod queries;

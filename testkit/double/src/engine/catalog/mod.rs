@@ -12,6 +12,7 @@
 mod absent;
 mod capture;
 mod columns;
+mod compat;
 mod constraints;
 mod databases;
 mod definition;
@@ -80,6 +81,7 @@ fn all() -> impl Iterator<Item = &'static dyn Definition> {
         information_schema::VIEWS,
         absent::VIEWS,
         spaces::VIEWS,
+        compat::VIEWS,
     ]
     .into_iter()
     .flatten()
@@ -87,7 +89,13 @@ fn all() -> impl Iterator<Item = &'static dyn Definition> {
 }
 
 fn find(name: &ObjectName) -> Option<&'static dyn Definition> {
-    let schema = name.schema.as_deref()?;
+    // The views of old are found without their schema, and as dbo's.
+    let schema = match name.schema.as_deref() {
+        None | Some("dbo" | "DBO") => {
+            return compat::VIEWS.iter().copied().find(|view| same_name(view.name(), &name.name));
+        }
+        Some(schema) => schema,
+    };
     all().find(|view| same_name(view.schema(), schema) && same_name(view.name(), &name.name))
 }
 

@@ -52,7 +52,7 @@ pub fn kind_code(object: &TableDef) -> &'static str {
 }
 
 impl Kind {
-    fn code(self) -> &'static str {
+    pub(super) fn code(self) -> &'static str {
         match self {
             Kind::Table => "U",
             Kind::View => "V",

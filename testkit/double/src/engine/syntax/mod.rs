@@ -29,5 +29,6 @@ mod types;
 mod window;
 
 pub use parser::{
-    parse_batch, parse_condition, parse_declarations, parse_name, parse_scalar, variables,
+    parse_batch, parse_condition, parse_declarations, parse_name, parse_scalar, quotes_names,
+    variables,
 };

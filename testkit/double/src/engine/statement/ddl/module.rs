@@ -78,6 +78,8 @@ pub fn define(binder: &Binder<'_, '_>, module: &Module) -> Result<(), Fault> {
         parameters,
         schema_bound: matches!(module.content, ModuleContent::Function { schema_bound: true, .. }),
         policy: None,
+        ansi_nulls_off: env.status.off.nulls,
+        quoted_off: env.status.off.quoted,
     };
     store(env, &schema, &module.name.name, known, columns, definition)
 }

@@ -48,6 +48,8 @@ pub fn define(binder: &Binder<'_, '_>, statement: &SecurityPolicy) -> Result<(),
         parameters: Vec::new(),
         schema_bound: policy.schema_bound,
         policy: Some(policy.clone()),
+        ansi_nulls_off: false,
+        quoted_off: false,
     };
     env.status.database.set_setting(POLICY_SETTING, Some("used"))?;
     match known {
