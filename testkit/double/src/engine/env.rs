@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::plan::Cached;
 use super::security::Rights;
 use super::server::Shared;
-use crate::storage::{ATTENTION, Database, Micros, Row, RowId, Scan, TableDef, Txn, View};
+use crate::storage::{
+    ATTENTION, Database, Micros, Row, RowId, Scan, TableDef, Txn, View, same_name,
+};
 use crate::{
     Cancelled, Column, EnvChange, IsolationLevel, Param, ResultSink, SqlError, StatementKind, Value,
 };
@@ -306,6 +308,15 @@ impl<'s> Env<'s> {
 
     /// The schema of a name: the session's own for temporary tables.
     pub fn schema_of(&self, name: &super::syntax::ast::ObjectName) -> String {
+        if name.is_global() {
+            // Whoever made it: there is one of the name.
+            let tables = self.with_txn(|txn| txn.tables());
+            let known = tables
+                .iter()
+                .find(|table| table.schema.starts_with("##") && same_name(&table.name, &name.name));
+            return known
+                .map_or_else(|| global_schema(self.status.spid), |table| table.schema.clone());
+        }
         if name.is_temporary() {
             return temporary_schema(self.status.spid);
         }
@@ -462,6 +473,11 @@ impl<'s> Env<'s> {
 /// The schema of a session's temporary tables.
 pub fn temporary_schema(spid: i16) -> String {
     format!("#{spid}")
+}
+
+/// The schema of the global temporary tables that a session has made.
+pub fn global_schema(spid: i16) -> String {
+    format!("##{spid}")
 }
 
 /// The error that ends a cancelled request; it never reaches a client.

@@ -156,14 +156,15 @@ impl Session {
         session
     }
 
-    /// Drops the session's temporary tables. Nobody else knows of them, so that nothing stands
-    /// against it; what a broken log file keeps is dropped by the next session of this number.
+    /// Drops the session's temporary tables, and those that it made for all once nobody uses them any
+    /// more; what a broken log file keeps is dropped by the next session of this number.
     fn drop_temporary_tables(&self) {
-        let schema = super::env::temporary_schema(self.status.spid);
+        let own = super::env::temporary_schema(self.status.spid);
+        let global = super::env::global_schema(self.status.spid);
         for database in self.shared.storage.databases() {
             let mut txn = database.begin(IsolationLevel::ReadCommitted);
             let mut tables = txn.tables();
-            tables.retain(|table| table.schema == schema);
+            tables.retain(|table| table.schema == own || table.schema == global);
             if tables.is_empty() {
                 continue;
             }

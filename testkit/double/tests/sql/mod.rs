@@ -19,6 +19,7 @@ mod old;
 mod policies;
 mod properties;
 mod queries;
+mod sequences;
 mod session;
 mod switches;
 mod temporary;

@@ -74,6 +74,7 @@ impl Binder<'_, '_> {
             Expr::Case(case) => self.case(case, scope),
             Expr::Subquery(query) => self.scalar_subquery(query, scope),
             Expr::Default => Err(unsupported("DEFAULT")),
+            Expr::NextValue(name) => self.next_value(name),
             Expr::Compare(..)
             | Expr::And(..)
             | Expr::Or(..)

@@ -23,6 +23,7 @@ mod modules;
 mod objects;
 mod policies;
 mod principals;
+mod sequences;
 mod server;
 mod source;
 mod spaces;
@@ -82,6 +83,7 @@ fn all() -> impl Iterator<Item = &'static dyn Definition> {
         absent::VIEWS,
         spaces::VIEWS,
         compat::VIEWS,
+        sequences::VIEWS,
     ]
     .into_iter()
     .flatten()

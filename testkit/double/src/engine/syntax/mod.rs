@@ -25,6 +25,7 @@ pub mod normal;
 mod parser;
 mod query;
 mod security;
+mod sequence;
 mod types;
 mod window;
 

@@ -357,9 +357,6 @@ impl<'a> Parser<'a> {
         }
         let mut parts = parts.into_iter().rev();
         let name = parts.next().flatten().ok_or_else(|| self.unexpected())?;
-        if name.starts_with("##") {
-            return Err(self.unsupported("global temporary table"));
-        }
         Ok(ObjectName { name, schema: parts.next().flatten(), database: parts.next().flatten() })
     }
 

@@ -50,6 +50,7 @@ pub fn define(binder: &Binder<'_, '_>, statement: &SecurityPolicy) -> Result<(),
         policy: Some(policy.clone()),
         ansi_nulls_off: false,
         quoted_off: false,
+        sequence: None,
     };
     env.status.database.set_setting(POLICY_SETTING, Some("used"))?;
     match known {

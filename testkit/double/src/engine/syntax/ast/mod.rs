@@ -40,6 +40,11 @@ pub struct ObjectName {
 }
 
 impl ObjectName {
+    /// Whether it is a global temporary table's.
+    pub fn is_global(&self) -> bool {
+        self.name.starts_with("##")
+    }
+
     /// Whether it is a temporary table's, whatever database and schema are written before it.
     pub fn is_temporary(&self) -> bool {
         self.name.starts_with('#')
