@@ -103,13 +103,15 @@ pub async fn reset(settings: &ApplySettings) -> Result<Option<String>, Failure> 
 }
 
 /// Whether the types that the configuration asks for are in the target, and can hold every value of
-/// `tables`. Changes nothing.
+/// `tables`; and whether target tables that are there take rows as they are. Changes nothing.
 pub async fn check_types(
     settings: &ApplySettings,
     tables: &[(Arc<TableVersion>, Definition)],
 ) -> Vec<CheckResult> {
-    let checked =
-        async { Target::new(&settings.config, &settings.pipeline)?.check_types(tables).await };
+    let checked = async {
+        let target = Target::new(&settings.config, &settings.pipeline)?;
+        target.check_types(&settings.pipeline, tables).await
+    };
     match checked.await {
         Ok(results) => results,
         Err(failure) => vec![CheckResult::fail("types", failure.message, failure.remedy)],

@@ -11,6 +11,7 @@ mod digits;
 mod durability;
 mod fencing;
 mod gaps;
+mod hazards;
 mod keys;
 mod load_faults;
 mod load_model;

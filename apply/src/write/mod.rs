@@ -38,7 +38,7 @@ use crate::buffer::Buffer;
 use crate::failpoints::{self, CRASH};
 use crate::report::Progress;
 use crate::schemas::LogSchemas;
-use crate::target::postgres::{Refusal, Session, Trouble};
+use crate::target::postgres::{LOST, Refusal, Session, Trouble};
 use crate::unit::{Mark, Place, Unit, UnitKind};
 use group::Group;
 pub(crate) use group::Sharing;
@@ -199,9 +199,25 @@ impl<'a> Writer<'a> {
     /// What stopped it; the connection is of no further use.
     pub(crate) async fn run(mut self, at: Option<&Mark>) -> Result<Ended, Stopped> {
         self.resume_loads(at).await?;
-        let ended = self.write_all().await?;
+        let ended = self.write_all().await;
+        if let Err(Stopped::Failure(failure)) = &ended
+            && failure.code == LOST
+        {
+            self.remember_lost(failure).await;
+        }
+        let ended = ended?;
         self.end_loads().await?;
         Ok(ended)
+    }
+
+    /// Rows are missing in what is committed: no later start may pass over that.
+    async fn remember_lost(&self, failure: &Failure) {
+        let first = self.in_flight.front().map(|InFlight { group, .. }| group.mark);
+        let at = first.or(self.current.map(|(mark, _)| mark)).map(|mark| mark.position);
+        let at = at.or(self.reached).unwrap_or(Position::ORIGIN);
+        if let Err(error) = self.session.remember_lost(at, failure).await {
+            tracing::error!(%error, "the missing rows cannot be written down in the target");
+        }
     }
 
     async fn write_all(&mut self) -> Result<Ended, Stopped> {
@@ -266,6 +282,9 @@ impl<'a> Writer<'a> {
     /// the connection's error.
     fn settle(&mut self) -> Result<(), Stopped> {
         self.take_chunks()?;
+        for notice in self.session.take_notices() {
+            self.context.progress.notice(&notice);
+        }
         let committed = self.session.committed();
         let before = self.settled;
         let mut flushed = None;

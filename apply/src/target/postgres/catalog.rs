@@ -13,6 +13,7 @@ use tokio_postgres::{Client, Row};
 
 use super::define;
 use super::error;
+use super::hazards::Hazards;
 use super::mapping::{self, Companion, Part, Types};
 use super::relation::{Relation, TargetColumn, source_name};
 use super::types::PgType;
@@ -161,6 +162,98 @@ async fn claim(
     ))
 }
 
+/// Looks at every target table of the pipeline; gives what an operator should know.
+///
+/// # Errors
+/// `Halt` with everything of them that loses or alters rows.
+pub(super) async fn survey(
+    client: &Client,
+    pipeline: &str,
+    replica: bool,
+) -> Result<Vec<String>, Failure> {
+    let found = hazards_of(client, pipeline)
+        .await
+        .map_err(|e| error::failure("apply.table", "cannot look at the target's tables", &e))?;
+    let mut wrong = Vec::new();
+    let mut notices = Vec::new();
+    for hazards in found.values() {
+        wrong.extend(hazards.wrong.iter().cloned());
+        wrong.extend(hazards.rules(replica));
+        notices.extend(hazards.notice(replica));
+    }
+    if wrong.is_empty() { Ok(notices) } else { Err(hazardous(&wrong)) }
+}
+
+/// Whether `lockstep.tables` is there and may be read.
+pub(super) async fn has_claims(client: &Client) -> Result<bool, tokio_postgres::Error> {
+    let row = client
+        .query_one(
+            "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = 'lockstep' AND c.relname = 'tables' \
+             AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))",
+            &[],
+        )
+        .await?;
+    Ok(row.get(0))
+}
+
+/// What tables of the target have that may lose or alter rows, by their names; those that the pipeline
+/// has claimed are left out.
+pub(super) async fn hazards_of_unclaimed(
+    client: &Client,
+    pipeline: &str,
+    names: &[TargetName],
+) -> Result<BTreeMap<String, Hazards>, tokio_postgres::Error> {
+    let claimed = match has_claims(client).await? {
+        true => hazards_of(client, pipeline).await?,
+        false => BTreeMap::new(),
+    };
+    let schemas: Vec<&str> = names.iter().map(|name| name.schema.as_str()).collect();
+    let tables: Vec<&str> = names.iter().map(|name| name.table.as_str()).collect();
+    let rows = client
+        .query(
+            "SELECT DISTINCT c.oid, format('%I.%I', n.nspname, c.relname) \
+             FROM unnest($1::text[], $2::text[]) AS t(schema_name, table_name) \
+             JOIN pg_namespace n ON n.nspname = t.schema_name \
+             JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.table_name",
+            &[&schemas, &tables],
+        )
+        .await?;
+    let oids: Vec<u32> = rows.iter().map(|row| row.get(0)).collect();
+    let mut found = Hazards::read(client, &oids).await?;
+    let named = rows.iter().filter_map(|row| Some((row.get(1), found.remove(&row.get(0))?)));
+    Ok(named.filter(|(name, _): &(String, _)| !claimed.contains_key(name)).collect())
+}
+
+/// What the target tables of a pipeline have that may lose or alter rows, by their names.
+pub(super) async fn hazards_of(
+    client: &Client,
+    pipeline: &str,
+) -> Result<BTreeMap<String, Hazards>, tokio_postgres::Error> {
+    let rows = client
+        .query(
+            "SELECT c.oid, format('%I.%I', t.schema_name, t.table_name) FROM lockstep.tables t \
+             JOIN pg_namespace n ON n.nspname = t.schema_name \
+             JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.table_name \
+             WHERE t.pipeline = $1",
+            &[&pipeline],
+        )
+        .await?;
+    let tables: Vec<u32> = rows.iter().map(|row| row.get(0)).collect();
+    let mut found = Hazards::read(client, &tables).await?;
+    let named = rows.iter().filter_map(|row| Some((row.get(1), found.remove(&row.get(0))?)));
+    Ok(named.collect())
+}
+
+/// Of tables that lose or alter rows.
+pub(super) fn hazardous(wrong: &[String]) -> Failure {
+    Failure::halt(
+        "apply.table",
+        format!("target tables lose or alter what is written into them: {}", wrong.join("; ")),
+        "do what is said of each (DROP RULE, or ALTER TABLE … DISABLE RULE), then start apply again",
+    )
+}
+
 /// A table as the target has it.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -169,8 +262,8 @@ pub(super) struct Found {
     missing_rights: Vec<String>,
     /// The role is, or is a member of, its owner.
     pub(super) owned: bool,
-    /// It, or a partition of it, has triggers or rules that fire in replica role too.
-    fires: bool,
+    /// What may lose or alter its rows.
+    hazards: Hazards,
     columns: Vec<FoundColumn>,
     pub(super) indexes: Vec<UniqueIndex>,
 }
@@ -235,12 +328,7 @@ pub(super) async fn find(
         .query_opt(
             "SELECT c.oid, c.relkind::text, ARRAY(SELECT r FROM unnest(ARRAY['SELECT', 'INSERT', \
              'UPDATE', 'DELETE']) AS r WHERE NOT has_table_privilege(c.oid, r)), \
-             pg_has_role(c.relowner, 'USAGE'), \
-             EXISTS (SELECT FROM (SELECT c.oid AS part UNION SELECT relid FROM \
-                     pg_partition_tree(c.oid)) AS p WHERE EXISTS (SELECT FROM pg_trigger \
-                     WHERE tgrelid = part AND tgenabled IN ('A', 'R')) \
-                     OR EXISTS (SELECT FROM pg_rewrite WHERE ev_class = part \
-                     AND ev_enabled IN ('A', 'R'))) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             pg_has_role(c.relowner, 'USAGE') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
              WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind NOT IN ('i', 'I', 'S')",
             &[&name.schema, &name.table],
         )
@@ -280,7 +368,7 @@ pub(super) async fn find(
         kind: table.get(1),
         missing_rights: table.get(2),
         owned: table.get(3),
-        fires: table.get(4),
+        hazards: Hazards::of(client, oid).await?,
         columns: columns.iter().map(found_column).collect(),
         indexes: indexes
             .iter()
@@ -345,6 +433,7 @@ pub(super) fn fit(
     if !matches!(found.kind.as_str(), "r" | "p") {
         wrong.push("it is not a table".to_owned());
     }
+    wrong.extend(found.hazards.wrong.iter().cloned());
     if !found.missing_rights.is_empty() {
         wrong.push(format!("the role lacks {} on it", found.missing_rights.join(", ")));
     }
@@ -392,10 +481,10 @@ pub(super) fn fit(
         return Err(wrong);
     }
     let (source, name) = (source_name(version), name.quoted());
-    let fires = found.fires;
+    let hazards = found.hazards.clone();
     let companions = companions.iter().map(|companion| (companion.of, companion.part)).collect();
     let lacking = lacking.iter().map(|c| quote_postgres(&naming.carry(&c.name))).collect();
-    Ok(Relation { id, source, name, columns, key, fires, companions, lacking })
+    Ok(Relation { id, source, name, columns, key, hazards, companions, lacking })
 }
 
 /// The companions that a table has, or has to have; and those of key columns that it may be without: one

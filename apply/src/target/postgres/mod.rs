@@ -15,8 +15,10 @@ mod encode;
 mod error;
 mod ewkb;
 mod extension;
+mod hazards;
 mod image;
 mod load;
+mod lost;
 mod mapping;
 mod parameter;
 mod pipe;
@@ -48,6 +50,7 @@ use tokio_postgres::Client;
 
 pub(crate) use checkpoint::{Claimant, Taken, lag_seconds};
 pub(crate) use load::Described;
+pub(crate) use lost::CODE as LOST;
 pub(crate) use set_aside::Refusal;
 pub(crate) use trouble::Trouble;
 pub(crate) use typing::schema;
@@ -104,6 +107,8 @@ pub(crate) struct Session {
     position: Position,
     loads: Loads,
     login: Login,
+    /// What an operator should know and has not been told.
+    notices: Vec<String>,
     fail: FailPoints,
 }
 
@@ -199,6 +204,8 @@ impl Target {
             );
         }
         let exceptions = checkpoint::open_exceptions(&cold, &claimant.pipeline).await?;
+        lost::none_open(&cold, &claimant.pipeline).await?;
+        notices.extend(catalog::survey(&cold, &claimant.pipeline, replica).await?);
         let stored = load::stored(&cold, &claimant.pipeline).await?;
         let pending = load::pending(&cold, &claimant.pipeline).await?;
         let loaders =
@@ -231,6 +238,7 @@ impl Target {
             position: Position::ORIGIN,
             loads: Loads::new(design, loaders, stored, pending),
             login: self.login.clone(),
+            notices: Vec::new(),
             fail: fail.clone(),
         };
         Ok((session, Attached { taken, exceptions, notices }))
@@ -283,7 +291,37 @@ impl Session {
             version,
         )
         .await?;
+        self.admit(&relation)?;
         self.enter(relation)
+    }
+
+    /// Holds a table that is to be written against what may lose or alter its rows.
+    ///
+    /// # Errors
+    /// `Halt` when rules of it fire.
+    fn admit(&mut self, relation: &Relation) -> Result<(), Failure> {
+        let replica = self.runs.mode.replica;
+        self.notices.extend(relation.hazards.notice(replica));
+        let rules = relation.hazards.rules(replica);
+        rules.map_or(Ok(()), |rules| Err(catalog::hazardous(&[rules])))
+    }
+
+    /// What an operator should know and has not been told.
+    pub(crate) fn take_notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Remembers that a statement behind `at` met another number of rows than it was sent, so that no
+    /// later start passes over it.
+    ///
+    /// # Errors
+    /// When the target cannot be reached or refuses.
+    pub(crate) async fn remember_lost(
+        &self,
+        at: Position,
+        failure: &Failure,
+    ) -> Result<(), Failure> {
+        lost::remember(&self.cold, &self.chain.pipeline, &at.to_string(), &failure.message).await
     }
 
     /// Remembers the start point chosen for this target.

@@ -39,13 +39,15 @@ pub(crate) struct Note {
     pub(crate) last_change: u64,
     /// Rows it carries.
     pub(crate) rows: u64,
+    /// The reply says how many rows it met, and they are to be as many as it carries.
+    pub(crate) counted: bool,
 }
 
 /// The reply that must come next.
 #[derive(Debug)]
 pub(super) enum Expected {
-    /// CommandComplete of a statement; of a COPY with its rows, once they are known.
-    Statement { note: Note, copied: Option<u64> },
+    /// CommandComplete of a statement.
+    Statement { note: Note },
     /// ReadyForQuery: the transaction is committed.
     Ready,
 }
@@ -134,7 +136,7 @@ impl Pipe {
         note: Note,
     ) -> Result<(), EncodeError> {
         self.bind(name, count, parameters)?;
-        self.run(Expected::Statement { note, copied: None });
+        self.run(Expected::Statement { note });
         Ok(())
     }
 
@@ -173,7 +175,7 @@ impl Pipe {
     /// Begins a COPY; its rows follow by [`Pipe::copy_data`].
     pub(super) fn copy_begin(&mut self, name: Name, note: Note) -> Result<(), EncodeError> {
         self.bind(name, 0, |_| ())?;
-        self.run(Expected::Statement { note, copied: None });
+        self.run(Expected::Statement { note });
         Ok(())
     }
 
@@ -188,9 +190,8 @@ impl Pipe {
     pub(super) fn copy_end(&mut self, rows: u64) {
         message(b'c', &mut self.out, |_| ());
         // The reply cannot have come yet, unless the COPY failed and nothing matters any more.
-        if let Some(Expected::Statement { note, copied }) = self.expected.lock().back_mut() {
-            note.rows = rows;
-            *copied = Some(rows);
+        if let Some(Expected::Statement { note }) = self.expected.lock().back_mut() {
+            (note.rows, note.counted) = (rows, true);
         }
     }
 

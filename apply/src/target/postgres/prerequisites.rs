@@ -4,7 +4,8 @@ use lockstep_common::Failure;
 use lockstep_common::check::CheckResult;
 use tokio_postgres::Client;
 
-use super::{Target, settings};
+use super::hazards::Hazards;
+use super::{Target, catalog, settings};
 
 /// `server_version_num` of the oldest PostgreSQL whose settings apply relies on.
 const OLDEST: i32 = 130_000;
@@ -24,18 +25,21 @@ impl Target {
             Ok(found) => results.extend(found),
             Err(error) => results.push(unreadable("types", &error)),
         }
-        results.push(self.check_stream().await);
+        let (stream, replica) = self.check_stream().await;
+        results.push(stream);
+        results.extend(tables(&client, pipeline, replica).await);
         results
     }
 
     /// The second connection, and the right to keep triggers from firing.
-    async fn check_stream(&self) -> CheckResult {
+    async fn check_stream(&self) -> (CheckResult, bool) {
         let name = "triggers and foreign keys";
         let mut socket = match self.login.hot().await {
             Ok(socket) => socket,
-            Err(failure) => return refused("stream connection", &failure),
+            Err(failure) => return (refused("stream connection", &failure), false),
         };
-        match settings::enter_replica_role(&mut socket, &self.login).await {
+        let replica = settings::enter_replica_role(&mut socket, &self.login).await;
+        let result = match &replica {
             Ok(true) => CheckResult::pass(name, "do not fire for what apply writes"),
             Ok(false) => CheckResult::warn(
                 name,
@@ -43,9 +47,39 @@ impl Target {
                 "GRANT SET ON PARAMETER session_replication_role TO the role (PostgreSQL 15), or \
                  ALTER ROLE … SET session_replication_role = 'replica' (`lockstep schema --grants`)",
             ),
-            Err(failure) => refused(name, &failure),
-        }
+            Err(failure) => refused(name, failure),
+        };
+        (result, replica.is_ok_and(|replica| replica))
     }
+}
+
+/// Target tables that the pipeline has, and what of them may lose or alter rows; nothing is said where
+/// nothing may.
+async fn tables(client: &Client, pipeline: &str, replica: bool) -> Vec<CheckResult> {
+    let name = "target tables";
+    let found = match catalog::has_claims(client).await {
+        Ok(true) => catalog::hazards_of(client, pipeline).await,
+        Ok(false) => return Vec::new(),
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(found) => found
+            .iter()
+            .flat_map(|(table, hazards)| hazard_results(table, hazards, replica))
+            .collect(),
+        Err(error) => vec![unreadable(name, &error)],
+    }
+}
+
+/// What of a target table may lose or alter rows, for a session that is a replica's or not.
+pub(super) fn hazard_results(table: &str, hazards: &Hazards, replica: bool) -> Vec<CheckResult> {
+    let name = format!("target table {table}");
+    let wrong = hazards.wrong.iter().cloned().chain(hazards.rules(replica));
+    let fix = "do what is said of it (DROP RULE, or ALTER TABLE … DISABLE RULE)";
+    let wrong = wrong.map(|what| CheckResult::fail(&name, what, fix));
+    let fix = "ALTER TABLE … DISABLE TRIGGER, unless it leaves the rows as they are";
+    let firing = hazards.notice(replica).map(|what| CheckResult::warn(&name, what, fix));
+    wrong.chain(firing).collect()
 }
 
 fn refused(name: &str, failure: &Failure) -> CheckResult {

@@ -7,6 +7,7 @@ use lockstep_common::record::{Before, Change};
 use lockstep_common::{TableId, TableVersion, Value};
 
 use super::encode::Form;
+use super::hazards::Hazards;
 use super::mapping::Part;
 use super::types::PgType;
 
@@ -27,8 +28,8 @@ pub(super) struct Relation {
     pub(super) columns: Vec<Option<TargetColumn>>,
     /// The key's columns in key order; empty for a table without one.
     pub(super) key: Vec<usize>,
-    /// It has triggers or rules that fire in replica role too.
-    pub(super) fires: bool,
+    /// What of it may lose or alter rows.
+    pub(super) hazards: Hazards,
     /// What the last columns hold, in their order: parts of which columns.
     pub(super) companions: Vec<(usize, Part)>,
     /// Companions of key columns that the target lacks, quoted: a table made by hand, or by a version that

@@ -11,7 +11,7 @@ use super::relation::Relation;
 use super::run::ChangeError;
 use super::set_aside::{self, Refusal};
 use super::wire::Latched;
-use super::{Session, checkpoint, pooler};
+use super::{Session, checkpoint, lost, pooler};
 
 /// Why a transaction or a connection came to nothing.
 #[derive(Debug)]
@@ -42,18 +42,10 @@ impl Session {
     pub(super) fn trouble(&self, latched: Latched) -> Trouble {
         match latched {
             Latched::Server { error, note } => self.server_trouble(&error, note),
+            Latched::Rows { note, met } => Trouble::Failure(lost::failure(&miscounted(&note, met))),
             Latched::Lost(what) => Trouble::Failure(Failure::retry(
                 "apply.connection",
                 format!("lost the connection to the target: {what}"),
-            )),
-            Latched::Rows { note, met } => Trouble::Failure(Failure::halt(
-                "apply.protocol",
-                format!(
-                    "a COPY of {} rows was answered by {met}{}",
-                    note.rows,
-                    set_aside::describe(Some(&note))
-                ),
-                "report this with the log",
             )),
             Latched::Protocol(what) => Trouble::Failure(Failure::halt(
                 "apply.protocol",
@@ -90,6 +82,13 @@ impl Session {
     }
 }
 
+/// Of a statement that met another number of rows than it was sent.
+pub(super) fn miscounted(note: &Note, met: Option<u64>) -> String {
+    let met = met.map_or("an unknown number".to_owned(), |met| met.to_string());
+    let where_ = set_aside::describe(Some(note));
+    format!("{} row(s) were sent to the target and {met} met{where_}", note.rows)
+}
+
 /// Of a change that cannot be written; `index` is its number within the transaction.
 pub(super) fn change_trouble(
     error: ChangeError,
@@ -103,6 +102,7 @@ pub(super) fn change_trouble(
         first_change: index,
         last_change: index,
         rows: 1,
+        counted: false,
     };
     match error {
         ChangeError::Value { column, error } => {

@@ -12,7 +12,7 @@ use super::Target;
 use super::catalog::{self, Naming};
 use super::define::{self, Design, Planned};
 use super::extension::Extensions;
-use super::{collation, error};
+use super::{collation, error, prerequisites};
 
 /// What to do about types that are wrong.
 const FIX: &str = "correct `types`, `columns`, `key_collation` of this apply, or install what the \
@@ -80,12 +80,14 @@ impl Target {
         Ok(results)
     }
 
-    /// Whether the types that the configuration asks for have a form of every value of these tables.
+    /// Whether the types that the configuration asks for have a form of every value of these tables, and
+    /// whether the target's tables that are there already take their rows as they are.
     ///
     /// # Errors
     /// When the target cannot be reached.
     pub(crate) async fn check_types(
         &self,
+        pipeline: &str,
         tables: &[(Arc<TableVersion>, Definition)],
     ) -> Result<Vec<CheckResult>, Failure> {
         let client = self.login.cold().await?;
@@ -101,6 +103,14 @@ impl Target {
         }
         let naming = Naming { types: Arc::new(types), ..self.naming.clone() };
         results.extend(foreseen(&client, &naming, tables).await.map_err(failed)?);
+        let names: Vec<_> =
+            tables.iter().map(|(version, _)| self.naming.table(&version.name)).collect();
+        let replica = define::may_be_replica(&client).await.map_err(failed)?;
+        let found =
+            catalog::hazards_of_unclaimed(&client, pipeline, &names).await.map_err(failed)?;
+        for (table, hazards) in found {
+            results.extend(prerequisites::hazard_results(&table, &hazards, replica));
+        }
         Ok(results)
     }
 

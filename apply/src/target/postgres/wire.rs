@@ -25,10 +25,10 @@ use super::socket::{Duplex, Socket};
 pub(super) enum Latched {
     /// The server refused the statement; its transaction is the first without a confirmation.
     Server { error: Box<ServerError>, note: Option<Note> },
+    /// A statement met another number of rows than it was sent, and its commit is on the way.
+    Rows { note: Note, met: Option<u64> },
     /// The connection broke.
     Lost(String),
-    /// A COPY took in another number of rows than were sent.
-    Rows { note: Note, met: u64 },
     /// The server answered something that makes no sense: a defect, here or there.
     Protocol(String),
 }
@@ -273,17 +273,16 @@ impl Receiver {
     fn statement(&mut self, tag: &[u8]) -> Result<Step, Latched> {
         let mut expected = self.expected.lock();
         match expected.front() {
-            Some(Expected::Statement { note, copied }) => {
-                let copied = copied.filter(|_| tag.starts_with(b"COPY "));
-                let met = number(tag).unwrap_or_default();
-                if copied.is_some_and(|rows| rows != met) {
-                    return Err(Latched::Rows { note: note.clone(), met });
-                }
-                expected.pop_front();
-                Ok(Step::Done)
+            // It stays the first: whoever waits for the last reply must not take it for answered.
+            Some(Expected::Statement { note })
+                if note.counted && number(tag) != Some(note.rows) =>
+            {
+                return Err(Latched::Rows { note: note.clone(), met: number(tag) });
             }
-            other => Err(out_of_order("CommandComplete", other)),
-        }
+            Some(Expected::Statement { .. }) => expected.pop_front(),
+            other => return Err(out_of_order("CommandComplete", other)),
+        };
+        Ok(Step::Done)
     }
 
     fn error(&mut self) -> Result<Latched, io::Error> {
@@ -291,7 +290,7 @@ impl Receiver {
             return Err(io::ErrorKind::InvalidData.into());
         };
         let note = match self.expected.lock().front() {
-            Some(Expected::Statement { note, .. }) => Some(note.clone()),
+            Some(Expected::Statement { note }) => Some(note.clone()),
             _ => None,
         };
         Ok(Latched::Server { error: Box::new(ServerError::from_response(&body)), note })

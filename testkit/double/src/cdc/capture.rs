@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::schema::{CT_PREFIX, Instance, Tables, bit, captured_type, change_tables};
-use super::{FreshStart, Modes};
+use super::{FreshStart, MaxWrite, Modes, Split};
 use crate::engine::convert::assign;
 use crate::storage::{
     Change, ColumnId, Database, LogRecord, LoggedTxn, Lsn, ObjectId, Row, TableDef, Txn, View,
@@ -26,6 +26,9 @@ use crate::{IsolationLevel, SqlError, SqlType, Value};
 
 /// How long a scan waits for a lock before it is given up and tried again.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Bytes of a value above which it is surely stored off its row.
+const IN_ROW: usize = 8000;
 
 /// What a scan came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,12 +50,21 @@ pub struct ScanOutcome {
 /// A row of `ddl_history` that is held back, and for how many scans.
 pub(super) type HeldBack = (u32, Row);
 
+/// What scans leave to the next one.
+#[derive(Default)]
+pub(super) struct Left {
+    /// Rows of `ddl_history`.
+    pub(super) held_back: Vec<HeldBack>,
+    /// A transaction of which a part is published: its commit, commands and the last command id.
+    part: Option<(Lsn, usize, i32)>,
+}
+
 /// Scans once: at most `maxtrans` transactions.
 pub(super) fn scan(
     database: &Arc<Database>,
     modes: &Modes,
     maxtrans: usize,
-    held_back: &mut Vec<HeldBack>,
+    left: &mut Left,
 ) -> Result<ScanOutcome, SqlError> {
     if modes.stalled {
         return Ok(ScanOutcome::default());
@@ -74,7 +86,7 @@ pub(super) fn scan(
         view,
         modes,
         outcome: ScanOutcome::default(),
-        held_back,
+        held_back: &mut left.held_back,
         now: database.clock().local_now(),
     };
     let idle = newest.is_some_and(|row| is_older(&row[2], scan.now, modes.dummy_after));
@@ -83,13 +95,29 @@ pub(super) fn scan(
         if idle && modes.dummy_meets_commit && newest_lsn < Some(first.commit_lsn) {
             scan.write_dummy(&mut txn, first.commit_lsn)?;
         } else {
+            let split = modes.split.filter(|_| database.info().published);
+            let mut done = None;
             for logged in &tail {
-                scan.publish(&mut txn, logged)?;
+                let part = left.part.filter(|(commit, ..)| *commit == logged.commit_lsn);
+                let next = match split {
+                    Some(split) => scan.publish_part(&mut txn, logged, split, part)?,
+                    None => {
+                        scan.publish(&mut txn, logged)?;
+                        None
+                    }
+                };
+                left.part = next;
+                // The rest comes with the next scan.
+                if next.is_some() {
+                    break;
+                }
+                done = Some(logged.commit_lsn);
             }
-            let last = tail.last().unwrap_or(first).commit_lsn;
-            txn.confirm_captured(last)?;
+            if let Some(last) = done {
+                txn.confirm_captured(last)?;
+            }
             scan.outcome.first_begin = tail.iter().map(|logged| logged.begin_lsn).min();
-            scan.outcome.last_commit = Some(last);
+            scan.outcome.last_commit = done.or(Some(first.commit_lsn));
         }
     } else if idle {
         scan.write_dummy(&mut txn, database.flushed_lsn())?;
@@ -124,6 +152,10 @@ struct Command<'a> {
     images: Vec<(i32, &'a Row)>,
     /// Columns of the SET list; `None` sets every bit of the mask.
     set: Option<&'a [ColumnId]>,
+    /// What `.WRITE` wrote.
+    pieces: &'a [(ColumnId, Value)],
+    /// Columns of an insert that is the second half of a key update, and were in its SET list.
+    moved: Option<&'a [ColumnId]>,
 }
 
 impl Scan<'_> {
@@ -159,6 +191,46 @@ impl Scan<'_> {
         Ok(())
     }
 
+    /// Publishes the next commands of a transaction, as the Log Reader Agent divides it where
+    /// transactional replication runs beside capture (`MaxCmdsInTran`). Answers where to go on.
+    fn publish_part(
+        &mut self,
+        txn: &mut Txn,
+        logged: &LoggedTxn,
+        split: Split,
+        part: Option<(Lsn, usize, i32)>,
+    ) -> Result<Option<(Lsn, usize, i32)>, SqlError> {
+        let ddl = logged.records.iter().any(|record| matches!(record.change, Change::Ddl { .. }));
+        let all: Vec<Command<'_>> =
+            logged.records.iter().flat_map(|record| commands(record, record.lsn)).collect();
+        if ddl || (part.is_none() && all.len() <= split.commands) {
+            self.publish(txn, logged)?;
+            return Ok(None);
+        }
+        let (_, begun, mut command_id) = part.unwrap_or((logged.commit_lsn, 0, 0));
+        let end = (begun + split.commands).min(all.len());
+        let lsn = match split.own_lsn && end < all.len() {
+            true => all[end - 1].record.lsn,
+            false => logged.commit_lsn,
+        };
+        if split.own_lsn {
+            command_id = 0;
+        }
+        let before = self.outcome.rows;
+        for command in &all[begun..end] {
+            for change_table in &command.record.table.captures {
+                self.write(txn, lsn, *change_table, command, &mut command_id)?;
+            }
+        }
+        if self.outcome.rows > before && (begun == 0 || split.own_lsn) {
+            let mut row = mapped(logged).to_vec();
+            row[0] = lsn.to_value();
+            self.map(txn, lsn, row.into())?;
+        }
+        self.outcome.transactions += usize::from(end == all.len());
+        Ok((end < all.len()).then_some((logged.commit_lsn, end, command_id)))
+    }
+
     /// Writes a command's rows into one change table, if it captures any of its columns.
     fn write(
         &mut self,
@@ -172,7 +244,19 @@ impl Scan<'_> {
         let Some(instance) = self.instances.get(&change_table) else {
             return Ok(());
         };
-        let Some(mask) = update_mask(instance, command.set) else {
+        let hidden = |column: &ColumnId| {
+            self.modes.max_write.is_unmarked()
+                && command.pieces.iter().any(|(piece, _)| piece == column)
+        };
+        let marked: Option<Vec<ColumnId>> =
+            command.set.map(|set| set.iter().copied().filter(|column| !hidden(column)).collect());
+        let mask = update_mask(instance, marked.as_deref());
+        // A row of which nothing is marked is left out, but for a switch.
+        let touched = command.set.is_some_and(|set| update_mask(instance, Some(set)).is_some());
+        let shows = touched && self.modes.max_write != MaxWrite::Lost;
+        let Some(mask) =
+            mask.or_else(|| shows.then(|| vec![0; instance.columns.len().div_ceil(8)]))
+        else {
             return Ok(());
         };
         *command_id += 1;
@@ -189,13 +273,46 @@ impl Scan<'_> {
                 if column.computed {
                     return Value::Null;
                 }
-                captured_value(table, column.id, row, *operation, command.set)
+                let value = captured_value(table, column.id, row, *operation, command.set);
+                self.as_logged(table, column.id, value, *operation, command)
             }));
             values.push(Value::Int(*command_id));
             txn.insert(change_table, values.into())?;
             self.outcome.rows += 1;
         }
         Ok(())
+    }
+
+    /// A value as the switches say that the log has it.
+    fn as_logged(
+        &self,
+        table: &TableDef,
+        column: ColumnId,
+        value: Value,
+        operation: i32,
+        command: &Command<'_>,
+    ) -> Value {
+        let piece = command.pieces.iter().find(|(piece, _)| *piece == column);
+        if let Some((_, piece)) = piece {
+            return match (self.modes.max_write, operation) {
+                (MaxWrite::Full, _) | (MaxWrite::Unmarked | MaxWrite::Lost, 4) => value,
+                (MaxWrite::Piece, 4) => piece.clone(),
+                _ => Value::Null,
+            };
+        }
+        let untouched = command.moved.is_some_and(|moved| !moved.contains(&column));
+        if self.modes.key_update_max_null && operation == 2 && untouched {
+            let large = table.position_of(column).is_some_and(|at| table.columns[at].ty.is_lob());
+            let length = match &value {
+                Value::String(bytes) | Value::Binary(bytes) => bytes.len(),
+                Value::NString(units) => 2 * units.len(),
+                _ => 0,
+            };
+            if large && length > IN_ROW {
+                return Value::Null;
+            }
+        }
+        value
     }
 
     /// Writes the mapping row of `lsn`, in the place of a dummy's where one has it.
@@ -372,16 +489,20 @@ impl Scan<'_> {
 
 /// The commands a record is captured as.
 fn commands(record: &LogRecord, seqval: Lsn) -> Vec<Command<'_>> {
-    let command = |images, set| Command { record, seqval, images, set };
+    let command = |images, set| Command { record, seqval, images, set, pieces: &[], moved: None };
     match &record.change {
         Change::Insert { row } => vec![command(vec![(2, row)], None)],
         Change::Delete { row } => vec![command(vec![(1, row)], None)],
-        Change::Update { before, after, set } => {
-            vec![command(vec![(3, before), (4, after)], Some(set))]
+        Change::Update { before, after, set, pieces } => {
+            vec![Command { pieces, ..command(vec![(3, before), (4, after)], Some(set)) }]
         }
         // One record, one seqval, two commands.
-        Change::KeyUpdate { before, after, .. } => {
-            vec![command(vec![(1, before)], None), command(vec![(2, after)], None)]
+        Change::KeyUpdate { before, after, set } => {
+            let moved = Some(&**set);
+            vec![
+                command(vec![(1, before)], None),
+                Command { moved, ..command(vec![(2, after)], None) },
+            ]
         }
         Change::Ddl { .. } => Vec::new(),
     }

@@ -5,6 +5,9 @@
 //! |---|---|
 //! | `fresh_min_lsn_is_zero`, `stalled`, `dummy_meets_commit`, `hide_commit_behind_dummy`, `ddl_history_backfill`, `seqval_backwards`, `cleanup_in_two_calls`, `covering_scan` | `on`, `off`: see [`Modes`](super::Modes) |
 //! | `fresh_start_lsn` | `mapped`, `unmapped`, `at_once`: see [`FreshStart`] |
+//! | `key_update_max_null` | `on`, `off` |
+//! | `max_write` | `full`, `null`, `piece`, `unmarked`, `unmarked_null`, `lost`: see [`MaxWrite`] |
+//! | `split_transactions` | `off`, `same,n`, `own,n`: see [`Split`] |
 //! | `ddl_history_lag` | scans |
 //! | `dummy_after` | seconds |
 //! | `idle_purge` | — : deletes every row of `lsn_time_mapping` with a transaction id, raises each instance's start to the oldest row left, and deletes change rows below it, as cleanup on a database idle for longer than its retention |
@@ -22,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::schema::{Tables, change_tables};
-use super::{Context, FreshStart, ProcedureError, Server, cleanup};
+use super::{Context, FreshStart, MaxWrite, ProcedureError, Server, Split, cleanup};
 use crate::storage::{Database, Direction, Injection, KeyRange, Lsn, Row};
 use crate::{IsolationLevel, ResultSink, SqlError, Value};
 
@@ -102,6 +105,9 @@ fn set_mode(
         "hide_commit_behind_dummy" => modes.hide_commit_behind_dummy = on(value)?,
         "ddl_history_backfill" => modes.ddl_history_backfill = on(value)?,
         "seqval_backwards" => modes.seqval_backwards = on(value)?,
+        "key_update_max_null" => modes.key_update_max_null = on(value)?,
+        "max_write" => modes.max_write = max_write(value)?,
+        "split_transactions" => modes.split = split(value)?,
         "covering_scan" => modes.covering_scan = on(value)?,
         "cleanup_in_two_calls" => modes.cleanup_in_two_calls = on(value)?,
         "ddl_history_lag" => {
@@ -113,6 +119,38 @@ fn set_mode(
     }
     context.storage.cdc.set_modes(database.id(), |current| *current = modes);
     Ok(())
+}
+
+fn max_write(value: &str) -> Result<MaxWrite, SqlError> {
+    Ok(match value {
+        "full" => MaxWrite::Full,
+        "null" => MaxWrite::Null,
+        "piece" => MaxWrite::Piece,
+        "unmarked" => MaxWrite::Unmarked,
+        "unmarked_null" => MaxWrite::UnmarkedNull,
+        "lost" => MaxWrite::Lost,
+        _ => {
+            return Err(bad(
+                "the value is 'full', 'null', 'piece', 'unmarked', 'unmarked_null' or 'lost'",
+            ));
+        }
+    })
+}
+
+/// `off`, `same,n` or `own,n`.
+fn split(value: &str) -> Result<Option<Split>, SqlError> {
+    if value == "off" {
+        return Ok(None);
+    }
+    let wrong = || bad("the value is 'off', 'same,n' or 'own,n'");
+    let (kind, commands) = value.split_once(',').ok_or_else(wrong)?;
+    let own_lsn = match kind.trim() {
+        "same" => false,
+        "own" => true,
+        _ => return Err(wrong()),
+    };
+    let commands = commands.trim().parse().ok().filter(|commands| *commands > 0);
+    Ok(Some(Split { commands: commands.ok_or_else(wrong)?, own_lsn }))
 }
 
 fn on(value: &str) -> Result<bool, SqlError> {

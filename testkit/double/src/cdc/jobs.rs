@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::capture::{self, HeldBack, ScanOutcome};
+use super::capture::{self, Left, ScanOutcome};
 use super::enable::error;
 use super::job_rows::{JobKind, JobRow, add_job, drop_jobs, job};
 use super::{Modes, cleanup};
@@ -39,7 +39,7 @@ pub struct ScanSession {
 #[derive(Default)]
 struct Capture {
     modes: Modes,
-    held_back: Arc<Mutex<Vec<HeldBack>>>,
+    left: Arc<Mutex<Left>>,
     /// Whether somebody has the log-scan session.
     session: Arc<AtomicBool>,
     job: Option<Running>,
@@ -194,15 +194,15 @@ impl Server {
         let mut total = ScanOutcome::default();
         let maxtrans = usize::try_from(maxtrans).unwrap_or(1).max(1);
         for _ in 0..maxscans.max(1) {
-            let (modes, held_back) = {
+            let (modes, left) = {
                 let mut captures = self.lock();
                 let capture = captures.entry(database.id()).or_default();
-                (capture.modes.clone(), capture.held_back.clone())
+                (capture.modes.clone(), capture.left.clone())
             };
             let start = database.clock().local_now();
             let scanned = {
-                let mut held_back = held_back.lock().unwrap_or_else(PoisonError::into_inner);
-                capture::scan(database, &modes, maxtrans, &mut held_back)
+                let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+                capture::scan(database, &modes, maxtrans, &mut left)
             };
             self.note_session(database, start, &scanned);
             let outcome = scanned?;

@@ -30,7 +30,7 @@ pub(crate) use enable::drop_database_cdc;
 pub use job_rows::{JobKind, JobRow};
 pub use jobs::{CaptureJob, ScanSession, scan_sessions};
 pub(crate) use jobs::{Server, forget_jobs};
-pub use modes::{FreshStart, Modes};
+pub use modes::{FreshStart, MaxWrite, Modes, Split};
 pub use tvf::Rows;
 
 use crate::storage::{ColumnId, ObjectId, Storage, Txn, same_name};

@@ -16,6 +16,40 @@ pub enum FreshStart {
     AtOnce,
 }
 
+/// What a change table has of a MAX value that `.WRITE` changed. Nobody documents it: before-images
+/// have the old value with `Full` only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxWrite {
+    /// The whole value, as of any other assignment.
+    Full,
+    /// NULL, under a set bit of the mask.
+    Null,
+    /// What was written, under a set bit.
+    Piece,
+    /// The whole value, and the bit is not set.
+    Unmarked,
+    /// NULL, and the bit is not set.
+    UnmarkedNull,
+    /// The bit is not set, and there is no row where no other captured column was set.
+    Lost,
+}
+
+impl MaxWrite {
+    /// Whether the column's bit is left out of the mask.
+    pub fn is_unmarked(self) -> bool {
+        matches!(self, MaxWrite::Unmarked | MaxWrite::UnmarkedNull | MaxWrite::Lost)
+    }
+}
+
+/// How transactions are divided in a published database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Most commands of a part.
+    pub commands: usize,
+    /// Each part but the last has an LSN of its own, and a mapping row; else all have the commit's.
+    pub own_lsn: bool,
+}
+
 /// Switches of one database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Modes {
@@ -45,6 +79,12 @@ pub struct Modes {
     /// Queries of one table read another index than that of the key, in its order, where one has
     /// all columns that are read and no hint names one.
     pub covering_scan: bool,
+    /// What capture has of a MAX value that `.WRITE` changed.
+    pub max_write: MaxWrite,
+    /// The insert of a key update has NULL for a MAX value off its row that was not set.
+    pub key_update_max_null: bool,
+    /// In a published database a scan takes only so many commands of a transaction, and commits.
+    pub split: Option<Split>,
     /// Idle time after which a dummy row is written.
     pub dummy_after: Duration,
 }
@@ -62,6 +102,9 @@ impl Default for Modes {
             seqval_backwards: false,
             cleanup_in_two_calls: false,
             covering_scan: false,
+            max_write: MaxWrite::Full,
+            key_update_max_null: false,
+            split: None,
             dummy_after: Duration::from_secs(300),
         }
     }

@@ -75,6 +75,14 @@ static PROCEDURES: &[Procedure] = &[
         parameters: || vec![required("@capture_instance", NAME)],
         run: help::ddl_history,
     },
+    Procedure {
+        schema: "sys",
+        name: "sp_replicationdboption",
+        parameters: || {
+            vec![required("@dbname", NAME), required("@optname", NAME), required("@value", NAME)]
+        },
+        run: replication_option,
+    },
     Procedure { schema: "sys", name: "sp_cdc_help_jobs", parameters: Vec::new, run: help::jobs },
     Procedure {
         schema: "sys",
@@ -373,4 +381,40 @@ fn cleanup_change_table(
             Ok(other?)
         }
     }
+}
+
+/// `sp_replicationdboption`: whether a database is published. Nothing is replicated by this server; the
+/// word is what readers of `sys.databases` find, and what `split_transactions` asks for.
+fn replication_option(
+    context: &mut Context<'_>,
+    arguments: &mut [Value],
+    _: &mut dyn ResultSink,
+) -> Outcome {
+    if !context.access.is_sysadmin() {
+        return Err(super::enable::error(
+            21089,
+            "Only members of the sysadmin fixed server role can perform this operation.",
+        )
+        .into());
+    }
+    let text = |value: &Value| value.to_text().unwrap_or_default().to_lowercase();
+    let name = text(&arguments[0]);
+    let database = context.storage.database(&name).ok_or_else(|| {
+        super::enable::error(
+            15010,
+            format!("The database '{name}' does not exist. Supply a valid database name. To see available databases, use sys.databases."),
+        )
+    })?;
+    let on = match (text(&arguments[1]).as_str(), text(&arguments[2]).as_str()) {
+        ("publish", "true") => true,
+        ("publish", "false") => false,
+        _ => {
+            return Err(super::enable::error(
+                14_138,
+                "The only option that this server knows is 'publish', 'true' or 'false'.",
+            )
+            .into());
+        }
+    };
+    Ok(database.set_published(on)?)
 }

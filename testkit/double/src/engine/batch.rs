@@ -400,6 +400,7 @@ impl<'a> Executor<'a> {
             StatementKind::Merge(merge) => self.merge(merge),
             StatementKind::InsertBulk(bulk) => self.insert_bulk(bulk),
             StatementKind::Truncate(table) => self.truncate(table),
+            StatementKind::WriteText(write) => self.write_text(write),
             StatementKind::Ddl(ddl) => {
                 let (from, to) = statement.span;
                 let text = self.batch.text.get(from..to).unwrap_or_default().to_owned();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::plan::Cached;
 use super::security::Rights;
 use super::server::Shared;
-use crate::storage::{ATTENTION, Database, Micros, Row, Scan, Txn, View};
+use crate::storage::{ATTENTION, Database, Micros, Row, RowId, Scan, Txn, View};
 use crate::{
     Cancelled, Column, EnvChange, IsolationLevel, Param, ResultSink, SqlError, StatementKind, Value,
 };
@@ -393,10 +393,10 @@ impl<'s> Env<'s> {
     ///
     /// # Errors
     /// The scan's, and [`ATTENTION`].
-    pub fn next_row(&self, scan: &mut Scan) -> Result<Option<Row>, SqlError> {
+    pub fn next_row(&self, scan: &mut Scan) -> Result<Option<(RowId, Row)>, SqlError> {
         self.check_interrupt()?;
         match scan.next() {
-            Some(row) => row.map(|(_, row)| Some(row)),
+            Some(row) => row.map(Some),
             None => Ok(None),
         }
     }

@@ -184,6 +184,7 @@ fields!(DatabaseInfo {
     allow_snapshot,
     read_committed_snapshot,
     cdc_enabled,
+    published,
     database_guid,
     family_guid,
     recovery_fork_guid

@@ -25,6 +25,8 @@ pub struct DatabaseInfo {
     pub read_committed_snapshot: bool,
     /// `is_cdc_enabled`
     pub cdc_enabled: bool,
+    /// `is_published`
+    pub published: bool,
     /// `database_guid`, in wire order.
     pub database_guid: [u8; 16],
     /// `family_guid`: the same over restores.
@@ -128,6 +130,17 @@ impl Database {
     pub fn set_read_committed_snapshot(&self, on: bool) -> Result<(), SqlError> {
         let mut state = self.lock();
         state.info.read_committed_snapshot = on;
+        let info = state.info.clone();
+        self.log_settings(state, &super::redo::Setting::Info(info))
+    }
+
+    /// Whether it is published for transactional replication: a name only, nothing replicates here.
+    ///
+    /// # Errors
+    /// 9001 if the log cannot be written.
+    pub fn set_published(&self, on: bool) -> Result<(), SqlError> {
+        let mut state = self.lock();
+        state.info.published = on;
         let info = state.info.clone();
         self.log_settings(state, &super::redo::Setting::Info(info))
     }

@@ -98,9 +98,15 @@ fn put_change(change: &Change, place: impl Fn(&Arc<TableDef>) -> u64, out: &mut 
             2u8.put(out);
             row.put(out);
         }
-        Change::Update { before, after, set } | Change::KeyUpdate { before, after, set } => {
-            let tag = if matches!(change, Change::Update { .. }) { 3u8 } else { 4 };
-            tag.put(out);
+        Change::Update { before, after, set, pieces } => {
+            3u8.put(out);
+            before.put(out);
+            after.put(out);
+            set.put(out);
+            pieces.put(out);
+        }
+        Change::KeyUpdate { before, after, set } => {
+            4u8.put(out);
             before.put(out);
             after.put(out);
             set.put(out);
@@ -118,7 +124,12 @@ fn get_change(from: &mut Reader<'_>, defs: &[Arc<TableDef>]) -> Result<Change, D
     Ok(match u8::get(from)? {
         1 => Change::Insert { row: from.get()? },
         2 => Change::Delete { row: from.get()? },
-        3 => Change::Update { before: from.get()?, after: from.get()?, set: from.get()? },
+        3 => Change::Update {
+            before: from.get()?,
+            after: from.get()?,
+            set: from.get()?,
+            pieces: from.get()?,
+        },
         4 => Change::KeyUpdate { before: from.get()?, after: from.get()?, set: from.get()? },
         5 => {
             let command = from.get()?;

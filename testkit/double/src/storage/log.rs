@@ -8,7 +8,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::Value;
+
 use super::{ColumnId, Lsn, LsnAllocator, Micros, Row, RowId, TableDef, TxnId};
+
+/// Columns changed by `.WRITE`, and what it wrote.
+pub type Pieces = Arc<[(ColumnId, Value)]>;
 
 /// What a record says happened to a row or a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +36,8 @@ pub enum Change {
         after: Row,
         /// Columns of the SET list.
         set: Arc<[ColumnId]>,
+        /// What `.WRITE` wrote into columns of these.
+        pieces: Pieces,
     },
     /// A row's primary or clustered key changed in a statement of one row: captured as a delete
     /// and an insert of this one record.

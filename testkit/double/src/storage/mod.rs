@@ -68,7 +68,7 @@ pub use database::{Database, DatabaseInfo};
 pub use ddl::Rewrite;
 pub use defs::*;
 pub use faults::Injection;
-pub use log::{Change, LogRecord, LoggedTxn};
+pub use log::{Change, LogRecord, LoggedTxn, Pieces};
 pub use lsn::{Lsn, LsnAllocator};
 pub use scan::{Direction, KeyRange, RowId, Scan, UpdateScan, View};
 pub use server::{Storage, StorageOptions};

@@ -136,7 +136,12 @@ fn put_row_change(record: &LogRecord, out: &mut Vec<u8>) {
     record.row.put(out);
     match &record.change {
         Change::Insert { row } => row.put(out),
-        Change::Update { after, set, .. } | Change::KeyUpdate { after, set, .. } => {
+        Change::Update { after, set, pieces, .. } => {
+            after.put(out);
+            set.put(out);
+            pieces.put(out);
+        }
+        Change::KeyUpdate { after, set, .. } => {
             after.put(out);
             set.put(out);
         }
@@ -304,7 +309,8 @@ impl Replay {
                 let (after, set): (Row, Arc<[ColumnId]>) = from.get()?;
                 let before = before()?;
                 let change = if tag == 3 {
-                    Change::Update { before, after: after.clone(), set }
+                    let pieces = from.get()?;
+                    Change::Update { before, after: after.clone(), set, pieces }
                 } else {
                     Change::KeyUpdate { before, after: after.clone(), set }
                 };

@@ -150,6 +150,7 @@ impl Storage {
             allow_snapshot: false,
             read_committed_snapshot: model.is_none_or(|model| model.read_committed_snapshot),
             cdc_enabled: false,
+            published: false,
             database_guid: guid(),
             family_guid: family,
             recovery_fork_guid: fork,

@@ -12,8 +12,8 @@ use super::packed::Packed;
 use super::state::{Redo, State, Undo};
 use super::table::{KeyConflict, Table, row_bytes};
 use super::{
-    ColumnDef, ColumnId, IndexKind, Micros, ObjectId, Row, RowId, RowLock, TableLock, Txn, TxnId,
-    invalid_object,
+    ColumnDef, ColumnId, IndexKind, Micros, ObjectId, Pieces, Row, RowId, RowLock, TableLock, Txn,
+    TxnId, invalid_object,
 };
 use crate::{IsolationLevel, SqlError, SqlType, Value};
 
@@ -140,7 +140,7 @@ impl Txn {
             .filter_map(|at| Some(def.columns.get(at)?.id))
             .collect();
         if let [(id, row)] = rows.as_slice() {
-            return self.update_in_place(table, *id, row, &set);
+            return self.update_in_place(table, *id, row, &set, &Pieces::default());
         }
         let mut moved = Vec::new();
         let mut stay = Vec::new();
@@ -152,7 +152,7 @@ impl Txn {
             self.delete(table, *id)?;
         }
         for (id, row) in &stay {
-            self.update_in_place(table, *id, row, &set)?;
+            self.update_in_place(table, *id, row, &set, &Pieces::default())?;
         }
         for (_, row) in moved {
             self.check_captured_length(table, &row, Some(&set))?;
@@ -161,12 +161,42 @@ impl Txn {
         Ok(())
     }
 
+    /// The change of one row by an UPDATE with `.WRITE`: `pieces` are the columns written so, and what
+    /// was written.
+    ///
+    /// # Errors
+    /// As [`update`](Txn::update).
+    pub fn update_in_part(
+        &mut self,
+        table: ObjectId,
+        (id, row): (RowId, &Row),
+        set: &[usize],
+        pieces: &Pieces,
+    ) -> Result<(), SqlError> {
+        self.lock_table(table, TableLock::IntentExclusive)?;
+        let def =
+            self.database.peek_table(table).ok_or_else(|| invalid_object(&table.to_string()))?;
+        let set = set.iter().copied().chain(def.row_version());
+        let set: Arc<[ColumnId]> = set.filter_map(|at| Some(def.columns.get(at)?.id)).collect();
+        self.update_in_place(table, id, row, &set, pieces)
+    }
+
+    /// A change of a row that capture finds nothing in: WRITETEXT and UPDATETEXT.
+    ///
+    /// # Errors
+    /// As [`update`](Txn::update).
+    pub fn update_unseen(&mut self, table: ObjectId, id: RowId, row: &Row) -> Result<(), SqlError> {
+        self.lock_table(table, TableLock::IntentExclusive)?;
+        self.update_in_place(table, id, row, &Arc::default(), &Pieces::default())
+    }
+
     fn update_in_place(
         &mut self,
         table: ObjectId,
         id: RowId,
         after: &Row,
         set: &Arc<[ColumnId]>,
+        pieces: &Pieces,
     ) -> Result<(), SqlError> {
         self.check_captured_length(table, after, Some(set))?;
         self.change(table, id, |table, before| {
@@ -177,7 +207,7 @@ impl Txn {
             let change = if key_moves {
                 Change::KeyUpdate { before, after: after.clone(), set }
             } else {
-                Change::Update { before, after: after.clone(), set }
+                Change::Update { before, after: after.clone(), set, pieces: pieces.clone() }
             };
             (Some(after), change)
         })

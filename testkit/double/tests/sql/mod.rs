@@ -10,6 +10,7 @@ mod edges;
 mod expressions;
 mod fixture;
 mod keeping;
+mod large_values;
 mod locking_reads;
 mod masking;
 mod merge;

@@ -43,6 +43,7 @@ pub(super) use foresee::{companions, doubles, warnings};
 pub(super) use plan::{Planned, create_schema, create_table, fit, unusable};
 pub(super) use prepare::{prepare, with_contested};
 pub(super) use print::print;
+pub(super) use role::may_be_replica;
 pub(super) use unmake::unmake;
 pub(super) use way::make_way;
 

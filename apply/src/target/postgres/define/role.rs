@@ -42,7 +42,9 @@ impl Role {
 }
 
 /// Whether the role may set `session_replication_role`.
-pub(super) async fn may_be_replica(client: &Client) -> Result<bool, tokio_postgres::Error> {
+pub(in super::super) async fn may_be_replica(
+    client: &Client,
+) -> Result<bool, tokio_postgres::Error> {
     // It may be set for the role already.
     let able: bool = client
         .query_one(

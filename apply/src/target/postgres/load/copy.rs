@@ -35,6 +35,7 @@ use super::super::pipe::Note;
 use super::super::run::{COPY_HEADER, ChangeError, put};
 use super::super::settings;
 use super::super::statement::{self, Kind, Mask, Shape, Sql};
+use super::super::trouble;
 use super::super::wire::{Latched, QUEUE_BYTES, Wire};
 use super::chunk::{ChunkSource, damaged};
 use super::{ChunkJob, staging};
@@ -507,6 +508,7 @@ fn note(job: &ChunkJob) -> Note {
         first_change: 0,
         last_change: 0,
         rows: job.rows,
+        counted: false,
     }
 }
 
@@ -532,7 +534,7 @@ fn stop(job: &ChunkJob, latched: Latched) -> Stop {
             format!("lost the connection to the target that loads {what}: {lost}"),
         )),
         Latched::Rows { note, met } => {
-            Stop::Failure(not_placed(&what, &format!("of {} rows it took in {met}", note.rows)))
+            Stop::Failure(not_placed(&what, &trouble::miscounted(&note, met)))
         }
         Latched::Protocol(answer) => Stop::Failure(Failure::halt(
             "apply.protocol",

@@ -40,6 +40,8 @@ pub(super) struct Run {
     pub(super) rows: u64,
     pub(super) first_change: u64,
     pub(super) last_change: u64,
+    /// Triggers fire for its rows, and may drop some: each statement counts them.
+    pub(super) fires: bool,
     /// The COPY has begun: its statement is on the wire, and every key may be in it.
     pub(super) copying: bool,
     pub(super) buffers: Buffers,
@@ -105,6 +107,11 @@ impl Run {
 }
 
 impl Runs {
+    /// Whether triggers fire for what is written into a table.
+    pub(super) fn fires(&self, relation: &Relation) -> bool {
+        relation.hazards.fires(self.mode.replica)
+    }
+
     /// What order the change in hand has to keep.
     fn order(&self, relation: &Relation) -> Order {
         self.order_of(relation, self.notes.is_some(), self.shape.kind == Kind::Clear)
@@ -112,7 +119,7 @@ impl Runs {
 
     /// What order the changes of a table have to keep: one that is being loaded, or that `clears`.
     pub(super) fn order_of(&self, relation: &Relation, loading: bool, clears: bool) -> Order {
-        if !self.mode.replica || self.mode.careful || relation.fires {
+        if !self.mode.replica || self.mode.careful || self.fires(relation) {
             Order::All
         } else if self.mode.converge || loading || clears || !relation.tells_rows_by_key_alone() {
             Order::Table
@@ -214,6 +221,7 @@ impl Runs {
             rows: 0,
             first_change,
             last_change: first_change,
+            fires: self.fires(relation),
             copying: false,
             buffers,
         });
@@ -246,6 +254,9 @@ impl Runs {
 
     /// Sends the rows that a COPY has gathered, as the only one on the wire.
     pub(super) fn copy_rows(&mut self, mut at: usize, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        if self.open[at].fires {
+            return self.open[at].insert_rows(pipe);
+        }
         if let Some(other) = self.open.iter().position(|run| run.copying)
             && other != at
         {

@@ -87,7 +87,30 @@ impl Run {
         Ok(())
     }
 
+    /// The same as a counted statement for each row. (A COPY's count comes with its reply, behind the
+    /// commit.)
+    pub(super) fn insert_rows(&mut self, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        let shape = self.row_shape(Kind::CountedInsert);
+        let columns = shape.after.iter().count();
+        let rows = self.data.split();
+        let mut rest = &rows[..];
+        while !rest.is_empty() {
+            // The number of values stands before them.
+            rest = &rest[2..];
+            let name = pipe.prepare(&shape, || statement::sql(&self.relation, None, &shape));
+            let row = |out: &mut BytesMut| {
+                (0..columns).for_each(|_| out.put_slice(split_value(&mut rest)));
+            };
+            let note = Note { rows: 1, ..self.note() };
+            pipe.execute(name, columns, row, note).map_err(self.too_large())?;
+        }
+        Ok(())
+    }
+
     fn finish_rows(&mut self, pipe: &mut Pipe) -> Result<(), ChangeError> {
+        if self.fires {
+            return self.insert_rows(pipe);
+        }
         if self.rows == 1 && !self.copying {
             return self.insert(pipe);
         }
@@ -116,7 +139,8 @@ impl Run {
         let name = pipe.prepare(&shape, || statement::sql(&self.relation, None, &shape));
         let count = shape.after.iter().count();
         let row = &self.data[2..];
-        let written = pipe.execute(name, count, |out| out.put_slice(row), self.note());
+        let note = Note { counted: true, ..self.note() };
+        let written = pipe.execute(name, count, |out| out.put_slice(row), note);
         written.map_err(self.too_large())
     }
 
@@ -127,13 +151,18 @@ impl Run {
             return self.execute_each(&shape, pipe);
         }
         shape.many = self.rows > 1;
+        let upserts = matches!(shape.kind, Kind::Upsert | Kind::UpsertNoted);
+        if upserts {
+            let all = self.fires && statement::upserts_all(&self.relation, &shape);
+            shape.check = if all { Check::Exact } else { Check::Tolerant };
+        }
         let notes = self.notes.as_deref();
         let name = pipe.prepare(&shape, || statement::sql(&self.relation, notes, &shape));
-        let counted = !matches!(shape.kind, Kind::Upsert | Kind::UpsertNoted | Kind::Clear);
         let extra = match shape.check {
-            Check::Exact if counted && shape.many => 1,
-            Check::Noted if counted => 4,
-            _ => 0,
+            _ if shape.kind == Kind::Clear => 0,
+            Check::Exact if shape.many => 1,
+            Check::Noted => 4,
+            Check::Exact | Check::Tolerant => 0,
         };
         let parameters = |out: &mut BytesMut| {
             for (field, bytes) in self.fields.iter().zip(&self.columns) {
@@ -156,7 +185,11 @@ impl Run {
             }
         };
         let count = self.fields.len() + extra;
-        pipe.execute(name, count, parameters, self.note()).map_err(self.too_large())
+        let counted = shape.kind == Kind::Upsert
+            && shape.check == Check::Tolerant
+            && statement::upserts_all(&self.relation, &shape);
+        let note = Note { counted, ..self.note() };
+        pipe.execute(name, count, parameters, note).map_err(self.too_large())
     }
 
     /// A statement for each row, which names a key that no other row does, so that their order
@@ -190,6 +223,7 @@ impl Run {
             first_change: self.first_change,
             last_change: self.last_change,
             rows: self.rows,
+            counted: false,
         }
     }
 

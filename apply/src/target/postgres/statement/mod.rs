@@ -11,7 +11,7 @@ mod noted;
 use std::fmt::Write;
 
 use super::load::Notes;
-use super::relation::Relation;
+use super::relation::{Relation, TargetColumn};
 use lockstep_common::TableId;
 
 /// A statement and its parameters' types.
@@ -55,6 +55,8 @@ pub(super) enum Kind {
     Copy,
     /// One new row.
     Insert,
+    /// The same, refused where the table ends up without it.
+    CountedInsert,
     /// New rows, or the rows of that key as they are now.
     Upsert,
     /// Rows by key; the key stays.
@@ -159,7 +161,9 @@ pub(super) fn fields(relation: &Relation, shape: &Shape) -> Vec<Field> {
     let keys = || (0..relation.key.len()).map(Field::Key);
     let after = || shape.after.iter().map(Field::After);
     match shape.kind {
-        Kind::Copy | Kind::Insert | Kind::Upsert | Kind::UpsertNoted => after().collect(),
+        Kind::Copy | Kind::Insert | Kind::CountedInsert | Kind::Upsert | Kind::UpsertNoted => {
+            after().collect()
+        }
         Kind::Update | Kind::UpdateNoted => {
             let rest = shape.after.iter().filter(|c| !relation.column(*c).key).map(Field::After);
             keys().chain(rest).collect()
@@ -209,7 +213,7 @@ pub(super) fn sql(relation: &Relation, notes: Option<&Notes>, shape: &Shape) -> 
         .collect();
     match shape.kind {
         Kind::Copy => parameters.clear(),
-        Kind::Insert | Kind::Upsert | Kind::UpsertNoted | Kind::Clear => {}
+        Kind::Insert | Kind::CountedInsert | Kind::Clear => {}
         _ => match shape.check {
             Check::Exact if shape.many => parameters.push(INT8),
             Check::Exact | Check::Tolerant => {}
@@ -217,6 +221,21 @@ pub(super) fn sql(relation: &Relation, notes: Option<&Notes>, shape: &Shape) -> 
         },
     }
     Sql { text, parameters }
+}
+
+/// Columns that an upsert sets in a row that is there already. A key that the target holds equal may
+/// be spelt another way.
+fn upserted_columns<'r>(
+    relation: &'r Relation,
+    shape: &'r Shape,
+) -> impl Iterator<Item = &'r TargetColumn> {
+    let columns = shape.after.iter().map(|c| relation.column(c));
+    columns.filter(|column| !column.key || column.folds())
+}
+
+/// Whether an upsert meets every row that it is sent: it sets something in those that are there.
+pub(super) fn upserts_all(relation: &Relation, shape: &Shape) -> bool {
+    upserted_columns(relation, shape).next().is_some()
 }
 
 /// What follows SELECT so that a statement fails unless `from` has that many rows. The function is
@@ -249,14 +268,20 @@ impl Text<'_> {
                 let columns = self.columns();
                 self.out = format!("COPY {name} ({columns}) FROM STDIN (FORMAT binary)");
             }
-            Kind::Insert => {
-                let columns = self.columns();
-                let values = self.list(|text, i| write!(text, "${}", i + 1));
+            Kind::Insert => self.out = self.insert(),
+            Kind::CountedInsert => {
                 self.out = format!(
-                    "INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values})"
+                    "WITH w AS ({} RETURNING 1) SELECT {}",
+                    self.insert(),
+                    expect_rows("w", "1")
                 );
             }
-            Kind::Upsert => self.upsert(),
+            Kind::Upsert => {
+                self.upsert();
+                if let Some(check) = self.upserted() {
+                    self.out = format!("WITH w AS ({} RETURNING 1) SELECT {check}", self.out);
+                }
+            }
             Kind::DeleteNoted => self.delete_noted(),
             Kind::UpdateNoted => self.update_noted(),
             Kind::UpsertNoted => self.upsert_noted(),
@@ -265,6 +290,18 @@ impl Text<'_> {
             Kind::Clear => self.out = format!("DELETE FROM {name}"),
             _ => self.counted(),
         }
+    }
+
+    fn insert(&self) -> String {
+        let (name, columns) = (&self.relation.name, self.columns());
+        let values = self.list(|text, i| write!(text, "${}", i + 1));
+        format!("INSERT INTO {name} ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values})")
+    }
+
+    /// What is asked of the count of an upsert, if anything is.
+    fn upserted(&self) -> Option<String> {
+        let rows = if self.shape.many { format!("${}", self.fields.len() + 1) } else { "1".into() };
+        (self.shape.check == Check::Exact).then(|| expect_rows("w", &rows))
     }
 
     fn upsert(&mut self) {
@@ -277,13 +314,7 @@ impl Text<'_> {
         };
         let key: Vec<&str> =
             self.relation.key.iter().map(|c| self.relation.column(*c).name.as_str()).collect();
-        let sets: Vec<String> = self
-            .shape
-            .after
-            .iter()
-            .map(|c| self.relation.column(c))
-            // A key that the target holds equal may be spelt another way.
-            .filter(|c| !c.key || c.folds())
+        let sets: Vec<String> = upserted_columns(self.relation, self.shape)
             .map(|c| format!("{0} = EXCLUDED.{0}", c.name))
             .collect();
         let action = if sets.is_empty() {

@@ -41,7 +41,12 @@ impl Text<'_> {
         self.upsert();
         let upsert = std::mem::take(&mut self.out);
         let note = self.note(WHOLE, "");
-        self.out = format!("WITH w AS ({upsert}) {note}");
+        self.out = match self.upserted() {
+            None => format!("WITH w AS ({upsert}) {note}"),
+            Some(check) => {
+                format!("WITH w AS ({upsert} RETURNING 1), n AS ({note}) SELECT {check}")
+            }
+        };
     }
 
     pub(super) fn delete_aside(&mut self) {

@@ -87,6 +87,7 @@ impl Executor<'_> {
             // A BEGIN TRANSACTION finds itself in the transaction that it has made necessary.
             StatementKind::Begin(_)
             | StatementKind::Truncate(_)
+            | StatementKind::WriteText(_)
             | StatementKind::Ddl(_)
             | StatementKind::Security(_) => true,
             _ => changes,

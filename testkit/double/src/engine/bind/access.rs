@@ -176,7 +176,9 @@ pub fn prefer_covering(plan: &mut TuplePlan) {
     let covers = |index: &&IndexDef| {
         let keys = table.key_positions(index);
         let has = |at: &usize| {
-            let id = table.columns[*at].id;
+            let Some(id) = table.columns.get(*at).map(|column| column.id) else {
+                return true;
+            };
             keys.contains(at) || clustered.contains(at) || index.includes.contains(&id)
         };
         !index.clustered && index.is_whole() && used.iter().all(has)

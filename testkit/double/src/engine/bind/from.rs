@@ -122,6 +122,7 @@ impl Binder<'_, '_> {
                 columns,
                 unreadable: Vec::new(),
                 used: Default::default(),
+                stored: None,
             });
             let leaf = Leaf::Virtual(Virtual {
                 slot,
@@ -174,6 +175,7 @@ impl Binder<'_, '_> {
             columns: self.visible_columns(&target),
             unreadable: self.unreadable(&target),
             used: Used::clone(&used),
+            stored: target.elsewhere.is_none().then_some(table.id),
         });
         let width = table.columns.len();
         let forced = Forced::default();
@@ -212,6 +214,7 @@ impl Binder<'_, '_> {
             columns,
             unreadable: Vec::new(),
             used: Default::default(),
+            stored: None,
         });
         Tree::Leaf(Leaf::Derived { slot, plan: Box::new(plan) }, width)
     }
@@ -372,6 +375,7 @@ impl Binder<'_, '_> {
             columns,
             unreadable: Vec::new(),
             used: Default::default(),
+            stored: None,
         });
         let leaf = Leaf::Virtual(Virtual {
             slot,

@@ -175,6 +175,7 @@ fn parameters_of(parameters: &[ParameterDef]) -> Source {
         columns: parameters.iter().map(column).collect(),
         unreadable: Vec::new(),
         used: Default::default(),
+        stored: None,
     }
 }
 

@@ -129,8 +129,10 @@ pub struct Source {
     pub columns: Vec<SourceColumn>,
     /// Columns that the user may not read, by position, with the error of reading them.
     pub unreadable: Vec<(usize, SqlError)>,
-    /// Positions of the columns that the statement reads.
+    /// Positions of the columns that the statement reads; behind them the row's number.
     pub used: Used,
+    /// The table, where it is a stored one of this database.
+    pub stored: Option<crate::storage::ObjectId>,
 }
 
 /// Columns of a source that are read, which is known when all of a statement is bound.
@@ -204,6 +206,7 @@ impl<'a> Scope<'a> {
             columns,
             unreadable: Vec::new(),
             used: Default::default(),
+            stored: None,
         });
     }
 

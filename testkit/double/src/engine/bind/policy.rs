@@ -102,6 +102,7 @@ impl Binder<'_, '_> {
             columns: columns_of(table),
             unreadable: Vec::new(),
             used: Default::default(),
+            stored: None,
         });
         // Whoever reads the table needs no right on the function (SCHEMABINDING = ON).
         let database = target.elsewhere.as_ref().map(|database| database.name());

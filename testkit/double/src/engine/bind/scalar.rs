@@ -88,6 +88,40 @@ impl Binder<'_, '_> {
         }
     }
 
+    /// TEXTPTR: which row of which table, for WRITETEXT.
+    ///
+    /// # Errors
+    /// 102 for anything but an own column of a stored table; 8116 for another type.
+    pub fn text_pointer(&self, column: &Expr, scope: &Scope<'_>) -> Bound<Typed> {
+        let value = self.scalar(column, scope)?;
+        let source = match (&value.node, &value.ty) {
+            (Node::Column(place), Some(ty)) if place.depth == 0 && ty.is_old_lob() => {
+                scope.sources.iter().find(|source| source.slot == place.source)
+            }
+            _ => None,
+        };
+        let stored = source.and_then(|source| Some((source, source.stored?)));
+        let Some((source, table)) = stored else {
+            return Err(unsupported("TEXTPTR of this"));
+        };
+        // A scan whose rows are asked for it puts the row's number behind its columns.
+        let ordinal = source.columns.len();
+        source.used.borrow_mut().insert(ordinal);
+        let row = Node::Column(Place { depth: 0, source: source.slot, ordinal });
+        let table = Node::Constant(Value::Int(table));
+        let function = |_: &crate::engine::env::Env<'_>, arguments: &[Value]| {
+            Ok(match (&arguments[0], arguments[1].as_i64(), &arguments[2]) {
+                (_, _, Value::Null) => Value::Null,
+                (Value::Int(table), Some(row), _) => {
+                    crate::engine::statement::text_pointer::pointer(*table, row)
+                }
+                _ => Value::Null,
+            })
+        };
+        let arguments = vec![table, row, value.node];
+        Ok(Typed::call(function, arguments, SqlType::VarBinary(Some(16))))
+    }
+
     fn all(&self, values: &[Expr], scope: &Scope<'_>) -> Bound<Vec<Typed>> {
         values.iter().map(|value| self.scalar(value, scope)).collect()
     }

@@ -28,6 +28,7 @@ impl Binder<'_, '_> {
             columns,
             unreadable: Vec::new(),
             used: Default::default(),
+            stored: None,
         });
         let leaf = Leaf::Virtual(Virtual {
             slot,

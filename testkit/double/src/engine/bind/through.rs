@@ -155,6 +155,7 @@ impl Binder<'_, '_> {
                 columns,
                 unreadable: Vec::new(),
                 used: Default::default(),
+                stored: None,
             },
             base,
         })

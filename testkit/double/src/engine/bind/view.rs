@@ -150,6 +150,7 @@ impl Binder<'_, '_> {
             columns,
             unreadable,
             used: Default::default(),
+            stored: None,
         });
         Ok(Tree::Leaf(Leaf::Derived { slot, plan: Box::new(plan) }, width))
     }

@@ -99,14 +99,9 @@ fn settings(columns: Columns<DatabaseInfo>) -> Columns<DatabaseInfo> {
         )
         .add("is_master_key_encrypted_by_server", off)
         .add("is_query_store_on", off_null)
+        .add("is_published", |d| d.published)
         .add_each(
-            &[
-                "is_published",
-                "is_subscribed",
-                "is_merge_published",
-                "is_distributor",
-                "is_sync_with_backup",
-            ],
+            &["is_subscribed", "is_merge_published", "is_distributor", "is_sync_with_backup"],
             off,
         )
         .add("service_broker_guid", |d| d.database_guid)

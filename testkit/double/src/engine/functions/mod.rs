@@ -139,6 +139,9 @@ pub fn bind(binder: &Binder<'_, '_>, call: &Call, scope: &Scope<'_>) -> Bound<Ty
     if let Some(bound) = date::with_part(binder, &name, call, scope)? {
         return Ok(bound);
     }
+    if let ("TEXTPTR", [column]) = (name.as_str(), &call.arguments[..]) {
+        return binder.text_pointer(column, scope);
+    }
     let values = call
         .arguments
         .iter()

@@ -167,7 +167,9 @@ impl Scan {
             Lock::Committed => {
                 let used = self.used.borrow();
                 let columns = &self.table.columns;
-                let large = used.iter().copied().filter(|at| columns[*at].ty.is_lob()).collect();
+                let is_large =
+                    |at: &usize| columns.get(*at).is_some_and(|column| column.ty.is_lob());
+                let large = used.iter().copied().filter(is_large).collect();
                 let scan =
                     env.with_txn(|txn| txn.scan_committed(table, index, range, direction, large))?;
                 Box::new(Committed { plan: self, scan })
@@ -188,7 +190,7 @@ impl Scan {
     }
 
     fn with_id(&self, id: RowId, row: Row) -> Outcome<Row> {
-        if !self.with_row_id {
+        if !self.with_row_id && !self.used.borrow().contains(&row.len()) {
             return Ok(row);
         }
         let id = i64::try_from(id.0).map_err(|_| crate::engine::expr::internal("a row id"))?;
@@ -208,8 +210,8 @@ impl TupleCursor for Read<'_> {
         outer: Option<&Frame<'_>>,
         env: &Env<'_>,
     ) -> Outcome<bool> {
-        while let Some(row) = env.next_row(&mut self.scan)? {
-            rows[self.plan.slot] = row;
+        while let Some((id, row)) = env.next_row(&mut self.scan)? {
+            rows[self.plan.slot] = self.plan.with_id(id, row)?;
             if self.plan.accepts(rows, outer, env)? {
                 return Ok(true);
             }
@@ -232,10 +234,10 @@ impl TupleCursor for Committed<'_> {
     ) -> Outcome<bool> {
         loop {
             env.check_interrupt()?;
-            let Some((_, row)) = env.with_txn(|txn| self.scan.next(txn))? else {
+            let Some((id, row)) = env.with_txn(|txn| self.scan.next(txn))? else {
                 return Ok(false);
             };
-            rows[self.plan.slot] = row;
+            rows[self.plan.slot] = self.plan.with_id(id, row)?;
             if self.plan.accepts(rows, outer, env)? {
                 return Ok(true);
             }

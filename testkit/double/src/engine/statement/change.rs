@@ -15,7 +15,7 @@ use crate::engine::bind::{
 };
 use crate::engine::cascade;
 use crate::engine::env::Env;
-use crate::engine::expr::{Frame, Typed};
+use crate::engine::expr::{Frame, Node, Typed};
 use crate::engine::fault::{Fault, of_binding};
 use crate::engine::plan::{Lock, TuplePlan, empty_rows};
 use crate::engine::references;
@@ -24,7 +24,7 @@ use crate::engine::syntax::ast::{
     Assignment, Delete, Expr, Hints, JoinKind, ObjectName, Output, TableRef, Update,
 };
 use crate::engine::write::{RowRules, Verb, default_of};
-use crate::storage::{Row, RowId, RowLock, TableDef, TableLock};
+use crate::storage::{ColumnId, Pieces, Row, RowId, RowLock, TableDef, TableLock};
 use crate::{SqlError, SqlType, StatementKind, Value};
 
 /// What UPDATE and DELETE have in common.
@@ -300,6 +300,8 @@ pub(super) struct Set {
     pub(super) column: Option<usize>,
     variable: Option<usize>,
     value: Typed,
+    /// Offset and length of `.WRITE`.
+    write: Option<(Node, Node)>,
 }
 
 impl Executor<'_> {
@@ -340,17 +342,29 @@ fn update_rows(binder: &Binder<'_, '_>, update: &Update) -> Result<Changed, Faul
         bind_change_output(binder, update.output.as_ref(), &rows.table, &["inserted", "deleted"])?;
     let positions: Vec<usize> = sets.iter().filter_map(|set| set.column).collect();
     let mut changes: Vec<(RowId, Row, Row)> = Vec::new();
+    let mut pieces: Vec<Pieces> = Vec::new();
     rows.each(env, |id, tuple| {
         let frame = Frame { rows: tuple, outer: None };
         let old = rows.content(tuple);
-        let new = assigned(binder, &rules, &sets, old.clone(), &frame)?;
+        let mut parts = Vec::new();
+        let new = assigned(binder, &rules, &sets, old.clone(), (&frame, &mut parts))?;
         let new = rules.complete(new, Verb::Update, env)?;
         changes.push((id, old.into(), new));
+        pieces.push(parts.into());
         Ok(())
     })?;
+    let in_part = pieces.iter().any(|parts| !parts.is_empty());
     if !positions.is_empty() {
-        let writes = changes.iter().map(|(id, _, new)| (*id, Row::clone(new))).collect();
-        env.with_txn(|txn| txn.update(rows.table.id, writes, &positions))?;
+        if in_part {
+            for ((id, _, new), parts) in changes.iter().zip(&pieces) {
+                env.with_txn(|txn| {
+                    txn.update_in_part(rows.table.id, (*id, new), &positions, parts)
+                })?;
+            }
+        } else {
+            let writes = changes.iter().map(|(id, _, new)| (*id, Row::clone(new))).collect();
+            env.with_txn(|txn| txn.update(rows.table.id, writes, &positions))?;
+        }
         env.escalate(rows.table.id, changes.len());
         let forward: Vec<(Option<Row>, Row)> =
             changes.iter().map(|(_, old, new)| (Some(Row::clone(old)), Row::clone(new))).collect();
@@ -372,13 +386,13 @@ fn update_rows(binder: &Binder<'_, '_>, update: &Update) -> Result<Changed, Faul
     })
 }
 
-/// A row after SET.
+/// A row after SET, and what `.WRITE` wrote into which columns.
 pub(super) fn assigned(
     binder: &Binder<'_, '_>,
     rules: &RowRules,
     sets: &[Set],
     mut new: Vec<Value>,
-    frame: &Frame<'_>,
+    (frame, pieces): (&Frame<'_>, &mut Vec<(ColumnId, Value)>),
 ) -> Result<Vec<Value>, SqlError> {
     let (env, columns) = (binder.env, &rules.table.columns);
     for set in sets {
@@ -387,7 +401,12 @@ pub(super) fn assigned(
         let value = match set.column {
             Some(at) => {
                 let from = set.value.ty.as_ref().unwrap_or(&columns[at].ty);
-                let value = rules.assign(at, value, from)?;
+                let mut value = rules.assign(at, value, from)?;
+                if let Some((offset, length)) = &set.write {
+                    let place = (offset.eval(frame, env)?, length.eval(frame, env)?);
+                    pieces.push((columns[at].id, value.clone()));
+                    value = super::text_pointer::spliced(&new[at], &value, (&place.0, &place.1))?;
+                }
                 new[at] = value.clone();
                 value
             }
@@ -465,12 +484,29 @@ pub(super) fn bind_sets(
             (None, Some((_, ty))) => Some(ty),
             (None, None) => None,
         };
+        let write = match (&assignment.write, column) {
+            (None, _) => None,
+            (Some(_), Some(at)) if !table.columns[at].ty.is_max() => {
+                return Err(SqlError::new(
+                    8141,
+                    16,
+                    1,
+                    format!("Cannot call methods on {}.", table.columns[at].ty.name()),
+                ));
+            }
+            (Some(place), _) => {
+                let of = |value: &Expr| -> Bound<Node> {
+                    Ok(types::implicit(binder.scalar(value, scope)?, &SqlType::BigInt)?.node)
+                };
+                Some((of(&place.0)?, of(&place.1)?))
+            }
+        };
         if let (Some(from), Some(to)) = (&value.ty, target)
             && !crate::engine::convert::implicit_allowed(from, to)
         {
             return Err(types::not_implicit(from, to));
         }
-        sets.push(Set { column, variable: variable.map(|(at, _)| at), value });
+        sets.push(Set { column, variable: variable.map(|(at, _)| at), value, write });
     }
     Ok(sets)
 }

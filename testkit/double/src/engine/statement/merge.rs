@@ -315,6 +315,7 @@ fn action_source() -> Source {
         }],
         unreadable: Vec::new(),
         used: Default::default(),
+        stored: None,
     }
 }
 
@@ -376,7 +377,7 @@ fn collect(
             Action::Delete => None,
             Action::Update(sets) => {
                 let old = rows[TARGET][..width].to_vec();
-                let new = assigned(binder, rules, sets, old, &frame)?;
+                let new = assigned(binder, rules, sets, old, (&frame, &mut Vec::new()))?;
                 Some(rules.complete(new, Verb::Merge, env)?)
             }
             Action::Insert(shape, values) => {

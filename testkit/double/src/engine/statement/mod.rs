@@ -15,6 +15,7 @@ mod rename;
 mod security;
 mod select;
 mod table;
+pub(in crate::engine) mod text_pointer;
 
 pub use ddl::types::{check_release, declared};
 pub use metadata::is_catalogue_procedure;

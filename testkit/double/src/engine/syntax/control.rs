@@ -29,6 +29,8 @@ impl Parser<'_> {
             "DELETE" => self.delete(Vec::new()),
             "MERGE" => self.merge(Vec::new()),
             "TRUNCATE" => self.truncate(),
+            "WRITETEXT" => self.write_text(false),
+            "UPDATETEXT" => self.write_text(true),
             "CREATE" => self.create(),
             "ALTER" => self.alter(),
             "DROP" => self.drop_object(),

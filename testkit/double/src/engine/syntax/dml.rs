@@ -1,8 +1,8 @@
 //! INSERT, UPDATE, DELETE.
 
 use super::ast::{
-    Assignment, BinaryOp, Cte, Delete, Expr, Insert, InsertSource, InsertTarget, Output,
-    SelectItem, StatementKind, Update,
+    Assignment, BinaryOp, Cte, Delete, Expr, Insert, InsertSource, InsertTarget, ObjectName,
+    Output, SelectItem, StatementKind, Update, WriteText,
 };
 use super::lexer::TokenKind;
 use super::parser::{Parsed, Parser};
@@ -117,7 +117,13 @@ impl Parser<'_> {
         if let Some(name) = &variable {
             let target = Expr::Variable(name.clone());
             if let Some(value) = self.compound_assignment(target)? {
-                return Ok(Assignment { variable, column: None, value, compound: false });
+                return Ok(Assignment {
+                    variable,
+                    column: None,
+                    value,
+                    compound: false,
+                    write: None,
+                });
             }
             self.expect("=")?;
             // `@v = column = value`
@@ -131,14 +137,33 @@ impl Parser<'_> {
                         column: Some(column),
                         value,
                         compound: false,
+                        write: None,
                     });
                 }
                 self.reset(mark);
             }
             let value = self.expression()?;
-            return Ok(Assignment { variable, column: None, value, compound: false });
+            return Ok(Assignment { variable, column: None, value, compound: false, write: None });
         }
-        let column = self.column_path()?;
+        let mut column = self.column_path()?;
+        let writes = column.last().is_some_and(|name| name.eq_ignore_ascii_case("WRITE"));
+        if writes && column.len() > 1 && self.accept("(") {
+            column.pop();
+            let value = self.expression()?;
+            self.expect(",")?;
+            let offset = self.expression()?;
+            self.expect(",")?;
+            let length = self.expression()?;
+            self.expect(")")?;
+            let write = Some(Box::new((offset, length)));
+            return Ok(Assignment {
+                variable,
+                column: Some(column),
+                value,
+                compound: false,
+                write,
+            });
+        }
         let target = Expr::Column(column.clone());
         let (value, compound) = match self.compound_assignment(target)? {
             Some(value) => (value, true),
@@ -147,7 +172,7 @@ impl Parser<'_> {
                 (self.expression()?, false)
             }
         };
-        Ok(Assignment { variable, column: Some(column), value, compound })
+        Ok(Assignment { variable, column: Some(column), value, compound, write: None })
     }
 
     fn column_path(&mut self) -> Parsed<Vec<String>> {
@@ -177,6 +202,32 @@ impl Parser<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// After WRITETEXT and UPDATETEXT.
+    pub fn write_text(&mut self, updates: bool) -> Parsed<StatementKind> {
+        self.accept_word("BULK");
+        let path = self.object_name()?;
+        let table = path.schema.ok_or_else(|| self.unexpected())?;
+        let table = ObjectName { name: table, schema: path.database, database: None };
+        let pointer = self.expression()?;
+        let place = match updates {
+            true => Some((self.expression()?, self.expression()?)),
+            false => None,
+        };
+        self.accept_words(&["WITH", "LOG"]);
+        let data = match self.kind().clone() {
+            TokenKind::Variable(_)
+            | TokenKind::String(_)
+            | TokenKind::NString(_)
+            | TokenKind::Hex(_) => Some(self.expression()?),
+            _ if self.accept_word("NULL") => Some(Expr::Literal(crate::Value::Null, None)),
+            _ if updates => None,
+            _ => return Err(self.unexpected()),
+        };
+        let column = path.name;
+        let write = WriteText { table, column, pointer, place, data };
+        Ok(StatementKind::WriteText(Box::new(write)))
     }
 
     /// After DELETE.

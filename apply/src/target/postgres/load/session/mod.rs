@@ -118,6 +118,7 @@ impl Session {
         let described = described.table();
         let naming = &self.loads.design.naming;
         let relation = found(&mut self.cold, &self.chain.pipeline, naming, &described).await?;
+        self.admit(&relation)?;
         let keep = self.loads.design.keeps();
         let hasher = self.runs.hasher().clone();
         let held = Arc::clone(&self.loads.touched);
@@ -195,6 +196,7 @@ impl Session {
         self.stop_finishing().await;
         let tables: Vec<LoadTable> = described.iter().map(Described::table).collect();
         let (relations, notices) = self.prepare_load(reload, &tables).await?;
+        relations.iter().try_for_each(|relation| self.admit(relation))?;
         self.fail.hit(crate::failpoints::LOAD_BEGIN)?;
         let beginnings: Vec<Beginning<'_>> = tables
             .iter()

@@ -77,6 +77,8 @@ pub enum StatementKind {
     InsertBulk(std::sync::Arc<InsertBulk>),
     /// `TRUNCATE TABLE t`
     Truncate(ObjectName),
+    /// `WRITETEXT`, `UPDATETEXT`
+    WriteText(Box<WriteText>),
     /// Definition of data or metadata.
     Ddl(Ddl),
     /// Principals and permissions.
@@ -361,6 +363,23 @@ pub struct Assignment {
     pub value: Expr,
     /// Written as `column op= value`: the column in the value is the target's.
     pub compound: bool,
+    /// `.WRITE (value, offset, length)`: offset and length.
+    pub write: Option<Box<(Expr, Expr)>>,
+}
+
+/// `WRITETEXT`, `UPDATETEXT`
+#[derive(Debug)]
+pub struct WriteText {
+    /// Table.
+    pub table: ObjectName,
+    /// Column.
+    pub column: String,
+    /// Text pointer.
+    pub pointer: Expr,
+    /// Offset and length of UPDATETEXT.
+    pub place: Option<(Expr, Expr)>,
+    /// What is written; nothing where UPDATETEXT only deletes.
+    pub data: Option<Expr>,
 }
 
 /// `DELETE`
