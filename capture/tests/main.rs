@@ -24,4 +24,5 @@ mod quiet;
 mod records;
 mod secured;
 mod types;
+mod waits;
 mod windows;

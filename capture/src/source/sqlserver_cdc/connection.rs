@@ -55,6 +55,8 @@ pub struct Pool {
     size: usize,
     permits: Arc<Semaphore>,
     idle: Mutex<Vec<Idle>>,
+    /// See [`TRUSTED`].
+    trusted: Duration,
     established: AtomicBool,
 }
 
@@ -107,6 +109,7 @@ impl Pool {
             size,
             permits: Arc::new(Semaphore::new(size)),
             idle: Mutex::new(Vec::new()),
+            trusted: TRUSTED,
             established: AtomicBool::new(false),
         }))
     }
@@ -134,7 +137,7 @@ impl Pool {
 
     /// The connection if it is still there. If it is not, those that are as old are not trusted either.
     async fn revive(&self, mut idle: Idle) -> Option<Connection> {
-        if idle.since.elapsed() < TRUSTED {
+        if idle.since.elapsed() < self.trusted {
             return Some(idle.client);
         }
         let asking = async { idle.client.simple_query("SELECT 1").await?.into_results().await };
@@ -142,12 +145,12 @@ impl Pool {
             Ok(Ok(_)) => Some(idle.client),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "an idle connection to the source is gone");
-                self.lock().retain(|other| other.since.elapsed() < TRUSTED);
+                self.lock().retain(|other| other.since.elapsed() < self.trusted);
                 None
             }
             Err(_) => {
                 tracing::info!("an idle connection to the source does not answer: making another");
-                self.lock().retain(|other| other.since.elapsed() < TRUSTED);
+                self.lock().retain(|other| other.since.elapsed() < self.trusted);
                 None
             }
         }
@@ -340,3 +343,6 @@ impl Lease {
         self.client.query(sql, parameters).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ const CHECK_ADDRESS: &str = "check source.host, source.port and that the server 
 /// a dropped instance and a lost right both show as one of these.
 pub const MISSING: &str = "source.missing";
 /// The server refuses the login itself.
-const CREDENTIALS: &str = "source.login";
+pub const CREDENTIALS: &str = "source.login";
 /// There is no such database, or the login has no user in it.
 const DATABASE: &str = "source.database";
 /// See [`MISSING`].
