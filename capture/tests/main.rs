@@ -13,6 +13,7 @@ mod load_definitions;
 mod load_failures;
 mod load_frozen;
 mod load_live;
+mod load_locking;
 mod load_places;
 mod load_ranges;
 mod loads;

@@ -24,6 +24,14 @@ impl Release {
         }
     }
 
+    /// The compatibility level of its new databases, and the highest that it knows.
+    pub fn compatibility_level(self) -> u8 {
+        match self {
+            Release::V2022 => 160,
+            Release::V2025 => 170,
+        }
+    }
+
     /// The year in its name.
     pub fn year(self) -> &'static str {
         match self {

@@ -19,6 +19,9 @@ const AT_ONCE: usize = 100;
 /// 300 bytes of text for each.
 const IN_ONE_BATCH: usize = 10 * GROUP;
 
+/// `snapshot_isolation_state` of a database that allows SNAPSHOT.
+const SNAPSHOTS_ALLOWED: i64 = 1;
+
 /// What the server says of itself.
 #[derive(Clone, Debug)]
 pub struct Identity {
@@ -30,6 +33,20 @@ pub struct Identity {
     pub cdc_enabled: bool,
     /// The database's collation.
     pub collation: Option<String>,
+    /// How committed rows are read beside writers.
+    pub versions: Versions,
+}
+
+/// How committed rows are read beside writers (`sys.databases`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Versions {
+    /// `READ_COMMITTED_SNAPSHOT` is on: every statement reads versions.
+    #[default]
+    Always,
+    /// Under SNAPSHOT, which the database allows.
+    OnRequest,
+    /// Not at all: every statement locks what it reads.
+    Never,
 }
 
 /// Asks for the identity.
@@ -40,11 +57,17 @@ pub async fn identity(lease: &mut Lease) -> Result<Identity, Failure> {
         Failure::halt("source.database", "sys.databases does not show the database", "")
     })?;
     let fields = Fields::new(row, OF);
+    let state = fields.number("snapshot_isolation_state")?;
     Ok(Identity {
         server: fields.text("server_name")?.unwrap_or_default(),
         database: fields.name("database_name")?,
         cdc_enabled: fields.flag("is_cdc_enabled")?,
         collation: fields.text("collation_name")?,
+        versions: match (fields.flag("is_read_committed_snapshot_on")?, state) {
+            (true, _) => Versions::Always,
+            (false, Some(SNAPSHOTS_ALLOWED)) => Versions::OnRequest,
+            (false, _) => Versions::Never,
+        },
     })
 }
 

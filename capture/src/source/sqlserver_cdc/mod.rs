@@ -51,7 +51,7 @@ use async_trait::async_trait;
 use lockstep_common::{Failure, Position, TableVersion, config};
 use tracing::info;
 
-use self::catalog::{Access, Accesses, Ddl};
+use self::catalog::{Access, Accesses, Ddl, Versions};
 use self::connection::{Lease, Pool};
 use self::errors::wait_for_lock;
 use self::feed::{Feed, Range};
@@ -92,6 +92,7 @@ pub struct SqlServer {
     /// The server's clock, and when it was read.
     clock: Option<(i64, Instant)>,
     notices: Vec<String>,
+    versions: Versions,
     /// The cursor's own row, and those of the window planned last: one of them is the next cursor's.
     witnesses: Vec<(Lsn, Witness)>,
     loads: Arc<load::Loads>,
@@ -121,6 +122,7 @@ impl SqlServer {
             ask: window::rows_to_ask(capture.window_transactions),
             clock: None,
             notices: Vec::new(),
+            versions: Versions::default(),
             witnesses: Vec::new(),
             loads: Arc::new(load::Loads::new(source, capture)?),
         })
@@ -416,6 +418,7 @@ impl Source for SqlServer {
         if !identity.cdc_enabled {
             return Err(catalog::cdc_off(&identity));
         }
+        self.versions = identity.versions;
         self.loads.connected(&identity);
         Ok(format!("{}/{}", identity.server, identity.database))
     }
@@ -481,9 +484,14 @@ impl Source for SqlServer {
     async fn read(&mut self, window: &Window) -> Result<Box<dyn Changes>, Failure> {
         let range = self.range(window)?;
         let read = self.to_read(range);
-        let (pool, rows, instances) = (&self.pool, self.page_rows, read.len());
-        // One connection stays free for `verify`, which is called while changes stream.
-        let stream = instances < pool.size();
+        let (pool, instances) = (&self.pool, read.len());
+        // One connection stays free for `verify`, which is called while changes stream. Where reads lock,
+        // nothing streams: a statement would keep its locks for as long as the log takes to be written.
+        let stream = instances < pool.size() && self.versions == Versions::Always;
+        let rows = match self.versions {
+            Versions::Always => self.page_rows,
+            _ => self.page_rows.min(statements::MOST_LOCKED_ROWS),
+        };
         let feed = |i: usize| {
             let followed = Arc::clone(&self.followed[i]);
             match stream {

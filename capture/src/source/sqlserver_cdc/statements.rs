@@ -31,10 +31,17 @@ pub fn session(max_value_bytes: u64, lock_timeout: Duration) -> String {
     )
 }
 
+/// Rows that a statement reads at most where it locks them. Locks of rows with values off the row are kept
+/// to the end of the statement, and 5,000 of a statement on one table become a lock of the table
+/// ([lock escalation](https://learn.microsoft.com/en-us/troubleshoot/sql/database-engine/performance/resolve-blocking-problems-caused-lock-escalation));
+/// a row that is found through an index has one there, too.
+pub const MOST_LOCKED_ROWS: u32 = 1000;
+
 /// Server, database, whether CDC is on (`sys.databases` shows a login the databases it may enter),
-/// and the database's collation.
+/// the database's collation, and whether rows have versions for readers.
 pub const IDENTITY: &str = "SELECT CAST(@@SERVERNAME AS nvarchar(256)) AS server_name, \
-     d.name AS database_name, d.is_cdc_enabled, d.collation_name \
+     d.name AS database_name, d.is_cdc_enabled, d.collation_name, \
+     d.is_read_committed_snapshot_on, d.snapshot_isolation_state \
      FROM sys.databases AS d WHERE d.database_id = DB_ID()";
 
 /// The capture instances that the caller may SELECT (`sys.sp_cdc_help_change_data_capture`; error

@@ -65,6 +65,7 @@ pub(super) fn scan(
     modes: &Modes,
     maxtrans: usize,
     left: &mut Left,
+    hold: &dyn Fn(),
 ) -> Result<ScanOutcome, SqlError> {
     if modes.stalled {
         return Ok(ScanOutcome::default());
@@ -125,6 +126,7 @@ pub(super) fn scan(
         return Ok(scan.outcome);
     }
     let outcome = scan.outcome;
+    hold();
     txn.commit()?;
     Ok(outcome)
 }
@@ -271,6 +273,15 @@ impl Scan<'_> {
             let table = &command.record.table;
             values.extend(instance.columns.iter().map(|column| {
                 if column.computed {
+                    return Value::Null;
+                }
+                let unknown = matches!(operation, 1 | 3)
+                    && self
+                        .modes
+                        .null_in_old_image
+                        .as_ref()
+                        .is_some_and(|name| super::same_name(name, &column.name));
+                if unknown {
                     return Value::Null;
                 }
                 let value = captured_value(table, column.id, row, *operation, command.set);

@@ -15,6 +15,12 @@
 //! | `clear_errors` | — |
 //! | `agent` | `on`, `off` |
 //! | `clock_advance` | seconds |
+//! | `clock_back` | seconds |
+//! | `server_name` | name |
+//! | `failover_mark` | — |
+//! | `failover` | — : the database is as at the mark, under a new recovery fork, and its log goes on from there; transactions of others are gone |
+//! | `scan_open` | `on`, `off` |
+//! | `null_in_old_image` | name of a column, or `off` |
 //! | `clock` | `freeze`, `thaw` |
 //! | `utc_offset` | minutes east of UTC |
 //! | `advance_vlf` | how many virtual log files to skip |
@@ -66,6 +72,10 @@ fn apply(
         "clock_advance" => clock.advance(Duration::from_secs(number(value)?)),
         "clock" if value == "freeze" => clock.freeze(),
         "clock" if value == "thaw" => clock.thaw(),
+        "clock_back" => clock.set_back(Duration::from_secs(number(value)?)),
+        "server_name" => storage.set_server_name(value.to_uppercase()),
+        "failover_mark" => storage.mark(&database)?,
+        "failover" => storage.fail_over(&database, context.txn.id())?,
         "utc_offset" => {
             let minutes =
                 value.parse().map_err(|_| bad("minutes are a number from -840 to 840"))?;
@@ -108,6 +118,10 @@ fn set_mode(
         "key_update_max_null" => modes.key_update_max_null = on(value)?,
         "max_write" => modes.max_write = max_write(value)?,
         "split_transactions" => modes.split = split(value)?,
+        "scan_open" => modes.scan_open = on(value)?,
+        "null_in_old_image" => {
+            modes.null_in_old_image = Some(value.to_owned()).filter(|name| name != "off");
+        }
         "covering_scan" => modes.covering_scan = on(value)?,
         "cleanup_in_two_calls" => modes.cleanup_in_two_calls = on(value)?,
         "ddl_history_lag" => {

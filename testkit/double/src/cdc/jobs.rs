@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ struct Running {
 #[derive(Default)]
 pub(crate) struct Server {
     captures: Mutex<HashMap<i32, Capture>>,
+    /// Told when switches change.
+    changed: Condvar,
     agent_stopped: AtomicBool,
 }
 
@@ -160,6 +162,21 @@ impl Server {
 
     pub(crate) fn set_modes(&self, database: i32, change: impl FnOnce(&mut Modes)) {
         change(&mut self.lock().entry(database).or_default().modes);
+        self.changed.notify_all();
+    }
+
+    /// Keeps a scan open as long as the switch says.
+    fn hold(&self, database: i32, stopped: &dyn Fn() -> bool) {
+        let mut captures = self.lock();
+        while captures.get(&database).is_some_and(|capture| capture.modes.scan_open) && !stopped() {
+            // A job that is stopped does not tell.
+            let patience = Duration::from_millis(20);
+            captures = self
+                .changed
+                .wait_timeout(captures, patience)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
     }
 
     pub(crate) fn agent_runs(&self) -> bool {
@@ -190,6 +207,7 @@ impl Server {
         database: &Arc<Database>,
         maxtrans: i32,
         maxscans: i32,
+        stopped: &dyn Fn() -> bool,
     ) -> Result<ScanOutcome, SqlError> {
         let mut total = ScanOutcome::default();
         let maxtrans = usize::try_from(maxtrans).unwrap_or(1).max(1);
@@ -202,7 +220,8 @@ impl Server {
             let start = database.clock().local_now();
             let scanned = {
                 let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
-                capture::scan(database, &modes, maxtrans, &mut left)
+                let hold = || self.hold(database.id(), stopped);
+                capture::scan(database, &modes, maxtrans, &mut left, &hold)
             };
             self.note_session(database, start, &scanned);
             let outcome = scanned?;
@@ -256,7 +275,9 @@ impl Worker {
             let Some(storage) = self.storage.upgrade() else {
                 break;
             };
-            if let Err(error) = storage.cdc.cycle(&self.database, job.maxtrans, job.maxscans) {
+            if let Err(error) =
+                storage.cdc.cycle(&self.database, job.maxtrans, job.maxscans, &stopped)
+            {
                 // As on the server: noted in dm_cdc_errors, and tried again next time.
                 tracing::debug!(%error, "a log scan failed");
             }
@@ -355,7 +376,7 @@ pub(super) fn manual_scan(
             "Another connection is already running 'sp_replcmds' for Change Data Capture in the current database. Disconnect the existing connection and execute the procedure again.",
         ));
     }
-    let outcome = storage.cdc.cycle(database, maxtrans, maxscans);
+    let outcome = storage.cdc.cycle(database, maxtrans, maxscans, &|| false);
     session.store(false, Ordering::Release);
     outcome
 }

@@ -85,6 +85,10 @@ pub struct Modes {
     pub key_update_max_null: bool,
     /// In a published database a scan takes only so many commands of a transaction, and commits.
     pub split: Option<Split>,
+    /// A scan that has written something stays open: its transaction does not commit.
+    pub scan_open: bool,
+    /// A captured column that is NULL in old images, whatever it was.
+    pub null_in_old_image: Option<String>,
     /// Idle time after which a dummy row is written.
     pub dummy_after: Duration,
 }
@@ -105,6 +109,8 @@ impl Default for Modes {
             max_write: MaxWrite::Full,
             key_update_max_null: false,
             split: None,
+            scan_open: false,
+            null_in_old_image: None,
             dummy_after: Duration::from_secs(300),
         }
     }

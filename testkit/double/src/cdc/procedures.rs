@@ -193,7 +193,7 @@ fn disable_db(context: &mut Context<'_>, _: &mut [Value], _: &mut dyn ResultSink
 fn enable_table(
     context: &mut Context<'_>,
     arguments: &mut [Value],
-    _: &mut dyn ResultSink,
+    sink: &mut dyn ResultSink,
 ) -> Outcome {
     let [schema, table, instance, net, role, index, columns, filegroup, switch, extended] =
         arguments
@@ -216,9 +216,20 @@ fn enable_table(
         index: index.to_text(),
         columns: columns.to_text(),
         filegroup: filegroup.to_text(),
-        partition_switch: is_true(switch),
+        // "If a table isn't partitioned, the switch setting is always 1, and the actual setting ignored"
+        // (Microsoft), and no table is here.
+        partition_switch: true,
     };
-    Ok(enable::enable_table(context, &wanted)?)
+    enable::enable_table(context, &wanted)?;
+    if !is_true(switch) {
+        sink.message(&SqlError::new(
+            22857,
+            10,
+            1,
+            "The value of @allow_partition_switch was ignored: the source table is not partitioned. Change data capture does not track what ALTER TABLE SWITCH does to it.",
+        ))?;
+    }
+    Ok(())
 }
 
 fn disable_table(

@@ -91,6 +91,15 @@ impl Clock {
         });
     }
 
+    /// Sets it back, as another machine's clock may be.
+    pub fn set_back(&self, by: Duration) {
+        let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX / 4);
+        self.change(|reading| match &mut reading.frozen {
+            Some(at) => *at -= by,
+            None => reading.offset -= by,
+        });
+    }
+
     /// Lets it stand still from now on; only [`advance`](Clock::advance) moves it then.
     pub fn freeze(&self) {
         self.change(|reading| reading.frozen = Some(now_of(reading)));

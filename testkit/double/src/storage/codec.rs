@@ -185,6 +185,8 @@ fields!(DatabaseInfo {
     read_committed_snapshot,
     cdc_enabled,
     published,
+    compatibility_level,
+    collation,
     database_guid,
     family_guid,
     recovery_fork_guid

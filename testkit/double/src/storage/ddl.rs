@@ -314,6 +314,56 @@ impl Txn {
         self.redefine(new, "", None).map(drop)
     }
 
+    /// SWITCH of tables that are not partitioned: every row of `from` becomes one of `to`. Nothing of it
+    /// is for capture.
+    ///
+    /// # Errors
+    /// 208; 4905 if `to` is not empty; 4967 if a foreign key refers to `from`.
+    pub fn switch(&mut self, from: ObjectId, to: ObjectId) -> Result<(), SqlError> {
+        self.lock_table(from, TableLock::SchemaModification)?;
+        self.lock_table(to, TableLock::SchemaModification)?;
+        let (me, now) = (self.id(), self.now());
+        let mut state = self.database.lock();
+        state.check_unreferenced(from, me, |name| {
+            SqlError::new(
+                4967,
+                16,
+                1,
+                format!("ALTER TABLE SWITCH statement failed. SWITCH is not allowed because source table '{name}' contains primary key that a foreign key refers to."),
+            )
+        })?;
+        let gone = |id: ObjectId| invalid_object(&id.to_string());
+        let target = state.tables.get(&to).ok_or_else(|| gone(to))?;
+        if !current_rows(target).is_empty() {
+            return Err(SqlError::new(
+                4905,
+                16,
+                1,
+                format!(
+                    "ALTER TABLE SWITCH statement failed. The target table '{}' must be empty.",
+                    target.def.full_name()
+                ),
+            ));
+        }
+        let rows = current_rows(state.tables.get(&from).ok_or_else(|| gone(from))?);
+        let cell = state.txn(me).ok_or_else(super::database::no_transaction)?.cell.clone();
+        state.write_log(me, 400, now);
+        let target = state.tables.get(&to).ok_or_else(|| gone(to))?;
+        let mut filled = target.rebuilt(target.def.clone(), me, None)?;
+        for (_, row) in rows {
+            let id = filled.take_row_id();
+            filled.push(id, &cell, 0, Some(row));
+        }
+        let kept = current_rows(&filled);
+        let def = filled.def.clone();
+        if let Some(old) = state.tables.insert(to, filled) {
+            let redo = Redo::Alter { def, rows: Some(kept), logged: None };
+            state.note_ddl(me, Undo::Replace(Box::new(old)), redo);
+        }
+        state.empty_table(me, from);
+        Ok(())
+    }
+
     /// TRUNCATE TABLE. Identity starts again at its seed.
     ///
     /// # Errors
@@ -344,20 +394,25 @@ impl Txn {
             )
         })?;
         state.write_log(me, 200, now);
-        let next_row = state.tables.get(&id).map_or(1, |table| table.next_row);
-        let mut empty = Table::new(def);
-        empty.next_row = next_row;
-        if let Some(old) = state.tables.insert(id, empty) {
-            if let Some(table) = state.tables.get_mut(&id) {
-                table.created_by = old.created_by;
-            }
-            state.note_ddl(me, Undo::Replace(Box::new(old)), Redo::Truncate(id));
-        }
+        state.empty_table(me, id);
         Ok(())
     }
 }
 
 impl State {
+    /// Leaves nothing in a table.
+    fn empty_table(&mut self, me: u64, id: ObjectId) {
+        let Some(known) = self.tables.get(&id) else {
+            return;
+        };
+        let mut empty = Table::new(known.def.clone());
+        empty.next_row = known.next_row;
+        empty.created_by = known.created_by;
+        if let Some(old) = self.tables.insert(id, empty) {
+            self.note_ddl(me, Undo::Replace(Box::new(old)), Redo::Truncate(id));
+        }
+    }
+
     /// Notes a catalogue change of a transaction: how to undo and how to repeat it.
     pub(super) fn note_ddl(&mut self, txn: u64, undo: Undo, redo: Redo) {
         if let Some(txn) = self.txn(txn) {

@@ -12,9 +12,9 @@ use anyhow::Context;
 use super::database::Shared;
 use super::faults::Faults;
 use super::image::write_image;
-use super::state::State;
+use super::state::{State, TxnState};
 use super::wal::{self, Wal};
-use super::{Clock, Database, DatabaseInfo, Injection, Lsn, LsnAllocator, same_name};
+use super::{Clock, Database, DatabaseInfo, Injection, Lsn, LsnAllocator, TxnId, same_name};
 use crate::SqlError;
 use crate::product::Release;
 
@@ -47,6 +47,7 @@ pub struct Storage {
     /// Backups of a server without a directory.
     backups: Mutex<HashMap<String, Vec<u8>>>,
     faults: Faults,
+    server_name: RwLock<String>,
     pub(crate) cdc: crate::cdc::Server,
 }
 
@@ -73,6 +74,7 @@ impl Storage {
             databases: RwLock::default(),
             backups: Mutex::default(),
             faults: Faults::default(),
+            server_name: RwLock::new(crate::product::SERVER_NAME.to_owned()),
             cdc,
         });
         storage.open_databases()?;
@@ -151,6 +153,8 @@ impl Storage {
             read_committed_snapshot: model.is_none_or(|model| model.read_committed_snapshot),
             cdc_enabled: false,
             published: false,
+            collation: crate::engine::collation::NAME.to_owned(),
+            compatibility_level: self.options.release.compatibility_level(),
             database_guid: guid(),
             family_guid: family,
             recovery_fork_guid: fork,
@@ -319,6 +323,60 @@ impl Storage {
         }
         crate::cdc::Server::start_capture(self, &target);
         Ok(())
+    }
+
+    /// Marks the moment that [`fail_over`](Storage::fail_over) goes back to: up to here a secondary has
+    /// the log.
+    ///
+    /// # Errors
+    /// As [`backup`](Storage::backup).
+    pub fn mark(&self, database: &Database) -> Result<(), SqlError> {
+        let name = database.name();
+        self.backup(&name, &format!("failover mark {name}"))
+    }
+
+    /// A forced failover with loss: commits since the mark are gone, change tables among them, a new
+    /// recovery fork begins, and the log goes on with LSNs that were used before. Open transactions are
+    /// gone, but for the caller's, which has done nothing.
+    ///
+    /// # Errors
+    /// 3201 without a mark.
+    pub fn fail_over(
+        self: &Arc<Self>,
+        database: &Arc<Database>,
+        caller: TxnId,
+    ) -> Result<(), SqlError> {
+        let name = database.name();
+        let image = self.read_backup(&format!("failover mark {name}"))?;
+        let (mut new, _) =
+            wal::read_backup(&image).map_err(|_| backup_error(&name, "the mark cannot be read"))?;
+        new.info.recovery_fork_guid = uuid::Uuid::new_v4().to_bytes_le();
+        self.cdc.stop_capture(database);
+        let now = self.shared.clock.local_now();
+        let mut state = database.lock();
+        new.info.id = state.info.id;
+        new.incarnation = state.incarnation + 1;
+        if let Some(own) = state.txns.get(&caller) {
+            new.txns.insert(caller, TxnState::new(caller, own.isolation, now));
+        }
+        if let Some(wal) = &database.wal {
+            wal.replace(&mut state, &new, self.last_txn()).map_err(file_error)?;
+        }
+        *state = new;
+        drop(state);
+        database.notify();
+        crate::cdc::Server::start_capture(self, database);
+        Ok(())
+    }
+
+    /// `@@SERVERNAME`
+    pub fn server_name(&self) -> String {
+        self.server_name.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives the server another name, as the secondary has that took over.
+    pub fn set_server_name(&self, name: String) {
+        *self.server_name.write().unwrap_or_else(PoisonError::into_inner) = name;
     }
 
     fn replace(&self, target: &Arc<Database>, mut new: State, name: &str) -> Result<(), SqlError> {

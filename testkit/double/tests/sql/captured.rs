@@ -182,7 +182,6 @@ fn what_would_break_capture_is_refused() {
         ("ALTER TABLE t DROP CONSTRAINT pk_t", 22983),
         ("DROP INDEX ux ON u", 22979),
         ("ALTER INDEX ux ON u DISABLE", 22979),
-        ("ALTER TABLE t SWITCH TO u", 102),
     ] {
         assert_eq!(c.error(sql), number, "{sql}");
     }

@@ -67,7 +67,7 @@ use super::super::fields::Fields;
 use super::super::lsn::Lsn;
 use super::super::wrong_results;
 use super::clock;
-use super::read::{Home, TaskRows};
+use super::read::{Home, TaskRows, Work};
 use super::signal::Signal;
 use super::table::LoadTable;
 use super::{Loads, boundary, statement};
@@ -402,6 +402,7 @@ impl Snapshot for SnapshotReader {
         let table = self.table(table)?;
         let statement = statement(&table, range)?;
         let lease = self.take()?;
-        Ok(Box::new(TaskRows::start(table, statement, lease, Home::Snapshot(&mut self.lease))))
+        let work = Work::Statement(statement);
+        Ok(Box::new(TaskRows::start(table, work, lease, Home::Snapshot(&mut self.lease))))
     }
 }

@@ -7,14 +7,21 @@
 //! after the bracket that opened the chunk was written. Nothing more is claimed, and nothing more is
 //! needed:
 //!
-//! - With `READ_COMMITTED_SNAPSHOT` each of a chunk's statements ([`range`]) sees one moment.
-//! - Without it a statement takes and gives back its locks row by row. A row whose key is changed
+//! - With `READ_COMMITTED_SNAPSHOT` each of a chunk's statements ([`range`]) sees one moment. Where the
+//!   database allows SNAPSHOT, the statements are sent under it, and it is the same.
+//! - Elsewhere a statement takes and gives back its locks row by row, while it goes through an index.
+//!   That index must be the key's, and a hint says so: through another one a row may be missed whose
+//!   entry there moves, by a change of a column that need not even be captured, so that nothing would
+//!   ever bring it. Through the key's, a row whose key is changed
 //!   meanwhile may be met at its old key and again at its new one, or at neither; a row that is
 //!   deleted and inserted again likewise. Each of these changes was committed after the statement
 //!   began, so the stream carries it behind the bracket, where the target lays the stream's word
 //!   over the chunk's: the old key's delete removes or withholds what was read there, the new key's
 //!   insert brings the whole row. A row that no change touches meanwhile is met exactly once, since
 //!   pieces and chunks tile the key space and are read in the key's order.
+//!   Locks of rows with MAX values are kept to the end of the statement, and many become a lock of the
+//!   table. So the range is read by statements of few rows, each read to its end before anybody waits for
+//!   the log ([`pages`]).
 //! - Rows are read from the table in the shape that it was settled with, and that the table still
 //!   has it is proved on the same connection after the last row ([`table`]); a chunk that was not
 //!   proved does not end.
@@ -28,6 +35,7 @@ mod clock;
 mod definitions;
 mod freeze;
 mod key;
+mod pages;
 pub mod prerequisites;
 mod range;
 mod read;
@@ -49,11 +57,11 @@ use tiberius::ToSql;
 
 pub use self::clock::ClockChanges;
 use self::range::Bounds;
-use self::read::{Home, TaskRows};
+use self::read::{Home, TaskRows, Work};
 use self::seen::Seen;
 pub use self::seen::Sight;
 use self::table::LoadTable;
-use super::catalog::Identity;
+use super::catalog::{Identity, Versions};
 use super::connection::{Lease, Pool};
 use super::errors::wait_for_lock;
 use super::followed::Followed;
@@ -83,6 +91,7 @@ pub struct Loads {
 struct Settled {
     timeline: u32,
     database_collation: Option<String>,
+    versions: Versions,
     tables: HashMap<TableId, Arc<LoadTable>>,
 }
 
@@ -115,7 +124,9 @@ impl Loads {
     pub fn connected(&self, identity: &Identity) {
         self.pool.clear();
         self.sight.connected(&identity.server);
-        self.write().database_collation = identity.collation.clone();
+        let mut settled = self.write();
+        settled.database_collation = identity.collation.clone();
+        settled.versions = identity.versions;
     }
 
     /// The stream has settled on what it follows.
@@ -202,9 +213,13 @@ impl Loader for Loads {
 
     async fn rows(&self, table: &Table, range: &ChunkRange) -> Result<Box<dyn Rows>, Failure> {
         let table = self.table(table)?;
-        let statement = statement(&table, range)?;
+        let work = match self.read().versions {
+            Versions::Always => Work::Statement(statement(&table, range)?),
+            Versions::OnRequest => Work::Versions(statement(&table, range)?),
+            Versions::Never => Work::Pages(range.clone()),
+        };
         let lease = self.pool.get().await?;
-        Ok(Box::new(TaskRows::start(table, statement, lease, Home::Pool)))
+        Ok(Box::new(TaskRows::start(table, work, lease, Home::Pool)))
     }
 
     async fn clock(&self) -> Result<Clock, Failure> {
@@ -285,13 +300,7 @@ async fn boundary(
     let Some(row) = results.into_iter().flatten().next() else { return Ok(None) };
     let found = table.key_row(row)?;
     if lower == Some(found.as_slice()) {
-        // Sent back, the key is not what the server has: planning would never end.
-        return Err(Failure::halt(
-            "source.load",
-            format!("a key of {} compares as greater than itself", table.name),
-            "its values cannot be sent back exactly: load it with capture.handoff = \"exact\", and \
-             report this with the key's type and collation",
-        ));
+        return Err(table.never_ends());
     }
     Ok(Some(found))
 }

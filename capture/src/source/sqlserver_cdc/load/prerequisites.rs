@@ -8,6 +8,7 @@ use lockstep_common::check::CheckResult;
 use lockstep_common::load::Handoff;
 use lockstep_common::name::literal_mssql as literal;
 
+use super::super::catalog::{self, Versions};
 use super::super::fields::Fields;
 use super::super::prerequisites::failed;
 use super::freeze;
@@ -23,6 +24,7 @@ pub async fn check(loads: &Loads, handoff: Handoff) -> Vec<CheckResult> {
     for table in &tables {
         results.push(readable(loads, table).await);
     }
+    results.push(beside_writers(loads).await);
     let unranged = tables.iter().filter(|table| table.key.is_err()).count();
     if handoff == Handoff::Exact || unranged > 0 {
         results.push(snapshots(loads).await);
@@ -56,6 +58,36 @@ async fn readable(loads: &Loads, table: &LoadTable) -> CheckResult {
              that survive a restart",
         ),
         (Ok(()), Ok(_)) => CheckResult::pass(name, "by ranges of its key"),
+    }
+}
+
+/// How chunks are read while others write.
+async fn beside_writers(loads: &Loads) -> CheckResult {
+    const NAME: &str = "reads beside writers";
+    let identity = async {
+        let mut lease = loads.pool.get().await?;
+        let identity = catalog::identity(&mut lease).await?;
+        lease.keep();
+        Ok::<_, Failure>(identity)
+    };
+    match identity.await.map(|identity| (identity.versions, identity.database)) {
+        Ok((Versions::Always, _)) => {
+            CheckResult::pass(NAME, "by row versions: READ_COMMITTED_SNAPSHOT is on")
+        }
+        Ok((Versions::OnRequest, _)) => CheckResult::pass(
+            NAME,
+            "by row versions: READ_COMMITTED_SNAPSHOT is off and SNAPSHOT is allowed; change tables are \
+             read in small statements, which lock",
+        ),
+        Ok((Versions::Never, database)) => CheckResult::warn(
+            NAME,
+            "by small statements that lock rows and wait for their writers: READ_COMMITTED_SNAPSHOT is off, \
+             and SNAPSHOT is not allowed",
+            format!(
+                "ALTER DATABASE [{database}] SET ALLOW_SNAPSHOT_ISOLATION ON, and loads read versions"
+            ),
+        ),
+        Err(failure) => failed(NAME, &failure),
     }
 }
 

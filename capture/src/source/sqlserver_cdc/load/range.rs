@@ -83,6 +83,30 @@ pub fn rows(
     Ok(Statement { sql, parameters })
 }
 
+/// Reads the first `count` rows of a range, in the key's order and through the index that `hint` names: a
+/// statement for each piece, to be sent one after the other with what is left of the count, which is the
+/// last parameter of each.
+pub fn first(
+    columns: &str,
+    table: &str,
+    hint: &str,
+    key: &[KeyColumn],
+    bounds: Bounds<'_>,
+) -> Result<(Vec<String>, Vec<Parameter>), NotOfKey> {
+    let (pieces, parameters) = pieces(key, bounds)?;
+    let (order, count) = (names(key), parameters.len() + 1);
+    let select = |piece: &Vec<String>| {
+        let condition = match piece.as_slice() {
+            [] => String::new(),
+            piece => format!(" WHERE {}", piece.join(" AND ")),
+        };
+        format!(
+            "SELECT TOP (@P{count}) {columns} FROM {table} AS t{hint}{condition} ORDER BY {order}"
+        )
+    };
+    Ok((pieces.iter().map(select).collect(), parameters))
+}
+
 /// Finds the key of the `count`th row above `lower`: one row, or none. `columns` selects the key.
 ///
 /// The pieces are counted off one after the other, since an OFFSET over several of them would sort

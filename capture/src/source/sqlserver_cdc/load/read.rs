@@ -12,11 +12,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
+use lockstep_common::load::ChunkRange;
 use lockstep_common::{Failure, Value};
 use tiberius::{QueryItem, Row, ToSql};
 use tokio::sync::mpsc;
 
 use super::super::connection::Lease;
+use super::pages;
 use super::range::Statement;
 use super::table::{LoadTable, row_weight};
 use crate::source::load::{RowSink, Rows};
@@ -31,6 +33,16 @@ enum Message {
     Batch(Vec<Row>),
     End(Box<Lease>),
     Failed(Failure),
+}
+
+/// How rows are read.
+pub enum Work {
+    /// By a statement, as the session reads.
+    Statement(Statement),
+    /// By a statement under SNAPSHOT.
+    Versions(Statement),
+    /// By statements of few rows, which lock.
+    Pages(ChunkRange),
 }
 
 /// Where a connection goes once its rows are read.
@@ -52,14 +64,9 @@ pub struct TaskRows<'a> {
 
 impl<'a> TaskRows<'a> {
     /// Sends the statement and begins to read.
-    pub fn start(
-        table: Arc<LoadTable>,
-        statement: Statement,
-        lease: Lease,
-        home: Home<'a>,
-    ) -> TaskRows<'a> {
+    pub fn start(table: Arc<LoadTable>, work: Work, lease: Lease, home: Home<'a>) -> TaskRows<'a> {
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-        tokio::spawn(run(Arc::clone(&table), statement, lease, sender));
+        tokio::spawn(run(Arc::clone(&table), work, lease, sender));
         TaskRows { table, receiver, values: Vec::new(), home, ended: false }
     }
 }
@@ -96,17 +103,12 @@ impl Rows for TaskRows<'_> {
     }
 }
 
-async fn run(
-    table: Arc<LoadTable>,
-    statement: Statement,
-    lease: Lease,
-    sender: mpsc::Sender<Message>,
-) {
+async fn run(table: Arc<LoadTable>, work: Work, lease: Lease, sender: mpsc::Sender<Message>) {
     let result = tokio::select! {
         biased;
         // Nobody wants the rest.
         () = sender.closed() => return,
-        result = read(&table, &statement, lease, &sender) => result,
+        result = read(&table, &work, lease, &sender) => result,
     };
     // A receiver that is gone wants to know nothing.
     let _ = sender
@@ -119,18 +121,60 @@ async fn run(
 
 async fn read(
     table: &LoadTable,
-    statement: &Statement,
+    work: &Work,
     mut lease: Lease,
     sender: &mpsc::Sender<Message>,
 ) -> Result<Lease, Failure> {
-    let parameters: Vec<&dyn ToSql> =
-        statement.parameters.iter().map(|parameter| parameter as &dyn ToSql).collect();
-    let failed = stream(&mut lease, &statement.sql, &parameters, sender).await.err();
-    if let Some(error) = failed {
-        return Err(table.classify(&lease, error));
+    match work {
+        Work::Statement(statement) => one(table, statement, &mut lease, sender).await?,
+        Work::Versions(statement) => {
+            isolation(table, &mut lease, "SNAPSHOT").await?;
+            one(table, statement, &mut lease, sender).await?;
+            isolation(table, &mut lease, "READ COMMITTED").await?;
+        }
+        Work::Pages(range) => {
+            let mut pages = pages::Pages::new(table, &mut lease, range).await?;
+            while let Some(rows) = pages.next(table, &mut lease).await? {
+                pass_on(rows, sender).await;
+            }
+        }
     }
     table.same_shape(&mut lease).await?;
     table.nothing_hidden(lease).await
+}
+
+async fn isolation(table: &LoadTable, lease: &mut Lease, level: &str) -> Result<(), Failure> {
+    let sql = format!("SET TRANSACTION ISOLATION LEVEL {level}");
+    lease.batch(&sql, &table.doing()).await.map(drop)
+}
+
+/// Hands rows that were read on, in batches.
+async fn pass_on(rows: Vec<Row>, sender: &mpsc::Sender<Message>) {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    for row in rows {
+        bytes += row_weight(&row);
+        batch.push(row);
+        if batch.len() >= BATCH_ROWS || bytes >= BATCH_BYTES {
+            bytes = 0;
+            // A receiver that is gone is noticed in `run`.
+            let _ = sender.send(Message::Batch(std::mem::take(&mut batch))).await;
+        }
+    }
+    if !batch.is_empty() {
+        let _ = sender.send(Message::Batch(batch)).await;
+    }
+}
+
+async fn one(
+    table: &LoadTable,
+    statement: &Statement,
+    lease: &mut Lease,
+    sender: &mpsc::Sender<Message>,
+) -> Result<(), Failure> {
+    let parameters: Vec<&dyn ToSql> =
+        statement.parameters.iter().map(|parameter| parameter as &dyn ToSql).collect();
+    let failed = stream(lease, &statement.sql, &parameters, sender).await.err();
+    failed.map_or(Ok(()), |error| Err(table.classify(lease, error)))
 }
 
 async fn stream(

@@ -122,6 +122,34 @@ impl LoadTable {
         key.iter().map(|column| self.value(&self.columns[column.index], cells.next())).collect()
     }
 
+    /// The key of a row of the select list.
+    pub fn key_of(&self, row: &tiberius::Row) -> Result<Vec<Value<'static>>, Failure> {
+        let key = self.key.as_ref().map_err(|_| self.not_of_key(NotOfKey))?;
+        let value = |column: &KeyColumn| {
+            let before = self.columns[..column.index].iter().filter(|plan| is_read(plan)).count();
+            let cell = row.cells().nth(before).map(|(_, cell)| cell.clone());
+            self.value(&self.columns[column.index], cell)
+        };
+        key.iter().map(value).collect()
+    }
+
+    /// `column_id` of a captured column.
+    pub fn column_id(&self, index: usize) -> Option<i32> {
+        let name = &self.columns.get(index)?.name;
+        self.source.iter().find(|column| column.name == *name).map(|column| column.column_id)
+    }
+
+    /// The failure of a key that the server has otherwise than it is sent back: planning or reading would
+    /// never end.
+    pub fn never_ends(&self) -> Failure {
+        Failure::halt(
+            "source.load",
+            format!("a key of {} compares as greater than itself", self.name),
+            "its values cannot be sent back exactly: load it with capture.handoff = \"exact\", and \
+             report this with the key's type and collation",
+        )
+    }
+
     fn value(
         &self,
         column: &ColumnPlan,
@@ -211,6 +239,17 @@ impl LoadTable {
                 format!("table {} was altered while its rows were read", self.name),
             )
             .with_source(error),
+            // The hint's index is gone.
+            Some(307 | 308) => Failure::retry(
+                "source.load",
+                format!("the index of the key of {} is gone", self.name),
+            )
+            .with_source(error),
+            // SNAPSHOT is not allowed any more: a new connection asks how rows are read.
+            Some(3952) => {
+                Failure::retry("source.load", "the database no longer allows snapshot isolation")
+                    .with_source(error)
+            }
             // The version store no longer has the snapshot, or had no room for it.
             Some(3958 | 3959 | 3966 | 3967) => Failure::retry(
                 "source.load",

@@ -88,6 +88,22 @@ impl Binder<'_, '_> {
         }
     }
 
+    /// Error 195 for a function that the database's compatibility level does not know.
+    ///
+    /// # Errors
+    /// 195.
+    pub fn needs_level(&self, level: u8, function: &str) -> Bound<()> {
+        if self.env.status.database.compatibility_level() >= level {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            195,
+            15,
+            10,
+            format!("'{function}' is not a recognized built-in function name."),
+        ))
+    }
+
     /// TEXTPTR: which row of which table, for WRITETEXT.
     ///
     /// # Errors
@@ -158,6 +174,11 @@ impl Binder<'_, '_> {
     }
 
     fn conversion(&self, conversion: &ast::Convert, scope: &Scope<'_>) -> Bound<Typed> {
+        // "TRY_CONVERT is a reserved keyword in compatibility level 110 and higher"; TRY_CAST is none, and
+        // known at every level (Microsoft).
+        if conversion.attempt && conversion.by_function {
+            self.needs_level(110, "TRY_CONVERT")?;
+        }
         let value = self.scalar(&conversion.value, scope)?;
         crate::engine::statement::check_release(self.env, &conversion.ty)?;
         let style = match &conversion.style {
@@ -188,15 +209,26 @@ impl Binder<'_, '_> {
         if from == conversion.ty && style.is_none() && value.as_constant().is_none() {
             return Ok(value);
         }
+        let read = from.family() == Family::Binary && conversion.ty.is_text();
+        let mut node = Node::Convert {
+            value: Box::new(value.node),
+            from,
+            to: conversion.ty.clone(),
+            style,
+            attempt: conversion.attempt,
+        };
+        let collation = self.env.status.database.collation();
+        if read && !collation.is_default() {
+            // Bytes become characters of the database's page.
+            let function = |env: &crate::engine::env::Env<'_>, arguments: &[Value]| {
+                Ok(arguments[0].clone().of_collation(env.status.database.collation()))
+            };
+            node =
+                Node::Collate(Box::new(Node::Call { function, arguments: vec![node] }), collation);
+        }
         Ok(Typed {
             nullable: value.nullable || conversion.attempt,
-            node: Node::Convert {
-                value: Box::new(value.node),
-                from,
-                to: conversion.ty.clone(),
-                style,
-                attempt: conversion.attempt,
-            },
+            node,
             ty: Some(conversion.ty.clone()),
         })
     }

@@ -215,8 +215,8 @@ fn identity(env: &Env<'_>, _: &[Value]) -> Computed {
         .map_or(Value::Null, |value| Value::Decimal { unscaled: i128::from(value), scale: 0 }))
 }
 
-fn server_name(_: &Env<'_>, _: &[Value]) -> Computed {
-    Ok(Value::text(product::SERVER_NAME))
+fn server_name(env: &Env<'_>, _: &[Value]) -> Computed {
+    Ok(Value::text(&env.shared.storage.server_name()))
 }
 
 fn new_id(_: &Env<'_>, _: &[Value]) -> Computed {
@@ -338,7 +338,7 @@ fn server_property(property: &str) -> Typed {
         "ENGINEEDITION" => int(3),
         "EDITIONID" => Typed::constant(Value::BigInt(-2_117_995_310), SqlType::BigInt),
         "COLLATION" => text(crate::engine::collation::NAME),
-        "SERVERNAME" | "MACHINENAME" => text(product::SERVER_NAME),
+        "SERVERNAME" | "MACHINENAME" => release(server_name),
         "ISCLUSTERED"
         | "ISHADRENABLED"
         | "ISFULLTEXTINSTALLED"
@@ -351,11 +351,11 @@ fn server_property(property: &str) -> Typed {
 
 fn database_property(env: &Env<'_>, arguments: &[Value]) -> Computed {
     let database = arguments[0].to_text().and_then(|name| env.shared.storage.database(&name));
-    let (Some(_), Some(property)) = (database, arguments[1].to_text()) else {
+    let (Some(database), Some(property)) = (database, arguments[1].to_text()) else {
         return Ok(Value::Null);
     };
     Ok(match property.as_str() {
-        "COLLATION" => Value::text(crate::engine::collation::NAME),
+        "COLLATION" => Value::text(&database.info().collation),
         "STATUS" => Value::text("ONLINE"),
         "UPDATEABILITY" => Value::text("READ_WRITE"),
         "USERACCESS" => Value::text("MULTI_USER"),

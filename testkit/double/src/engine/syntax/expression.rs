@@ -382,7 +382,7 @@ impl Parser<'_> {
         self.expect_word("AS")?;
         let ty = self.cast_type()?;
         self.expect(")")?;
-        Ok(Expr::Convert(Box::new(Convert { value, ty, style: None, attempt })))
+        Ok(Expr::Convert(Box::new(Convert { value, ty, style: None, attempt, by_function: false })))
     }
 
     fn convert(&mut self, attempt: bool) -> Parsed<Expr> {
@@ -395,7 +395,7 @@ impl Parser<'_> {
             false => None,
         };
         self.expect(")")?;
-        Ok(Expr::Convert(Box::new(Convert { value, ty, style, attempt })))
+        Ok(Expr::Convert(Box::new(Convert { value, ty, style, attempt, by_function: true })))
     }
 
     fn call(&mut self, name: Vec<String>) -> Parsed<Expr> {

@@ -200,6 +200,8 @@ pub struct Convert {
     pub style: Option<Expr>,
     /// NULL instead of an error.
     pub attempt: bool,
+    /// Written as TRY_CONVERT or CONVERT rather than as a cast.
+    pub by_function: bool,
 }
 
 /// `CASE`
