@@ -177,7 +177,7 @@ impl Pool {
         let mut address = self.address.clone();
         for _ in 0..=MAX_ROUTES {
             match self.log_in(&config, &address).await? {
-                LogIn::Done(client) => return self.prepare(client, &address).await,
+                LogIn::Done(client) => return self.prepare(*client, &address).await,
                 LogIn::SentOn { host, port } => {
                     tracing::debug!(from = address, host, port, "the login is sent on");
                     // The certificate has to be the new host's.
@@ -202,7 +202,7 @@ impl Pool {
             .await
             .map_err(|_| errors::timed_out(address, CONNECT_TIMEOUT))?;
         match connected {
-            Ok(client) => Ok(LogIn::Done(client)),
+            Ok(client) => Ok(LogIn::Done(Box::new(client))),
             Err(tiberius::error::Error::Routing { host, port }) => Ok(LogIn::SentOn { host, port }),
             Err(error) => Err(errors::login(error, address, self.is_established())),
         }
@@ -230,7 +230,7 @@ impl Pool {
 
 /// What a login comes to.
 enum LogIn {
-    Done(Connection),
+    Done(Box<Connection>),
     /// The server names another one to log in to: Azure SQL Database under its Redirect policy, an
     /// availability group under read-only routing ([MS-TDS] 2.2.7.9, type 20).
     SentOn {
