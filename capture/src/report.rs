@@ -3,6 +3,8 @@
 //! Counts are of what is committed in the log: those of a window are added when it is.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
+use std::time::Duration;
 
 use lockstep_common::record::Operation;
 use lockstep_common::status::{CaptureStatus, Counts, StatusSender, TaskState};
@@ -14,6 +16,8 @@ use crate::source::{Poll, Table};
 /// Keeps a status.
 pub struct Reporter {
     sender: StatusSender<CaptureStatus>,
+    /// Notices that hold as long as it runs.
+    standing: Vec<String>,
     names: HashMap<TableId, String>,
     window: WindowCounts,
     /// Bytes of earlier outputs.
@@ -27,9 +31,16 @@ struct WindowCounts {
 }
 
 impl Reporter {
-    /// Over the sending end.
+    /// Over the sending end, whose notices stay.
     pub fn new(sender: StatusSender<CaptureStatus>) -> Self {
-        Reporter { sender, names: HashMap::new(), window: WindowCounts::default(), bytes: 0 }
+        let standing = sender.borrow().notices.clone();
+        Reporter {
+            sender,
+            standing,
+            names: HashMap::new(),
+            window: WindowCounts::default(),
+            bytes: 0,
+        }
     }
 
     /// The sending end, for what the loads say.
@@ -124,6 +135,7 @@ impl Reporter {
 
     /// Things an operator should know.
     pub fn notices(&self, notices: Vec<String>) {
+        let notices: Vec<String> = self.standing.iter().cloned().chain(notices).collect();
         self.sender.send_if_modified(|status| {
             let changed = status.notices != notices;
             for notice in notices.iter().filter(|notice| !status.notices.contains(notice)) {
@@ -133,6 +145,48 @@ impl Reporter {
             changed
         });
     }
+}
+
+/// Waits for the source, and says so in the status while that takes long.
+pub async fn watch<T>(
+    sender: StatusSender<CaptureStatus>,
+    what: &'static str,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    match tokio::time::timeout(SILENCE, &mut work).await {
+        Ok(done) => return done,
+        Err(_) => stalled(&sender, what),
+    }
+    let done = work.await;
+    moving(&sender);
+    done
+}
+
+/// How long the source may be silent before the status says so.
+const SILENCE: Duration = Duration::from_secs(10);
+const STALLED: &str = "the source has not answered for";
+
+fn stalled(sender: &StatusSender<CaptureStatus>, what: &str) {
+    let seconds = SILENCE.as_secs();
+    let text = format!("[source.silent] {STALLED} {seconds} s: {what}");
+    tracing::warn!("{text}");
+    sender.send_modify(|status| {
+        status.state = TaskState::Retrying;
+        status.last_error = Some(text);
+    });
+}
+
+/// What has failed meanwhile stays.
+fn moving(sender: &StatusSender<CaptureStatus>) {
+    sender.send_if_modified(|status| {
+        let stalled = status.last_error.as_deref().is_some_and(|error| error.contains(STALLED));
+        if stalled {
+            status.state = TaskState::Running;
+            status.last_error = None;
+        }
+        stalled
+    });
 }
 
 fn add(tables: &mut BTreeMap<String, Counts>, name: String, counts: Counts) {

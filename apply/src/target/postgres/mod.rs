@@ -6,12 +6,14 @@
 //! rows do what single ones would, `wire` why nothing waits.
 
 mod ask;
+mod authenticate;
 mod catalog;
 mod checkpoint;
 mod collation;
 mod connect;
 mod define;
 mod encode;
+mod entered;
 mod error;
 mod ewkb;
 mod extension;
@@ -31,6 +33,7 @@ mod settings;
 mod socket;
 mod statement;
 mod text;
+mod tls;
 mod trouble;
 mod trust;
 mod types;
@@ -362,7 +365,7 @@ impl Session {
         let loading = !matches!(regime, Regime::Stream);
         let claim = self
             .runs
-            .claim(relation, loading, change)
+            .claim(relation, loading, &relation.widen(change))
             .map_err(|error| change_trouble(error, relation, Some(change), index))?;
         self.claims.add(&claim);
         Ok(self.claimed.iter().any(|claims| claims.meet(&claim)))

@@ -37,7 +37,11 @@ impl Binder<'_, '_> {
             Expr::Binary(op, left, right) => {
                 let left = self.scalar(left, scope)?;
                 let right = self.scalar(right, scope)?;
-                types::binary(*op, left, right)
+                let bound = types::binary(*op, left, right)?;
+                if self.env.status.off.concat && matches!(bound.node, Node::Concatenate { .. }) {
+                    return Err(unsupported("+ of strings under CONCAT_NULL_YIELDS_NULL OFF"));
+                }
+                Ok(bound)
             }
             Expr::Call(call) => self.call(call, scope),
             Expr::Method(method) => {
@@ -70,6 +74,7 @@ impl Binder<'_, '_> {
             Expr::Case(case) => self.case(case, scope),
             Expr::Subquery(query) => self.scalar_subquery(query, scope),
             Expr::Default => Err(unsupported("DEFAULT")),
+            Expr::NextValue(name) => self.next_value(name),
             Expr::Compare(..)
             | Expr::And(..)
             | Expr::Or(..)
@@ -209,15 +214,26 @@ impl Binder<'_, '_> {
         if from == conversion.ty && style.is_none() && value.as_constant().is_none() {
             return Ok(value);
         }
+        let read = from.family() == Family::Binary && conversion.ty.is_text();
+        let mut node = Node::Convert {
+            value: Box::new(value.node),
+            from,
+            to: conversion.ty.clone(),
+            style,
+            attempt: conversion.attempt,
+        };
+        let collation = self.env.status.database.collation();
+        if read && !collation.is_default() {
+            // Bytes become characters of the database's page.
+            let function = |env: &crate::engine::env::Env<'_>, arguments: &[Value]| {
+                Ok(arguments[0].clone().of_collation(env.status.database.collation()))
+            };
+            node =
+                Node::Collate(Box::new(Node::Call { function, arguments: vec![node] }), collation);
+        }
         Ok(Typed {
             nullable: value.nullable || conversion.attempt,
-            node: Node::Convert {
-                value: Box::new(value.node),
-                from,
-                to: conversion.ty.clone(),
-                style,
-                attempt: conversion.attempt,
-            },
+            node,
             ty: Some(conversion.ty.clone()),
         })
     }
@@ -228,6 +244,7 @@ impl Binder<'_, '_> {
         for (when, then) in &case.branches {
             conditions.push(match &case.operand {
                 Some(operand) => {
+                    self.check_nulls(&[operand, when])?;
                     let operand = self.scalar(operand, scope)?;
                     let when = self.scalar(when, scope)?;
                     let (left, right) = types::comparable(operand, when)?;

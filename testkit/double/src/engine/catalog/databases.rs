@@ -9,7 +9,6 @@ use super::definition::{
 use super::logins::OWNER_SID;
 use super::source::Catalog;
 use crate::SqlError;
-use crate::engine::collation;
 use crate::engine::statement::option_key;
 use crate::storage::{Database, DatabaseInfo};
 
@@ -94,7 +93,7 @@ fn databases() -> Columns<Shown> {
         .add("owner_sid", |_| Some(Sid(OWNER_SID.to_vec())))
         .add("create_date", |d| At(d.create_date))
         .add("compatibility_level", |d| d.compatibility_level)
-        .add("collation_name", |_| Some(Name(collation::NAME.to_owned())))
+        .add("collation_name", |d| Some(Name(d.collation.clone())))
         .add("user_access", |_| Some(0_u8))
         .add("user_access_desc", |_| Some(Desc("MULTI_USER")))
         .add("is_read_only", off_null)

@@ -13,7 +13,7 @@ mod procedure;
 mod property;
 mod raise;
 mod rename;
-mod security;
+pub(in crate::engine) mod security;
 mod select;
 mod table;
 pub(in crate::engine) mod text_pointer;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::{denied, partition};
 use crate::engine::batch::Executor;
-use crate::engine::bind::unsupported;
 use crate::engine::collation::Label;
 use crate::engine::fault::Fault;
 use crate::engine::syntax::ast::DatabaseOption;
@@ -14,14 +13,6 @@ use crate::{IsolationLevel, SqlError};
 /// Under what name a database keeps an option that the catalogue shows.
 pub fn option_key(name: &str) -> String {
     format!("option/{name}")
-}
-
-/// Every database has the server's collation: literals and variables would else be of another page.
-fn check_collation(label: Label) -> Result<(), Fault> {
-    match label.name() == Label::default().name() {
-        true => Ok(()),
-        false => Err(Fault::Compile(unsupported("a database's collation other than the server's"))),
-    }
 }
 
 impl Executor<'_> {
@@ -36,10 +27,10 @@ impl Executor<'_> {
         if !rights.sysadmin && !rights.has_server_permission("CREATE ANY DATABASE") {
             return Err(denied("CREATE DATABASE", "master").into());
         }
-        if let Some(label) = collation {
-            check_collation(label)?;
-        }
         let database = self.session.shared.storage.create_database(name)?;
+        if let Some(label) = collation {
+            database.set_collation(label)?;
+        }
         for filegroup in filegroups {
             add_filegroup(&database, filegroup)?;
         }
@@ -80,7 +71,7 @@ impl Executor<'_> {
                 DatabaseOption::CompatibilityLevel(level) => {
                     self.set_compatibility_level(&database, *level)?;
                 }
-                DatabaseOption::Collate(label) => check_collation(*label)?,
+                DatabaseOption::Collate(label) => database.set_collation(*label)?,
                 DatabaseOption::AddFilegroup(name) => add_filegroup(&database, name)?,
                 DatabaseOption::RemoveFilegroup(name) => {
                     let mut txn = database.begin(IsolationLevel::ReadCommitted);
