@@ -561,6 +561,7 @@ impl Pipeline {
             host = "127.0.0.1"
             database = ""
             user = ""
+            tls = "disable"
             spool = ""
         };
         let mut apply: Apply = section.try_into()?;
