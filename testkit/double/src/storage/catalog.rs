@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::clock::Micros;
-use super::{ModuleDef, ModuleKind, PolicyDef};
+use super::{ModuleDef, ModuleKind, PolicyDef, SequenceDef};
 use crate::engine::collation::Label;
 use crate::{SqlError, SqlType, Value};
 
@@ -538,6 +538,11 @@ impl TableDef {
     /// `is_tracked_by_cdc`
     pub fn tracked_by_cdc(&self) -> bool {
         !self.captures.is_empty()
+    }
+
+    /// What it counts, if it is a sequence.
+    pub fn sequence(&self) -> Option<&SequenceDef> {
+        self.module.as_ref()?.sequence.as_ref()
     }
 
     /// Whether it is a view.

@@ -1,6 +1,6 @@
 //! Definitions, principals and permissions.
 
-use super::{Expr, Module, ModuleWord, ObjectName, SecurityPolicy};
+use super::{Expr, Module, ModuleWord, ObjectName, SecurityPolicy, SequenceOptions};
 use crate::SqlType;
 use crate::engine::collation::Label;
 use crate::storage::{ColumnTraits, ReferentialAction};
@@ -38,6 +38,20 @@ pub enum Ddl {
         all: bool,
         /// Filegroups.
         spaces: Vec<String>,
+    },
+    /// `CREATE SEQUENCE`
+    CreateSequence {
+        /// Name.
+        name: ObjectName,
+        /// What is given.
+        options: SequenceOptions,
+    },
+    /// `ALTER SEQUENCE`
+    AlterSequence {
+        /// Name.
+        name: ObjectName,
+        /// What is given.
+        options: SequenceOptions,
     },
     /// `DROP PARTITION FUNCTION`
     DropPartitionFunction(String),

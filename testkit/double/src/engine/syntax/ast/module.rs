@@ -1,6 +1,7 @@
-//! Views, functions, procedures and security policies.
+//! Views, functions, procedures, sequences and security policies.
 
 use super::{ObjectName, Query};
+use crate::SqlType;
 use crate::storage::{BlockOperation, ParameterDef};
 
 /// What is known of by name in CREATE and DROP; only views and procedures can be there.
@@ -14,6 +15,29 @@ pub enum ModuleWord {
     Function,
     /// TRIGGER
     Trigger,
+    /// SEQUENCE
+    Sequence,
+}
+
+/// `CREATE` or `ALTER SEQUENCE` as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SequenceOptions {
+    /// AS.
+    pub ty: Option<SqlType>,
+    /// START WITH.
+    pub start: Option<i64>,
+    /// INCREMENT BY.
+    pub increment: Option<i64>,
+    /// MINVALUE; none in it for NO MINVALUE.
+    pub least: Option<Option<i64>>,
+    /// MAXVALUE.
+    pub most: Option<Option<i64>>,
+    /// CYCLE.
+    pub cycle: Option<bool>,
+    /// CACHE: 0 without a number; none in it for NO CACHE.
+    pub cache: Option<Option<i32>>,
+    /// RESTART, and with what.
+    pub restart: Option<Option<i64>>,
 }
 
 /// Which verb a definition begins with.
