@@ -37,6 +37,7 @@ const PACKET_BYTES: u32 = 16_000;
 /// How to connect, and the connections made.
 pub struct Pool {
     config: Config,
+    source: config::Source,
     address: String,
     session: String,
     size: usize,
@@ -81,6 +82,7 @@ impl Pool {
         config.command_timeout(Some(timeout));
         Ok(Arc::new(Pool {
             config,
+            source: source.clone(),
             address: format!("{}:{}", source.host, source.port),
             session: statements::session(max_value_bytes, lock_timeout),
             size,
@@ -117,6 +119,13 @@ impl Pool {
         errors::classify(error, doing, self.established.load(Ordering::Relaxed))
     }
 
+    /// With the password as it is now: its file changes while capture runs.
+    fn config(&self) -> Result<Config, Failure> {
+        let mut config = self.config.clone();
+        config.authentication(authentication(&self.source)?);
+        Ok(config)
+    }
+
     async fn connect(&self) -> Result<Client<Compat<TcpStream>>, Failure> {
         let doing = || format!("connect to {}", self.address);
         let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.address))
@@ -124,7 +133,7 @@ impl Pool {
             .map_err(|_| errors::timed_out(&self.address, CONNECT_TIMEOUT))?
             .map_err(|error| errors::unreachable(error, &self.address))?;
         stream.set_nodelay(true).map_err(|error| errors::unreachable(error, &self.address))?;
-        let mut client = Client::connect(self.config.clone(), stream.compat_write())
+        let mut client = Client::connect(self.config()?, stream.compat_write())
             .await
             .map_err(|error| self.classify(error, &doing()))?;
         let prepared = match client.simple_query(self.session.as_str()).await {
@@ -141,16 +150,20 @@ impl Pool {
     }
 }
 
-fn driver_config(source: &config::Source) -> Result<Config, Failure> {
+fn authentication(source: &config::Source) -> Result<AuthMethod, Failure> {
     let password = source.secret().map_err(|error| {
         Failure::halt("source.password", error.to_string(), "check source.password_file")
     })?;
+    Ok(AuthMethod::sql_server(&source.user, password.expose()))
+}
+
+fn driver_config(source: &config::Source) -> Result<Config, Failure> {
     let mut config = Config::new();
     config.host(&source.host);
     config.port(source.port);
     config.database(&source.database);
     config.application_name("lockstep-capture");
-    config.authentication(AuthMethod::sql_server(&source.user, password.expose()));
+    config.authentication(authentication(source)?);
     config.encryption(match source.encrypt {
         Encrypt::Required => EncryptionLevel::Required,
         Encrypt::Login => EncryptionLevel::Off,
