@@ -167,7 +167,7 @@ impl Service {
                     output.progress(last);
                 }
             }
-            self.status.polled(&poll, &output);
+            self.status.polled(&poll, &output, more, self.capture.poll_interval);
             if due.inspect() {
                 loads.beside(&mut output, self.inspect(cursor)).await??;
             }
