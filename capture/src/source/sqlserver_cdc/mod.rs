@@ -286,7 +286,7 @@ impl SqlServer {
                 // Gone, forbidden, or in between: only a new look at the catalogue tells.
                 Standing::NotReady | Standing::Begins(_) => {
                     return Err(Failure::retry(
-                        "source.instance",
+                        "source.instance_not_yet",
                         format!(
                             "instance {} ({}) has no low-water mark",
                             followed.instance.name, followed.instance.table
