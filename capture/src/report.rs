@@ -3,6 +3,7 @@
 //! Counts are of what is committed in the log: those of a window are added when it is.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use lockstep_common::record::Operation;
@@ -155,6 +156,48 @@ impl Reporter {
 /// A time in 100 ns; none before its beginning.
 fn ticks(ticks: i64) -> Duration {
     Duration::from_nanos(u64::try_from(ticks).unwrap_or(0).saturating_mul(100))
+}
+
+/// Waits for the source, and says so in the status while that takes long.
+pub async fn watch<T>(
+    sender: StatusSender<CaptureStatus>,
+    what: &'static str,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    match tokio::time::timeout(SILENCE, &mut work).await {
+        Ok(done) => return done,
+        Err(_) => stalled(&sender, what),
+    }
+    let done = work.await;
+    moving(&sender);
+    done
+}
+
+/// How long the source may be silent before the status says so.
+const SILENCE: Duration = Duration::from_secs(10);
+const STALLED: &str = "the source has not answered for";
+
+fn stalled(sender: &StatusSender<CaptureStatus>, what: &str) {
+    let seconds = SILENCE.as_secs();
+    let text = format!("[source.silent] {STALLED} {seconds} s: {what}");
+    tracing::warn!("{text}");
+    sender.send_modify(|status| {
+        status.state = TaskState::Retrying;
+        status.last_error = Some(text);
+    });
+}
+
+/// What has failed meanwhile stays.
+fn moving(sender: &StatusSender<CaptureStatus>) {
+    sender.send_if_modified(|status| {
+        let stalled = status.last_error.as_deref().is_some_and(|error| error.contains(STALLED));
+        if stalled {
+            status.state = TaskState::Running;
+            status.last_error = None;
+        }
+        stalled
+    });
 }
 
 fn add(tables: &mut BTreeMap<String, Counts>, name: String, counts: Counts) {

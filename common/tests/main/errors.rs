@@ -70,6 +70,16 @@ fn of_sources() -> Codes {
             }
         }
     }
+    // Shown in the status beside what goes on: `[code] …` in a text of its own.
+    for source in &sources {
+        for rest in source.split("\"[").skip(1) {
+            if let Some((code, _)) = rest.split_once("] ")
+                && quoted(&format!("\"{code}\"")).is_some_and(|code| code.contains('.'))
+            {
+                codes.entry(code.to_owned()).or_default().insert("retry");
+            }
+        }
+    }
     // Chosen by a match, beside the call.
     for code in ["log.newer_writer", "log.unknown_schema"] {
         codes.entry(code.to_owned()).or_default().insert("halt");

@@ -77,7 +77,7 @@ async fn in_time<T>(
 pub(super) enum HandshakeError {
     Io(io::Error),
     /// The server's word.
-    Server(ServerError),
+    Server(Box<ServerError>),
     /// Whoever is there is not what the configuration wants, or wants what it must not have.
     Refused(String),
     /// Our own files.
