@@ -364,7 +364,7 @@ impl Session {
         let loading = !matches!(regime, Regime::Stream);
         let claim = self
             .runs
-            .claim(relation, loading, change)
+            .claim(relation, loading, &relation.widen(change))
             .map_err(|error| change_trouble(error, relation, Some(change), index))?;
         self.claims.add(&claim);
         Ok(self.claimed.iter().any(|claims| claims.meet(&claim)))
