@@ -10,7 +10,7 @@ use lockstep_common::status::{ApplyStatus, Counts, LoadStatus, StatusSender, Tas
 use lockstep_common::{Failure, TableId};
 
 use crate::buffer::Levels;
-use crate::target::postgres::{Attached, lag_seconds};
+use crate::target::postgres::Attached;
 use crate::unit::Mark;
 
 /// Between two publications while there is work.
@@ -42,11 +42,11 @@ impl Troubles {
 
     fn show(&self, status: &mut ApplyStatus) {
         status.last_error = self.target.clone().or(self.log.clone());
-        status.state = match status.last_error {
+        status.enter(match status.last_error {
             Some(_) => TaskState::Retrying,
             None if self.attached => TaskState::Running,
             None => TaskState::Starting,
-        };
+        });
     }
 }
 
@@ -64,7 +64,7 @@ impl Report {
     }
 
     pub(crate) fn state(&self, state: TaskState) {
-        self.0.send_modify(|status| status.state = state);
+        self.0.send_modify(|status| status.enter(state));
     }
 
     /// A failure of a peer that is being retried.
@@ -77,7 +77,7 @@ impl Report {
     /// The last failure.
     pub(crate) fn failed(&self, state: TaskState, failure: &Failure) {
         self.0.send_modify(|status| {
-            status.state = state;
+            status.enter(state);
             status.last_error = Some(failure.to_string());
         });
     }
@@ -265,7 +265,4 @@ fn show_levels(status: &mut ApplyStatus, levels: Levels) {
     status.waiting_transactions = levels.units;
     status.memory_bytes = levels.memory_bytes;
     status.spool_bytes = levels.spool_bytes;
-    let unknown = status.commit_time == 0 && levels.units > 0;
-    let lag = if levels.units == 0 { 0.0 } else { lag_seconds(status.commit_time) };
-    status.lag_seconds = (!unknown).then_some(lag);
 }

@@ -25,4 +25,5 @@ mod quiet;
 mod records;
 mod secured;
 mod types;
+mod waits;
 mod windows;
