@@ -82,6 +82,11 @@ impl RowDecoder {
         RowDecoder { table, columns, max_value_bytes }
     }
 
+    /// When a column's NULL means "not recorded".
+    pub fn recording(&self, column: usize) -> Recording {
+        self.columns[column].plan.recording
+    }
+
     /// Reads a row.
     pub fn row(&self, row: Row) -> Result<ChangeRow<DecodedRow>, DecodeError> {
         if row.len() != SYSTEM_COLUMNS + self.columns.len() {

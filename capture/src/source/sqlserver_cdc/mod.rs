@@ -20,6 +20,7 @@ mod catalog;
 mod connection;
 mod counts;
 mod decode;
+mod doubt;
 mod errors;
 mod feed;
 mod fields;

@@ -56,6 +56,7 @@ use lockstep_common::{Failure, TableId, Value};
 use tiberius::ToSql;
 
 pub use self::clock::ClockChanges;
+pub use self::key::{KeyColumn, Parameter};
 use self::range::Bounds;
 use self::read::{Home, TaskRows, Work};
 use self::seen::Seen;
