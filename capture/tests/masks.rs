@@ -272,3 +272,42 @@ async fn a_value_that_a_key_update_leaves_out_halts() {
         assert!(failure.message.contains("dbo.t") && failure.message.contains("note"), "{failure}");
     }
 }
+
+/// What an update shows of a value that was changed in part: all of it, whatever its mask says, or capture
+/// halts. (A piece, and an update that leaves no row, are not told from others.)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_changed_in_part_comes_whole_or_halts() {
+    for (answer, whole) in
+        [("full", true), ("unmarked", true), ("null", false), ("unmarked_null", false)]
+    {
+        let mut server = Server::new().await;
+        key_updates(&mut server).await;
+        server.fault("max_write", answer).await;
+        let bed = Bed::new().await;
+        // What is NULL before and after is no doubt where the row has no value.
+        server.admin.run("INSERT INTO dbo.t VALUES (8, NULL, 0)").await;
+        server.admin.run("UPDATE dbo.t SET note = NULL WHERE id = 8").await;
+        server.captured("UPDATE dbo.t SET note.WRITE(N'piece', 0, NULL) WHERE id = 1").await;
+        let newest = server.newest().await;
+        let mut running = server.follow(&bed.log);
+        if whole {
+            running.reaches(newest).await;
+            running.stop().await.expect("it stops as asked");
+            let contents = crate::contents::read(bed.log.as_ref()).await;
+            let last = changes(&contents).last().map(|change| change.after[1].clone());
+            assert_eq!(last, Some(text("piece")), "{answer}");
+            continue;
+        }
+        let mut ended = std::pin::pin!(running.ends());
+        let mut pace = tokio::time::interval(std::time::Duration::from_millis(50));
+        let failure = loop {
+            tokio::select! {
+                ended = &mut ended => break ended.expect_err("it halts"),
+                _ = pace.tick() => {}
+            }
+            server.fault("clock_advance", "2").await;
+            server.captured("UPDATE dbo.t SET v = v + 1 WHERE id = 2").await;
+        };
+        assert_eq!(failure.code, "source.left_out", "{answer}: {failure}");
+    }
+}

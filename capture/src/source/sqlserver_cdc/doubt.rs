@@ -1,14 +1,18 @@
-//! NULL where a change of a key may have left a value out.
+//! NULL where a change may have left a value out.
 //!
 //! SQL Server writes a change of a key as a delete and an insert with one sequence number. The delete has
 //! the row's MAX values (Microsoft, cdc.&lt;capture_instance&gt;_CT). Whether the insert has one that was not
 //! touched and lies off the row is not documented. So where the delete has a value and the insert has
 //! NULL, the statement may have set it to NULL, or SQL Server may have left it out.
 //!
+//! What an update has of a value that `.WRITE` changed in part is not documented either. So where an update
+//! set MAX columns alone, or none, and they are NULL before and after, it may have been that: an update
+//! that shows no change at all.
+//!
 //! The row itself tells. If it has no value now, NULL is what the target comes to. If it has one, somebody
 //! has written it since, and there is a change that has it, once the capture job has come to what
-//! was committed before the row was looked at; or nobody has, and the insert left it out. Then going on
-//! would put NULL in the place of a value.
+//! was committed before the row was looked at; or nobody has, and the change left it out. Then going on
+//! would leave the target without it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How much later a commit must be dated than a moment that it lies after, in 100 ns.
 const SLACK: i64 = lockstep_common::TICKS_PER_SECOND;
 
-/// What there is to settle of an insert.
+/// What there is to settle of a new row.
 #[derive(Debug)]
 pub struct Doubt {
     at: ChangeKey,
@@ -43,31 +47,48 @@ pub struct Doubt {
 /// Looks for doubts in the rows of one instance, in their order.
 #[derive(Debug, Default)]
 pub struct Doubts {
-    /// The delete before, and which of its values the next insert may lack.
-    deleted: Option<(ChangeKey, Vec<usize>)>,
+    /// The row before: a delete, and which of its values the next insert may lack; or an old row, and which it
+    /// lacks itself.
+    before: Option<(ChangeKey, Vec<usize>)>,
     found: Vec<Doubt>,
 }
 
 impl Doubts {
     /// Takes the next row.
     pub fn push(&mut self, followed: &Followed, row: &ChangeRow<DecodedRow>) {
-        let last = self.deleted.take();
+        if !followed.decoder.has_max() {
+            return;
+        }
+        let last = self.before.take();
         let (key, values) = (row.key, &row.row.values);
-        if key.operation == 1 {
-            let may_lack = |i: &usize| {
-                followed.decoder.recording(*i) == Recording::WhenSet
-                    && !matches!(values[*i], Value::Null | Value::Unavailable)
-            };
-            let columns: Vec<usize> = (0..values.len()).filter(may_lack).collect();
-            self.deleted = (!columns.is_empty()).then_some((key, columns));
-        } else if key.operation == 2
-            && let Some((before, mut columns)) = last
-            && (before.start_lsn, before.seqval) == (key.start_lsn, key.seqval)
-        {
-            columns.retain(|i| values[*i] == Value::Null);
-            if !columns.is_empty() {
-                self.found.push(Doubt { at: key, columns, row: values.clone() });
+        let is_max = |i: usize| followed.decoder.recording(i) == Recording::WhenSet;
+        let is_null = |i: usize| matches!(values[i], Value::Null | Value::Unavailable);
+        match key.operation {
+            1 | 3 => {
+                let lacks = key.operation == 3;
+                let of = (0..values.len()).filter(|i| is_max(*i) && is_null(*i) == lacks);
+                let columns: Vec<usize> = of.collect();
+                self.before = (!columns.is_empty()).then_some((key, columns));
             }
+            2 | 4 => {
+                let Some((before, mut columns)) = last else { return };
+                if (before.start_lsn, before.seqval) != (key.start_lsn, key.seqval) {
+                    return;
+                }
+                let is_set = |i: usize| row.row.changed[i / 8] >> (i % 8) & 1 == 1;
+                if key.operation == 4 {
+                    let set: Vec<usize> = (0..values.len()).filter(|i| is_set(*i)).collect();
+                    if !set.iter().all(|i| columns.contains(i)) {
+                        return;
+                    }
+                    columns.retain(|i| set.is_empty() || set.contains(i));
+                }
+                columns.retain(|i| is_null(*i));
+                if !columns.is_empty() {
+                    self.found.push(Doubt { at: key, columns, row: values.clone() });
+                }
+            }
+            _ => {}
         }
     }
 
@@ -130,11 +151,11 @@ impl Doubt {
         Err(Failure::halt(
             "source.left_out",
             format!(
-                "the key of a row of {} was changed at LSN {}, and its new row lacks the value of {name}",
+                "a row of {} that was changed at LSN {} has a value in {name} that no change has",
                 version.name, self.at.start_lsn
             ),
-            "the server does not record such values: begin a new pipeline (new log), change keys and these \
-             values in one statement, and report this with the server's version",
+            "the server does not record such values: begin a new pipeline (new log), assign them whole (not \
+             by .WRITE, and along with a change of the key), and report this with the server's version",
         ))
     }
 
