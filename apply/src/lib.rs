@@ -62,6 +62,10 @@ pub async fn run(
 ) -> Result<(), Failure> {
     let report = Report::new(status);
     report.state(TaskState::Starting);
+    let weak = settings.config.weakness();
+    for weakness in weak.into_iter().chain(log.weaknesses()) {
+        report.notice(&weakness.what);
+    }
     let result = match Pipeline::new(settings, log, report.clone(), fail, shutdown).await {
         Ok(pipeline) => pipeline.run().await,
         Err(failure) => Err(failure),
@@ -80,6 +84,9 @@ pub async fn run(
 pub async fn check(settings: &ApplySettings) -> Vec<CheckResult> {
     let config = &settings.config;
     let mut results = vec![spool::check(&config.spool)];
+    if let Some(weakness) = config.weakness() {
+        results.push(CheckResult::warn("transport", weakness.what, weakness.fix));
+    }
     if let Err(failure) = start::Start::parse(config.start.as_deref()) {
         results.push(CheckResult::fail("start point", failure.message, failure.remedy));
     }

@@ -43,12 +43,27 @@ async fn serve(arguments: Arguments, shutdown: Shutdown) -> Result<(), Ending> {
     };
     let fail = FailPoints::from_env()
         .map_err(|text| Ending::usage(format!("`{text}` is not a fail point (name:n)")))?;
-    let log = lockstep_log::open(&config.log, &config.pipeline.name).await?;
     let (status, watched) = tokio::sync::watch::channel(ApplyStatus::default());
+    let served = apply.http.is_some();
     if let Some(address) = apply.http {
-        http::spawn(address, Endpoints::apply(name.clone(), watched), shutdown.clone())
-            .map_err(|error| Ending::usage(format!("apply.{name}.http = {address}: {error}")))?;
+        http::spawn(
+            address,
+            Endpoints::apply(name.clone(), watched).with_access(&config.http),
+            shutdown.clone(),
+        )
+        .map_err(|error| Ending::usage(format!("apply.{name}.http = {address}: {error}")))?;
     }
-    let settings = ApplySettings { name, pipeline: config.pipeline.name, config: apply };
-    Ok(run(settings, log, status, fail, shutdown).await?)
+    let (log, pipeline, access) = (config.log, config.pipeline.name, config.http);
+    let settings = ApplySettings { name, pipeline, config: apply };
+    let result = async {
+        let log = lockstep_log::open(&log, &settings.pipeline).await?;
+        run(settings, log, status.clone(), fail, shutdown.clone()).await
+    };
+    let Err(failure) = result.await else { return Ok(()) };
+    if served {
+        status.send_modify(|status| status.ended(&failure));
+        tracing::error!(error = %failure, "stopped");
+        service::stay(&access, &shutdown).await;
+    }
+    Err(failure.into())
 }

@@ -90,6 +90,9 @@ async fn passwords_are_checked_by_scram_and_md5() {
         let a = bed.source.table(&accounts()).await;
         bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
         let mut settings = bed.settings();
+        if method == "md5" {
+            settings.config.host = cluster::shared().directory.display().to_string();
+        }
         settings.config.user = role.into();
         settings.config.password = Some(Secret::new("wrong"));
         let failure = bed.start_with(settings.clone(), FailPoints::default()).halts().await;
@@ -167,10 +170,14 @@ async fn tls_is_used_and_verified_as_configured() {
         apply.stop().await;
     }
     // Nobody vouches for the certificate; or it is another host's.
-    for (host, ca_file) in [("localhost", None), ("127.0.0.1", authority)] {
+    for (host, tls, ca_file) in [
+        ("localhost", TargetTls::VerifyFull, None),
+        ("127.0.0.1", TargetTls::VerifyFull, authority.clone()),
+        ("127.0.0.1", TargetTls::Require, authority),
+    ] {
         let mut settings = bed.settings();
         settings.config.host = host.into();
-        (settings.config.tls, settings.config.ca_file) = (TargetTls::VerifyFull, ca_file);
+        (settings.config.tls, settings.config.ca_file) = (tls, ca_file);
         let failure = bed.start_with(settings, FailPoints::default()).halts().await;
         assert!(failure.message.contains("TLS"), "{failure}");
     }

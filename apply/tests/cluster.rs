@@ -10,6 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use openssl::asn1::Asn1Time;
+use openssl::hash::MessageDigest;
+use openssl::pkey::{PKey, Private};
+use openssl::rsa::Rsa;
+use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl::x509::{X509, X509Name, X509NameBuilder};
+
 pub struct Cluster {
     pub port: u16,
     pub directory: PathBuf,
@@ -79,6 +86,11 @@ impl Cluster {
         self.await_ready();
     }
 
+    /// Another certificate, of another authority; for connections after the next reload.
+    pub fn renew_certificate(&self) {
+        certify(&self.directory.join("data"), &self.directory);
+    }
+
     fn await_ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(30);
         // The eighth line of postmaster.pid is the server's own word for its state.
@@ -112,7 +124,7 @@ fn configure(data: &Path, directory: &Path, port: u16, kind: Kind) {
     let fsync = if kind == Kind::Durable { "on" } else { "off" };
     if kind == Kind::Encrypted {
         certify(data, directory);
-        writeln!(file, "\nssl = on").unwrap();
+        writeln!(file, "\nssl = on\nssl_ca_file = '{}/ca.pem'", directory.display()).unwrap();
     }
     write!(
         file,
@@ -122,29 +134,64 @@ fn configure(data: &Path, directory: &Path, port: u16, kind: Kind) {
         directory.display()
     )
     .unwrap();
+    let certified = match kind {
+        Kind::Encrypted => "hostssl all certified 127.0.0.1/32 cert\n",
+        Kind::Quick | Kind::Durable => "",
+    };
     let access = "host all guarded 127.0.0.1/32 scram-sha-256\n\
-                  host all hashed 127.0.0.1/32 md5\nhost all all 127.0.0.1/32 trust\n\
-                  local all all trust\n";
-    std::fs::write(data.join("pg_hba.conf"), access).unwrap();
+                  host all hashed 127.0.0.1/32 md5\nhost all plain 127.0.0.1/32 password\n\
+                  host all all 127.0.0.1/32 trust\nlocal all hashed md5\n\
+                  local all plain password\nlocal all all trust\n";
+    std::fs::write(data.join("pg_hba.conf"), format!("{certified}{access}")).unwrap();
 }
 
-/// A certificate for `localhost` that signs itself.
+/// The server's certificate, which signs itself, and one for a client that it signs.
 fn certify(data: &Path, directory: &Path) {
-    use openssl::asn1::Asn1Time;
-    use openssl::hash::MessageDigest;
-    use openssl::pkey::PKey;
-    use openssl::rsa::Rsa;
-    use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
-    use openssl::x509::{X509, X509NameBuilder};
-    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let (name, key) = (common_name("localhost"), new_key());
+    let server = certificate(&name, &key, &name, &key);
+    std::fs::write(directory.join("ca.pem"), &server).unwrap();
+    std::fs::write(data.join("server.crt"), &server).unwrap();
+    let private = data.join("server.key");
+    std::fs::write(&private, key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600)).unwrap();
+    if is_root() {
+        std::os::unix::fs::chown(&private, Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let (client, its_key) = (common_name("certified"), new_key());
+    let signed = certificate(&client, &its_key, &name, &key);
+    std::fs::write(directory.join("client.pem"), signed).unwrap();
+    // As `openssl genrsa -traditional` writes it.
+    let traditional = its_key.rsa().unwrap().private_key_to_pem().unwrap();
+    std::fs::write(directory.join("client.key"), traditional).unwrap();
+}
+
+/// A certificate that signs itself, and its key, as PEM.
+pub fn self_signed(name: &str) -> (Vec<u8>, Vec<u8>) {
+    let (name, key) = (common_name(name), new_key());
+    (certificate(&name, &key, &name, &key), key.private_key_to_pem_pkcs8().unwrap())
+}
+
+fn new_key() -> PKey<Private> {
+    PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap()
+}
+
+fn common_name(text: &str) -> X509Name {
     let mut name = X509NameBuilder::new().unwrap();
-    name.append_entry_by_text("CN", "localhost").unwrap();
-    let name = name.build();
+    name.append_entry_by_text("CN", text).unwrap();
+    name.build()
+}
+
+fn certificate(
+    name: &X509Name,
+    key: &PKey<Private>,
+    issuer: &X509Name,
+    issuer_key: &PKey<Private>,
+) -> Vec<u8> {
     let mut certificate = X509::builder().unwrap();
     certificate.set_version(2).unwrap();
-    certificate.set_subject_name(&name).unwrap();
-    certificate.set_issuer_name(&name).unwrap();
-    certificate.set_pubkey(&key).unwrap();
+    certificate.set_subject_name(name).unwrap();
+    certificate.set_issuer_name(issuer).unwrap();
+    certificate.set_pubkey(key).unwrap();
     certificate.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
     certificate.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
     let authority = BasicConstraints::new().critical().ca().build().unwrap();
@@ -152,16 +199,8 @@ fn certify(data: &Path, directory: &Path) {
     let context = certificate.x509v3_context(None, None);
     let names = SubjectAlternativeName::new().dns("localhost").build(&context).unwrap();
     certificate.append_extension(names).unwrap();
-    certificate.sign(&key, MessageDigest::sha256()).unwrap();
-    let pem = certificate.build().to_pem().unwrap();
-    std::fs::write(directory.join("ca.pem"), &pem).unwrap();
-    std::fs::write(data.join("server.crt"), &pem).unwrap();
-    let private = data.join("server.key");
-    std::fs::write(&private, key.private_key_to_pem_pkcs8().unwrap()).unwrap();
-    std::fs::set_permissions(&private, std::fs::Permissions::from_mode(0o600)).unwrap();
-    if is_root() {
-        std::os::unix::fs::chown(&private, Some(NOBODY), Some(NOBODY)).unwrap();
-    }
+    certificate.sign(issuer_key, MessageDigest::sha256()).unwrap();
+    certificate.build().to_pem().unwrap()
 }
 
 /// The server under a shell that ends it when this process is gone.

@@ -92,6 +92,10 @@ pub async fn run(
     fail: FailPoints,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
+    let weak = settings.source.weaknesses().into_iter().chain(log.weaknesses());
+    let notices: Vec<String> = weak.map(|weakness| weakness.what).collect();
+    notices.iter().for_each(|notice| tracing::warn!("{notice}"));
+    status.send_modify(|status| status.notices = notices);
     let source = Box::new(SqlServer::new(&settings.source, &settings.capture)?);
     let CaptureSettings { task, capture, reloads, .. } = settings;
     follow(source, Following { task, capture, reloads }, log, status, fail, shutdown).await
@@ -125,7 +129,9 @@ pub async fn follow(
 
 /// Examines every prerequisite of reading `source` and reports all of them, in a fixed order.
 pub async fn check(source: &config::Source) -> Vec<CheckResult> {
-    source::sqlserver_cdc::prerequisites::check(source).await
+    let weak = source.weaknesses().into_iter();
+    let weak = weak.map(|weakness| CheckResult::warn("transport", weakness.what, weakness.fix));
+    weak.chain(source::sqlserver_cdc::prerequisites::check(source).await).collect()
 }
 
 /// Examines what a full load needs of the source beside that.

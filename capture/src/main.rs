@@ -42,13 +42,24 @@ async fn capture(arguments: Arguments, shutdown: Shutdown) -> Result<(), Ending>
     let (pipeline, task) = (config.pipeline.name, config.pipeline.task);
     let reloads = Reloads::default();
     let (status, watched) = watch::channel(CaptureStatus::default());
+    let served = config.capture.http.is_some();
     if let Some(address) = config.capture.http {
-        let endpoints = Endpoints::capture(watched).with_reloads(reloads.clone());
+        let endpoints =
+            Endpoints::capture(watched).with_reloads(reloads.clone()).with_access(&config.http);
         http::spawn(address, endpoints, shutdown.clone())
             .map_err(|error| Ending::usage(format!("capture.http = {address}: {error}")))?;
     }
-    let log = lockstep_log::open(&config.log, &pipeline).await?;
+    let access = config.http;
     let settings = CaptureSettings { pipeline, task, source, capture: config.capture, reloads };
-    lockstep_capture::run(settings, log, status, fail, shutdown).await?;
-    Ok(())
+    let result = async {
+        let log = lockstep_log::open(&config.log, &settings.pipeline).await?;
+        lockstep_capture::run(settings, log, status.clone(), fail, shutdown.clone()).await
+    };
+    let Err(failure) = result.await else { return Ok(()) };
+    if served {
+        status.send_modify(|status| status.ended(&failure));
+        tracing::error!(error = %failure, "stopped");
+        service::stay(&access, &shutdown).await;
+    }
+    Err(failure.into())
 }

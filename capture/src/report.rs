@@ -14,6 +14,8 @@ use crate::source::{Poll, Table};
 /// Keeps a status.
 pub struct Reporter {
     sender: StatusSender<CaptureStatus>,
+    /// Notices that hold as long as it runs.
+    standing: Vec<String>,
     names: HashMap<TableId, String>,
     window: WindowCounts,
     /// Bytes of earlier outputs.
@@ -27,9 +29,16 @@ struct WindowCounts {
 }
 
 impl Reporter {
-    /// Over the sending end.
+    /// Over the sending end, whose notices stay.
     pub fn new(sender: StatusSender<CaptureStatus>) -> Self {
-        Reporter { sender, names: HashMap::new(), window: WindowCounts::default(), bytes: 0 }
+        let standing = sender.borrow().notices.clone();
+        Reporter {
+            sender,
+            standing,
+            names: HashMap::new(),
+            window: WindowCounts::default(),
+            bytes: 0,
+        }
     }
 
     /// The sending end, for what the loads say.
@@ -129,6 +138,7 @@ impl Reporter {
 
     /// Things an operator should know.
     pub fn notices(&self, notices: Vec<String>) {
+        let notices: Vec<String> = self.standing.iter().cloned().chain(notices).collect();
         self.sender.send_if_modified(|status| {
             let changed = status.notices != notices;
             for notice in notices.iter().filter(|notice| !status.notices.contains(notice)) {

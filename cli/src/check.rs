@@ -66,13 +66,16 @@ async fn check_log(config: &Config) -> Vec<CheckResult> {
         log.reader(Stream::Schemas).await?;
         Ok::<_, Failure>(format!("offsets {} to {}", bounds.first, bounds.end))
     };
-    vec![match looked.await {
+    let looked = match looked.await {
         Ok(found) => CheckResult::pass(name, found),
         Err(failure) if failure.code == "log.no_stream" => {
             CheckResult::pass(name, "reachable; capture will make the streams")
         }
         Err(failure) => CheckResult::fail(name, failure.message, failure.remedy),
-    }]
+    };
+    let weak = config.log.weaknesses().into_iter();
+    let weak = weak.map(|weakness| CheckResult::warn("transport", weakness.what, weakness.fix));
+    std::iter::once(looked).chain(weak).collect()
 }
 
 /// Prints a part's results and counts its failures.

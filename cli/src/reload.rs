@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::arguments::ReloadOptions;
+use crate::status_view::authorization;
 
 /// How long capture may take to begin a load: it finishes the window in hand first.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -32,7 +33,8 @@ pub(crate) async fn reload(config: &Config, options: &ReloadOptions) -> Result<(
         )));
     }
     let failed = |message: String| Ending { code: exit::CHECK, message };
-    let answer = ask(address, &options.table)
+    let authorization = authorization(&config.http).await?;
+    let answer = ask(&request(address, &options.table, &authorization), address)
         .await
         .map_err(|error| failed(format!("no answer from capture at {address}: {error}")))?;
     match answer {
@@ -56,10 +58,10 @@ struct Answer {
 }
 
 /// One POST over a connection of its own.
-async fn ask(address: SocketAddr, table: &str) -> std::io::Result<Answer> {
+async fn ask(request: &str, address: SocketAddr) -> std::io::Result<Answer> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(request(address, table).as_bytes()).await?;
+        stream.write_all(request.as_bytes()).await?;
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await?;
         parse(&String::from_utf8_lossy(&bytes))
@@ -70,10 +72,10 @@ async fn ask(address: SocketAddr, table: &str) -> std::io::Result<Answer> {
         .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }
 
-fn request(address: SocketAddr, table: &str) -> String {
+fn request(address: SocketAddr, table: &str, authorization: &str) -> String {
     format!(
         "POST /reload?table={} HTTP/1.0\r\nHost: {address}\r\n{RELOAD_HEADER}: reload\r\n\
-         Content-Length: 0\r\n\r\n",
+         {authorization}Content-Length: 0\r\n\r\n",
         encoded(table)
     )
 }
@@ -104,7 +106,7 @@ mod tests {
     #[test]
     fn a_table_s_name_stays_one_word() {
         let address = "127.0.0.1:1".parse().expect("an address");
-        let request = request(address, "dbo.a b\r\nX: é&c");
+        let request = request(address, "dbo.a b\r\nX: é&c", "");
         let line = request.lines().next().expect("a line");
         assert_eq!(line, "POST /reload?table=dbo.a%20b%0D%0AX%3A%20%C3%A9%26c HTTP/1.0");
     }

@@ -14,7 +14,7 @@ use lockstep_capture::CaptureSettings;
 use lockstep_common::config::{self, Config};
 use lockstep_common::http::{self, Endpoints};
 use lockstep_common::reload::Reloads;
-use lockstep_common::service::Ending;
+use lockstep_common::service::{self, Ending};
 use lockstep_common::{FailPoints, Failure, Shutdown};
 use lockstep_log::Log;
 use tokio::sync::watch;
@@ -42,13 +42,20 @@ pub(crate) async fn run(
 
     let mut tasks: FuturesUnordered<Task> = FuturesUnordered::new();
     let mut progress = Progress::default();
-    start_capture(&config, &log, &fail, &shutdown, &mut tasks, &mut progress)?;
-    start_applies(&config, &log, &fail, &shutdown, &mut tasks, &mut progress)?;
+    // The services end when asked to or when one fails; the endpoints answer until all is over.
+    let (working, serving) = (shutdown.child_token(), Shutdown::new());
+    let ends = (&working, &serving);
+    start_capture(&config, &log, &fail, ends, &mut tasks, &mut progress)?;
+    start_applies(&config, &log, &fail, ends, &mut tasks, &mut progress)?;
 
     let ended = Shutdown::new();
     let services = async {
-        let result = until_all_have_ended(&mut tasks, &shutdown).await;
+        let result = until_all_have_ended(&mut tasks, &working).await;
         ended.cancel();
+        if result.is_err() {
+            service::stay(&config.http, &shutdown).await;
+        }
+        serving.cancel();
         result
     };
     let (result, ()) = tokio::join!(services, progress.run(ended.clone()));
@@ -81,7 +88,7 @@ fn start_capture(
     config: &Config,
     log: &Arc<dyn Log>,
     fail: &FailPoints,
-    shutdown: &Shutdown,
+    (shutdown, serving): (&Shutdown, &Shutdown),
     tasks: &mut FuturesUnordered<Task>,
     progress: &mut Progress,
 ) -> Result<(), Ending> {
@@ -97,7 +104,8 @@ fn start_capture(
     let (status, seen) = watch::channel(Default::default());
     progress.add_capture(seen.clone());
     if let Some(address) = config.capture.http {
-        serve(address, Endpoints::capture(seen).with_reloads(reloads), shutdown)?;
+        let endpoints = Endpoints::capture(seen).with_reloads(reloads);
+        serve(address, endpoints.with_access(&config.http), serving)?;
     }
     let (log, fail, shutdown) = (log.clone(), fail.clone(), shutdown.clone());
     tasks.push(Box::pin(async move {
@@ -111,7 +119,7 @@ fn start_applies(
     config: &Config,
     log: &Arc<dyn Log>,
     fail: &FailPoints,
-    shutdown: &Shutdown,
+    (shutdown, serving): (&Shutdown, &Shutdown),
     tasks: &mut FuturesUnordered<Task>,
     progress: &mut Progress,
 ) -> Result<(), Ending> {
@@ -120,7 +128,7 @@ fn start_applies(
         let (status, seen) = watch::channel(Default::default());
         progress.add_apply(name.clone(), seen.clone());
         if let Some(address) = apply.http {
-            serve(address, Endpoints::apply(name, seen), shutdown)?;
+            serve(address, Endpoints::apply(name, seen).with_access(&config.http), serving)?;
         }
         let (log, fail, shutdown) = (log.clone(), fail.clone(), shutdown.clone());
         let task_name = format!("apply.{name}");

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount};
-use lockstep_common::config::Config;
+use lockstep_common::config::{Config, Http};
 use lockstep_common::disposition::exit;
+use lockstep_common::http;
 use lockstep_common::service::Ending;
 use lockstep_common::status::{Counts, LoadState, LoadStatus, TableLoadStatus};
 use serde::de::DeserializeOwned;
@@ -35,10 +36,11 @@ pub(crate) async fn print(config: &Config, options: StatusOptions) -> Result<(),
     if services.is_empty() {
         return Err(Ending::usage("no service of the configuration has an `http` address to ask"));
     }
+    let authorization = authorization(&config.http).await?;
     let mut all = Map::new();
     let mut silent = Vec::new();
     for (name, address) in services {
-        match ask(address).await {
+        match ask(address, &authorization).await {
             Ok(status) => {
                 all.insert(name, status);
             }
@@ -59,11 +61,22 @@ pub(crate) async fn print(config: &Config, options: StatusOptions) -> Result<(),
     Err(Ending { code: exit::CHECK, message: format!("no answer from {}", silent.join("; ")) })
 }
 
+/// The header line, with its end, that lets a request in; empty where none is wanted.
+///
+/// # Errors
+/// When the token's file cannot be used.
+pub(crate) async fn authorization(access: &Http) -> Result<String, Ending> {
+    let token = http::token(access).await;
+    let token = token.map_err(|error| Ending::usage(format!("http.token_file: {error}")))?;
+    Ok(token
+        .map_or_else(String::new, |token| format!("Authorization: Bearer {}\r\n", token.expose())))
+}
+
 /// One GET of `/status` over a connection of its own.
-async fn ask(address: SocketAddr) -> std::io::Result<Value> {
+async fn ask(address: SocketAddr, authorization: &str) -> std::io::Result<Value> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET /status HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        let request = format!("GET /status HTTP/1.0\r\nHost: {address}\r\n{authorization}\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await?;

@@ -11,6 +11,7 @@ mod log;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::load::Handoff;
 pub use load::{ConfigError, load, parse};
 pub use secret::Secret;
+pub use transport::Weakness;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -36,6 +38,9 @@ pub struct Config {
     pub source: Option<Source>,
     /// `[log]`
     pub log: Log,
+    /// `[http]`
+    #[serde(default)]
+    pub http: Http,
     /// `[capture]`
     #[serde(default)]
     pub capture: Capture,
@@ -154,6 +159,21 @@ pub struct EmbeddedLog {
     pub retention: Option<Duration>,
 }
 
+/// `[http]`: who may ask the services, at whichever address.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Names that the services are asked by, without ports, beside `localhost` and the address that a
+    /// connection comes in at. A request for another host is refused.
+    #[serde(deserialize_with = "lenient::toml")]
+    pub hosts: Vec<String>,
+    /// File that holds the bearer token of every request, read at each; none asks for no token, and
+    /// lets requests that change something through from the machine itself only.
+    pub token_file: Option<PathBuf>,
+    /// Keep answering after a halt, until SIGTERM or SIGINT, so that what happened is seen from outside.
+    pub stay_after_halt: bool,
+}
+
 /// `[capture]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -235,12 +255,20 @@ pub struct Apply {
     /// File that holds the password.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
-    /// TLS: `disable`, `prefer`, `require` (no verification) or `verify_full`.
+    /// TLS of TCP connections: `verify_full`, or in words `require` (no verification), `prefer`,
+    /// `disable`.
     #[serde(default)]
     pub tls: TargetTls,
-    /// Certificate authority (PEM) to trust beside the system's.
+    /// Certificate authorities (PEM) to trust beside the system's. With it the server's certificate
+    /// and name are always verified.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// Certificate (PEM) that tells the server who this is, with those that vouch for it.
+    #[serde(default)]
+    pub cert_file: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
     /// Create target tables that do not exist.
     #[serde(default = "default::yes")]
     pub create_tables: bool,
@@ -356,11 +384,11 @@ pub enum TargetTls {
     /// None.
     Disable,
     /// Encrypted where the server can, in the clear otherwise.
-    #[default]
     Prefer,
     /// Encrypted, the server's certificate not verified.
     Require,
     /// Encrypted, certificate and name verified.
+    #[default]
     VerifyFull,
 }
 

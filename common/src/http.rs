@@ -2,21 +2,28 @@
 //!
 //! These are views of the services' statuses; none changes anything, and none shows a row's values.
 //! Beside them, capture's server takes `POST /reload?table=schema.table`: it loads a table again. It
-//! wants the header [`RELOAD_HEADER`], which a web page of elsewhere cannot send.
+//! wants the header [`RELOAD_HEADER`], which a web page of elsewhere cannot send, and comes from the
+//! machine itself or with the token of `http.token_file`.
+
+mod access;
+mod server;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::extract::{RawQuery, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use serde_json::json;
 
+use self::access::Granted;
 use crate::Shutdown;
+use crate::config::{Http, Secret};
 use crate::metrics::{self, Snapshot, state_name};
 use crate::reload::{Refused, Reloads};
 use crate::status::{ApplyStatus, CaptureStatus, StatusReceiver, TaskState};
@@ -27,6 +34,7 @@ pub struct Endpoints {
     capture: Option<StatusReceiver<CaptureStatus>>,
     applies: BTreeMap<String, StatusReceiver<ApplyStatus>>,
     reloads: Option<Reloads>,
+    access: Arc<Http>,
 }
 
 /// The header, with the value `reload`, that a request to load a table again must have.
@@ -47,6 +55,13 @@ impl Endpoints {
     #[must_use]
     pub fn with_reloads(mut self, reloads: Reloads) -> Self {
         self.reloads = Some(reloads);
+        self
+    }
+
+    /// For those who `access` lets through.
+    #[must_use]
+    pub fn with_access(mut self, access: &Http) -> Self {
+        self.access = Arc::new(access.clone());
         self
     }
 
@@ -77,6 +92,13 @@ impl Endpoints {
 /// When the address cannot be listened on.
 pub fn spawn(address: SocketAddr, endpoints: Endpoints, shutdown: Shutdown) -> io::Result<()> {
     let listener = TcpListener::bind(address)?;
+    if !address.ip().is_loopback() {
+        let open = match endpoints.access.token_file {
+            Some(_) => "with the token of http.token_file",
+            None => "without a token (http.token_file), though not to change anything",
+        };
+        tracing::warn!(%address, "the HTTP endpoints can be asked from other machines {open}");
+    }
     tokio::spawn(async move {
         if let Err(error) = serve(listener, endpoints, shutdown).await {
             tracing::error!(%address, %error, "the HTTP endpoints are gone");
@@ -94,24 +116,41 @@ pub async fn serve(
     endpoints: Endpoints,
     shutdown: Shutdown,
 ) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let access = Arc::clone(&endpoints.access);
     let routes = Router::new()
-        .route("/", get(dashboard))
+        .route("/", get(page))
+        .route("/dashboard.css", get(style))
+        .route("/dashboard.js", get(script))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
         .route("/reload", post(reload))
-        .with_state(Arc::new(endpoints));
-    axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned()).await
+        .with_state(Arc::new(endpoints))
+        .layer(middleware::from_fn_with_state(access, access::guard))
+        .layer(middleware::from_fn(closed));
+    server::serve(listener, routes, shutdown).await
+}
+
+/// The bearer token that requests have to carry, for programs that ask; none when none is wanted.
+///
+/// # Errors
+/// Why its file cannot be used.
+pub async fn token(access: &Http) -> Result<Option<Secret>, String> {
+    match &access.token_file {
+        Some(file) => access::token(file).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 type Shared = State<Arc<Endpoints>>;
 
 /// 200 when every service does its work (a peer that is away included: that is its work too), 503
 /// with the reasons when one does not.
-async fn readyz(State(endpoints): Shared) -> (StatusCode, String) {
+async fn readyz(
+    State(endpoints): Shared,
+    Extension(granted): Extension<Granted>,
+) -> (StatusCode, String) {
     let snapshot = endpoints.snapshot();
     let capture = snapshot.capture.iter().map(|s| ("capture", s.state, &s.last_error));
     let applies = snapshot.applies.iter().map(|(name, s)| (name.as_str(), s.state, &s.last_error));
@@ -133,7 +172,10 @@ async fn readyz(State(endpoints): Shared) -> (StatusCode, String) {
         };
         lines.push_str(&format!("{name}: {}{reason}\n", state_name(state)));
     }
-    (code, lines)
+    match granted.details {
+        true => (code, lines),
+        false => (code, String::new()),
+    }
 }
 
 async fn metrics(State(endpoints): Shared) -> Response {
@@ -158,6 +200,7 @@ async fn status(State(endpoints): Shared) -> Response {
 /// Loads a table again; answers when the load has begun.
 async fn reload(
     State(endpoints): Shared,
+    Extension(granted): Extension<Granted>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
@@ -166,6 +209,11 @@ async fn reload(
     if headers.get(RELOAD_HEADER).is_none_or(|value| value != "reload") {
         let message = format!("the request needs the header `{RELOAD_HEADER}: reload`");
         return text(StatusCode::FORBIDDEN, message);
+    }
+    if !granted.changes {
+        let message =
+            "only the machine itself may ask for this, unless http.token_file names a token";
+        return text(StatusCode::FORBIDDEN, message.to_owned());
     }
     let Some(table) = query.as_deref().and_then(|query| parameter(query, "table")) else {
         let message = "say which table: /reload?table=schema.table".to_owned();
@@ -210,17 +258,37 @@ fn parameter(query: &str, name: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|value| !value.is_empty())
 }
 
-async fn dashboard() -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    (headers, include_str!("http/dashboard.html")).into_response()
+async fn page() -> Response {
+    file("text/html; charset=utf-8", include_str!("http/dashboard.html"))
+}
+
+async fn style() -> Response {
+    file("text/css; charset=utf-8", include_str!("http/dashboard.css"))
+}
+
+async fn script() -> Response {
+    file("text/javascript; charset=utf-8", include_str!("http/dashboard.js"))
+}
+
+fn file(kind: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
 const NO_CACHE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
-/// The dashboard may talk to its own server only.
-const POLICY: &str = "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; \
-                      script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+/// What a browser may do with any answer: the dashboard's own files and questions, in no frame.
+async fn closed(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+const POLICY: &str = "default-src 'none'; connect-src 'self'; style-src 'self'; script-src 'self'; \
+                      frame-ancestors 'none'; base-uri 'none'; form-action 'none'";

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::process::ExitCode;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Http};
 use crate::disposition::exit;
 use crate::{Failure, Shutdown, private};
 
@@ -38,6 +38,15 @@ impl From<Failure> for Ending {
 impl From<ConfigError> for Ending {
     fn from(error: ConfigError) -> Self {
         Ending { code: exit::USAGE, message: error.to_string() }
+    }
+}
+
+/// After a failure for good: keeps the endpoints answering until the program is told to end, where the
+/// configuration wants it.
+pub async fn stay(access: &Http, shutdown: &Shutdown) {
+    if access.stay_after_halt && !shutdown.is_cancelled() {
+        tracing::warn!("stopped; the HTTP endpoints answer until SIGTERM or SIGINT");
+        shutdown.cancelled().await;
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::Position;
+use crate::{Disposition, Failure, Position};
 
 /// What a service is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,16 @@ pub enum TaskState {
     Fenced,
     /// Stopped as asked.
     Stopped,
+}
+
+impl TaskState {
+    /// That of a service which has ended in `failure`.
+    fn after(failure: &Failure) -> Self {
+        match failure.disposition {
+            Disposition::Fenced => TaskState::Fenced,
+            Disposition::Halt | Disposition::Retry => TaskState::Halted,
+        }
+    }
 }
 
 /// Changes counted by operation.
@@ -66,6 +76,14 @@ pub struct CaptureStatus {
     pub load: Option<LoadStatus>,
     /// Anything an operator should know that is not a failure.
     pub notices: Vec<String>,
+}
+
+impl CaptureStatus {
+    /// The service has ended in `failure`, if it has not said so itself.
+    pub fn ended(&mut self, failure: &Failure) {
+        self.state = TaskState::after(failure);
+        self.last_error = Some(failure.to_string());
+    }
 }
 
 /// Apply's status.
@@ -111,6 +129,14 @@ pub struct ApplyStatus {
     pub load: Option<LoadStatus>,
     /// Anything an operator should know that is not a failure.
     pub notices: Vec<String>,
+}
+
+impl ApplyStatus {
+    /// The service has ended in `failure`, if it has not said so itself.
+    pub fn ended(&mut self, failure: &Failure) {
+        self.state = TaskState::after(failure);
+        self.last_error = Some(failure.to_string());
+    }
 }
 
 /// A full load, as the service sees it: capture reads it from the source, apply writes it to the

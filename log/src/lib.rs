@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use lockstep_common::config::Weakness;
 use lockstep_common::{Failure, Position, config};
 use uuid::Uuid;
 
@@ -251,6 +252,11 @@ pub trait Log: Send + Sync {
     /// As [`Log::reader`].
     async fn identity(&self) -> Result<Option<Uuid>, Failure> {
         tail::kept_identity(&mut *self.reader(Stream::Schemas).await?).await
+    }
+
+    /// What of the connections to it is not protected.
+    fn weaknesses(&self) -> Vec<Weakness> {
+        Vec::new()
     }
 
     /// How many partitions the snapshot stream has, at least 1.

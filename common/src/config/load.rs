@@ -9,6 +9,7 @@ use toml::Table;
 use toml::de::DeTable;
 
 use super::explain::{self, Texts};
+use super::transport;
 use super::variables::{self, Variable};
 use super::{Apply, Config, Prepare, Secret, Source};
 
@@ -142,6 +143,9 @@ fn check(config: Config) -> Result<Config, ConfigError> {
                  beside it to mean it",
             );
         }
+    }
+    if let Some((key, message)) = transport::contradiction(&config) {
+        return invalid(&key, message);
     }
     Ok(config)
 }

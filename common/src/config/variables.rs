@@ -26,7 +26,7 @@ const RESERVED: &[&str] = &[
 ];
 
 /// The sections of the file.
-const SECTIONS: &[&str] = &["PIPELINE", "SOURCE", "LOG", "CAPTURE", "APPLY"];
+const SECTIONS: &[&str] = &["PIPELINE", "SOURCE", "LOG", "HTTP", "CAPTURE", "APPLY"];
 
 /// A key's value from a variable. It has no `Debug`: the text may be a secret.
 pub(super) struct Variable {

@@ -1,8 +1,9 @@
 //! The HTTP endpoints, over a socket.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
+use lockstep_common::config::Http;
 use lockstep_common::http::{self, Endpoints};
 use lockstep_common::metrics;
 use lockstep_common::reload::{Refused, Reloads};
@@ -25,7 +26,10 @@ struct Server {
 
 impl Server {
     fn start(endpoints: Endpoints) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::listening(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), endpoints)
+    }
+
+    fn listening(listener: TcpListener, endpoints: Endpoints) -> Self {
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();
         let task = tokio::spawn(http::serve(listener, endpoints, shutdown.clone()));
@@ -39,9 +43,13 @@ impl Server {
 
     /// Status code, head and body of a request; `headers` with their line ends.
     async fn ask(&self, method: &str, path: &str, headers: &str) -> (u16, String, String) {
+        let host = format!("Host: {}\r\n{headers}", self.address);
+        self.say(&format!("{method} {path} HTTP/1.1\r\n{host}\r\n")).await
+    }
+
+    /// The same of a whole request.
+    async fn say(&self, request: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -259,15 +267,194 @@ async fn metrics_without_a_capture_name_none() {
 async fn the_dashboard_needs_nothing_from_outside() {
     let (_capture, seen) = watch::channel(capture());
     let server = Server::start(Endpoints::capture(seen));
-    let (code, head, body) = server.get("/").await;
-    assert_eq!(code, 200);
-    assert!(head.contains("content-type: text/html"), "{head}");
-    assert!(head.contains("default-src 'none'"), "{head}");
+    let mut files = String::new();
+    for (path, kind) in
+        [("/", "text/html"), ("/dashboard.css", "text/css"), ("/dashboard.js", "text/javascript")]
+    {
+        let (code, head, body) = server.get(path).await;
+        assert_eq!(code, 200);
+        assert!(head.contains(&format!("content-type: {kind}")), "{head}");
+        files.push_str(&body);
+    }
     // The only address in it is SVG's namespace, which nothing fetches.
-    let addresses: Vec<_> = body.match_indices("://").collect();
-    assert_eq!(addresses.len(), 1);
-    assert!(body.contains("fetch(\"status\""));
+    assert_eq!(files.matches("://").count(), 1);
+    assert!(files.contains("fetch(\"status\""));
+    // The policy forbids what stands in the page itself.
+    let page = server.get("/").await.2;
+    for inline in ["<style", "style=", "onclick=", "javascript:", "<script>"] {
+        assert!(!page.contains(inline), "{inline}");
+    }
     assert_eq!(server.get("/nothing").await.0, 404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_answer_says_what_a_browser_may_do_with_it() {
+    let server = Server::start(Endpoints::default());
+    for path in ["/", "/status", "/metrics", "/livez", "/nothing", "/reload"] {
+        let (_, head, _) = server.get(path).await;
+        for line in [
+            "content-security-policy: default-src 'none'",
+            "script-src 'self'",
+            "frame-ancestors 'none'",
+            "x-frame-options: deny",
+            "x-content-type-options: nosniff",
+        ] {
+            assert!(head.contains(line), "{path}: {head}");
+        }
+        assert!(!head.contains("unsafe"), "{head}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn requests_for_another_host_or_from_another_origin_are_refused() {
+    let (_capture, seen) = watch::channel(capture());
+    let access = Http { hosts: vec!["Monitor.example".into()], ..Http::default() };
+    let server = Server::start(Endpoints::capture(seen).with_access(&access));
+    let port = server.address.port();
+    for host in [
+        format!("127.0.0.1:{port}"),
+        format!("localhost:{port}"),
+        "LocalHost.".into(),
+        "[::1]:80".into(),
+        "monitor.example".into(),
+        format!("MONITOR.EXAMPLE:{port}"),
+    ] {
+        let request = format!("GET /status HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(server.say(&request).await.0, 200, "{host}");
+    }
+    for host in [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "monitor.example.evil.example",
+        "evil.example@127.0.0.1",
+        "192.0.2.1",
+        "[2001:db8::1]",
+        "0x7f.1",
+        "",
+        "a b",
+    ] {
+        for path in ["GET /status", "GET /", "POST /reload?table=dbo.t"] {
+            let request = format!("{path} HTTP/1.1\r\nHost: {host}\r\nX-Lockstep: reload\r\n\r\n");
+            let (code, _, body) = server.say(&request).await;
+            assert!(code == 403 || code == 400, "{host}: {code} {body}");
+        }
+    }
+    let own = format!("Host: {}\r\n", server.address);
+    for request in [
+        "GET /status HTTP/1.1\r\n\r\n".to_owned(),
+        format!("GET /status HTTP/1.1\r\n{own}Host: evil.example\r\n\r\n"),
+        format!("GET http://evil.example/status HTTP/1.1\r\n{own}\r\n"),
+    ] {
+        assert_eq!(server.say(&request).await.0, 400, "{request}");
+    }
+    let ask = |origin: &str| format!("Origin: {origin}\r\n");
+    for origin in [format!("http://127.0.0.1:{port}"), "https://monitor.example".into()] {
+        assert_eq!(server.ask("GET", "/status", &ask(&origin)).await.0, 200, "{origin}");
+    }
+    for origin in ["null", "http://evil.example", "http://127.0.0.1:1", "file://", "x y"] {
+        let (code, _, body) = server.ask("GET", "/status", &ask(origin)).await;
+        assert_eq!(code, 403, "{origin}: {body}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_token_is_read_at_each_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    let (_capture, seen) = watch::channel(capture());
+    let access = Http { token_file: Some(file.clone()), ..Http::default() };
+    let reloads = Reloads::default();
+    let endpoints = Endpoints::capture(seen).with_reloads(reloads).with_access(&access);
+    let server = Server::start(endpoints);
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\nX-Lockstep: reload\r\n");
+    // No file, or an empty one, lets nobody in.
+    for content in [None, Some("\n")] {
+        if let Some(content) = content {
+            std::fs::write(&file, content).unwrap();
+        }
+        for headers in [String::new(), bearer(""), bearer("first")] {
+            assert_eq!(server.ask("GET", "/status", &headers).await.0, 401);
+        }
+    }
+    for (token, other) in [("first", "second"), ("second", "first")] {
+        std::fs::write(&file, format!("{token}\n")).unwrap();
+        for path in ["/status", "/metrics"] {
+            let (code, head, body) = server.get(path).await;
+            assert_eq!(code, 401);
+            assert!(head.contains("www-authenticate: bearer"), "{head}");
+            assert!(!body.contains("dbo"), "{body}");
+            assert_eq!(server.ask("GET", path, &bearer(other)).await.0, 401);
+            assert_eq!(server.ask("GET", path, &bearer(token)).await.0, 200);
+        }
+        let path = "/reload?table=dbo.t";
+        assert_eq!(server.ask("POST", path, "X-Lockstep: reload\r\n").await.0, 401);
+        assert_eq!(server.ask("POST", path, &bearer(other)).await.0, 401);
+        assert_eq!(server.ask("POST", path, &bearer(token)).await.0, 409);
+        // What has no token sees whether, and not what.
+        assert_eq!(server.get("/livez").await.0, 200);
+        let (code, _, body) = server.get("/readyz").await;
+        assert_eq!((code, body.as_str()), (200, ""));
+        let (_, _, body) = server.ask("GET", "/readyz", &bearer(token)).await;
+        assert_eq!(body, "capture: running\n");
+        assert_eq!(server.get("/").await.0, 200);
+    }
+    server.stop().await;
+}
+
+/// An address of this machine that is not its loopback; none where it has no other.
+fn outside() -> Option<IpAddr> {
+    let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+    socket.connect(("192.0.2.1", 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|address| !address.is_loopback())
+}
+
+#[tokio::test]
+async fn without_a_token_only_the_machine_itself_may_change_something() {
+    let path = "/reload?table=dbo.t";
+    let header = "X-Lockstep: reload\r\n";
+    let (_capture, seen) = watch::channel(capture());
+    let local = Server::start(Endpoints::capture(seen.clone()).with_reloads(Reloads::default()));
+    assert_eq!(local.ask("POST", path, header).await.0, 409);
+    local.stop().await;
+
+    let Some(address) = outside() else { return };
+    let listener = TcpListener::bind((address, 0)).unwrap();
+    let far =
+        Server::listening(listener, Endpoints::capture(seen).with_reloads(Reloads::default()));
+    assert_eq!(far.get("/status").await.0, 200);
+    let (code, _, body) = far.ask("POST", path, header).await;
+    assert_eq!(code, 403);
+    assert!(body.contains("http.token_file"), "{body}");
+    far.stop().await;
+}
+
+#[tokio::test]
+async fn half_requests_take_neither_descriptors_nor_the_service() {
+    let (_capture, seen) = watch::channel(capture());
+    let server = Server::start(Endpoints::capture(seen));
+    let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = open();
+    let mut clients = Vec::new();
+    for i in 0..400 {
+        let mut client = TcpStream::connect(server.address).await.unwrap();
+        let half = format!("GET /status HTTP/1.1\r\nHost: {}\r\nX-{i}: ", server.address);
+        client.write_all(half.as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    // The service answers although none of them goes on: their time for a head is over.
+    assert_eq!(server.get("/status").await.0, 200);
+    let served = open() - before - clients.len();
+    assert!(served < 100, "{served} descriptors for half requests");
+    for mut client in clients {
+        let mut rest = Vec::new();
+        // Closed by the server, with an answer or without one.
+        let _ = client.read_to_end(&mut rest).await;
+        assert!(!String::from_utf8_lossy(&rest).contains("200 OK"));
+    }
     server.stop().await;
 }
 

@@ -30,6 +30,7 @@ mod writer;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use lockstep_common::config::Weakness;
 use lockstep_common::{Failure, config};
 
 use self::client::{Client, PATIENCE};
@@ -82,6 +83,10 @@ fn limits(config: &config::KafkaLog) -> Result<Limits, Failure> {
 
 #[async_trait]
 impl Log for KafkaLog {
+    fn weaknesses(&self) -> Vec<Weakness> {
+        self.config.weaknesses()
+    }
+
     async fn writer(&self) -> Result<(Box<dyn Writer>, Tail), Failure> {
         let created = topics::ensure(&self.client, &self.config).await?;
         let mut writer = KafkaWriter::open(self.client.clone(), self.limits).await?;

@@ -10,7 +10,8 @@ use clap::Parser;
 ///
 /// With LOCKSTEP_SOURCE_URL (mssql://user:password@host:port/database) and LOCKSTEP_TARGET_URL
 /// (postgres://user:password@host:port/database) it runs against real servers; the demo drops and
-/// makes its own tables there. Exit code 0 when everything was proved, 1 when not.
+/// makes its own tables there. The target's certificate is verified, unless the URL ends in
+/// `?sslmode=disable`, `prefer` or `require`. Exit code 0 when everything was proved, 1 when not.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "lockstep-demo", version)]
 pub struct Options {

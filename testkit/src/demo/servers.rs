@@ -38,7 +38,8 @@ impl Servers {
                 let options = PostgresOptions { fsync: true, ..PostgresOptions::default() };
                 let postgres = Postgres::start(options).context("start PostgreSQL")?;
                 postgres.create_database(DATABASE)?;
-                (postgres.url(DATABASE), Some(postgres))
+                // It listens on the loopback only, and has no certificate.
+                (format!("{}?sslmode=disable", postgres.url(DATABASE)), Some(postgres))
             }
         };
         let kafka = options.kafka.then(Kafka::start).transpose().context("start Kafka")?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use lockstep_servers::{Process, Program, beside_current_exe, free_port};
+use tokio_postgres::config::SslMode;
 use toml::{Table, Value, toml};
 
 use super::PIPELINE;
@@ -188,6 +189,15 @@ fn target(config: &mut Table, url: &str) -> Result<()> {
         &["apply", APPLY, "user"],
         target.get_user().context("the target URL names no user")?,
     );
+    // The product verifies certificates unless the URL says otherwise, in words.
+    if url.contains("sslmode=") {
+        let tls = match target.get_ssl_mode() {
+            SslMode::Disable => "disable",
+            SslMode::Prefer => "prefer",
+            _ => "require",
+        };
+        set(config, &["apply", APPLY, "tls"], tls);
+    }
     if let Some(password) = target.get_password() {
         let password =
             std::str::from_utf8(password).context("the target's password is not UTF-8")?;

@@ -421,6 +421,7 @@ impl Pipeline {
             apply.insert(name.clone(), self.apply_config(name)?);
         }
         let config = config::Config {
+            http: config::Http::default(),
             pipeline: config::Pipeline { name: self.name.clone(), task: self.task },
             source: Some(self.source_config()),
             log: self.log_config.clone(),
@@ -560,6 +561,7 @@ impl Pipeline {
             host = "127.0.0.1"
             database = ""
             user = ""
+            tls = "disable"
             spool = ""
         };
         let mut apply: Apply = section.try_into()?;

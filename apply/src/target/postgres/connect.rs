@@ -1,13 +1,15 @@
 //! Who logs in where.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_common::config::{self, Secret, TargetTls};
-use lockstep_common::{Failure, config::ConfigError};
+use lockstep_common::Failure;
+use lockstep_common::config::{self, Secret};
+use tokio_postgres::NoTls;
+use tokio_postgres::config::SslMode;
 
+use super::entered::Entered;
 use super::error;
-use super::pooler::Greeted;
 use super::settings::{self, Purpose};
 use super::socket::{self, Socket};
 
@@ -30,69 +32,46 @@ pub(super) enum Address {
 #[derive(Clone, Debug)]
 pub(super) struct Login {
     pub(super) address: Address,
-    pub(super) port: u16,
-    pub(super) database: String,
-    pub(super) user: String,
-    pub(super) password: Secret,
-    pub(super) tls: TargetTls,
-    /// Certificate authority to trust beside the system's, PEM.
-    authority: Option<Vec<u8>>,
+    pub(super) config: Arc<config::Apply>,
     /// `lockstep-apply/<pipeline>`, seen in `pg_stat_activity`.
     application: String,
 }
 
 impl Login {
-    /// From a configuration; reads the password's and the authority's files.
+    /// From a configuration. Its files are read at each connection: they change while apply runs.
     ///
     /// # Errors
-    /// `Halt` when such a file cannot be read.
+    /// `Halt` when its keys contradict each other.
     pub(super) fn new(config: &config::Apply, pipeline: &str) -> Result<Self, Failure> {
-        let unreadable = |error: ConfigError| {
-            Failure::halt("apply.config", error.to_string(), "correct `password_file`")
-        };
-        let authority = match &config.ca_file {
-            None => None,
-            Some(path) => Some(std::fs::read(path).map_err(|error| {
-                Failure::halt(
-                    "apply.config",
-                    format!("cannot read {}: {error}", path.display()),
-                    "correct `ca_file`",
-                )
-            })?),
-        };
+        if let Some((key, what)) = config.contradiction() {
+            let what = format!("`{key}` {what}");
+            return Err(Failure::halt("apply.config", what, "correct the configuration"));
+        }
         Ok(Login {
             address: if config.host.starts_with('/') {
                 Address::Unix(config.host.clone())
             } else {
                 Address::Tcp(config.host.clone())
             },
-            port: config.port,
-            database: config.database.clone(),
-            user: config.user.clone(),
-            password: config.secret().map_err(unreadable)?,
-            tls: config.tls,
-            authority,
+            config: Arc::new(config.clone()),
             application: format!("lockstep-apply/{pipeline}"),
         })
     }
 
-    pub(super) fn tls_connector(&self) -> Result<native_tls::TlsConnector, String> {
-        let mut builder = native_tls::TlsConnector::builder();
-        if self.tls != TargetTls::VerifyFull {
-            builder.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true);
-        }
-        if let Some(pem) = &self.authority {
-            let certificate = native_tls::Certificate::from_pem(pem)
-                .map_err(|error| format!("`ca_file` holds no certificate: {error}"))?;
-            builder.add_root_certificate(certificate);
-        }
-        builder.build().map_err(|error| format!("TLS: {error}"))
+    /// The password as it is now.
+    ///
+    /// # Errors
+    /// `Halt` when its file cannot be read.
+    pub(super) fn password(&self) -> Result<Secret, Failure> {
+        self.config.secret().map_err(|error| {
+            Failure::halt("apply.config", error.to_string(), "correct `password_file`")
+        })
     }
 
     /// Host and port.
     pub(super) fn place(&self) -> String {
         match &self.address {
-            Address::Tcp(host) | Address::Unix(host) => format!("{host}:{}", self.port),
+            Address::Tcp(host) | Address::Unix(host) => format!("{host}:{}", self.config.port),
         }
     }
 
@@ -104,8 +83,8 @@ impl Login {
         format!(
             "PostgreSQL at {} refuses user {} on database {}",
             self.place(),
-            self.user,
-            self.database
+            self.config.user,
+            self.config.database
         )
     }
 
@@ -114,25 +93,18 @@ impl Login {
     /// # Errors
     /// As [`socket::connect`] and [`settings::pin`].
     pub(super) async fn cold(&self) -> Result<tokio_postgres::Client, Failure> {
-        let (stream, greeting) = Greeted::new(socket::stream(self).await?);
+        let socket::Socket { stream, backend_pid } = self.bare().await?;
         let mut config = tokio_postgres::Config::new();
-        config
-            .user(&self.user)
-            .password(self.password.expose())
-            .dbname(&self.database)
-            .application_name(&self.application)
-            // `stream` is encrypted already where it is to be.
-            .ssl_mode(tokio_postgres::config::SslMode::Disable);
+        config.user(&self.config.user).ssl_mode(SslMode::Disable);
         let (mut client, connection) = config
-            .connect_raw(stream, tokio_postgres::NoTls)
+            .connect_raw(Entered::new(stream), NoTls)
             .await
             .map_err(|e| error::failure("apply.connect", &self.refused(), &e))?;
         // Ends with the client; its errors come out of the client's calls.
         tokio::spawn(async move {
             let _ = connection.await;
         });
-        let greeted = greeting.load(Ordering::Acquire);
-        settings::pin(&mut client, self, Purpose::Cold, greeted).await?;
+        settings::pin(&mut client, self, Purpose::Cold, backend_pid).await?;
         Ok(client)
     }
 

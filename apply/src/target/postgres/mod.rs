@@ -6,12 +6,14 @@
 //! rows do what single ones would, `wire` why nothing waits.
 
 mod ask;
+mod authenticate;
 mod catalog;
 mod checkpoint;
 mod collation;
 mod connect;
 mod define;
 mod encode;
+mod entered;
 mod error;
 mod ewkb;
 mod extension;
@@ -31,6 +33,7 @@ mod settings;
 mod socket;
 mod statement;
 mod text;
+mod tls;
 mod trouble;
 mod types;
 mod typing;

@@ -12,17 +12,10 @@
 //! That is looked at before anything is set. And every commit names the process that it is meant for
 //! (`checkpoint`), because a pool that is busy may hide all of this for a while.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::task::{Context, Poll};
-
 use lockstep_common::Failure;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::ask::{Ask, AskError};
 use super::connect::Login;
-use super::socket::Duplex;
 
 /// Qualified: nothing is set yet when it is asked.
 const BACKEND: &str = "SELECT pg_catalog.pg_backend_pid()";
@@ -87,75 +80,3 @@ pub(super) fn refused(login: &Login) -> Failure {
 
 /// Raised by `lockstep.expect_process`: a commit came to another process than the session's.
 pub(super) const ANOTHER_PROCESS: &str = "LS004";
-
-/// A byte stream on which the login's process number is read in passing.
-pub(super) struct Greeted {
-    stream: Box<dyn Duplex>,
-    /// What came, until the number is known.
-    seen: Option<Vec<u8>>,
-    greeting: Arc<AtomicI32>,
-}
-
-impl Greeted {
-    pub(super) fn new(stream: Box<dyn Duplex>) -> (Self, Arc<AtomicI32>) {
-        let greeting = Arc::<AtomicI32>::default();
-        (Greeted { stream, seen: Some(Vec::new()), greeting: Arc::clone(&greeting) }, greeting)
-    }
-
-    /// Takes note of bytes that came: whole messages up to BackendKeyData.
-    fn note(&mut self, bytes: &[u8]) {
-        let Some(seen) = &mut self.seen else { return };
-        seen.extend_from_slice(bytes);
-        let mut at = 0;
-        while let Some([tag, l0, l1, l2, l3]) = seen.get(at..at + 5) {
-            let length = u32::from_be_bytes([*l0, *l1, *l2, *l3]) as usize;
-            let body = seen.get(at + 5..at + 1 + length.max(4));
-            let Some(body) = body else { break };
-            if *tag == b'K' && body.len() >= 4 {
-                let pid = i32::from_be_bytes([body[0], body[1], body[2], body[3]]);
-                self.greeting.store(pid, Ordering::Release);
-                self.seen = None;
-                return;
-            }
-            at += 1 + length.max(4);
-        }
-        seen.drain(..at);
-    }
-}
-
-impl AsyncRead for Greeted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let before = buffer.filled().len();
-        let poll = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.note(&buffer.filled()[before..]);
-        poll
-    }
-}
-
-impl AsyncWrite for Greeted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}

@@ -1,4 +1,4 @@
-//! A connection to PostgreSQL that speaks the protocol itself: socket, TLS, startup, authentication.
+//! A connection to PostgreSQL that speaks the protocol itself.
 //!
 //! <https://www.postgresql.org/docs/current/protocol-flow.html>
 
@@ -9,17 +9,16 @@ use std::time::Duration;
 use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;
 use lockstep_common::Failure;
-use lockstep_common::config::TargetTls;
-use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use postgres_protocol::message::backend::{DataRowBody, Message};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::ask::TextRow;
+use super::authenticate;
 use super::connect::{Address, Login};
 use super::error::{ServerError, server_failure};
+use super::tls::{self, Line};
 
 /// A byte stream in both directions.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
@@ -41,19 +40,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// `Retry` when the server cannot be reached, `Halt` when it refuses.
 pub(super) async fn connect(login: &Login, parameters: &[(&str, &str)]) -> Result<Socket, Failure> {
     let attempt = async {
-        let mut stream = open(login).await?;
-        let backend_pid = handshake(login, parameters, &mut stream).await?;
-        Ok(Socket { stream, backend_pid })
+        let mut line = open(login).await?;
+        let backend_pid = authenticate::log_in(login, parameters, &mut line).await?;
+        Ok(Socket { stream: line.stream, backend_pid })
     };
     in_time(login, attempt).await
-}
-
-/// Connects, encrypted where it is to be; nobody is logged in.
-///
-/// # Errors
-/// As [`connect`].
-pub(super) async fn stream(login: &Login) -> Result<Box<dyn Duplex>, Failure> {
-    in_time(login, open(login)).await
 }
 
 async fn in_time<T>(
@@ -68,10 +59,12 @@ async fn in_time<T>(
         Ok(Err(HandshakeError::Io(error))) => {
             Err(Failure::retry("apply.connect", format!("{}: {error}", login.unreachable())))
         }
+        Ok(Err(HandshakeError::Failure(failure))) => Err(failure),
         Ok(Err(HandshakeError::Refused(what))) => Err(Failure::halt(
-            "apply.connect",
-            format!("{}: {what}", login.refused()),
-            "correct `tls`, `ca_file` or the authentication method of this apply's role",
+            "apply.transport",
+            format!("cannot log in at {}: {what}", login.place()),
+            "let the server have a certificate for this name and `ca_file` name who vouches for it; \
+             or let the role's password be stored as SCRAM; or choose a weaker `tls` in words",
         )),
         Err(_) => Err(Failure::retry(
             "apply.connect",
@@ -80,10 +73,21 @@ async fn in_time<T>(
     }
 }
 
-enum HandshakeError {
+/// Why nobody is logged in.
+pub(super) enum HandshakeError {
     Io(io::Error),
+    /// The server's word.
     Server(ServerError),
+    /// Whoever is there is not what the configuration wants, or wants what it must not have.
     Refused(String),
+    /// Our own files.
+    Failure(Failure),
+}
+
+impl From<Failure> for HandshakeError {
+    fn from(failure: Failure) -> Self {
+        HandshakeError::Failure(failure)
+    }
 }
 
 impl From<io::Error> for HandshakeError {
@@ -92,14 +96,15 @@ impl From<io::Error> for HandshakeError {
     }
 }
 
-async fn open(login: &Login) -> Result<Box<dyn Duplex>, HandshakeError> {
+async fn open(login: &Login) -> Result<Line, HandshakeError> {
     match &login.address {
         Address::Unix(directory) => {
-            let path = Path::new(directory).join(format!(".s.PGSQL.{}", login.port));
-            Ok(Box::new(UnixStream::connect(path).await?))
+            let path = Path::new(directory).join(format!(".s.PGSQL.{}", login.config.port));
+            let stream = Box::new(UnixStream::connect(path).await?);
+            Ok(Line { stream, verified: true, end_point: None })
         }
         Address::Tcp(host) => {
-            let stream = TcpStream::connect((host.as_str(), login.port)).await?;
+            let stream = TcpStream::connect((host.as_str(), login.config.port)).await?;
             stream.set_nodelay(true)?;
             let socket = socket2::SockRef::from(&stream);
             socket.set_tcp_keepalive(
@@ -109,110 +114,16 @@ async fn open(login: &Login) -> Result<Box<dyn Duplex>, HandshakeError> {
             )?;
             #[cfg(target_os = "linux")]
             socket.set_tcp_user_timeout(Some(super::connect::TCP_USER_TIMEOUT))?;
-            secure(login, host, stream).await
+            tls::secure(login, host, stream).await
         }
     }
 }
 
-async fn secure(
-    login: &Login,
-    host: &str,
-    mut stream: TcpStream,
-) -> Result<Box<dyn Duplex>, HandshakeError> {
-    if login.tls == TargetTls::Disable {
-        return Ok(Box::new(stream));
-    }
-    let mut request = BytesMut::new();
-    frontend::ssl_request(&mut request);
-    stream.write_all(&request).await?;
-    match stream.read_u8().await? {
-        b'S' => {
-            let connector = login.tls_connector().map_err(HandshakeError::Refused)?;
-            let connector = tokio_native_tls::TlsConnector::from(connector);
-            let stream = connector
-                .connect(host, stream)
-                .await
-                .map_err(|error| HandshakeError::Refused(format!("TLS: {error}")))?;
-            Ok(Box::new(stream))
-        }
-        b'N' if login.tls == TargetTls::Prefer => Ok(Box::new(stream)),
-        b'N' => Err(HandshakeError::Refused("the server does not offer TLS".into())),
-        _ => Err(HandshakeError::Refused("the server does not speak PostgreSQL's protocol".into())),
-    }
-}
-
-/// Startup and authentication, up to the first ReadyForQuery; gives the server process's number.
-async fn handshake(
-    login: &Login,
-    parameters: &[(&str, &str)],
+/// The next message.
+pub(super) async fn next(
     stream: &mut Box<dyn Duplex>,
-) -> Result<i32, HandshakeError> {
-    let mut out = BytesMut::new();
-    let identity = [("user", login.user.as_str()), ("database", login.database.as_str())];
-    frontend::startup_message(identity.iter().chain(parameters).copied(), &mut out)?;
-    stream.write_all(&out).await?;
-    let mut input = BytesMut::new();
-    let mut scram: Option<ScramSha256> = None;
-    let mut backend_pid = 0;
-    loop {
-        out.clear();
-        match next(stream, &mut input).await? {
-            Message::AuthenticationOk
-            | Message::ParameterStatus(_)
-            | Message::NoticeResponse(_) => {}
-            Message::AuthenticationCleartextPassword => {
-                frontend::password_message(login.password.expose().as_bytes(), &mut out)?;
-            }
-            Message::AuthenticationMd5Password(body) => {
-                let hash = md5_hash(
-                    login.user.as_bytes(),
-                    login.password.expose().as_bytes(),
-                    body.salt(),
-                );
-                frontend::password_message(hash.as_bytes(), &mut out)?;
-            }
-            Message::AuthenticationSasl(body) => {
-                let offered = body.mechanisms().any(|mechanism| Ok(mechanism == SCRAM_SHA_256))?;
-                if !offered {
-                    return Err(HandshakeError::Refused("no known SASL mechanism offered".into()));
-                }
-                let client = ScramSha256::new(
-                    login.password.expose().as_bytes(),
-                    ChannelBinding::unsupported(),
-                );
-                frontend::sasl_initial_response(SCRAM_SHA_256, client.message(), &mut out)?;
-                scram = Some(client);
-            }
-            Message::AuthenticationSaslContinue(body) => {
-                let client = scram.as_mut().ok_or_else(unexpected)?;
-                client.update(body.data())?;
-                frontend::sasl_response(client.message(), &mut out)?;
-            }
-            Message::AuthenticationSaslFinal(body) => {
-                scram.as_mut().ok_or_else(unexpected)?.finish(body.data())?;
-            }
-            Message::BackendKeyData(body) => backend_pid = body.process_id(),
-            Message::ReadyForQuery(_) => return Ok(backend_pid),
-            Message::ErrorResponse(body) => {
-                return Err(HandshakeError::Server(ServerError::from_response(&body)));
-            }
-            _ => {
-                return Err(HandshakeError::Refused(
-                    "the server asks for an authentication method that is not supported".into(),
-                ));
-            }
-        }
-        if !out.is_empty() {
-            stream.write_all(&out).await?;
-        }
-    }
-}
-
-fn unexpected() -> HandshakeError {
-    HandshakeError::Refused("the server's authentication messages are out of order".into())
-}
-
-async fn next(stream: &mut Box<dyn Duplex>, input: &mut BytesMut) -> io::Result<Message> {
+    input: &mut BytesMut,
+) -> io::Result<Message> {
     loop {
         if let Some(message) = Message::parse(input)? {
             return Ok(message);

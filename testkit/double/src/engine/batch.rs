@@ -527,6 +527,7 @@ impl<'a> Executor<'a> {
         if writes && self.session.status.doomed {
             return Err(super::session::doomed().into());
         }
+        super::convert::set_level(self.session.status.database.compatibility_level());
         let mut own = None;
         let mut open = self.session.open.take();
         let mut txn = match &mut open {

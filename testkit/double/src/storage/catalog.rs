@@ -560,14 +560,25 @@ impl TableDef {
         self
     }
 
-    /// Names of its constraints, which are objects of its schema.
+    /// Its constraints, which are objects of its schema: `object_id`, name and `type`.
+    pub fn constraints(&self) -> impl Iterator<Item = (ObjectId, &str, &'static str)> {
+        let keys = self.indexes.iter().filter_map(|index| match index.kind {
+            IndexKind::Index => None,
+            IndexKind::PrimaryKey => Some((index.constraint_id, index.name.as_str(), "PK")),
+            IndexKind::UniqueConstraint => Some((index.constraint_id, index.name.as_str(), "UQ")),
+        });
+        let defaults = self.columns.iter().filter_map(|column| {
+            let default = column.default.as_ref()?;
+            Some((default_constraint_id(self.id, column.id), default.name.as_str(), "D"))
+        });
+        keys.chain(defaults)
+            .chain(self.checks.iter().map(|check| (check.id, check.name.as_str(), "C")))
+            .chain(self.foreign_keys.iter().map(|key| (key.id, key.name.as_str(), "F")))
+    }
+
+    /// Their names.
     pub fn constraint_names(&self) -> impl Iterator<Item = &str> {
-        let keys = self.indexes.iter().filter(|index| index.kind != IndexKind::Index);
-        let keys = keys.map(|index| index.name.as_str());
-        let defaults = self.columns.iter().filter_map(|column| column.default.as_ref());
-        keys.chain(defaults.map(|default| default.name.as_str()))
-            .chain(self.checks.iter().map(|check| check.name.as_str()))
-            .chain(self.foreign_keys.iter().map(|key| key.name.as_str()))
+        self.constraints().map(|(_, name, _)| name)
     }
 
     /// Position of the `rowversion` column.
@@ -646,6 +657,12 @@ impl TableDef {
         let schema = if self.is_temporary() { "dbo" } else { self.schema.as_str() };
         format!("{schema}.{}", self.name)
     }
+}
+
+/// `object_id` of a column's DEFAULT constraint, which has none of its own: above every id that
+/// is handed out, and unique for a million objects of 1024 columns.
+pub fn default_constraint_id(table: ObjectId, column: ColumnId) -> ObjectId {
+    (1 << 30) | (((table / 16) & 0xF_FFFF) << 10) | (column & 0x3FF)
 }
 
 /// Whether two identifiers are the same under the catalogue's collation.

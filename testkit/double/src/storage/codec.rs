@@ -186,6 +186,7 @@ fields!(DatabaseInfo {
     cdc_enabled,
     published,
     compatibility_level,
+    collation,
     database_guid,
     family_guid,
     recovery_fork_guid

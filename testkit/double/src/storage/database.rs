@@ -8,6 +8,7 @@ use super::clock::deadline;
 use super::state::{State, TxnState};
 use super::wal::Wal;
 use super::{ATTENTION, Clock, LoggedTxn, Lsn, Micros, ObjectId, TableDef, Txn, TxnId, TxnInfo};
+use crate::engine::collation::Label;
 use crate::{IsolationLevel, SqlError};
 
 /// What `sys.databases` and its kin say.
@@ -29,6 +30,8 @@ pub struct DatabaseInfo {
     pub published: bool,
     /// `compatibility_level`
     pub compatibility_level: u8,
+    /// `collation_name`
+    pub collation: String,
     /// `database_guid`, in wire order.
     pub database_guid: [u8; 16],
     /// `family_guid`: the same over restores.
@@ -145,6 +148,22 @@ impl Database {
         state.info.published = on;
         let info = state.info.clone();
         self.log_settings(state, &super::redo::Setting::Info(info))
+    }
+
+    /// CREATE and ALTER DATABASE … COLLATE. Columns that are there keep theirs.
+    ///
+    /// # Errors
+    /// 9001 if the log cannot be written.
+    pub fn set_collation(&self, collation: Label) -> Result<(), SqlError> {
+        let mut state = self.lock();
+        state.info.collation = collation.name();
+        let info = state.info.clone();
+        self.log_settings(state, &super::redo::Setting::Info(info))
+    }
+
+    /// The collation of its new columns, and of strings that come from none.
+    pub fn collation(&self) -> Label {
+        Label::named(&self.lock().info.collation).unwrap_or_default()
     }
 
     /// ALTER DATABASE … SET COMPATIBILITY_LEVEL.

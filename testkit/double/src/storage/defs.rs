@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::state::{Redo, State, Undo};
-use super::{ColumnId, Micros, ObjectId, PRIMARY, TableDef, Txn};
+use super::{ColumnId, Micros, PRIMARY, TableDef, Txn};
 use crate::{SqlError, SqlType, Value};
 
 /// A filegroup or a partition scheme.
@@ -158,7 +158,7 @@ impl State {
                 has(before) && !has(after)
             }
             (CLASS_OBJECT, _) => {
-                let has = |table: &TableDef| constraint_ids(table).any(|id| id == of.major);
+                let has = |table: &TableDef| table.constraints().any(|(id, ..)| id == of.major);
                 has(before) && !after.is_some_and(has)
             }
             _ => false,
@@ -173,19 +173,4 @@ impl State {
 
 fn column_is_gone(column: ColumnId, before: &TableDef, after: &TableDef) -> bool {
     before.position_of(column).is_some() && after.position_of(column).is_none()
-}
-
-fn constraint_ids(table: &TableDef) -> impl Iterator<Item = ObjectId> {
-    let defaults = table.columns.iter().filter(|column| column.default.is_some());
-    let indexes = table.indexes.iter().map(|index| index.constraint_id).filter(|id| *id != 0);
-    indexes
-        .chain(table.checks.iter().map(|check| check.id))
-        .chain(table.foreign_keys.iter().map(|key| key.id))
-        .chain(defaults.map(|column| default_constraint_id(table.id, column.id)))
-}
-
-/// `object_id` of a column's DEFAULT constraint, which has none of its own: above every id that
-/// is handed out, and unique for a million objects of 1024 columns.
-pub fn default_constraint_id(table: ObjectId, column: ColumnId) -> ObjectId {
-    (1 << 30) | (((table / 16) & 0xF_FFFF) << 10) | (column & 0x3FF)
 }

@@ -153,6 +153,7 @@ impl Storage {
             read_committed_snapshot: model.is_none_or(|model| model.read_committed_snapshot),
             cdc_enabled: false,
             published: false,
+            collation: crate::engine::collation::NAME.to_owned(),
             compatibility_level: self.options.release.compatibility_level(),
             database_guid: guid(),
             family_guid: family,

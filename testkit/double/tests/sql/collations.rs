@@ -187,3 +187,33 @@ fn code_pages_survive_queries_changes_and_the_capture() {
         ["m|Latin1_General_100_BIN2_UTF8", "r|Greek_CI_AS"]
     );
 }
+
+/// A database of an OEM page: strings that come from no column are of that page, those of columns keep
+/// their own.
+#[test]
+fn databases_have_collations() {
+    let server = server();
+    let mut c = server.connect_to("master");
+    c.ok("CREATE DATABASE oem COLLATE SQL_Latin1_General_CP850_CI_AS");
+    assert_eq!(
+        c.rows("SELECT collation_name, CONVERT(sysname, DATABASEPROPERTYEX('oem', 'Collation')) FROM sys.databases WHERE name = 'oem'"),
+        ["SQL_Latin1_General_CP850_CI_AS|SQL_Latin1_General_CP850_CI_AS"]
+    );
+    let mut c = server.connect_to("oem");
+    c.ok("CREATE TABLE t (a varchar(10), b varchar(10) COLLATE Latin1_General_CI_AS, l binary(10)); INSERT t VALUES (N'é', N'é', 0x00000022000000330001)");
+    assert_eq!(
+        c.rows("SELECT name, collation_name FROM sys.columns WHERE object_id = OBJECT_ID('t') AND collation_name IS NOT NULL"),
+        ["a|SQL_Latin1_General_CP850_CI_AS", "b|Latin1_General_CI_AS"]
+    );
+    // The bytes are the page's, and text made of bytes is read in it.
+    let shown = c.ok("SELECT a, b, CAST(a AS varbinary(4)), CAST(b AS varbinary(4)), CAST(0x82 AS varchar(4)), CONVERT(varchar(22), l, 1), 'é' FROM t");
+    assert_eq!(shown.rows, ["é|é|0x82|0xE9|é|0x00000022000000330001|é"]);
+    let names: Vec<String> = shown.columns[0].iter().map(|column| column.label.name()).collect();
+    let oem = "SQL_Latin1_General_CP850_CI_AS";
+    assert_eq!([&names[0], &names[4], &names[5], &names[6]], [oem; 4]);
+    assert_eq!(names[1], "Latin1_General_CI_AS");
+    c.ok("ALTER DATABASE oem COLLATE SQL_Latin1_General_CP437_CI_AS");
+    let shown = c.ok("SELECT CAST(1 AS varchar(4)), a FROM t");
+    let names: Vec<String> = shown.columns[0].iter().map(|column| column.label.name()).collect();
+    assert_eq!(names, ["SQL_Latin1_General_CP437_CI_AS", oem]);
+}

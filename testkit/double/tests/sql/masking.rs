@@ -128,7 +128,16 @@ fn unmask_is_granted_on_databases_schemas_tables_and_columns() {
         c.rows("SELECT type, permission_name, class_desc FROM sys.database_permissions WHERE permission_name = 'UNMASK'"),
         ["UMSK|UNMASK|DATABASE"]
     );
-    c.ok("REVOKE UNMASK FROM reader; ALTER ROLE db_owner ADD MEMBER reader");
+    c.ok("EXECUTE AS USER = 'reader'");
+    assert_eq!(
+        c.rows("SELECT entity_name, permission_name FROM fn_my_permissions(NULL, 'DATABASE') WHERE permission_name IN ('UNMASK', 'SELECT')"),
+        ["database|UNMASK"]
+    );
+    assert_eq!(
+        c.rows("SELECT subentity_name, permission_name FROM sys.fn_my_permissions('dbo.people', 'OBJECT') WHERE subentity_name IN ('', 'wage')"),
+        ["|SELECT", "|INSERT", "|UNMASK", "wage|SELECT", "wage|UNMASK"]
+    );
+    c.ok("REVERT; REVOKE UNMASK FROM reader; ALTER ROLE db_owner ADD MEMBER reader");
     assert_eq!(seen(&mut c), "Praha|12.50|1|1|1");
 }
 

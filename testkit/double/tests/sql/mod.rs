@@ -16,6 +16,7 @@ mod masking;
 mod merge;
 mod modules;
 mod policies;
+mod properties;
 mod queries;
 mod session;
 mod switches;

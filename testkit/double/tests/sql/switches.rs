@@ -74,6 +74,11 @@ fn compatibility_levels_know_fewer_functions() {
     assert_eq!(c.error("SELECT TRY_CONVERT(int, 'x')"), 195);
     assert_eq!(c.eval("TRY_CAST('x' AS int)"), "NULL");
     assert_eq!(c.eval("CONVERT(int, '1')"), "1");
+    // Thirds of a hundredth are seen from level 130 on.
+    let digits = "CONVERT(varchar(30), CAST(CAST('2024-01-02T03:04:05.003' AS datetime) AS datetime2(7)), 121)";
+    assert_eq!(c.eval(digits), "2024-01-02 03:04:05.0030000");
+    c.ok("ALTER DATABASE shop SET COMPATIBILITY_LEVEL = 130");
+    assert_eq!(c.eval(digits), "2024-01-02 03:04:05.0033333");
     c.ok("ALTER DATABASE CURRENT SET COMPATIBILITY_LEVEL = 110");
     assert_eq!(c.eval("TRY_CONVERT(int, '7')"), "7");
     assert_eq!(c.error("ALTER DATABASE shop SET COMPATIBILITY_LEVEL = 90"), 15048);

@@ -312,6 +312,9 @@ impl Binder<'_, '_> {
         scope: &mut Scope<'_>,
     ) -> Bound<Tree> {
         let name = &self.placed(name);
+        if let Some(tree) = self.my_permissions(name, arguments, alias, scope)? {
+            return Ok(tree);
+        }
         if let Some(tree) = self.user_function(name, arguments, alias, scope)? {
             return Ok(tree);
         }

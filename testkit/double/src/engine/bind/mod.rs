@@ -8,6 +8,7 @@ mod function;
 mod join;
 mod masking;
 mod object;
+mod permissions;
 mod policy;
 mod project;
 mod query;

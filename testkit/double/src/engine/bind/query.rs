@@ -27,7 +27,33 @@ impl Binder<'_, '_> {
     /// Names, types and permissions.
     pub fn statement_query(&self, query: &ast::Query) -> Bound<BoundSelect> {
         let bound = self.inner_query(query)?;
-        Ok(BoundSelect { query: masking::masked_rows(bound.query), ..bound })
+        let query = masking::masked_rows(bound.query);
+        Ok(BoundSelect { query: self.in_database_collation(query), ..bound })
+    }
+
+    /// Strings that come from no column have the collation of the database.
+    fn in_database_collation(&self, mut query: Query) -> Query {
+        let label = self.env.status.database.collation();
+        let takes = |column: &OutputColumn| {
+            column.origin == Origin::Expression
+                && column.label.is_default()
+                && column.ty.as_ref().is_some_and(SqlType::is_text)
+        };
+        if label.is_default() || !query.columns.iter().any(takes) {
+            return query;
+        }
+        let mut items = Vec::new();
+        for (ordinal, column) in query.columns.iter_mut().enumerate() {
+            let node = Node::Column(Place { depth: 0, source: 0, ordinal });
+            items.push(match takes(column) {
+                true => {
+                    column.label = label;
+                    Node::Collate(Box::new(node), label)
+                }
+                false => node,
+            });
+        }
+        Query { plan: RowPlan::Map { input: Box::new(query.plan), items }, columns: query.columns }
     }
 
     /// The same where the rows stay inside a statement, as those of a view do.

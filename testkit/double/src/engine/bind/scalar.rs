@@ -209,15 +209,26 @@ impl Binder<'_, '_> {
         if from == conversion.ty && style.is_none() && value.as_constant().is_none() {
             return Ok(value);
         }
+        let read = from.family() == Family::Binary && conversion.ty.is_text();
+        let mut node = Node::Convert {
+            value: Box::new(value.node),
+            from,
+            to: conversion.ty.clone(),
+            style,
+            attempt: conversion.attempt,
+        };
+        let collation = self.env.status.database.collation();
+        if read && !collation.is_default() {
+            // Bytes become characters of the database's page.
+            let function = |env: &crate::engine::env::Env<'_>, arguments: &[Value]| {
+                Ok(arguments[0].clone().of_collation(env.status.database.collation()))
+            };
+            node =
+                Node::Collate(Box::new(Node::Call { function, arguments: vec![node] }), collation);
+        }
         Ok(Typed {
             nullable: value.nullable || conversion.attempt,
-            node: Node::Convert {
-                value: Box::new(value.node),
-                from,
-                to: conversion.ty.clone(),
-                style,
-                attempt: conversion.attempt,
-            },
+            node,
             ty: Some(conversion.ty.clone()),
         })
     }

@@ -1,7 +1,7 @@
-//! Views over what a database may have and this one never has, and over its one filegroup.
+//! Views over what a database may have and this one never has.
 
 use super::definition::{
-    At, Code, Columns, Definition, Desc, Inside, NVar, Name, ViewOf, null, off, off_null, on_null,
+    At, Code, Columns, Definition, Desc, Inside, NVar, Name, ViewOf, off, off_null,
 };
 use super::objects::{Object, object_columns};
 use super::source::Catalog;
@@ -12,11 +12,6 @@ pub(super) const VIEWS: &[&dyn Definition] = &[
     &ViewOf::sys("trigger_events", event_columns, none),
     &ViewOf::sys("synonyms", synonym_columns, none),
     &ViewOf::sys("sequences", sequence_columns, none),
-    &ViewOf::sys("extended_properties", property_columns, none),
-    &ViewOf::sys("partition_schemes", scheme_columns, none),
-    &ViewOf::sys("partition_functions", function_columns, none),
-    &ViewOf::sys("data_spaces", space_columns, primary),
-    &ViewOf::sys("filegroups", filegroup_columns, primary),
 ];
 
 fn none<T>(_: &Catalog<'_>) -> Result<Vec<T>, SqlError> {
@@ -73,60 +68,4 @@ fn sequence_columns() -> Columns<Object> {
         .add("current_value", |_| zero())
         .add("is_exhausted", off)
         .add("last_used_value", |_| Some(zero()))
-}
-
-fn property_columns() -> Columns<Absent> {
-    Columns::new()
-        .add("class", |_: &Absent| 0_u8)
-        .add("class_desc", |_| Some(Desc("")))
-        .add_each(&["major_id", "minor_id"], |_| 0)
-        .add("name", |_| Name(String::new()))
-        .add("value", null::<_, Inside>)
-}
-
-fn scheme_columns() -> Columns<Absent> {
-    Columns::new()
-        .add("name", |_: &Absent| Name(String::new()))
-        .add("data_space_id", |_| 0)
-        .add("type", |_| Code::<2>(""))
-        .add("type_desc", |_| Some(Desc("")))
-        .add("is_default", off_null)
-        .add("is_system", off_null)
-        .add("function_id", |_| 0)
-}
-
-fn function_columns() -> Columns<Absent> {
-    Columns::new()
-        .add("name", |_: &Absent| Name(String::new()))
-        .add("function_id", |_| 0)
-        .add("type", |_| Code::<2>(""))
-        .add("type_desc", |_| Some(Desc("")))
-        .add("fanout", |_| 0)
-        .add_each(&["boundary_value_on_right", "is_system"], off)
-        .add("create_date", |_| At(0))
-        .add("modify_date", |_| At(0))
-}
-
-/// The filegroup PRIMARY.
-struct Primary;
-
-fn primary(_: &Catalog<'_>) -> Result<Vec<Primary>, SqlError> {
-    Ok(vec![Primary])
-}
-
-fn space_columns() -> Columns<Primary> {
-    Columns::new()
-        .add("name", |_: &Primary| Name("PRIMARY".to_owned()))
-        .add("data_space_id", |_| 1)
-        .add("type", |_| Code::<2>("FG"))
-        .add("type_desc", |_| Some(Desc("ROWS_FILEGROUP")))
-        .add("is_default", on_null)
-        .add("is_system", off_null)
-}
-
-fn filegroup_columns() -> Columns<Primary> {
-    space_columns()
-        .add("filegroup_guid", |_| None::<[u8; 16]>)
-        .add("log_filegroup_id", |_| None::<i32>)
-        .add_each(&["is_read_only", "is_autogrow_all_files"], off_null)
 }

@@ -48,6 +48,7 @@ pub(super) struct Var<const N: u16>(pub String);
 /// `char(n)`, padded.
 pub(super) struct Code<const N: u16>(pub &'static str);
 /// `sql_variant`
+#[derive(Clone)]
 pub(super) struct Inside {
     /// Its base type.
     ty: SqlType,
@@ -55,6 +56,19 @@ pub(super) struct Inside {
 }
 
 impl Inside {
+    /// A value of a type.
+    pub fn of(ty: &SqlType, value: Value) -> Inside {
+        Inside { ty: ty.clone(), value }
+    }
+
+    /// What a `sql_variant` holds.
+    pub fn unwrapped(value: &Value) -> Option<Inside> {
+        match value {
+            Value::Variant(variant) => Some(Inside::of(&variant.ty, variant.value.clone())),
+            _ => None,
+        }
+    }
+
     /// A number as the type has it, or a `bigint` where that has no such number.
     pub fn number(ty: &SqlType, number: i64) -> Inside {
         let wide = Value::BigInt(number);

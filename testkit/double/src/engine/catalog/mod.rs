@@ -24,6 +24,7 @@ mod policies;
 mod principals;
 mod server;
 mod source;
+mod spaces;
 #[cfg(test)]
 mod tests;
 mod transactions;
@@ -78,6 +79,7 @@ fn all() -> impl Iterator<Item = &'static dyn Definition> {
         capture::VIEWS,
         information_schema::VIEWS,
         absent::VIEWS,
+        spaces::VIEWS,
     ]
     .into_iter()
     .flatten()

@@ -154,7 +154,7 @@ fn with_constraints(catalog: &Catalog<'_>, table: &Table) -> Vec<Object> {
         .collect()
 }
 
-fn user_objects(catalog: &Catalog<'_>) -> Result<Vec<Object>, SqlError> {
+pub(super) fn user_objects(catalog: &Catalog<'_>) -> Result<Vec<Object>, SqlError> {
     Ok(catalog.objects().iter().flat_map(|object| with_constraints(catalog, object)).collect())
 }
 

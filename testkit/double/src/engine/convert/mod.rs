@@ -16,7 +16,7 @@ use crate::sql_type::Family;
 use crate::{SqlError, SqlType, Value};
 
 use large::Way;
-pub use temporal::build;
+pub use temporal::{build, set_level};
 pub use to_text::display;
 
 /// Result of a conversion.

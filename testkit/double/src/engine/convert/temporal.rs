@@ -1,15 +1,32 @@
 //! Conversions to dates and times.
 
+use std::cell::Cell;
+
 use super::{Converted, not_allowed, number, overflow};
 use crate::engine::calendar::{
     self, Civil, DAY, DAYS_TO_1900, DateOrder, FIRST_DATETIME_DAY, LAST_DAY, MINUTE, Moment,
 };
 use crate::{SqlError, SqlType, Value};
 
+thread_local! {
+    /// Whether statements of this thread convert `datetime` to `datetime2` as before level 130.
+    static MILLISECONDS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says at which compatibility level the thread's next statement runs: "under database compatibility
+/// level 130, conversions from datetime to datetime2 show improved accuracy by accounting for the
+/// fractional milliseconds" (Microsoft, ALTER DATABASE compatibility level).
+pub fn set_level(level: u8) {
+    MILLISECONDS.set(level < 130);
+}
+
 /// Anything to a date or time type.
 pub fn to_temporal(value: &Value, from: &SqlType, to: &SqlType, style: Option<i32>) -> Converted {
-    if let Some((moment, offset)) = calendar::moment_of(value) {
+    if let Some((mut moment, offset)) = calendar::moment_of(value) {
         match (value, to) {
+            (Value::DateTime { .. }, SqlType::DateTime2(_)) if MILLISECONDS.get() => {
+                moment.time = calendar::round_time(moment.time, 3);
+            }
             (Value::Date(_), SqlType::Time(_)) | (Value::Time(_), SqlType::Date) => {
                 return Err(not_allowed(from, to));
             }

@@ -7,7 +7,7 @@ use crate::engine::catalog;
 use crate::engine::env::Env;
 use crate::engine::expr::{Node, Typed};
 use crate::engine::syntax::parse_name;
-use crate::storage::{Database, TableDef};
+use crate::storage::{Database, TableDef, same_name};
 use crate::{IsolationLevel, SqlError, SqlType, Value};
 
 const NAME: SqlType = SqlType::NVarChar(Some(128));
@@ -145,6 +145,9 @@ fn object_id(env: &Env<'_>, arguments: &[Value]) -> Computed {
     {
         return Ok(Value::Int(object.id));
     }
+    if let Some(id) = constraint_id(env, &text, &wants) {
+        return Ok(Value::Int(id));
+    }
     if wants("P") && crate::cdc::procedure(&text).is_some() {
         return Ok(Value::Int(catalog::system_object_id(&text)));
     }
@@ -152,6 +155,37 @@ fn object_id(env: &Env<'_>, arguments: &[Value]) -> Computed {
         return Ok(Value::Int(catalog::system_object_id(&text)));
     }
     Ok(Value::Null)
+}
+
+/// A constraint by name: it stands in the schema of its table.
+fn constraint_id(env: &Env<'_>, text: &str, wants: &dyn Fn(&str) -> bool) -> Option<i32> {
+    let name = parse_name(text).ok()?;
+    let database = match &name.database {
+        Some(database) => Some(env.shared.storage.database(database)?),
+        None => None,
+    };
+    let schema = name.schema.as_deref().unwrap_or("dbo");
+    let tables = tables(env, database.as_ref());
+    let own = tables.iter().filter(|table| same_name(&table.schema, schema));
+    let mut constraints = own.flat_map(|table| table.constraints());
+    let found = constraints.find(|(_, known, kind)| same_name(known, &name.name) && wants(kind));
+    found.map(|(id, ..)| id)
+}
+
+/// The table of a constraint, with the constraint's name and kind.
+fn constraint_by_id(
+    env: &Env<'_>,
+    arguments: &[Value],
+) -> Option<(Arc<TableDef>, String, &'static str)> {
+    let id = id_of(&arguments[0])?;
+    let database = match id_of(&arguments[1]) {
+        Some(database) => Some(env.shared.storage.database_by_id(database)?),
+        None => None,
+    };
+    tables(env, database.as_ref()).into_iter().find_map(|table| {
+        let (_, name, kind) = table.constraints().find(|(known, ..)| *known == id)?;
+        Some((Arc::clone(&table), name.to_owned(), kind))
+    })
 }
 
 fn by_id(env: &Env<'_>, arguments: &[Value]) -> Option<Arc<TableDef>> {
@@ -164,7 +198,10 @@ fn by_id(env: &Env<'_>, arguments: &[Value]) -> Option<Arc<TableDef>> {
 }
 
 fn object_name(env: &Env<'_>, arguments: &[Value]) -> Computed {
-    Ok(by_id(env, arguments).map_or(Value::Null, |table| Value::text(&table.name)))
+    if let Some(object) = by_id(env, arguments) {
+        return Ok(Value::text(&object.name));
+    }
+    Ok(constraint_by_id(env, arguments).map_or(Value::Null, |(_, name, _)| Value::text(&name)))
 }
 
 fn cursor_status(env: &Env<'_>, arguments: &[Value]) -> Computed {
@@ -191,9 +228,13 @@ fn object_definition(env: &Env<'_>, arguments: &[Value]) -> Computed {
 }
 
 fn object_property(env: &Env<'_>, arguments: &[Value]) -> Computed {
-    let object = by_id(env, &[arguments[0].clone(), Value::Null]);
-    let (Some(object), Some(property)) = (object, arguments[1].to_text()) else {
+    let here = [arguments[0].clone(), Value::Null];
+    let Some(property) = arguments[1].to_text() else {
         return Ok(Value::Null);
+    };
+    let Some(object) = by_id(env, &here) else {
+        let constraint = constraint_by_id(env, &here);
+        return Ok(constraint.map_or(Value::Null, |(_, _, kind)| of_constraint(kind, &property)));
     };
     let kind = catalog::kind_code(&object);
     let table = kind == "U";
@@ -219,8 +260,25 @@ fn object_property(env: &Env<'_>, arguments: &[Value]) -> Computed {
     Ok(Value::Int(i32::from(answer)))
 }
 
+fn of_constraint(kind: &str, property: &str) -> Value {
+    let answer = match property.to_ascii_lowercase().as_str() {
+        "isconstraint" => true,
+        "isprimarykey" => kind == "PK",
+        "isuniquecnst" => kind == "UQ",
+        "isforeignkey" => kind == "F",
+        "ischeckcnst" => kind == "C",
+        "isdefaultcnst" => kind == "D",
+        "istable" | "isusertable" | "isview" | "isprocedure" | "issystemtable" | "istrigger"
+        | "isscalarfunction" | "istablefunction" | "isinlinefunction" | "ismsshipped" => false,
+        _ => return Value::Null,
+    };
+    Value::Int(i32::from(answer))
+}
+
 fn object_schema(env: &Env<'_>, arguments: &[Value]) -> Computed {
-    Ok(by_id(env, arguments).map_or(Value::Null, |table| Value::text(&table.schema)))
+    let table =
+        by_id(env, arguments).or_else(|| constraint_by_id(env, arguments).map(|(table, ..)| table));
+    Ok(table.map_or(Value::Null, |table| Value::text(&table.schema)))
 }
 
 fn schema_name(env: &Env<'_>, arguments: &[Value]) -> Computed {

@@ -351,11 +351,11 @@ fn server_property(property: &str) -> Typed {
 
 fn database_property(env: &Env<'_>, arguments: &[Value]) -> Computed {
     let database = arguments[0].to_text().and_then(|name| env.shared.storage.database(&name));
-    let (Some(_), Some(property)) = (database, arguments[1].to_text()) else {
+    let (Some(database), Some(property)) = (database, arguments[1].to_text()) else {
         return Ok(Value::Null);
     };
     Ok(match property.as_str() {
-        "COLLATION" => Value::text(crate::engine::collation::NAME),
+        "COLLATION" => Value::text(&database.info().collation),
         "STATUS" => Value::text("ONLINE"),
         "UPDATEABILITY" => Value::text("READ_WRITE"),
         "USERACCESS" => Value::text("MULTI_USER"),

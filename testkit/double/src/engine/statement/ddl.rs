@@ -3,11 +3,13 @@
 mod alter;
 pub(super) mod constraint;
 pub(super) mod create;
+pub(super) mod database;
 mod filter;
 mod index;
 mod keeping;
 mod masking;
 mod module;
+mod partition;
 mod policy;
 mod switch;
 pub mod types;
@@ -17,7 +19,7 @@ use crate::engine::batch::{Executor, Flow};
 use crate::engine::bind::{Binder, unsupported};
 use crate::engine::env::Env;
 use crate::engine::fault::Fault;
-use crate::engine::syntax::ast::{DatabaseOption, Ddl, ObjectName};
+use crate::engine::syntax::ast::{Ddl, ObjectName};
 use crate::storage::TableDef;
 use std::sync::Arc;
 
@@ -74,9 +76,29 @@ fn may_define(env: &Env<'_>, statement: &str) -> Result<(), Fault> {
 impl Executor<'_> {
     pub(crate) fn ddl(&mut self, ddl: &Ddl, text: &str) -> Result<Flow, Fault> {
         match ddl {
-            Ddl::CreateDatabase(name) => self.create_database(name)?,
+            Ddl::CreateDatabase { name, filegroups, collation } => {
+                self.create_database(name, filegroups, *collation)?
+            }
+            Ddl::CreatePartitionFunction { name, ty, right, values } => {
+                self.with_env(true, |env, variables| {
+                    let binder = Binder::new(env, variables);
+                    partition::create_function(&binder, name, (ty, *right), values)
+                })?
+            }
+            Ddl::CreatePartitionScheme { name, function, all, spaces } => self
+                .with_env(true, |env, _| {
+                    partition::create_scheme(env, name, function, *all, spaces)
+                })?,
+            Ddl::DropPartitionFunction(name) => {
+                self.with_env(true, |env, _| partition::drop_function(env, name))?
+            }
+            Ddl::DropPartitionScheme(name) => {
+                self.with_env(true, |env, _| partition::drop_scheme(env, name))?
+            }
             Ddl::DropDatabase { names, if_exists } => self.drop_databases(names, *if_exists)?,
-            Ddl::AlterDatabase { name, option } => self.alter_database(name.as_deref(), *option)?,
+            Ddl::AlterDatabase { name, options } => {
+                self.alter_database(name.as_deref(), options)?
+            }
             Ddl::CreateSchema { name, owner } => {
                 if owner.as_deref().is_some_and(|owner| !owner.eq_ignore_ascii_case("dbo")) {
                     return Err(Fault::Compile(unsupported("AUTHORIZATION")));
@@ -166,16 +188,6 @@ impl Executor<'_> {
         .into())
     }
 
-    fn create_database(&mut self, name: &str) -> Result<(), Fault> {
-        self.no_transaction("CREATE DATABASE")?;
-        let rights = &self.session.status.rights;
-        if !rights.sysadmin && !rights.has_server_permission("CREATE ANY DATABASE") {
-            return Err(denied("CREATE DATABASE", "master").into());
-        }
-        self.session.shared.storage.create_database(name)?;
-        Ok(())
-    }
-
     fn drop_databases(&mut self, names: &[String], if_exists: bool) -> Result<(), Fault> {
         self.no_transaction("DROP DATABASE")?;
         for name in names {
@@ -196,57 +208,6 @@ impl Executor<'_> {
                 .into());
             }
             storage.drop_database(name)?;
-        }
-        Ok(())
-    }
-
-    fn alter_database(&mut self, name: Option<&str>, option: DatabaseOption) -> Result<(), Fault> {
-        let database = match name {
-            None => Arc::clone(&self.session.status.database),
-            Some(name) => self.session.shared.storage.database(name).ok_or_else(|| {
-                SqlError::new(
-                    5011,
-                    14,
-                    5,
-                    format!("User does not have permission to alter database '{name}', the database does not exist, or the database is not in a state that allows access checks."),
-                )
-            })?,
-        };
-        let rights = self.session.shared.rights_in(&self.session.status.rights, &database)?;
-        if !rights.is_owner() {
-            return Err(SqlError::new(
-                5011,
-                14,
-                5,
-                format!("User does not have permission to alter database '{}', the database does not exist, or the database is not in a state that allows access checks.", database.name()),
-            )
-            .into());
-        }
-        match option {
-            DatabaseOption::AllowSnapshot(on) => database.set_allow_snapshot(on)?,
-            DatabaseOption::ReadCommittedSnapshot(on) => {
-                database.set_read_committed_snapshot(on)?
-            }
-            DatabaseOption::CompatibilityLevel(level) => {
-                let newest = self.session.shared.release.compatibility_level();
-                let known = |level: &u8| level.is_multiple_of(10) && (100..=newest).contains(level);
-                let Some(level) = u8::try_from(level).ok().filter(known) else {
-                    let levels: Vec<String> =
-                        (100..newest).step_by(10).map(|level| level.to_string()).collect();
-                    return Err(SqlError::new(
-                        15048,
-                        16,
-                        3,
-                        format!(
-                            "Valid values of the database compatibility level are {}, or {newest}.",
-                            levels.join(", ")
-                        ),
-                    )
-                    .into());
-                };
-                database.set_compatibility_level(level)?;
-            }
-            DatabaseOption::Accepted => {}
         }
         Ok(())
     }

@@ -10,13 +10,15 @@ mod metadata;
 mod option;
 mod output;
 mod procedure;
+mod property;
 mod raise;
 mod rename;
-mod security;
+pub(in crate::engine) mod security;
 mod select;
 mod table;
 pub(in crate::engine) mod text_pointer;
 
+pub use ddl::database::option_key;
 pub use ddl::types::{check_release, declared};
 pub use metadata::is_catalogue_procedure;
 pub use procedure::Called;

@@ -98,6 +98,9 @@ impl Executor<'_> {
             }
             _ => {}
         }
+        if let Some(called) = self.property_procedure(&bare, &params)? {
+            return Ok(called);
+        }
         if let Some(called) = self.cursor_procedure(&bare, &params)? {
             return Ok(called);
         }

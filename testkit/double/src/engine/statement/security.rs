@@ -14,7 +14,7 @@ use crate::engine::syntax::ast::{PermissionAction, Securable, Security};
 use crate::storage::TableDef;
 
 /// Permissions on tables and schemas.
-const OBJECT_PERMISSIONS: [&str; 10] = [
+pub(in crate::engine) const OBJECT_PERMISSIONS: [&str; 10] = [
     "SELECT",
     "INSERT",
     "UPDATE",
@@ -27,7 +27,7 @@ const OBJECT_PERMISSIONS: [&str; 10] = [
     "UNMASK",
 ];
 /// Permissions on the database.
-const DATABASE_PERMISSIONS: [&str; 14] = [
+pub(in crate::engine) const DATABASE_PERMISSIONS: [&str; 14] = [
     "SELECT",
     "INSERT",
     "UPDATE",
@@ -44,7 +44,7 @@ const DATABASE_PERMISSIONS: [&str; 14] = [
     "UNMASK",
 ];
 /// Permissions on the server.
-const SERVER_PERMISSIONS: [&str; 6] = [
+pub(in crate::engine) const SERVER_PERMISSIONS: [&str; 6] = [
     "VIEW SERVER STATE",
     "VIEW SERVER PERFORMANCE STATE",
     "VIEW ANY DATABASE",

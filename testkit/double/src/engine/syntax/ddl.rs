@@ -1,9 +1,9 @@
 //! Definitions: databases, schemas, tables, indexes.
 
 use super::ast::{
-    AlterTable, ColumnContent, ColumnDefinition, ConstraintContent, ConstraintDefinition,
-    DatabaseOption, Ddl, DefaultDefinition, Enabling, ForeignKeyDefinition, IndexOptions,
-    ObjectName, SourceText, StatementKind,
+    AlterTable, ColumnContent, ColumnDefinition, ConstraintContent, ConstraintDefinition, Ddl,
+    DefaultDefinition, Enabling, ForeignKeyDefinition, IndexOptions, ObjectName, SourceText,
+    StatementKind,
 };
 use super::lexer::TokenKind;
 use super::parser::{Parsed, Parser};
@@ -19,8 +19,7 @@ impl Parser<'_> {
             return Ok(StatementKind::Ddl(policy));
         }
         let ddl = if self.accept_word("DATABASE") {
-            let name = self.identifier()?;
-            Ddl::CreateDatabase(name)
+            self.create_database()?
         } else if self.accept_word("SCHEMA") {
             let name = self.identifier()?;
             let owner = match self.accept_word("AUTHORIZATION") {
@@ -30,6 +29,10 @@ impl Parser<'_> {
             Ddl::CreateSchema { name, owner }
         } else if self.accept_word("TABLE") {
             self.create_table()?
+        } else if self.accept_words(&["PARTITION", "FUNCTION"]) {
+            self.create_partition_function()?
+        } else if self.accept_words(&["PARTITION", "SCHEME"]) {
+            self.create_partition_scheme()?
         } else if self.accept_word("TYPE") {
             self.create_type()?
         } else if self.accept_word("LOGIN") {
@@ -310,7 +313,11 @@ impl Parser<'_> {
         if let Some(ddl) = self.drop_module()? {
             return Ok(StatementKind::Ddl(ddl));
         }
-        let ddl = if self.accept_word("DATABASE") {
+        let ddl = if self.accept_words(&["PARTITION", "FUNCTION"]) {
+            Ddl::DropPartitionFunction(self.identifier()?)
+        } else if self.accept_words(&["PARTITION", "SCHEME"]) {
+            Ddl::DropPartitionScheme(self.identifier()?)
+        } else if self.accept_word("DATABASE") {
             let if_exists = self.if_exists();
             let names = self.comma_list(Self::identifier)?;
             Ddl::DropDatabase { names, if_exists }
@@ -474,37 +481,6 @@ impl Parser<'_> {
         let if_exists = self.if_exists();
         let names = self.comma_list(Self::identifier)?;
         Ok(AlterTable::DropConstraints { names, if_exists })
-    }
-
-    fn alter_database(&mut self) -> Parsed<Ddl> {
-        let name = match self.accept_word("CURRENT") {
-            true => None,
-            false => Some(self.identifier()?),
-        };
-        self.expect_word("SET")?;
-        let option = if self.accept_word("ALLOW_SNAPSHOT_ISOLATION") {
-            DatabaseOption::AllowSnapshot(self.on_or_off()?)
-        } else if self.accept_word("READ_COMMITTED_SNAPSHOT") {
-            DatabaseOption::ReadCommittedSnapshot(self.on_or_off()?)
-        } else if self.accept_word("COMPATIBILITY_LEVEL") {
-            self.expect("=")?;
-            DatabaseOption::CompatibilityLevel(self.integer()?)
-        } else if self.accept_word("MULTI_USER") {
-            DatabaseOption::Accepted
-        } else if self.accept_word("RECOVERY") {
-            if !(self.accept_word("SIMPLE") || self.accept_word("FULL")) {
-                return Err(self.unexpected());
-            }
-            DatabaseOption::Accepted
-        } else {
-            return Err(self.unexpected());
-        };
-        if self.accept_words(&["WITH", "ROLLBACK", "IMMEDIATE"])
-            || self.accept_words(&["WITH", "NO_WAIT"])
-        {
-            // No other session's state stands in the way of these options here.
-        }
-        Ok(Ddl::AlterDatabase { name, option })
     }
 
     /// A table by name, for statements that name nothing else.

@@ -11,6 +11,7 @@ mod backup;
 mod bulk;
 mod control;
 mod cursor;
+mod database;
 mod ddl;
 mod dml;
 mod expression;

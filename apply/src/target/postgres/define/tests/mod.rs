@@ -61,7 +61,7 @@ impl Bed {
         client.batch_execute(sql).await.expect("a checkpoint");
         let file = format!(
             "[pipeline]\nname = \"shop\"\n[log]\nkind = \"embedded\"\npath = \"log\"\n\
-             [apply.main]\nhost = \"127.0.0.1\"\nport = {}\ndatabase = \"{name}\"\n\
+             [apply.main]\nhost = \"127.0.0.1\"\ntls = \"disable\"\nport = {}\ndatabase = \"{name}\"\n\
              user = \"postgres\"\nspool = \"spool\"\nschemas = {{ dbo = \"public\" }}\n",
             cluster::shared().port
         );

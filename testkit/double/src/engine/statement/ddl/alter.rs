@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::constraint::add_constraints;
-use super::create::{add_columns, check_row_guid, check_sparse, column_collation, mask_for};
+use super::create::{
+    add_columns, check_row_guid, check_sparse, column_collation, database_collation, mask_for,
+};
 use super::keeping::{keeping, settle};
 use super::own_table;
 use super::types::declared;
@@ -329,7 +331,8 @@ fn alter_column(
         return Err(Fault::Compile(unsupported("ALTER COLUMN of an identity column")));
     }
     let mut changed = ColumnDef::new(name, ty.clone(), true);
-    changed.collation = column_collation(&changed, collation)?;
+    let own = collation.or_else(|| database_collation(env, table, &changed));
+    changed.collation = column_collation(&changed, own)?;
     let label = changed.label();
     let used = dependents(table, at, ty != &column.ty || label != column.label());
     if let Some(object) = used {

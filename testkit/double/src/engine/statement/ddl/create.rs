@@ -234,7 +234,8 @@ fn stored(
     };
     let mut column = ColumnDef::new(&definition.name, ty.clone(), nullable);
     column.alias = declared.alias;
-    column.collation = column_collation(&column, definition.collation)?;
+    let own = definition.collation.or_else(|| database_collation(binder.env, table, &column));
+    column.collation = column_collation(&column, own)?;
     column.traits = definition.traits;
     check_traits(table, &column, definition)?;
     column.mask = match &definition.mask {
@@ -401,6 +402,11 @@ fn check_row_version(table: &TableDef, definition: &ColumnDefinition) -> Bound<(
         ));
     }
     Ok(())
+}
+
+/// What the strings of a new column have if nothing says it. Temporary tables stand in `tempdb`.
+pub fn database_collation(env: &Env<'_>, table: &TableDef, column: &ColumnDef) -> Option<Label> {
+    (column.ty.is_text() && !table.is_temporary()).then(|| env.status.database.collation())
 }
 
 /// The name of a column's collation: its own, or the database's.

@@ -9,7 +9,40 @@ use crate::storage::{BlockOperation, ColumnTraits, ParameterDef, ReferentialActi
 #[derive(Debug)]
 pub enum Ddl {
     /// `CREATE DATABASE`
-    CreateDatabase(String),
+    CreateDatabase {
+        /// Name.
+        name: String,
+        /// Filegroups beside PRIMARY.
+        filegroups: Vec<String>,
+        /// COLLATE.
+        collation: Option<Label>,
+    },
+    /// `CREATE PARTITION FUNCTION`
+    CreatePartitionFunction {
+        /// Name.
+        name: String,
+        /// Type.
+        ty: SqlType,
+        /// RANGE RIGHT.
+        right: bool,
+        /// Boundaries.
+        values: Vec<Expr>,
+    },
+    /// `CREATE PARTITION SCHEME`
+    CreatePartitionScheme {
+        /// Name.
+        name: String,
+        /// Its function.
+        function: String,
+        /// ALL: one filegroup for every partition.
+        all: bool,
+        /// Filegroups.
+        spaces: Vec<String>,
+    },
+    /// `DROP PARTITION FUNCTION`
+    DropPartitionFunction(String),
+    /// `DROP PARTITION SCHEME`
+    DropPartitionScheme(String),
     /// `DROP DATABASE [IF EXISTS]`
     DropDatabase {
         /// Names.
@@ -21,8 +54,8 @@ pub enum Ddl {
     AlterDatabase {
         /// Name, none for CURRENT.
         name: Option<String>,
-        /// Option.
-        option: DatabaseOption,
+        /// Options.
+        options: Vec<DatabaseOption>,
     },
     /// `CREATE SCHEMA`
     CreateSchema {
@@ -236,8 +269,17 @@ pub struct PredicateAction {
 }
 
 /// Settable options of a database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatabaseOption {
+    /// `COLLATE`
+    Collate(Label),
+    /// `ADD FILEGROUP`
+    AddFilegroup(String),
+    /// `REMOVE FILEGROUP`
+    RemoveFilegroup(String),
+    /// An option that the catalogue shows and nothing else depends on, with its value.
+    Shown(&'static str, String),
+
     /// `ALLOW_SNAPSHOT_ISOLATION ON|OFF`
     AllowSnapshot(bool),
     /// `COMPATIBILITY_LEVEL = n`
