@@ -36,20 +36,32 @@ use lockstep_common::config::{self, Task};
 use lockstep_common::definition::Definition;
 use lockstep_common::reload::{Reloads, Serving};
 use lockstep_common::status::{CaptureStatus, StatusSender, TaskState};
-use lockstep_common::{Backoff, Disposition, FailPoints, Failure, Position, Shutdown, TableId};
-use lockstep_log::Log;
+use lockstep_common::{
+    Backoff, Disposition, FailPoints, Failure, Position, Shutdown, TICKS_PER_SECOND, TableId,
+};
+use lockstep_log::{Log, Stream};
 use tracing::{info, warn};
 
 use crate::load::Loads;
 use crate::output::Output;
 use crate::recover::{self, From};
-use crate::report::Reporter;
+use crate::report::{Reporter, watch};
+use crate::source::load::Loader;
 use crate::source::{Poll, Source, Start, Window};
 use crate::task::Stop;
 use crate::{Following, fail_points};
 
 /// How long the source may take to give more of a window once it is time to stop.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+/// How long something that the stream does for somebody else may keep it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a shutdown waits for the attempt.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// How far the source's clock must be past the time of `capture.stop`: commits are dated to 1/300 s.
+const STOP_SLACK: i64 = TICKS_PER_SECOND;
+
 /// Bytes collected before they are verified and handed to the log.
 const FLUSH_BYTES: usize = 4 << 20;
 
@@ -90,7 +102,14 @@ impl Service {
         let mut backoff = Backoff::default();
         loop {
             let before = self.status.position();
-            let result = self.attempt().await;
+            let shutdown = self.shutdown.clone();
+            let result = tokio::select! {
+                result = self.attempt() => result,
+                () = grace(&shutdown) => {
+                    warn!("leaving without an answer that has not come: what is not committed comes again");
+                    Ok(())
+                }
+            };
             let failure = match result {
                 Ok(()) => {
                     self.status.state(TaskState::Stopped);
@@ -144,10 +163,11 @@ impl Service {
             if stopped || self.task == Task::FullLoad && loads.is_idle() {
                 return self.end(&mut output, &mut loads).await;
             }
+            let polling = watch(self.status.sender(), "looking for changes", self.poll(cursor));
             let mut poll = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                poll = loads.beside(&mut output, self.poll(cursor)) => poll??,
+                poll = loads.beside(&mut output, polling) => poll??,
             };
             let found = poll.window.is_some();
             if let (Some(stop), Some(window)) = (self.stop, &mut poll.window) {
@@ -167,9 +187,17 @@ impl Service {
                     output.progress(last);
                 }
             }
-            self.status.polled(&poll, &output);
+            self.status.polled(&poll, &output, more, self.capture.poll_interval);
+            if !found
+                && self.capture.signal_table.is_some()
+                && due.ask_for_the_end(self.stop, poll.clock)
+            {
+                loads.beside(&mut output, ask_for_the_end(self.source.loader())).await?;
+            }
             if due.inspect() {
-                loads.beside(&mut output, self.inspect(cursor)).await??;
+                let sender = self.status.sender();
+                let inspecting = watch(sender, "looking at the catalogue", self.inspect(cursor));
+                loads.beside(&mut output, inspecting).await??;
             }
             // Behind, or something came: look again at once. Idle: wait.
             if !more && !found {
@@ -179,9 +207,24 @@ impl Service {
         output.commit_load().await
     }
 
+    /// Connects. What is refused before anything was ever read is a mistake of the configuration; with
+    /// a log that has followed this source it is an outage.
+    async fn connect(&mut self) -> Result<String, Failure> {
+        match self.source.connect().await {
+            Err(failure)
+                if failure.disposition == Disposition::Halt
+                    && has_records(self.log.as_ref()).await =>
+            {
+                self.source.followed_before();
+                self.source.connect().await
+            }
+            connected => connected,
+        }
+    }
+
     /// Connects, recovers, and writes the epoch's first record.
     async fn begin(&mut self) -> Result<Begun, Failure> {
-        let identity = self.source.connect().await?;
+        let identity = self.connect().await?;
         let start = self.capture.start.as_deref();
         let recovered = recover::recover(self.log.as_ref(), self.task, start).await?;
         let (cursor, new_log) = match recovered.from {
@@ -315,6 +358,7 @@ impl Service {
         let shutdown = self.shutdown.clone();
         'window: loop {
             let next = unless_stopped(&shutdown, changes.next());
+            let next = watch(self.status.sender(), "reading changes", next);
             let Some(batch) = loads.beside(output, next).await?? else { break };
             for located in batch {
                 if current != Some(located.head) {
@@ -337,6 +381,7 @@ impl Service {
                 output.push(located.change, located.size);
                 if output.collected() >= FLUSH_BYTES {
                     let verified = unless_stopped(&shutdown, self.source.verify(window));
+                    let verified = watch(self.status.sender(), "verifying what was read", verified);
                     loads.beside(output, verified).await??;
                     output.pass_on().await?;
                 }
@@ -345,6 +390,7 @@ impl Service {
         output.close();
         drop(changes);
         let verified = unless_stopped(&shutdown, self.source.verify(window));
+        let verified = watch(self.status.sender(), "verifying what was read", verified);
         loads.beside(output, verified).await??;
         Ok(reached)
     }
@@ -384,6 +430,29 @@ impl Service {
     }
 }
 
+/// Ends when a shutdown has waited long enough for whatever the attempt waits for. Dropping that is a
+/// crash, and as harmless.
+async fn grace(shutdown: &Shutdown) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(GRACE).await;
+}
+
+/// Whether the log has records already.
+async fn has_records(log: &dyn Log) -> bool {
+    let Ok(mut reader) = log.reader(Stream::Transactions).await else { return false };
+    reader.bounds().await.is_ok_and(|bounds| bounds.end > 0)
+}
+
+/// Lets a commit come after the time of `capture.stop`, which shows that none is to come before it: an
+/// idle source may take ten minutes for the next.
+async fn ask_for_the_end(loader: Arc<dyn Loader>) {
+    match tokio::time::timeout(PATIENCE, loader.signal()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => warn!(%error, "the signal table cannot be written to"),
+        Err(_) => warn!("the signal table cannot be written to in time"),
+    }
+}
+
 /// Work of the source, given up some time after it is time to stop: it may be waiting for a lock that
 /// nobody gives up. What the window has come to so far is void then, and comes again.
 async fn unless_stopped<T>(
@@ -414,15 +483,27 @@ struct Due {
     every: Duration,
     progress: Option<Instant>,
     inspect: Option<Instant>,
+    asked_for_the_end: bool,
 }
 
 impl Due {
     fn new(capture: &config::Capture) -> Self {
-        Due { every: capture.progress_interval, progress: None, inspect: None }
+        Due {
+            every: capture.progress_interval,
+            progress: None,
+            inspect: None,
+            asked_for_the_end: false,
+        }
     }
 
     fn progress(&mut self) -> bool {
         Self::due(self.every, &mut self.progress)
+    }
+
+    /// Whether the source's clock has passed the time of `capture.stop`; once.
+    fn ask_for_the_end(&mut self, stop: Option<Stop>, clock: Option<i64>) -> bool {
+        let passed = matches!((stop, clock), (Some(Stop::Time(stop)), Some(clock)) if clock > stop + STOP_SLACK);
+        passed && !std::mem::replace(&mut self.asked_for_the_end, true)
     }
 
     fn inspect(&mut self) -> bool {

@@ -3,10 +3,12 @@
 //! Counts are of what is committed in the log: those of a window are added when it is.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use lockstep_common::record::Operation;
-use lockstep_common::status::{CaptureStatus, Counts, StatusSender, TaskState};
-use lockstep_common::{Disposition, Failure, Position, TICKS_PER_SECOND, TableId};
+use lockstep_common::status::{CaptureStatus, Counts, Look, StatusSender, TaskState};
+use lockstep_common::{Disposition, Failure, Position, TableId};
 
 use crate::output::Output;
 use crate::source::{Poll, Table};
@@ -123,16 +125,22 @@ impl Reporter {
         more
     }
 
-    /// The source was polled.
-    pub fn polled(&self, poll: &Poll, output: &Output) {
+    /// The source was polled, and what that found is in the log; `more` says that it has more, and
+    /// `next` when it is looked at again.
+    pub fn polled(&self, poll: &Poll, output: &Output, more: bool, next: Duration) {
         self.sender.send_modify(|status| {
             if let Some(newest) = poll.newest {
                 status.source_position = newest;
             }
-            if let Some(clock) = poll.clock {
-                let behind = clock.saturating_sub(output.time());
-                status.lag_seconds = Some(behind as f64 / TICKS_PER_SECOND as f64);
-            }
+            // A look in vain tells nothing newer, and nothing of how far behind the log is.
+            let in_vain = poll.newest.is_none() && status.source_position > Position::ORIGIN;
+            let behind = match poll.clock {
+                _ if in_vain => return,
+                _ if !more => Duration::ZERO,
+                Some(clock) if output.time() != 0 => ticks(clock.saturating_sub(output.time())),
+                _ => return,
+            };
+            status.looked = Some(Look { at: Instant::now(), behind, next });
         });
     }
 
@@ -148,6 +156,53 @@ impl Reporter {
             changed
         });
     }
+}
+
+/// A time in 100 ns; none before its beginning.
+fn ticks(ticks: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(ticks).unwrap_or(0).saturating_mul(100))
+}
+
+/// Waits for the source, and says so in the status while that takes long.
+pub async fn watch<T>(
+    sender: StatusSender<CaptureStatus>,
+    what: &'static str,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    match tokio::time::timeout(SILENCE, &mut work).await {
+        Ok(done) => return done,
+        Err(_) => stalled(&sender, what),
+    }
+    let done = work.await;
+    moving(&sender);
+    done
+}
+
+/// How long the source may be silent before the status says so.
+const SILENCE: Duration = Duration::from_secs(10);
+const STALLED: &str = "the source has not answered for";
+
+fn stalled(sender: &StatusSender<CaptureStatus>, what: &str) {
+    let seconds = SILENCE.as_secs();
+    let text = format!("[source.silent] {STALLED} {seconds} s: {what}");
+    tracing::warn!("{text}");
+    sender.send_modify(|status| {
+        status.state = TaskState::Retrying;
+        status.last_error = Some(text);
+    });
+}
+
+/// What has failed meanwhile stays.
+fn moving(sender: &StatusSender<CaptureStatus>) {
+    sender.send_if_modified(|status| {
+        let stalled = status.last_error.as_deref().is_some_and(|error| error.contains(STALLED));
+        if stalled {
+            status.state = TaskState::Running;
+            status.last_error = None;
+        }
+        stalled
+    });
 }
 
 fn add(tables: &mut BTreeMap<String, Counts>, name: String, counts: Counts) {

@@ -27,4 +27,5 @@ mod records;
 mod secured;
 mod switch;
 mod types;
+mod waits;
 mod windows;

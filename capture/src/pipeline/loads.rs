@@ -7,7 +7,7 @@ use lockstep_common::reload::{Refused, Request};
 use lockstep_common::{Failure, Position};
 use tracing::info;
 
-use super::Service;
+use super::{PATIENCE, Service};
 use crate::load::{self, Load, Loads};
 use crate::output::Output;
 use crate::source::Table;
@@ -17,7 +17,7 @@ impl Service {
     pub(super) async fn partitions(&mut self) -> Result<u32, Failure> {
         // The writer has made the streams; one that is not there is not known everywhere yet.
         self.log.snapshot_partitions().await.map_err(|failure| match failure.code {
-            code @ "log.no_stream" => Failure::retry(code, failure.message),
+            "log.no_stream" => Failure::retry("log.not_yet", failure.message),
             _ => failure,
         })
     }
@@ -86,9 +86,14 @@ impl Service {
             request.answer(Err(Refused::AlreadyLoading(asked)));
             return Ok(());
         }
-        let planned = loads.beside(output, self.plan(&[table], true)).await?;
+        let tables = [table];
+        let planning = tokio::time::timeout(PATIENCE, self.plan(&tables, true));
+        let planned = loads.beside(output, planning).await?.unwrap_or_else(|_| Err(too_slow()));
         let begun = match planned {
-            Ok(load) => self.define(&load, output).await.map(|()| load),
+            Ok(load) => {
+                let defined = tokio::time::timeout(PATIENCE, self.define(&load, output)).await;
+                defined.unwrap_or_else(|_| Err(too_slow())).map(|()| load)
+            }
             Err(failure) => Err(failure),
         };
         match begun {
@@ -106,6 +111,15 @@ impl Service {
             }
         }
     }
+}
+
+/// The stream waits while a load is planned.
+fn too_slow() -> Failure {
+    let seconds = PATIENCE.as_secs();
+    Failure::retry(
+        "source.busy",
+        format!("the source takes more than {seconds} s to describe the table"),
+    )
 }
 
 /// The table with this name: as it is written, else whatever its case, if that is only one.

@@ -122,6 +122,10 @@ pub trait Source: Send {
     /// Connects, or connects anew, and says what is there, for people (server and database).
     async fn connect(&mut self) -> Result<String, Failure>;
 
+    /// The log shows that this source was followed before: what refuses a connection now, other than
+    /// credentials, is an outage and no mistake of the configuration.
+    fn followed_before(&mut self) {}
+
     /// Finds the cursor of a new log.
     async fn locate(&mut self, start: Start) -> Result<Cursor, Failure>;
 

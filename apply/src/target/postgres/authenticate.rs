@@ -82,7 +82,7 @@ pub(super) async fn log_in(
             Message::BackendKeyData(body) => backend_pid = body.process_id(),
             Message::ReadyForQuery(_) => return Ok(backend_pid),
             Message::ErrorResponse(body) => {
-                return Err(HandshakeError::Server(ServerError::from_response(&body)));
+                return Err(HandshakeError::Server(Box::new(ServerError::from_response(&body))));
             }
             _ => {
                 return Err(HandshakeError::Refused(

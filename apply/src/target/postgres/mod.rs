@@ -51,7 +51,7 @@ use lockstep_log::Log;
 use tokio::sync::Notify;
 use tokio_postgres::Client;
 
-pub(crate) use checkpoint::{Claimant, Taken, lag_seconds};
+pub(crate) use checkpoint::{Claimant, Taken};
 pub(crate) use load::Described;
 pub(crate) use lost::CODE as LOST;
 pub(crate) use set_aside::Refusal;
@@ -364,7 +364,7 @@ impl Session {
         let loading = !matches!(regime, Regime::Stream);
         let claim = self
             .runs
-            .claim(relation, loading, change)
+            .claim(relation, loading, &relation.widen(change))
             .map_err(|error| change_trouble(error, relation, Some(change), index))?;
         self.claims.add(&claim);
         Ok(self.claimed.iter().any(|claims| claims.meet(&claim)))

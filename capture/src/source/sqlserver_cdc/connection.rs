@@ -8,10 +8,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockstep_common::Failure;
 use lockstep_common::config::{self, Encrypt};
+use socket2::{SockRef, TcpKeepalive};
 use tiberius::{AuthMethod, Client, Config, EncryptionLevel, QueryStream, Row, ToSql};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,11 +20,11 @@ use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
 
 use super::{errors, statements};
 
-/// Time for a TCP connection.
+/// Time for a TCP connection, and for a login on it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest silence of the server within a response. Reads of a change table need no sort, so a
 /// silence this long means a stuck server or a dead network.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same where tables are read for a full load: a boundary of a key that no index has in order is
 /// found by sorting the table.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
@@ -31,6 +32,18 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(2 * 60 * 60);
 /// tables are read, whose writers may take longer.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const LOAD_LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection that was not used for so long is asked whether it is still there before it is used:
+/// firewalls and load balancers forget a silent connection and tell neither end.
+const TRUSTED: Duration = Duration::from_secs(5);
+/// How long that may take.
+const ANSWER: Duration = Duration::from_secs(5);
+/// When the kernel asks the other end of a silent connection, how often, and after how long without an
+/// acknowledgement it gives one up.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most servers that one login is sent on to.
+const MAX_ROUTES: usize = 4;
 /// TDS packets: few round trips for wide rows. An encrypted session allows at most 16383 bytes.
 const PACKET_BYTES: u32 = 16_000;
 
@@ -41,8 +54,18 @@ pub struct Pool {
     session: String,
     size: usize,
     permits: Arc<Semaphore>,
-    idle: Mutex<Vec<Client<Compat<TcpStream>>>>,
+    idle: Mutex<Vec<Idle>>,
+    /// See [`TRUSTED`].
+    trusted: Duration,
     established: AtomicBool,
+}
+
+type Connection = Client<Compat<TcpStream>>;
+
+/// A connection that waits to be used, and since when.
+struct Idle {
+    client: Connection,
+    since: Instant,
 }
 
 impl Pool {
@@ -86,6 +109,7 @@ impl Pool {
             size,
             permits: Arc::new(Semaphore::new(size)),
             idle: Mutex::new(Vec::new()),
+            trusted: TRUSTED,
             established: AtomicBool::new(false),
         }))
     }
@@ -101,10 +125,40 @@ impl Pool {
             Arc::clone(&self.permits).acquire_owned().await.expect("the semaphore is never closed");
         let idle = self.lock().pop();
         let client = match idle {
+            Some(idle) => self.revive(idle).await,
+            None => None,
+        };
+        let client = match client {
             Some(client) => client,
             None => self.connect().await?,
         };
         Ok(Lease { client, pool: Arc::clone(self), _permit: permit })
+    }
+
+    /// The connection if it is still there. If it is not, those that are as old are not trusted either.
+    async fn revive(&self, mut idle: Idle) -> Option<Connection> {
+        if idle.since.elapsed() < self.trusted {
+            return Some(idle.client);
+        }
+        let asking = async { idle.client.simple_query("SELECT 1").await?.into_results().await };
+        match tokio::time::timeout(ANSWER, asking).await {
+            Ok(Ok(_)) => Some(idle.client),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "an idle connection to the source is gone");
+                self.lock().retain(|other| other.since.elapsed() < self.trusted);
+                None
+            }
+            Err(_) => {
+                tracing::info!("an idle connection to the source does not answer: making another");
+                self.lock().retain(|other| other.since.elapsed() < self.trusted);
+                None
+            }
+        }
+    }
+
+    /// The log knows this source: what a login is refused for is no mistake of the configuration.
+    pub fn established(&self) {
+        self.established.store(true, Ordering::Relaxed);
     }
 
     /// Forgets all idle connections.
@@ -114,31 +168,87 @@ impl Pool {
 
     /// What an error of the driver means here.
     pub fn classify(&self, error: tiberius::error::Error, doing: &str) -> Failure {
-        errors::classify(error, doing, self.established.load(Ordering::Relaxed))
+        errors::classify(error, doing, self.is_established())
     }
 
-    async fn connect(&self) -> Result<Client<Compat<TcpStream>>, Failure> {
-        let doing = || format!("connect to {}", self.address);
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.address))
+    /// Logs in, at the server that the login is sent on to if it is.
+    async fn connect(&self) -> Result<Connection, Failure> {
+        let mut config = self.config.clone();
+        let mut address = self.address.clone();
+        for _ in 0..=MAX_ROUTES {
+            match self.log_in(&config, &address).await? {
+                LogIn::Done(client) => return self.prepare(*client, &address).await,
+                LogIn::SentOn { host, port } => {
+                    tracing::debug!(from = address, host, port, "the login is sent on");
+                    // The certificate has to be the new host's.
+                    config.host(&host);
+                    config.port(port);
+                    address = format!("{host}:{port}");
+                }
+            }
+        }
+        Err(errors::sent_in_circles(&self.address, MAX_ROUTES))
+    }
+
+    async fn log_in(&self, config: &Config, address: &str) -> Result<LogIn, Failure> {
+        let unreachable = |error| errors::unreachable(error, address);
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
             .await
-            .map_err(|_| errors::timed_out(&self.address, CONNECT_TIMEOUT))?
-            .map_err(|error| errors::unreachable(error, &self.address))?;
-        stream.set_nodelay(true).map_err(|error| errors::unreachable(error, &self.address))?;
-        let mut client = Client::connect(self.config.clone(), stream.compat_write())
+            .map_err(|_| errors::timed_out(address, CONNECT_TIMEOUT))?
+            .map_err(unreachable)?;
+        watch(&stream).map_err(unreachable)?;
+        let connecting = Client::connect(config.clone(), stream.compat_write());
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
             .await
-            .map_err(|error| self.classify(error, &doing()))?;
-        let prepared = match client.simple_query(self.session.as_str()).await {
-            Ok(answer) => answer.into_results().await,
-            Err(error) => Err(error),
-        };
-        prepared.map_err(|error| self.classify(error, &doing()))?;
-        self.established.store(true, Ordering::Relaxed);
+            .map_err(|_| errors::timed_out(address, CONNECT_TIMEOUT))?;
+        match connected {
+            Ok(client) => Ok(LogIn::Done(Box::new(client))),
+            Err(tiberius::error::Error::Routing { host, port }) => Ok(LogIn::SentOn { host, port }),
+            Err(error) => Err(errors::login(error, address, self.is_established())),
+        }
+    }
+
+    async fn prepare(&self, mut client: Connection, address: &str) -> Result<Connection, Failure> {
+        let preparing =
+            async { client.simple_query(self.session.as_str()).await?.into_results().await };
+        let prepared = tokio::time::timeout(CONNECT_TIMEOUT, preparing).await;
+        prepared
+            .map_err(|_| errors::timed_out(address, CONNECT_TIMEOUT))?
+            .map_err(|error| self.classify(error, &format!("connect to {address}")))?;
+        self.established();
         Ok(client)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Client<Compat<TcpStream>>>> {
+    fn is_established(&self) -> bool {
+        self.established.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a login comes to.
+enum LogIn {
+    Done(Box<Connection>),
+    /// The server names another one to log in to: Azure SQL Database under its Redirect policy, an
+    /// availability group under read-only routing ([MS-TDS] 2.2.7.9, type 20).
+    SentOn {
+        host: String,
+        port: u16,
+    },
+}
+
+/// Lets the kernel notice when the other end is gone.
+fn watch(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL),
+    )?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
+    Ok(())
 }
 
 fn driver_config(source: &config::Source) -> Result<Config, Failure> {
@@ -167,7 +277,7 @@ fn driver_config(source: &config::Source) -> Result<Config, Failure> {
 
 /// A connection in use.
 pub struct Lease {
-    client: Client<Compat<TcpStream>>,
+    client: Connection,
     pool: Arc<Pool>,
     _permit: OwnedSemaphorePermit,
 }
@@ -176,7 +286,7 @@ impl Lease {
     /// Puts the connection back for others. Only after every statement's answer was read to its
     /// end.
     pub fn keep(self) {
-        self.pool.lock().push(self.client);
+        self.pool.lock().push(Idle { client: self.client, since: Instant::now() });
     }
 
     /// What an error of the driver means here.
@@ -233,3 +343,6 @@ impl Lease {
         self.client.query(sql, parameters).await
     }
 }
+
+#[cfg(test)]
+mod tests;

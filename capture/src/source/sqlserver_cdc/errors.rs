@@ -17,6 +17,10 @@ const CHECK_ADDRESS: &str = "check source.host, source.port and that the server 
 /// Codes of failures after which the source should be looked at anew before anyone is bothered:
 /// a dropped instance and a lost right both show as one of these.
 pub const MISSING: &str = "source.missing";
+/// The server refuses the login itself.
+pub const CREDENTIALS: &str = "source.login";
+/// There is no such database, or the login has no user in it.
+const DATABASE: &str = "source.database";
 /// See [`MISSING`].
 pub const PERMISSION: &str = "source.permission";
 
@@ -70,6 +74,31 @@ pub fn classify(error: tiberius::error::Error, doing: &str, established: bool) -
     failure.with_source(error)
 }
 
+/// An error of the driver while logging in to `address`. Refused credentials and, before the source was
+/// ever followed, a database that cannot be opened are mistakes of the configuration. Whatever else a
+/// server says at a login it says of itself: it is starting, being patched, failing over, out of
+/// something, or open to administrators only; and that passes.
+pub fn login(error: tiberius::error::Error, address: &str, established: bool) -> Failure {
+    let doing = format!("connect to {address}");
+    let tiberius::error::Error::Server(token) = &error else {
+        return classify(error, &doing, established);
+    };
+    let judged = classify(error.clone(), &doing, established);
+    match judged.code {
+        CREDENTIALS | DATABASE => judged,
+        _ => {
+            let (number, text) = (token.code(), token.message());
+            Failure::retry("source.unavailable", format!("cannot {doing}: error {number}: {text}"))
+        }
+    }
+}
+
+/// A login that one server after the other sends on.
+pub fn sent_in_circles(address: &str, times: usize) -> Failure {
+    let message = format!("the login to {address} was sent on more than {times} times");
+    Failure::retry("source.unavailable", message)
+}
+
 /// A TCP connection that could not be made.
 pub fn unreachable(error: std::io::Error, address: &str) -> Failure {
     let message = format!("cannot connect to {address} ({CHECK_ADDRESS})");
@@ -98,14 +127,18 @@ fn server(number: u32, class: u8, message: String, established: bool) -> Failure
         | 40197 | 40501 | 40540 | 40613 | 49918 | 49919 | 49920 | 10053 | 10054 | 10060 => {
             Failure::retry("source.unavailable", message)
         }
-        4060 if established => Failure::retry("source.unavailable", message),
-        4060 | 911 => Failure::halt(
-            "source.database",
+        924 | 942 | 945 | 982 | 988 | 4221 | 17187 | 17188 | 17197 | 18401 | 18451 | 18461
+        | 40544 | 40549 | 40550 | 40551 | 40552 | 40553 => {
+            Failure::retry("source.unavailable", message)
+        }
+        4060 | 4064 | 911 if established => Failure::retry("source.unavailable", message),
+        4060 | 4064 | 911 => Failure::halt(
+            DATABASE,
             message,
             "check source.database, and that the login has a user in it",
         ),
-        18452 | 18456 | 18470 | 18486 | 18487 | 18488 => Failure::halt(
-            "source.login",
+        18452 | 18456 | 18463..=18468 | 18470 | 18471 | 18486 | 18487 | 18488 => Failure::halt(
+            CREDENTIALS,
             message,
             "check source.user and source.password (or source.password_file)",
         ),

@@ -340,7 +340,7 @@ impl SqlServer {
                 // Gone, forbidden, or in between: only a new look at the catalogue tells.
                 Standing::NotReady | Standing::Begins(_) => {
                     return Err(Failure::retry(
-                        "source.instance",
+                        "source.instance_not_yet",
                         format!(
                             "instance {} ({}) has no low-water mark",
                             followed.instance.name, followed.instance.table
@@ -460,6 +460,11 @@ fn clock_of(rows: &[tiberius::Row]) -> Result<(i64, i16), Failure> {
 
 #[async_trait]
 impl Source for SqlServer {
+    fn followed_before(&mut self) {
+        self.pool.established();
+        self.loads.followed_before();
+    }
+
     async fn connect(&mut self) -> Result<String, Failure> {
         self.pool.clear();
         let mut lease = self.pool.get().await?;

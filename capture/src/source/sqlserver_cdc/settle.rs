@@ -97,7 +97,7 @@ fn last_beginning(instances: &[Instance]) -> Result<Lsn, Failure> {
     for instance in instances {
         let Some(start) = instance.start_lsn else {
             return Err(Failure::retry(
-                "source.instance",
+                "source.instance_not_yet",
                 format!(
                     "the capture job has not come to instance {} of {} yet: its table cannot be \
                      loaded before (is SQL Server Agent running?)",
@@ -182,7 +182,7 @@ pub async fn settle(
             Standing::Gap(from, to) => return Err(instance::gap(&instance, from, to)),
             Standing::NotReady if known => {
                 return Err(Failure::retry(
-                    "source.instance",
+                    "source.instance_not_yet",
                     format!("the capture job has not come to instance {}", instance.name),
                 ));
             }
@@ -404,7 +404,7 @@ fn still_there(followed: &Followed, now: &[Instance], cursor: Lsn) -> Result<(),
         }) =>
         {
             Err(Failure::retry(
-                "source.instance",
+                "source.instance_not_yet",
                 format!("instance {} of {} is gone", instance.name, instance.table),
             ))
         }

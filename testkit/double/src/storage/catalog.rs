@@ -374,6 +374,40 @@ pub enum ModuleKind {
     Function,
     /// CREATE SECURITY POLICY
     Policy,
+    /// CREATE SEQUENCE
+    Sequence,
+}
+
+/// What a sequence counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SequenceDef {
+    /// Type of its values.
+    pub ty: SqlType,
+    /// START WITH.
+    pub start: i64,
+    /// INCREMENT BY.
+    pub increment: i64,
+    /// MINVALUE.
+    pub least: i64,
+    /// MAXVALUE.
+    pub most: i64,
+    /// CYCLE.
+    pub cycle: bool,
+    /// CACHE: how many; 0 where it is left to the server, none for NO CACHE.
+    pub cache: Option<i32>,
+    /// RESTART WITH: the first value from then on.
+    pub restart: Option<i64>,
+}
+
+impl SequenceDef {
+    /// The value behind one; none at the end.
+    pub fn after(&self, last: i64) -> Option<i64> {
+        let next = last.checked_add(self.increment);
+        next.filter(|next| (self.least..=self.most).contains(next)).or_else(|| {
+            let first = if self.increment > 0 { self.least } else { self.most };
+            self.cycle.then_some(first)
+        })
+    }
 }
 
 /// Setting of a database that has had a security policy.
@@ -448,6 +482,12 @@ pub struct ModuleDef {
     pub schema_bound: bool,
     /// What a security policy says.
     pub policy: Option<PolicyDef>,
+    /// Made under ANSI_NULLS OFF.
+    pub ansi_nulls_off: bool,
+    /// Made under QUOTED_IDENTIFIER OFF.
+    pub quoted_off: bool,
+    /// What a sequence counts.
+    pub sequence: Option<SequenceDef>,
 }
 
 /// A table; or a view or procedure, which shares names, numbers, locks and rights with tables but
@@ -624,6 +664,11 @@ impl TableDef {
     /// `is_tracked_by_cdc`
     pub fn tracked_by_cdc(&self) -> bool {
         !self.captures.is_empty()
+    }
+
+    /// What it counts, if it is a sequence.
+    pub fn sequence(&self) -> Option<&SequenceDef> {
+        self.module.as_ref()?.sequence.as_ref()
     }
 
     /// Whether it is a view.

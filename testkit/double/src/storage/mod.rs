@@ -53,6 +53,7 @@ mod packed;
 mod redo;
 mod rows;
 mod scan;
+mod sequence;
 mod server;
 mod sorted;
 mod state;

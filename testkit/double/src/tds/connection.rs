@@ -11,7 +11,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::Encryption;
 use super::backend::{Backend, Credentials, Session};
-use super::faults::Faults;
+use super::faults::{Faults, LoginFault};
 use super::interrupt::Interrupt;
 use super::login::{Login, OLDEST_VERSION};
 use super::packet::{
@@ -27,7 +27,7 @@ use super::sink::{Reads, Sink};
 use super::tls;
 use super::tokens::{
     Done, DoneToken, LoginAnswer, put_attention_acknowledgement, put_done, put_login_answer,
-    put_message, put_reset_acknowledgement, status,
+    put_message, put_reset_acknowledgement, put_routing, status,
 };
 use crate::{Cancelled, Request, ResultSink, SqlError, StatementKind, TransactionRequest};
 
@@ -136,6 +136,10 @@ async fn converse<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let fault = shared.faults.login();
+    if let Some(LoginFault::Error(error)) = &fault {
+        return send(&mut stream, DEFAULT_PACKET_SIZE, 0, &refusal(&login, error)).await;
+    }
     let session = match admit(&login, &shared).await? {
         Ok(session) => session,
         Err(error) => {
@@ -160,6 +164,9 @@ where
             release: shared.backend.release(),
         },
     );
+    if let Some(LoginFault::Route { host, port }) = &fault {
+        put_routing(&mut answer, host, *port);
+    }
     put_done(&mut answer, end(0));
     let id = session.id();
     send(&mut stream, DEFAULT_PACKET_SIZE, id, &answer).await?;

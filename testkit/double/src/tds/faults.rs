@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::SqlError;
+
 /// Cuts a value of a MAX type into chunks of this size with a pause after each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlowChunks {
@@ -19,9 +21,25 @@ pub struct SlowChunks {
     pub pause: Duration,
 }
 
+/// What a login that is right is answered with.
+#[derive(Clone, Debug)]
+pub enum LoginFault {
+    /// An error, as of a server that is starting, being patched or failing over.
+    Error(SqlError),
+    /// The address of another server to log in to ([MS-TDS] 2.2.7.9, type 20): what Azure SQL Database
+    /// answers under its Redirect policy, and an availability group under read-only routing.
+    Route {
+        /// Its host.
+        host: String,
+        /// Its TCP port.
+        port: u16,
+    },
+}
+
 /// The switches of one [`Double`](crate::Double).
 #[derive(Debug)]
 pub struct Faults {
+    login: Mutex<Option<LoginFault>>,
     /// Whether any of the two below is set: one relaxed load per row while none is.
     armed: AtomicBool,
     cut_after_rows: Mutex<Option<u64>>,
@@ -34,6 +52,7 @@ pub struct Faults {
 impl Faults {
     pub(super) fn new() -> Self {
         Faults {
+            login: Mutex::new(None),
             armed: AtomicBool::new(false),
             cut_after_rows: Mutex::new(None),
             slow_chunks: Mutex::new(None),
@@ -54,6 +73,15 @@ impl Faults {
     pub fn slow_chunks(&self, chunks: Option<SlowChunks>) {
         *self.slow_chunks.lock().expect("no panic under this lock") = chunks;
         self.rearm();
+    }
+
+    /// Answers every login with this from now on, or with `None` as usual again.
+    pub fn answer_logins(&self, fault: Option<LoginFault>) {
+        *self.login.lock().expect("no panic under this lock") = fault;
+    }
+
+    pub(super) fn login(&self) -> Option<LoginFault> {
+        self.login.lock().expect("no panic under this lock").clone()
     }
 
     /// Drops every connection now; new ones are accepted.

@@ -38,6 +38,6 @@ mod tokens;
 mod types;
 
 pub(crate) use backend::{Backend, Canceller, Credentials, Session};
-pub use faults::{Faults, SlowChunks};
+pub use faults::{Faults, LoginFault, SlowChunks};
 pub use server::Encryption;
 pub(crate) use server::Wire;

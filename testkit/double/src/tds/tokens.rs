@@ -229,6 +229,22 @@ pub(super) fn put_login_answer(out: &mut Vec<u8>, answer: &LoginAnswer<'_>) {
     }
 }
 
+/// Sends the client to another server.
+pub(super) fn put_routing(out: &mut Vec<u8>, host: &str, port: u16) {
+    const ROUTING: u8 = 20;
+    const TCP: u8 = 0;
+    put_counted(out, ENV_CHANGE, |out| {
+        out.push(ROUTING);
+        let units: Vec<u8> = host.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        out.extend_from_slice(&(5 + units.len() as u16).to_le_bytes());
+        out.push(TCP);
+        out.extend_from_slice(&port.to_le_bytes());
+        out.extend_from_slice(&((units.len() / 2) as u16).to_le_bytes());
+        out.extend_from_slice(&units);
+        out.extend_from_slice(&[0, 0]);
+    });
+}
+
 fn put_login_acknowledgement(out: &mut Vec<u8>, version: u32, release: Release) {
     const TRANSACT_SQL: u8 = 1;
     let (major, minor, build) = release.version();

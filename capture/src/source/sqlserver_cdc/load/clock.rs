@@ -106,10 +106,11 @@ pub async fn log_position(lease: &mut Lease) -> Result<Option<Lsn>, Failure> {
     }
 }
 
-/// The transaction's newest savepoint (`sys.dm_tran_database_transactions`,
+/// The transaction's newest savepoint, as text that has no code page: the driver does not know every one
+/// that a database may have (`sys.dm_tran_database_transactions`,
 /// `sys.dm_tran_current_transaction`).
 pub const SAVEPOINT: &str = "SELECT \
-     CAST(t.database_transaction_most_recent_savepoint_lsn AS varchar(30)) AS lsn \
+     CAST(t.database_transaction_most_recent_savepoint_lsn AS nvarchar(30)) AS lsn \
      FROM sys.dm_tran_database_transactions AS t INNER JOIN sys.dm_tran_current_transaction AS c \
      ON c.transaction_id = t.transaction_id WHERE t.database_id = DB_ID()";
 

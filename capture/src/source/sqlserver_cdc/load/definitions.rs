@@ -76,8 +76,8 @@ fn batch(objects: &str) -> String {
         ),
         format!(
             "SELECT c.object_id AS table_id, c.name, \
-             TRY_CONVERT(bigint, c.seed_value) AS seed, \
-             TRY_CONVERT(bigint, c.increment_value) AS increment \
+             TRY_CAST(c.seed_value AS bigint) AS seed, \
+             TRY_CAST(c.increment_value AS bigint) AS increment \
              FROM sys.identity_columns AS c WHERE c.object_id IN ({objects})"
         ),
         format!(

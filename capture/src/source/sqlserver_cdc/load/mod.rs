@@ -120,6 +120,11 @@ impl Loads {
         })
     }
 
+    /// The log knows this source.
+    pub fn followed_before(&self) {
+        self.pool.established();
+    }
+
     /// The source was connected to anew.
     pub fn connected(&self, identity: &Identity) {
         self.pool.clear();

@@ -14,6 +14,7 @@ mod project;
 mod query;
 mod recursive;
 mod scalar;
+mod sequence;
 mod table_variable;
 mod through;
 pub mod types;

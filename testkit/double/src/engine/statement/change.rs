@@ -568,6 +568,7 @@ fn delete_rows(binder: &Binder<'_, '_>, delete: &Delete) -> Result<Changed, Faul
         permission: Permission::Delete,
     };
     let rows = binder.rows_to_change(&parts, &mut scope).map_err(of_binding)?;
+    env.status.off.check("DELETE", &rows.table)?;
     let output = bind_change_output(binder, delete.output.as_ref(), &rows.table, &["deleted"])?;
     let mut gone: Vec<(RowId, Row)> = Vec::new();
     rows.each(env, |id, tuple| {

@@ -39,6 +39,20 @@ pub enum Ddl {
         /// Filegroups.
         spaces: Vec<String>,
     },
+    /// `CREATE SEQUENCE`
+    CreateSequence {
+        /// Name.
+        name: ObjectName,
+        /// What is given.
+        options: SequenceOptions,
+    },
+    /// `ALTER SEQUENCE`
+    AlterSequence {
+        /// Name.
+        name: ObjectName,
+        /// What is given.
+        options: SequenceOptions,
+    },
     /// `DROP PARTITION FUNCTION`
     DropPartitionFunction(String),
     /// `DROP PARTITION SCHEME`
@@ -174,6 +188,29 @@ pub enum ModuleWord {
     Function,
     /// TRIGGER
     Trigger,
+    /// SEQUENCE
+    Sequence,
+}
+
+/// `CREATE` or `ALTER SEQUENCE` as written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SequenceOptions {
+    /// AS.
+    pub ty: Option<SqlType>,
+    /// START WITH.
+    pub start: Option<i64>,
+    /// INCREMENT BY.
+    pub increment: Option<i64>,
+    /// MINVALUE; none in it for NO MINVALUE.
+    pub least: Option<Option<i64>>,
+    /// MAXVALUE.
+    pub most: Option<Option<i64>>,
+    /// CYCLE.
+    pub cycle: Option<bool>,
+    /// CACHE: 0 without a number; none in it for NO CACHE.
+    pub cache: Option<Option<i32>>,
+    /// RESTART, and with what.
+    pub restart: Option<Option<i64>>,
 }
 
 /// Which verb a definition begins with.
