@@ -346,7 +346,7 @@ fn unknown_log(mark: &Mark) -> Failure {
 fn awaiting_capture(failure: Failure, nothing_applied: bool) -> Failure {
     if failure.code == "log.no_stream" && nothing_applied {
         let what = "the log is not there yet: waiting for capture's first start";
-        return Failure::retry("log.no_stream", what).with_source(failure);
+        return Failure::retry("log.not_yet", what).with_source(failure);
     }
     failure
 }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use lockstep_common::record::Operation;
 use lockstep_common::status::{ApplyStatus, Counts, LoadStatus, StatusSender, TaskState};
-use lockstep_common::{Failure, Position, TableId};
+use lockstep_common::{Failure, TableId};
 
 use crate::buffer::Levels;
-use crate::target::postgres::{Attached, lag_seconds};
+use crate::target::postgres::Attached;
 use crate::unit::Mark;
 
 /// Between two publications while there is work.
@@ -26,13 +26,13 @@ impl Report {
     }
 
     pub(crate) fn state(&self, state: TaskState) {
-        self.0.send_modify(|status| status.state = state);
+        self.0.send_modify(|status| status.enter(state));
     }
 
     /// A failure that is being retried, or the last one.
     pub(crate) fn failed(&self, state: TaskState, failure: &Failure) {
         self.0.send_modify(|status| {
-            status.state = state;
+            status.enter(state);
             status.last_error = Some(failure.to_string());
         });
     }
@@ -40,7 +40,7 @@ impl Report {
     /// The log answers again. A target that is away as well says so with its next attempt.
     pub(crate) fn recovered(&self) {
         self.0.send_modify(|status| {
-            status.state = TaskState::Running;
+            status.enter(TaskState::Running);
             status.last_error = None;
         });
     }
@@ -58,7 +58,7 @@ impl Report {
     pub(crate) fn attached(&self, attached: &Attached) {
         attached.notices.iter().for_each(|notice| self.notice(notice));
         self.0.send_modify(|status| {
-            status.state = TaskState::Running;
+            status.enter(TaskState::Running);
             status.last_error = None;
             status.epoch = attached.taken.epoch;
             status.exceptions = attached.exceptions;
@@ -212,7 +212,4 @@ fn show_levels(status: &mut ApplyStatus, levels: Levels) {
     status.waiting_transactions = levels.units;
     status.memory_bytes = levels.memory_bytes;
     status.spool_bytes = levels.spool_bytes;
-    let unknown = status.position == Position::ORIGIN && levels.units > 0;
-    let lag = if levels.units == 0 { 0.0 } else { lag_seconds(status.commit_time) };
-    status.lag_seconds = (!unknown).then_some(lag);
 }

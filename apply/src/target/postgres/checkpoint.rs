@@ -25,7 +25,7 @@
 //! [`Chain::advance`]): the next epoch waits for it to end, and after that it finds another epoch and
 //! does nothing.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use lockstep_common::{Failure, Position};
@@ -400,13 +400,4 @@ pub(super) fn unsigned(value: i64) -> u64 {
 /// A count as PostgreSQL's bigint.
 pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// Seconds between a time of the source and now.
-pub(crate) fn lag_seconds(ticks: i64) -> f64 {
-    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
-    // Sub-microsecond digits do not matter in a lag.
-    #[expect(clippy::cast_precision_loss, reason = "a lag is shown to the millisecond")]
-    let then = (ticks / 10_000) as f64 / 1000.0;
-    (now - then).max(0.0)
 }

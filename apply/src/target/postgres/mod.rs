@@ -51,7 +51,7 @@ use lockstep_log::Log;
 use tokio::sync::Notify;
 use tokio_postgres::Client;
 
-pub(crate) use checkpoint::{Claimant, Taken, lag_seconds};
+pub(crate) use checkpoint::{Claimant, Taken};
 pub(crate) use load::Described;
 pub(crate) use lost::CODE as LOST;
 pub(crate) use set_aside::Refusal;

@@ -68,7 +68,7 @@ impl Session {
             }
             Class::Conflict => Trouble::Refused(Refusal::by_server(error, note)),
             Class::Retry => Trouble::Failure(Failure::retry(
-                "apply.target",
+                "apply.target_away",
                 format!("the target gave up a transaction: {error}"),
             )),
             Class::Halt => Trouble::Failure(Failure::halt(

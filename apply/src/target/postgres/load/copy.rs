@@ -529,7 +529,7 @@ fn stop(job: &ChunkJob, latched: Latched) -> Stop {
             NOT_PLACED => Stop::Failure(not_placed(&what, &error.to_string())),
             _ => match error.class() {
                 Class::Retry => Stop::Failure(Failure::retry(
-                    "apply.target",
+                    "apply.target_away",
                     format!("the target gave up {what}: {error}"),
                 )),
                 Class::Conflict | Class::Halt => Stop::Failure(refused(&what, &error)),
