@@ -64,11 +64,11 @@ impl Session {
         match error.class() {
             Class::Conflict if checkpoint => {
                 // The chain is broken: a null epoch check, or no row at all.
-                Trouble::Failure(checkpoint::fenced(&self.chain.pipeline))
+                Trouble::Failure(checkpoint::displaced(&self.chain.pipeline))
             }
             Class::Conflict => Trouble::Refused(Refusal::by_server(error, note)),
             Class::Retry => Trouble::Failure(Failure::retry(
-                "apply.target",
+                "apply.target_away",
                 format!("the target gave up a transaction: {error}"),
             )),
             Class::Halt => Trouble::Failure(Failure::halt(
