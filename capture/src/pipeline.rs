@@ -335,7 +335,9 @@ impl Service {
         }
         if output.collected() > 0 || wrote {
             output.commit().await?;
-            self.status.committed(output);
+            for (table, more) in self.status.committed(output) {
+                self.source.followed(table, more);
+            }
         }
         Ok(reached)
     }

@@ -105,9 +105,13 @@ impl Reporter {
         }
     }
 
-    /// What was counted is committed.
-    pub fn committed(&mut self, output: &Output) {
+    /// What was counted is committed. Returns how many rows more each table has by it.
+    pub fn committed(&mut self, output: &Output) -> Vec<(TableId, i64)> {
         let window = std::mem::take(&mut self.window);
+        let more = |(table, counts): (&TableId, &Counts)| {
+            (*table, counts.inserts.cast_signed() - counts.deletes.cast_signed())
+        };
+        let more = window.changes.iter().map(more).collect();
         self.sender.send_modify(|status| {
             status.position = output.position();
             status.commit_time = output.time();
@@ -118,6 +122,7 @@ impl Reporter {
                 add(&mut status.tables, name, counts);
             }
         });
+        more
     }
 
     /// The source was polled, and what that found is in the log; `more` says that it has more, and

@@ -58,6 +58,7 @@ pub(crate) use set_aside::Refusal;
 pub(crate) use trouble::Trouble;
 pub(crate) use typing::schema;
 
+use crate::reach;
 use crate::unit::Mark;
 use ask::Ask;
 use catalog::Naming;
@@ -186,6 +187,11 @@ impl Target {
                  session_replication_role (`lockstep schema --grants`)"
                     .to_owned(),
             );
+        }
+        if claimant.epoch == 0 {
+            // Whoever takes over stops the one before: not without a log to go on from.
+            let checkpoint = checkpoint::look(&cold, &claimant.pipeline).await?;
+            reach::reaches(log, checkpoint.as_ref()).await?;
         }
         let taken = checkpoint::take_epoch(&cold, claimant, socket.backend_pid).await?;
         // Only now: the epoch is what every later commit hangs on.

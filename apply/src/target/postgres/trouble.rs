@@ -64,7 +64,7 @@ impl Session {
         match error.class() {
             Class::Conflict if checkpoint => {
                 // The chain is broken: a null epoch check, or no row at all.
-                Trouble::Failure(checkpoint::fenced(&self.chain.pipeline))
+                Trouble::Failure(checkpoint::displaced(&self.chain.pipeline))
             }
             Class::Conflict => Trouble::Refused(Refusal::by_server(error, note)),
             Class::Retry => Trouble::Failure(Failure::retry(

@@ -43,13 +43,13 @@ pub async fn locate(
         }
         Start::Now => {
             accept(source, &instances);
-            let (lsn, row, offset) = now(lease).await?;
+            let (lsn, row, offset) = now(lease, source.published).await?;
             Ok(at(lsn, row.as_ref(), offset))
         }
         Start::Load => {
             accept(source, &instances);
             let begins = last_beginning(&instances)?;
-            let (lsn, row, offset) = now(lease).await?;
+            let (lsn, row, offset) = now(lease, source.published).await?;
             // An instance begins where it was made, at a commit that nothing closed may follow yet.
             // What was committed before that was committed before any row is read.
             Ok(if begins > lsn { at(begins, None, offset) } else { at(lsn, row.as_ref(), offset) })
@@ -73,13 +73,16 @@ pub async fn locate(
 }
 
 /// The newest closed place, with its row when there is one, and the clock's offset.
-async fn now(lease: &mut Lease) -> Result<(Lsn, Option<MappingRow>, i16), Failure> {
+async fn now(
+    lease: &mut Lease,
+    published: bool,
+) -> Result<(Lsn, Option<MappingRow>, i16), Failure> {
     let (mut rows, (_, offset)) = newest(lease).await?;
     rows.reverse();
     Ok(match (rows.pop(), rows.pop()) {
         (None, _) => (Lsn::ZERO, None, offset),
-        (Some(row), _) if !row.is_dummy() => (row.lsn, Some(row), offset),
-        // The newest dummy is not closed; a row below it is.
+        (Some(row), _) if !row.is_dummy() && !published => (row.lsn, Some(row), offset),
+        // The newest is not closed, if it is a dummy or may be a part; a row below it is.
         (Some(_), Some(row)) => (row.lsn, Some(row), offset),
         (Some(dummy), None) => (dummy.lsn.previous(), None, offset),
     })

@@ -524,7 +524,7 @@ fn stop(job: &ChunkJob, latched: Latched) -> Stop {
     match latched {
         Latched::Server { error, .. } => match error.code.as_str() {
             NOT_PENDING => Stop::NotPending,
-            ANOTHER_EPOCH => Stop::Failure(checkpoint::fenced(&job.pipeline)),
+            ANOTHER_EPOCH => Stop::Failure(checkpoint::displaced(&job.pipeline)),
             UNIQUE => Stop::Present(refused(&what, &error)),
             NOT_PLACED => Stop::Failure(not_placed(&what, &error.to_string())),
             _ => match error.class() {

@@ -15,6 +15,7 @@ mod query;
 mod recursive;
 mod scalar;
 mod sequence;
+mod table_function;
 mod table_variable;
 mod through;
 pub mod types;

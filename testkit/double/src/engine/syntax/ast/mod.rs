@@ -1,11 +1,13 @@
 //! The syntax tree: what the engine executes, and nothing it does not.
 
 mod definition;
+mod module;
 mod query;
 
 use crate::{IsolationLevel, SqlType};
 
 pub use definition::*;
+pub use module::*;
 pub use query::*;
 
 /// A parsed batch.
