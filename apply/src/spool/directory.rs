@@ -17,7 +17,7 @@ use rocksdb::{DB, Options};
 use super::{FAILED, RECORDS, UNITS};
 
 /// The file that says that a directory is a spool.
-const MARK: &str = "LOCKSTEP_SPOOL";
+const MARK: &str = "lockstep-spool";
 
 /// What a directory is.
 #[derive(Debug, PartialEq, Eq)]
