@@ -24,7 +24,7 @@ use crate::report::{Progress, Report, Side};
 use crate::schemas::LogSchemas;
 use crate::spool::{self, Contents, Spool, blocking};
 use crate::start::{self, Start};
-use crate::target::postgres::{Attached, Claimant, Refusal, Session, Target};
+use crate::target::postgres::{Attached, Claimant, Ears, Refusal, Session, Target};
 use crate::unit::Mark;
 use crate::write::{Care, Context, Ended, Sharing, Stopped, Writer};
 
@@ -33,6 +33,10 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// A connection that held for so long worked, even if there was nothing to commit.
 const STEADY: Duration = Duration::from_secs(60);
+
+/// How long the target may not answer before the status says so, and how often that is looked at.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(2);
 
 /// How long opening the spool is tried.
 const SPOOL_PATIENCE: Duration = Duration::from_secs(2);
@@ -263,6 +267,7 @@ impl Pipeline {
         let start = attached.taken.start.clone().or(chosen);
         let earliest = start.is_none_or(|start| start == Start::Earliest.to_string());
         let mut log_ended = None;
+        let mut silence = Silence { ears: session.ears(), report: self.report.clone(), looks: 0 };
         let ended = {
             let feed = self.feed.as_mut().expect("align starts the feed");
             let writer =
@@ -278,6 +283,7 @@ impl Pipeline {
                         buffer.close();
                         log_ended = Some(failure);
                     }
+                    () = tokio::time::sleep(LOOK) => silence.look(),
                     () = grace(&shutdown) => {
                         tracing::warn!("the target does not answer: leaving its transaction undone");
                         break Ok(Ended::Shutdown);
@@ -336,6 +342,36 @@ impl Pipeline {
             care.until = Some(unit.place());
         }
         Ok(())
+    }
+}
+
+/// Says in the status that the target does not answer, and that it does again.
+struct Silence {
+    ears: Ears,
+    report: Report,
+    /// So many in a row found it silent.
+    looks: u32,
+}
+
+impl Silence {
+    fn look(&mut self) {
+        match self.ears.silent_for(PATIENCE) {
+            // What was sent after a quiet spell looks silent until it is on the wire.
+            Some(failure) if self.looks > 0 => {
+                if self.looks == 1 {
+                    tracing::warn!(%failure, "waiting for the target");
+                    self.report.trouble(Side::Target, &failure);
+                }
+                self.looks = 2;
+            }
+            Some(_) => self.looks = 1,
+            None => {
+                if self.looks > 1 {
+                    self.report.recovered(Side::Target);
+                }
+                self.looks = 0;
+            }
+        }
     }
 }
 

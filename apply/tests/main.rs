@@ -28,6 +28,7 @@ mod recovery;
 mod runs;
 mod sessions;
 mod sharing;
+mod silence;
 mod source;
 mod spooling;
 mod starts;

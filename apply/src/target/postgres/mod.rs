@@ -58,6 +58,7 @@ pub(crate) use lost::CODE as LOST;
 pub(crate) use set_aside::Refusal;
 pub(crate) use trouble::Trouble;
 pub(crate) use typing::{grants, schema};
+pub(crate) use wire::Ears;
 
 use crate::reach;
 use crate::unit::Mark;
@@ -276,6 +277,11 @@ impl Session {
     /// This connection's epoch.
     pub(crate) fn epoch(&self) -> u64 {
         self.chain.epoch
+    }
+
+    /// What tells whether its connections have fallen silent.
+    pub(crate) fn ears(&self) -> Ears {
+        Ears(self.wires.iter().map(Wire::ear).collect())
     }
 
     /// Whether changes of `id` can be written already.

@@ -8,9 +8,11 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
+use lockstep_common::Failure;
 use postgres_protocol::message::backend::{self, Message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
@@ -39,13 +41,65 @@ pub(super) const QUEUE_BYTES: u32 = 256 << 10;
 pub(super) const LANE_BYTES: u32 = 2 << 20;
 
 /// What sender and receiver share.
+#[derive(Debug)]
 struct State {
     committed: AtomicU64,
+    /// When bytes last went either way.
+    moved: Mutex<Instant>,
     latched: Mutex<Option<Latched>>,
     changed: Arc<Notify>,
 }
 
+/// Watches a connection for silence, from outside of whoever writes to it.
+#[derive(Clone, Debug)]
+pub(super) struct Ear {
+    expected: Arc<Expectations>,
+    state: Arc<State>,
+    /// The server process that it is of.
+    pub(super) backend_pid: i32,
+}
+
+impl Ear {
+    /// How long nothing has gone either way while an answer is due; none while none is.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        if self.expected.lock().is_empty() {
+            return None;
+        }
+        Some(self.state.moved().elapsed())
+    }
+}
+
+/// The same of all connections of a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Ears(pub(super) Vec<Ear>);
+
+impl Ears {
+    /// The failure that a silence of at least `patience` shows as, while it lasts.
+    pub(crate) fn silent_for(&self, patience: Duration) -> Option<Failure> {
+        let silent =
+            self.0.iter().find(|ear| ear.silence().is_some_and(|for_| for_ >= patience))?;
+        Some(Failure::retry(
+            "apply.silent",
+            format!(
+                "PostgreSQL has not answered for {} s, in process {}: it waits for a lock, for a standby \
+                 that synchronous_standby_names asks for, or for its disk, or the network drops what is \
+                 sent (pg_stat_activity of that process says which, in wait_event)",
+                patience.as_secs(),
+                silent.backend_pid
+            ),
+        ))
+    }
+}
+
 impl State {
+    fn moved(&self) -> MutexGuard<'_, Instant> {
+        self.moved.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn move_on(&self) {
+        *self.moved() = Instant::now();
+    }
+
     fn latch(&self, latched: Latched) {
         let mut slot = self.latched.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         slot.get_or_insert(latched);
@@ -89,10 +143,14 @@ impl Wire {
         let Socket { stream, backend_pid } = socket;
         let (read, write) = tokio::io::split(stream);
         let expected = Arc::new(Expectations::default());
-        let state =
-            Arc::new(State { committed: AtomicU64::new(0), latched: Mutex::new(None), changed });
+        let state = Arc::new(State {
+            committed: AtomicU64::new(0),
+            moved: Mutex::new(Instant::now()),
+            latched: Mutex::new(None),
+            changed,
+        });
         let (queue, queued) = mpsc::unbounded_channel();
-        let sender = tokio::spawn(send(write, queued));
+        let sender = tokio::spawn(send(write, queued, Arc::clone(&state)));
         let pipe = Pipe::new(Arc::clone(&expected));
         let receiver = Receiver {
             read,
@@ -103,6 +161,15 @@ impl Wire {
         let receiver = tokio::spawn(receiver.run());
         let room = Arc::new(Semaphore::new(queue_bytes as usize));
         Wire { pipe, backend_pid, queue, room, queue_bytes, state, sender, receiver, expected }
+    }
+
+    /// What tells of its silence.
+    pub(super) fn ear(&self) -> Ear {
+        Ear {
+            expected: Arc::clone(&self.expected),
+            state: Arc::clone(&self.state),
+            backend_pid: self.backend_pid,
+        }
     }
 
     /// Transactions confirmed on this connection.
@@ -162,11 +229,17 @@ impl Wire {
 }
 
 /// Writes what is queued, until the socket breaks: the receiver says why.
-async fn send(mut write: WriteHalf<Box<dyn Duplex>>, mut queue: mpsc::UnboundedReceiver<Queued>) {
+async fn send(
+    mut write: WriteHalf<Box<dyn Duplex>>,
+    mut queue: mpsc::UnboundedReceiver<Queued>,
+    state: Arc<State>,
+) {
     while let Some((bytes, room)) = queue.recv().await {
+        state.move_on();
         if write.write_all(&bytes).await.is_err() || write.flush().await.is_err() {
             return;
         }
+        state.move_on();
         drop(room);
     }
 }
@@ -191,7 +264,7 @@ impl Receiver {
                         .state
                         .latch(Latched::Lost("the server closed the connection".into()));
                 }
-                Ok(_) => {}
+                Ok(_) => self.state.move_on(),
                 Err(error) => return self.state.latch(Latched::Lost(error.to_string())),
             }
         }
