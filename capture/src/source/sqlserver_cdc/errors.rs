@@ -1,7 +1,7 @@
 //! What to do about an error of SQL Server, by its number: this file and no other decides.
 //!
 //! Retried is what time mends: lock conflicts with the capture and cleanup jobs, a failover, a lost
-//! connection. What time does not mend halts (reference, rule 14). A login or a database that was
+//! connection. What time does not mend halts (docs/reader-rules.md, rule 14). A login or a database that was
 //! refused is a configuration error at first and a server still starting afterwards, so the first
 //! successful connection changes what these mean.
 

@@ -1,5 +1,5 @@
 //! Whether the source still is the one that was read: decided from `cdc.lsn_time_mapping` alone,
-//! which every user may read (reference, rule 15).
+//! which every user may read (docs/reader-rules.md, rule 15).
 //!
 //! The cursor's own row, kept in the log as its witness, must still be there, unchanged; or it must
 //! be older than the oldest row, when cleanup took it and the low-water marks decide. A newest row

@@ -3,7 +3,7 @@
 //! `start_lsn` of an instance is its low-water mark: cleanup raises it *before* it deletes, so a
 //! mark at or below the first LSN that is still wanted proves that everything wanted was there when
 //! the mark was read. The mark cannot tell "deleted" from "never had it": only for an instance that
-//! is proved to have begun after the cursor is a higher mark not a gap (reference, rules 8 and 9).
+//! is proved to have begun after the cursor is a higher mark not a gap (docs/reader-rules.md, rules 8 and 9).
 //!
 //! Of two instances on a table, the newest that has everything after the cursor is read. Two are
 //! never read together: they would tell every change twice (rule 11).

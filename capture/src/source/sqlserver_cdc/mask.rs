@@ -2,7 +2,7 @@
 //!
 //! `__$update_mask` is big-endian over the whole varbinary: the bit of column ordinal `k` (from 1)
 //! is bit `(k-1) % 8`, least significant first, of byte `(k-1) / 8` counted *from the end*
-//! (reference, rule 5).
+//! (docs/reader-rules.md, rule 5).
 
 /// Whether `mask` says that the column of `ordinal` (from 1) was set. A mask too short for the
 /// column says no.

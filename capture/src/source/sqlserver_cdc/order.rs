@@ -3,7 +3,7 @@
 //! A [`ChangeKey`] is at once the comparator of the merge, the `ORDER BY` of the reads and the
 //! place a paged read resumes after; [`COLUMNS`] and the derived order must say the same, column by
 //! column, and a test holds them to it. The order is that of a change table's own clustered index
-//! (reference, rule 2), so the server never sorts.
+//! (docs/reader-rules.md, rule 2), so the server never sorts.
 //!
 //! Why each column: `__$start_lsn` is the commit; `__$command_id` counts the commands of a
 //! transaction over *all* change tables, which is what orders rows of different tables (absent or

@@ -415,7 +415,7 @@ fn still_there(followed: &Followed, now: &[Instance], cursor: Lsn) -> Result<(),
     }
 }
 
-/// Whether the source still captures, and what else is worth knowing (reference, rule 10).
+/// Whether the source still captures, and what else is worth knowing (docs/reader-rules.md, rule 10).
 async fn notices(source: &SqlServer, lease: &mut Lease) -> Result<Vec<String>, Failure> {
     let mut notices = Vec::new();
     let (rows, (clock, offset)) = newest(lease).await?;

@@ -1,6 +1,6 @@
 //! SQL Server's times as 100 ns counts, and its local time as UTC.
 //!
-//! Commit times come as `datetime` in the *server's local time* (reference, rule 13). They become
+//! Commit times come as `datetime` in the *server's local time* (docs/reader-rules.md, rule 13). They become
 //! UTC with the server's offset at the moment of the poll, which is the offset then in force except
 //! for what was committed before a clock change and read after it: such times are off by the
 //! change. They are metadata: order comes from LSNs, and the log never lets time decrease.

@@ -73,7 +73,7 @@ pub enum Reading {
     Geography,
 }
 
-/// When a NULL in a change table means "not recorded" (reference, rule 6).
+/// When a NULL in a change table means "not recorded" (docs/reader-rules.md, rule 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recording {
     /// Never.
@@ -369,7 +369,7 @@ pub fn is_old_lob(column: &RawColumn) -> bool {
 }
 
 /// Whether a text column's code page is not decoded here but by the server, and the change table
-/// may hold it damaged (reference, section 1.1: another code page than the database's).
+/// may hold it damaged (docs/reader-rules.md, rule 16).
 pub fn foreign_code_page(column: &RawColumn, database_collation: Option<&str>) -> bool {
     matches!(column.system_type, id::CHAR | id::VARCHAR | id::TEXT)
         && own_encoding(column).is_none()
