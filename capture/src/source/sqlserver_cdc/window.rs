@@ -4,8 +4,8 @@
 //! An LSN is *closed* when everything at or below it is in the change tables. A row of a real
 //! transaction is: the capture job commits it together with all the transaction's change rows. A
 //! dummy row (`tran_id` 0x00, added when nothing was captured for a while) is closed only once a
-//! higher row exists: a transaction with the very same LSN may still be captured later (reference,
-//! section 2.3). So a window ends at a closed LSN when the last row of the answer, while it is a
+//! higher row exists: a transaction with the very same LSN may still be captured later
+//! (docs/reader-rules.md, rule 1). So a window ends at a closed LSN when the last row of the answer, while it is a
 //! dummy, is left out.
 //!
 //! In a database that transactional replication publishes, the Log Reader Agent captures the changes, and it
