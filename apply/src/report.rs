@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lockstep_common::record::Operation;
-use lockstep_common::status::{ApplyStatus, Counts, LoadStatus, StatusSender, TaskState};
+use lockstep_common::status::{
+    ApplyStatus, Counts, HeldTable, LoadStatus, StatusSender, TaskState,
+};
 use lockstep_common::{Failure, Position, TableId};
 
 use crate::buffer::Levels;
@@ -94,6 +96,15 @@ impl Report {
         });
     }
 
+    /// The tables whose changes are passed over.
+    pub(crate) fn held(&self, held: Vec<HeldTable>) {
+        self.0.send_if_modified(|status| {
+            let changed = status.held != held;
+            status.held = held;
+            changed
+        });
+    }
+
     /// The log has been read up to `offset`.
     pub(crate) fn fetched(&self, offset: u64, levels: Levels, back_pressure: bool) {
         self.0.send_modify(|status| {
@@ -147,6 +158,11 @@ impl Progress {
     /// How far the newest full load is.
     pub(crate) fn load(&self, load: Option<LoadStatus>) {
         self.report.load(load);
+    }
+
+    /// The tables whose changes are passed over.
+    pub(crate) fn held(&self, held: Vec<HeldTable>) {
+        self.report.held(held);
     }
 
     /// Units up to `mark` were committed.
