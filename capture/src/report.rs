@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use lockstep_common::record::Operation;
-use lockstep_common::status::{CaptureStatus, Counts, StatusSender, TaskState};
+use lockstep_common::status::{CaptureStatus, Counts, HeldTable, StatusSender, TaskState};
 use lockstep_common::{Disposition, Failure, Position, TICKS_PER_SECOND, TableId};
 
 use crate::output::Output;
@@ -130,6 +130,18 @@ impl Reporter {
                 let behind = clock.saturating_sub(output.time());
                 status.lag_seconds = Some(behind as f64 / TICKS_PER_SECOND as f64);
             }
+        });
+    }
+
+    /// The tables of which nothing is written.
+    pub fn held(&self, held: Vec<HeldTable>) {
+        self.sender.send_if_modified(|status| {
+            let changed = status.held != held;
+            for table in held.iter().filter(|table| !status.held.contains(table)) {
+                tracing::warn!("{table}");
+            }
+            status.held = held;
+            changed
         });
     }
 

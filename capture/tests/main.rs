@@ -7,6 +7,7 @@ mod scripted;
 mod server;
 mod service;
 
+mod altered;
 mod crashes;
 mod halts;
 mod load_definitions;
@@ -24,6 +25,7 @@ mod prerequisites;
 mod quiet;
 mod records;
 mod secured;
+mod seen;
 mod types;
 mod waits;
 mod windows;

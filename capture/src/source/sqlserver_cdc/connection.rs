@@ -104,7 +104,7 @@ impl Pool {
         config.command_timeout(Some(timeout));
         Ok(Arc::new(Pool {
             config,
-            address: format!("{}:{}", source.host, source.port),
+            address: source.address(),
             session: statements::session(max_value_bytes, lock_timeout),
             size,
             permits: Arc::new(Semaphore::new(size)),
