@@ -96,7 +96,8 @@ impl Service {
             request.answer(Err(Refused::AlreadyLoading(asked)));
             return Ok(());
         }
-        let planning = tokio::time::timeout(PATIENCE, self.plan(std::slice::from_ref(&table), true));
+        let planning =
+            tokio::time::timeout(PATIENCE, self.plan(std::slice::from_ref(&table), true));
         let planned = loads.beside(output, planning).await?.unwrap_or_else(|_| Err(too_slow()));
         let begun = match planned {
             Ok(load) => {

@@ -76,6 +76,9 @@ impl Late {
             self.commit().await;
             let waited = running.status.wait_for(done);
             if tokio::time::timeout(Duration::from_millis(100), waited).await.is_ok() {
+                // The status may be ahead of the commit of the load's end.
+                self.commit().await;
+                running.reaches(self.server.newest().await).await;
                 return;
             }
         }
