@@ -11,7 +11,6 @@ use lockstep_common::codec::{self, Header, Kind};
 use lockstep_common::disposition::Disposition;
 use lockstep_common::load::LoadMarker;
 use lockstep_common::record::Body;
-use lockstep_common::status::TaskState;
 use lockstep_common::{Backoff, FailPoints, Failure, Shutdown};
 use lockstep_log::{Batch, Item, Log, Reader, Seek, Stream};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -21,7 +20,7 @@ use crate::assemble::{Action, Assembler};
 use crate::buffer::Buffer;
 use crate::failpoints;
 use crate::foreign::Foreign;
-use crate::report::Report;
+use crate::report::{Report, Side};
 use crate::start::Start;
 use crate::unit::Mark;
 
@@ -87,7 +86,7 @@ impl Feed {
                 return failure;
             }
             tracing::warn!(error = %failure, "cannot read the log");
-            self.report.failed(TaskState::Retrying, &failure);
+            self.report.trouble(Side::Log, &failure);
             away = true;
             if !backoff.wait(&self.shutdown).await {
                 return failure;
@@ -124,7 +123,7 @@ impl Feed {
             let batch = reader.read().await?;
             backoff.reset();
             if std::mem::take(away) {
-                self.report.recovered();
+                self.report.recovered(Side::Log);
             }
             match batch {
                 Batch::Items(items) => {
@@ -320,7 +319,7 @@ fn nothing_follows(mark: &Mark, end: u64) -> Failure {
     )
 }
 
-fn another_log(mark: &Mark, found: Uuid) -> Failure {
+pub(crate) fn another_log(mark: &Mark, found: Uuid) -> Failure {
     Failure::halt(
         "apply.another_log",
         format!("this is log {found}, the target follows log {}", mark.log_id),
@@ -329,7 +328,7 @@ fn another_log(mark: &Mark, found: Uuid) -> Failure {
     )
 }
 
-fn unknown_log(mark: &Mark) -> Failure {
+pub(crate) fn unknown_log(mark: &Mark) -> Failure {
     Failure::halt(
         "apply.log_shorter",
         format!(
@@ -343,10 +342,10 @@ fn unknown_log(mark: &Mark) -> Failure {
 
 /// A target without a checkpoint may be started before capture has made the log: that is to be waited
 /// for. With a checkpoint there was a log, and its absence stays what it is.
-fn awaiting_capture(failure: Failure, nothing_applied: bool) -> Failure {
+pub(crate) fn awaiting_capture(failure: Failure, nothing_applied: bool) -> Failure {
     if failure.code == "log.no_stream" && nothing_applied {
         let what = "the log is not there yet: waiting for capture's first start";
-        return Failure::retry("log.no_stream", what).with_source(failure);
+        return Failure::retry("log.not_yet", what).with_source(failure);
     }
     failure
 }

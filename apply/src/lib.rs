@@ -16,6 +16,7 @@ pub mod failpoints;
 mod feed;
 mod foreign;
 mod pipeline;
+mod reach;
 mod report;
 mod schemas;
 mod spool;

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use lockstep_common::config::ConflictPolicy;
 use lockstep_common::disposition::Disposition;
-use lockstep_common::status::TaskState;
 use lockstep_common::{Backoff, FailPoints, Failure, Shutdown};
 use lockstep_log::Log;
 use tokio::task::JoinHandle;
@@ -21,7 +20,7 @@ use crate::ApplySettings;
 use crate::buffer::{Buffer, Limits};
 use crate::failpoints::{self, CRASH};
 use crate::feed::{Feed, LogReader};
-use crate::report::{Progress, Report};
+use crate::report::{Progress, Report, Side};
 use crate::schemas::LogSchemas;
 use crate::spool::{self, Contents, Spool, blocking};
 use crate::start::{self, Start};
@@ -31,6 +30,9 @@ use crate::write::{Care, Context, Ended, Sharing, Stopped, Writer};
 
 /// How long a shutdown waits for the transaction in hand; then it is left to be rolled back.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// A connection that held for so long worked, even if there was nothing to commit.
+const STEADY: Duration = Duration::from_secs(60);
 
 /// How long opening the spool is tried.
 const SPOOL_PATIENCE: Duration = Duration::from_secs(2);
@@ -109,12 +111,14 @@ impl Pipeline {
             flushed_offset: Arc::new(AtomicU64::new(0)),
             fail,
             care: Care::default(),
+            commits: 0,
         };
         let claimant = Claimant {
             pipeline: settings.pipeline.clone(),
             apply: settings.name.clone(),
             instance: Uuid::new_v4(),
-            returning: false,
+            epoch: 0,
+            applied: false,
         };
         let reader = LogReader::new(Arc::clone(&context.log));
         let feed = None;
@@ -144,14 +148,20 @@ impl Pipeline {
             match self.attach().await {
                 Ok(None) => return Ok(()),
                 Ok(Some((session, attached))) => {
-                    backoff.reset();
+                    let (before, began) = (self.context.commits, Instant::now());
                     if self.write(session, &attached).await? {
                         return Ok(());
                     }
+                    // A connection alone proves nothing: a full disk lets everybody in.
+                    let committed = self.context.commits > before;
+                    self.claimant.applied |= committed;
+                    if committed || began.elapsed() >= STEADY {
+                        backoff.reset();
+                    }
                 }
                 Err(failure) if failure.disposition == Disposition::Retry => {
-                    tracing::warn!(error = %failure, "cannot reach the target");
-                    self.report.failed(TaskState::Retrying, &failure);
+                    tracing::warn!(error = %failure, "cannot take up the target");
+                    self.report.trouble(Side::Target, &failure);
                 }
                 Err(failure) => return Err(failure),
             }
@@ -171,7 +181,8 @@ impl Pipeline {
             () = self.shutdown.cancelled() => return Ok(None),
             attached = attaching => attached?,
         };
-        self.claimant.returning = true;
+        self.claimant.epoch = attached.1.taken.epoch;
+        self.claimant.applied |= attached.1.taken.mark.is_some();
         self.context.fail.hit(failpoints::EPOCH_TAKEN)?;
         Ok(Some(attached))
     }
@@ -290,7 +301,7 @@ impl Pipeline {
         match stopped {
             Stopped::Failure(failure) if failure.disposition == Disposition::Retry => {
                 tracing::warn!(error = %failure, "connecting to the target again");
-                self.report.failed(TaskState::Retrying, &failure);
+                self.report.trouble(Side::Target, &failure);
                 Ok(())
             }
             Stopped::Failure(failure) => Err(failure),

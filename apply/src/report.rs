@@ -1,50 +1,95 @@
 //! What apply says of itself, gathered where it happens and published seldom enough to cost nothing.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use lockstep_common::record::Operation;
 use lockstep_common::status::{
     ApplyStatus, Counts, HeldTable, LoadStatus, StatusSender, TaskState,
 };
-use lockstep_common::{Failure, Position, TableId};
+use lockstep_common::{Failure, TableId};
 
 use crate::buffer::Levels;
-use crate::target::postgres::{Attached, lag_seconds};
+use crate::target::postgres::Attached;
 use crate::unit::Mark;
 
 /// Between two publications while there is work.
 const INTERVAL: Duration = Duration::from_millis(50);
 
+/// A peer of apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Log,
+    Target,
+}
+
+/// What each peer's trouble is, until something got through to it.
+#[derive(Debug, Default)]
+struct Troubles {
+    log: Option<String>,
+    target: Option<String>,
+    /// The target has been taken up.
+    attached: bool,
+}
+
+impl Troubles {
+    fn of(&mut self, side: Side) -> &mut Option<String> {
+        match side {
+            Side::Log => &mut self.log,
+            Side::Target => &mut self.target,
+        }
+    }
+
+    fn show(&self, status: &mut ApplyStatus) {
+        status.last_error = self.target.clone().or(self.log.clone());
+        status.enter(match status.last_error {
+            Some(_) => TaskState::Retrying,
+            None if self.attached => TaskState::Running,
+            None => TaskState::Starting,
+        });
+    }
+}
+
 /// The status of one apply.
 #[derive(Clone)]
-pub(crate) struct Report(StatusSender<ApplyStatus>);
+pub(crate) struct Report(StatusSender<ApplyStatus>, Arc<Mutex<Troubles>>);
 
 impl Report {
     pub(crate) fn new(sender: StatusSender<ApplyStatus>) -> Self {
-        Report(sender)
+        Report(sender, Arc::default())
+    }
+
+    fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.1.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     pub(crate) fn state(&self, state: TaskState) {
-        self.0.send_modify(|status| status.state = state);
+        self.0.send_modify(|status| status.enter(state));
     }
 
-    /// A failure that is being retried, or the last one.
+    /// A failure of a peer that is being retried.
+    pub(crate) fn trouble(&self, side: Side, failure: &Failure) {
+        let mut troubles = self.troubles();
+        *troubles.of(side) = Some(failure.to_string());
+        self.0.send_modify(|status| troubles.show(status));
+    }
+
+    /// The last failure.
     pub(crate) fn failed(&self, state: TaskState, failure: &Failure) {
         self.0.send_modify(|status| {
-            status.state = state;
+            status.enter(state);
             status.last_error = Some(failure.to_string());
         });
     }
 
-    /// The log answers again. A target that is away as well says so with its next attempt.
-    pub(crate) fn recovered(&self) {
-        self.0.send_modify(|status| {
-            status.state = TaskState::Running;
-            status.last_error = None;
-        });
+    /// A peer does its work again: a record of the log was read, a commit of the target confirmed.
+    pub(crate) fn recovered(&self, side: Side) {
+        let mut troubles = self.troubles();
+        if troubles.of(side).take().is_some() {
+            self.0.send_modify(|status| troubles.show(status));
+        }
     }
 
     pub(crate) fn notice(&self, notice: &str) {
@@ -59,9 +104,11 @@ impl Report {
     /// A session has begun.
     pub(crate) fn attached(&self, attached: &Attached) {
         attached.notices.iter().for_each(|notice| self.notice(notice));
+        let mut troubles = self.troubles();
+        troubles.attached = true;
         self.0.send_modify(|status| {
-            status.state = TaskState::Running;
-            status.last_error = None;
+            // What stopped the connection before is over when a commit got through.
+            troubles.show(status);
             status.epoch = attached.taken.epoch;
             status.exceptions = attached.exceptions;
             status.diverged = attached.exceptions > 0;
@@ -179,11 +226,17 @@ impl Progress {
         }
     }
 
+    /// The target has everything there is.
+    pub(crate) fn calm(&self) {
+        self.report.recovered(Side::Target);
+    }
+
     /// Publishes when it is due, or when there is nothing more to wait for.
     pub(crate) fn publish(&mut self, idle: bool, levels: Levels) {
         if self.mark.is_none() || !(idle || self.published.elapsed() >= INTERVAL) {
             return;
         }
+        self.report.recovered(Side::Target);
         self.report.0.send_modify(|status| {
             status.transactions += std::mem::take(&mut self.transactions);
             for (id, counts) in self.tables.drain() {
@@ -228,7 +281,4 @@ fn show_levels(status: &mut ApplyStatus, levels: Levels) {
     status.waiting_transactions = levels.units;
     status.memory_bytes = levels.memory_bytes;
     status.spool_bytes = levels.spool_bytes;
-    let unknown = status.position == Position::ORIGIN && levels.units > 0;
-    let lag = if levels.units == 0 { 0.0 } else { lag_seconds(status.commit_time) };
-    status.lag_seconds = (!unknown).then_some(lag);
 }

@@ -196,10 +196,11 @@ async fn a_socket_directory_is_a_host_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_says_what_is_there_and_what_is_missing() {
-    use lockstep_common::check::Verdict;
+    use lockstep_common::check::{CheckResult, Verdict};
     let mut bed = Bed::new().await;
     let results = lockstep_apply::check(&bed.settings()).await;
-    assert!(results.iter().all(|r| r.verdict == Verdict::Pass), "{results:#?}");
+    let fine = |r: &CheckResult| r.verdict == Verdict::Pass || r.name == "transport";
+    assert!(results.iter().all(fine), "{results:#?}");
     assert!(bed.query("SELECT 1 FROM pg_namespace WHERE nspname = 'lockstep'").await.is_empty());
     bed.source.progress().await;
     bed.catch_up().await;
@@ -214,7 +215,8 @@ async fn check_says_what_is_there_and_what_is_missing() {
         named.map(|r| r.name.as_str()).collect::<Vec<_>>()
     };
     assert_eq!(of(Verdict::Fail), ["start point", "schema lockstep", "checkpoint"], "{results:#?}");
-    assert_eq!(of(Verdict::Warn), ["full loads", "triggers and foreign keys"], "{results:#?}");
+    let warned = ["transport", "full loads", "triggers and foreign keys"];
+    assert_eq!(of(Verdict::Warn), warned, "{results:#?}");
     assert!(results.iter().all(|r| (r.verdict == Verdict::Pass) == r.fix.is_empty()));
     settings.config.port = 1;
     let results = lockstep_apply::check(&settings).await;

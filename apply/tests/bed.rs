@@ -62,6 +62,11 @@ impl Bed {
         self.source = Source::new(&self.log).await;
     }
 
+    /// Another log of this test.
+    pub async fn open_log(&self, name: &str) -> Arc<dyn Log> {
+        open_log(&self.directory, name).await
+    }
+
     /// A copy of the log as it is now, for [`Bed::replace_log`]. Nobody may be writing it.
     pub fn copy_log(&self, to: &str) {
         let (from, to) = (self.directory.path().join("log"), self.directory.path().join(to));

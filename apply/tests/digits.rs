@@ -92,6 +92,37 @@ async fn changes_meet_the_row_that_is_meant_within_a_microsecond() {
     }
 }
 
+/// Several connections order what they send by keys.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_connections_keep_the_order_of_keys_within_a_microsecond() {
+    for (source_type, ty) in types() {
+        let mut bed = Bed::new().await;
+        let t = bed.source.table(&stamps(source_type, &ty, 1)).await;
+        let key = |digit| vec![time(&ty, digit)];
+        let mut transactions = vec![(0..10).map(|digit| insert(t, row(&ty, digit, 0))).collect()];
+        for v in 1..=20 {
+            for digit in 0..9 {
+                let after = row(&ty, digit, v);
+                transactions.push(vec![change(
+                    t,
+                    Operation::Update,
+                    Before::Key(key(digit)),
+                    after,
+                )]);
+            }
+            // A key that is given up and taken again.
+            transactions.push(vec![change(t, Operation::Delete, Before::Key(key(9)), Vec::new())]);
+            transactions.push(vec![insert(t, row(&ty, 9, v))]);
+        }
+        bed.source.commit_all(&transactions).await;
+        let mut settings = bed.settings();
+        settings.config.connections = std::num::NonZeroUsize::new(3).expect("three");
+        bed.catch_up_with(settings).await;
+        let expected: Vec<_> = (0..10).map(|digit| format!("{digit}|x|20")).collect();
+        assert_eq!(bed.query(ROWS).await, expected, "{source_type}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_keeps_rows_apart_within_a_microsecond() {
     for (source_type, ty) in types() {
@@ -367,19 +398,41 @@ async fn text_by_which_rows_are_told_apart_is_not_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_that_a_collation_would_merge_halts() {
     let row = |name: &str| vec![text(name), text("x")];
-    // In one chunk, in two, and where the stream has named another key.
-    for (first, second) in [
-        (vec![row("ab"), row("a\u{ad}b")], vec![]),
-        (vec![row("ab")], vec![row("a\u{ad}b"), row("c")]),
-        (vec![row("c")], vec![row("a\u{ad}b"), row("ab")]),
-    ] {
+    let (plain, hyphen, other) = (|| row("ab"), || row("a\u{ad}b"), || row("c"));
+    // In one chunk, and in two; where the stream has named neither of them, and where it has named one,
+    // whole, in part, or as a row that is gone.
+    let named: [(&str, Vec<_>); 4] = [
+        ("c", vec![]),
+        ("ab, whole", vec![Operation::Insert]),
+        ("ab, in part", vec![Operation::Update]),
+        ("ab, gone", vec![Operation::Insert, Operation::Delete]),
+    ];
+    let chunks = [
+        (vec![plain(), hyphen()], vec![]),
+        (vec![plain()], vec![hyphen(), other()]),
+        (vec![other()], vec![hyphen(), plain()]),
+    ];
+    for ((first, second), (what, operations)) in
+        chunks.iter().flat_map(|chunks| named.iter().map(move |named| (chunks, named)))
+    {
+        let (first, second) = (first.clone(), second.clone());
         let mut bed = Bed::new().await;
         let t = bed.source.defined(&docs(1)).await;
         let total = first.len() + second.len();
         bed.source.progress().await;
         bed.source.begin_load(LOAD, &[(t, Handoff::Bracketed)]).await;
         bed.source.chunk_begin((LOAD, t, 0), PLAIN).await;
-        bed.source.commit(&[update(t, row("c"), row("C"))]).await;
+        let unrecorded = || vec![text("ab"), Value::Unavailable];
+        let mut changes = vec![update(t, row("d"), row("D"))];
+        changes.extend(operations.iter().map(|operation| match operation {
+            Operation::Insert => insert(t, plain()),
+            Operation::Update => {
+                let key = Before::Key(vec![text("ab")]);
+                change(t, Operation::Update, key, unrecorded())
+            }
+            _ => delete(t, plain()),
+        }));
+        bed.source.commit(&changes).await;
         let offsets = bed.source.chunk_rows((LOAD, t, 0), 0, &first, 2).await;
         bed.source.chunk_end((LOAD, t, 0), 0, offsets, first.len()).await;
         bed.source.chunk((LOAD, t, 1), PLAIN, &second).await;
@@ -387,11 +440,57 @@ async fn a_load_that_a_collation_would_merge_halts() {
         bed.source.end_load(LOAD).await;
         let mut settings = bed.settings();
         settings.config.key_collation = KeyCollation::Icu;
+        if operations.contains(&Operation::Delete) {
+            // Then one of the two is gone, and the other has its place.
+            bed.source.progress().await;
+            bed.catch_up_with(settings).await;
+            let rows = "SELECT name FROM docs WHERE name LIKE 'a%' COLLATE \"C\"";
+            assert_eq!(bed.query(rows).await, ["a\u{ad}b"], "{what}");
+            continue;
+        }
         for _ in 0..2 {
             let failure = bed.start_with(settings.clone(), FailPoints::default()).halts().await;
-            assert_eq!(failure.code, "apply.load.unplaced", "{failure}");
+            assert_eq!(failure.code, "apply.load.unplaced", "{what}: {failure}");
         }
-        assert_eq!(bed.query("SELECT state FROM lockstep.load").await, ["loading"]);
+        assert_eq!(bed.query("SELECT state FROM lockstep.load").await, ["loading"], "{what}");
+    }
+}
+
+/// Beside a load the stream does not write one row over another either, nor takes it away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stream_beside_a_load_that_a_collation_would_merge_halts() {
+    let row = |name: &str| vec![text(name), text("x")];
+    let hyphen = "a\u{ad}b";
+    for (many, partial) in [(false, false), (true, false), (false, true)] {
+        let mut bed = Bed::new().await;
+        let t = bed.source.defined(&docs(1)).await;
+        bed.source.progress().await;
+        bed.source.begin_load(LOAD, &[(t, Handoff::Bracketed)]).await;
+        bed.source.chunk((LOAD, t, 0), PLAIN, &[row("ab")]).await;
+        let first = match many {
+            true => bed.source.commit(&[insert(t, row("c")), insert(t, row("d"))]).await,
+            false => bed.source.progress().await,
+        };
+        let mut settings = bed.settings();
+        settings.config.key_collation = KeyCollation::Icu;
+        let mut apply = bed.start_with(settings.clone(), FailPoints::default());
+        apply.reaches(first).await;
+        bed.database.shows("SELECT name FROM docs WHERE name = 'ab' COLLATE \"C\"", &["ab"]).await;
+        // What meets no row, because the one that the target holds equal is another.
+        let unrecorded = vec![text(hyphen), Value::Unavailable];
+        let before = Before::Key(vec![text(hyphen)]);
+        let second = match partial {
+            true => bed.source.commit(&[change(t, Operation::Update, before, unrecorded)]).await,
+            false => bed.source.commit(&[delete(t, row(hyphen))]).await,
+        };
+        apply.reaches(second).await;
+        assert!(bed.query("SELECT name FROM docs").await.contains(&"ab".to_owned()));
+        let more = many.then(|| insert(t, row("e")));
+        let changes: Vec<_> = more.into_iter().chain([insert(t, row(hyphen))]).collect();
+        bed.source.commit(&changes).await;
+        let failure = apply.halts().await;
+        assert_eq!(failure.code, "apply.conflict", "{failure}");
+        assert!(bed.query("SELECT name FROM docs").await.contains(&"ab".to_owned()));
     }
 }
 

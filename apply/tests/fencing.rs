@@ -1,6 +1,7 @@
 //! One apply on a target at a time; commits whose outcome nobody heard of.
 
 use lockstep_apply::failpoints;
+use lockstep_common::config::{self, Secret};
 use lockstep_common::{Disposition, FailPoints};
 
 use crate::bed::{Apply, Bed, PIPELINE};
@@ -53,9 +54,94 @@ async fn a_missing_checkpoint_row_commits_nothing() {
     apply.reaches(1).await;
     bed.query("DELETE FROM lockstep.checkpoint").await;
     bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
-    let failure = apply.fails().await;
-    assert_eq!(failure.disposition, Disposition::Fenced, "{failure}");
+    let failure = apply.halts().await;
+    assert_eq!(failure.code, "apply.checkpoint_gone", "{failure}");
     assert_eq!(bed.query(COUNT).await, ["1|1"]);
+}
+
+/// A second apply whose log it cannot open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_apply_without_its_log_fences_nobody() {
+    let mut bed = Bed::new().await;
+    let a = bed.source.table(&accounts()).await;
+    bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
+    let mut healthy = bed.start();
+    let epoch = healthy.reaches(1).await.epoch;
+    let properties = [("security.protocol", "ssl"), ("socket.connection.setup.timeout.ms", "1000")];
+    let log = config::Log::Kafka(config::KafkaLog {
+        // Nobody there speaks TLS.
+        brokers: format!("127.0.0.1:{}", bed.database.port),
+        properties: properties.map(|(name, value)| (name.to_owned(), Secret::new(value))).into(),
+        replication: -1,
+        retention: None,
+        transaction_bytes: bytesize::ByteSize::mib(8),
+        transaction_time: std::time::Duration::from_millis(50),
+    });
+    let log = lockstep_log::open(&log, PIPELINE).await.expect("it connects to nothing yet");
+    let mut settings = bed.settings();
+    settings.config.spool = bed.spool("second");
+    let mut second = Apply::start(settings, &log, FailPoints::default());
+    second.until("its trouble", |status| status.last_error.is_some()).await;
+    let n = bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
+    assert_eq!(healthy.reaches(n).await.epoch, epoch);
+    second.kill().await;
+    healthy.stop().await;
+    assert_eq!(bed.query("SELECT epoch FROM lockstep.checkpoint").await, [epoch.to_string()]);
+}
+
+/// A second apply on a copy of the log that ends before what the target has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_apply_on_an_older_copy_of_the_log_fences_nobody() {
+    let mut bed = Bed::new().await;
+    let a = bed.source.table(&accounts()).await;
+    bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
+    bed.copy_log("copy");
+    bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
+    let mut healthy = bed.start();
+    let epoch = healthy.reaches(2).await.epoch;
+    let copy = bed.open_log("copy").await;
+    let mut settings = bed.settings();
+    settings.config.spool = bed.spool("second");
+    let mut second = Apply::start(settings, &copy, FailPoints::default());
+    let status = second.until("its trouble", |status| status.last_error.is_some()).await;
+    let error = status.last_error.unwrap_or_default();
+    assert!(error.contains("apply.log_behind"), "{error}");
+    let n = bed.source.commit(&[insert(a, account(3, "x", 1))]).await;
+    assert_eq!(healthy.reaches(n).await.epoch, epoch);
+    second.stop().await;
+    healthy.stop().await;
+    assert_eq!(bed.query(COUNT).await, ["3|3"]);
+}
+
+/// The target as it was before apply's newest epoch: a standby that lacked it, a backup. With the
+/// connection lost, as a failover does, and under a running one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_went_back_is_followed_from_its_checkpoint() {
+    for ends_connections in [true, false] {
+        let mut bed = Bed::new().await;
+        let a = bed.source.table(&accounts()).await;
+        bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
+        bed.catch_up().await;
+        bed.query("CREATE TABLE before AS SELECT * FROM lockstep.checkpoint").await;
+        bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
+        let mut apply = bed.start();
+        apply.reaches(2).await;
+        let put_back = "BEGIN; DELETE FROM accounts WHERE id = 2; DELETE FROM lockstep.checkpoint; \
+            INSERT INTO lockstep.checkpoint SELECT * FROM before; COMMIT";
+        bed.query(put_back).await;
+        if ends_connections {
+            bed.query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND application_name LIKE 'lockstep-apply/%'",
+            )
+            .await;
+        }
+        let n = bed.source.commit(&[insert(a, account(3, "x", 1))]).await;
+        let status = apply.reaches(n).await;
+        assert!(status.epoch > 2, "{status:?}");
+        apply.stop().await;
+        assert_eq!(bed.query(COUNT).await, ["3|3"], "ends connections: {ends_connections}");
+    }
 }
 
 /// Commits arrive, their replies do not: the next epoch says what happened.

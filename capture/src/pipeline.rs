@@ -190,7 +190,7 @@ impl Service {
                     output.progress(last);
                 }
             }
-            self.status.polled(&poll, &output);
+            self.status.polled(&poll, &output, more, self.capture.poll_interval);
             if !found
                 && self.capture.signal_table.is_some()
                 && due.ask_for_the_end(self.stop, poll.clock)
@@ -341,7 +341,9 @@ impl Service {
         }
         if output.collected() > 0 || wrote {
             output.commit().await?;
-            self.status.committed(output);
+            for (table, more) in self.status.committed(output) {
+                self.source.followed(table, more);
+            }
         }
         Ok(reached)
     }

@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockstep_common::record::Operation;
-use lockstep_common::status::{CaptureStatus, Counts, HeldTable, StatusSender, TaskState};
-use lockstep_common::{Disposition, Failure, Position, TICKS_PER_SECOND, TableId};
+use lockstep_common::status::{CaptureStatus, Counts, HeldTable, Look, StatusSender, TaskState};
+use lockstep_common::{Disposition, Failure, Position, TableId};
 
 use crate::output::Output;
 use crate::source::{Poll, Table};
@@ -105,9 +105,13 @@ impl Reporter {
         }
     }
 
-    /// What was counted is committed.
-    pub fn committed(&mut self, output: &Output) {
+    /// What was counted is committed. Returns how many rows more each table has by it.
+    pub fn committed(&mut self, output: &Output) -> Vec<(TableId, i64)> {
         let window = std::mem::take(&mut self.window);
+        let more = |(table, counts): (&TableId, &Counts)| {
+            (*table, counts.inserts.cast_signed() - counts.deletes.cast_signed())
+        };
+        let more = window.changes.iter().map(more).collect();
         self.sender.send_modify(|status| {
             status.position = output.position();
             status.commit_time = output.time();
@@ -118,18 +122,25 @@ impl Reporter {
                 add(&mut status.tables, name, counts);
             }
         });
+        more
     }
 
-    /// The source was polled.
-    pub fn polled(&self, poll: &Poll, output: &Output) {
+    /// The source was polled, and what that found is in the log; `more` says that it has more, and
+    /// `next` when it is looked at again.
+    pub fn polled(&self, poll: &Poll, output: &Output, more: bool, next: Duration) {
         self.sender.send_modify(|status| {
             if let Some(newest) = poll.newest {
                 status.source_position = newest;
             }
-            if let Some(clock) = poll.clock {
-                let behind = clock.saturating_sub(output.time());
-                status.lag_seconds = Some(behind as f64 / TICKS_PER_SECOND as f64);
-            }
+            // A look in vain tells nothing newer, and nothing of how far behind the log is.
+            let in_vain = poll.newest.is_none() && status.source_position > Position::ORIGIN;
+            let behind = match poll.clock {
+                _ if in_vain => return,
+                _ if !more => Duration::ZERO,
+                Some(clock) if output.time() != 0 => ticks(clock.saturating_sub(output.time())),
+                _ => return,
+            };
+            status.looked = Some(Look { at: Instant::now(), behind, next });
         });
     }
 
@@ -157,6 +168,11 @@ impl Reporter {
             changed
         });
     }
+}
+
+/// A time in 100 ns; none before its beginning.
+fn ticks(ticks: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(ticks).unwrap_or(0).saturating_mul(100))
 }
 
 /// Waits for the source, and says so in the status while that takes long.

@@ -222,3 +222,32 @@ async fn a_source_that_has_gone_another_way_is_noticed_without_a_new_start() {
         }
     }
 }
+
+/// A forced failover that loses commits, under sessions that live on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_that_loses_commits_is_noticed_under_surviving_sessions() {
+    for new_commits in [0, 9] {
+        let mut server = backed_up().await;
+        let mut loading = Loading::new(&server).await;
+        server.fault("failover_mark", "").await;
+        server.captured("INSERT INTO dbo.t VALUES (2)").await;
+        let poll = loading.source.poll(zero()).await.expect("a poll");
+        let cursor = poll.window.expect("commits").through();
+        loading.source.poll(cursor).await.expect("nothing new");
+        let mark = loading.loader.mark().expect("a poll has seen something");
+        server.fault("failover", "").await;
+        server.stop_job().await;
+        for n in 0..new_commits {
+            server.captured(&format!("INSERT INTO dbo.t VALUES ({})", 100 + n)).await;
+        }
+        let failure = loop {
+            match loading.source.poll(cursor).await.map(drop).expect_err("another history") {
+                failure if failure.disposition == Disposition::Retry => {}
+                failure => break failure,
+            }
+        };
+        assert_eq!(failure.code, "source.rewound", "{failure}");
+        let failure = loading.loader.recognise(&mark).await.expect_err("another history");
+        assert_eq!(failure.code, "source.rewound", "{failure}");
+    }
+}

@@ -129,3 +129,38 @@ async fn a_lock_that_is_never_given_up_does_not_keep_capture_from_stopping() {
     server.fault("clear_errors", "").await;
     assert_eq!(server.run_through(&bed).await.transactions.len(), 2);
 }
+
+/// A scan of the capture job that is open for longer than anybody waits for a lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_scan_is_waited_for_as_long_as_it_takes() {
+    let mut server = Server::new().await;
+    server.table("t", "id int NOT NULL PRIMARY KEY, v int NULL").await;
+    server
+        .admin
+        .run("ALTER DATABASE shop SET READ_COMMITTED_SNAPSHOT OFF WITH ROLLBACK IMMEDIATE")
+        .await;
+    server.captured("INSERT INTO dbo.t VALUES (1, 0)").await;
+    let bed = Bed::new().await;
+    let mut running = server.follow(&bed.log);
+    running.reaches(server.newest().await).await;
+    server.fault("scan_open", "on").await;
+    server.admin.run("INSERT INTO dbo.t VALUES (2, 0), (3, 0)").await;
+    let mut scanner = server.session().await;
+    let scanning = tokio::spawn(async move { scanner.run("EXEC sys.sp_cdc_scan").await.len() });
+    let database = server.double.server().storage().database("shop").expect("it is there");
+    // A poll waits for it, gives up, and the next one waits.
+    for waits in [true, false, true] {
+        while database.blocked().is_empty() == waits {
+            tokio::task::yield_now().await;
+        }
+    }
+    server.fault("scan_open", "off").await;
+    scanning.await.expect("the scan ends");
+    running.reaches(server.newest().await).await;
+    {
+        let status = running.status.borrow();
+        assert_eq!((status.epoch, &status.last_error), (1, &None));
+    }
+    running.stop().await.expect("it stops as asked");
+    assert_eq!(ids(&contents::read(bed.log.as_ref()).await), [1, 2]);
+}

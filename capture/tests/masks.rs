@@ -191,3 +191,123 @@ async fn a_not_null_column_that_an_old_row_lacks_is_unavailable() {
         ]
     );
 }
+
+/// Changes of a key whose MAX value was not touched, was set, and was set to NULL.
+async fn key_updates(server: &mut Server) {
+    server.table("t", "id int NOT NULL PRIMARY KEY, note nvarchar(max) NULL, v int NULL").await;
+    server
+        .admin
+        .run("INSERT INTO dbo.t SELECT n, REPLICATE(CAST(N'x' AS nvarchar(max)), 9000), 0 FROM (VALUES (1), (2), (3), (4)) AS a (n)")
+        .await;
+    server.scan().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_set_to_null_with_the_key_is_null() {
+    let mut server = Server::new().await;
+    server.fault("key_update_max_null", "on").await;
+    key_updates(&mut server).await;
+    let bed = Bed::new().await;
+    server.run_through(&bed).await;
+    // Null now, gone now, and written again since.
+    server.admin.run("UPDATE dbo.t SET id = 11, note = NULL WHERE id = 1").await;
+    server.admin.run("UPDATE dbo.t SET id = 12, note = NULL WHERE id = 2").await;
+    server.admin.run("DELETE FROM dbo.t WHERE id = 12").await;
+    server.admin.run("UPDATE dbo.t SET id = 13, note = NULL WHERE id = 3").await;
+    server.admin.run("UPDATE dbo.t SET note = N'again' WHERE id = 13").await;
+    server.admin.run("UPDATE dbo.t SET id = 14, note = N'new' WHERE id = 4").await;
+    server.scan().await;
+    let mut running = server.follow(&bed.log);
+    let newest = server.newest().await;
+    // A row that has a value is looked at again when the capture job has come past that look.
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(50));
+    let mut n = 0;
+    while running.status.borrow().position < newest {
+        pace.tick().await;
+        n += 1;
+        server.fault("clock_advance", "2").await;
+        server.captured(&format!("UPDATE dbo.t SET v = {n} WHERE id = 14")).await;
+        assert!(n < 400, "{:?}", *running.status.borrow());
+    }
+    running.reaches(newest).await;
+    running.stop().await.expect("it stops as asked");
+    let contents = crate::contents::read(bed.log.as_ref()).await;
+    let inserted = |id: i64| {
+        let mut all = changes(&contents).into_iter();
+        all.find(|c| c.operation == Operation::Insert && c.after[0] == Value::I64(id))
+            .map(|c| c.after[1].clone())
+    };
+    for id in [11, 12, 13] {
+        assert_eq!(inserted(id), Some(Value::Null), "{id}");
+    }
+    assert_eq!(inserted(14), Some(text("new")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_a_key_update_leaves_out_halts() {
+    for leaves_out in [false, true] {
+        let mut server = Server::new().await;
+        server.fault("key_update_max_null", if leaves_out { "on" } else { "off" }).await;
+        key_updates(&mut server).await;
+        let bed = Bed::new().await;
+        server.captured("UPDATE dbo.t SET id = 9 WHERE id = 1").await;
+        let newest = server.newest().await;
+        let mut running = server.follow(&bed.log);
+        if !leaves_out {
+            running.reaches(newest).await;
+            running.stop().await.expect("it stops as asked");
+            continue;
+        }
+        let mut ended = std::pin::pin!(running.ends());
+        let mut pace = tokio::time::interval(std::time::Duration::from_millis(50));
+        let failure = loop {
+            tokio::select! {
+                ended = &mut ended => break ended.expect_err("it halts"),
+                _ = pace.tick() => {}
+            }
+            server.fault("clock_advance", "2").await;
+            server.captured("UPDATE dbo.t SET v = v + 1 WHERE id = 2").await;
+        };
+        assert_eq!(failure.code, "source.left_out", "{failure}");
+        assert!(failure.message.contains("dbo.t") && failure.message.contains("note"), "{failure}");
+    }
+}
+
+/// What an update shows of a value that was changed in part: all of it, whatever its mask says, or capture
+/// halts. (A piece, and an update that leaves no row, are not told from others.)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_changed_in_part_comes_whole_or_halts() {
+    for (answer, whole) in
+        [("full", true), ("unmarked", true), ("null", false), ("unmarked_null", false)]
+    {
+        let mut server = Server::new().await;
+        key_updates(&mut server).await;
+        server.fault("max_write", answer).await;
+        let bed = Bed::new().await;
+        // What is NULL before and after is no doubt where the row has no value.
+        server.admin.run("INSERT INTO dbo.t VALUES (8, NULL, 0)").await;
+        server.admin.run("UPDATE dbo.t SET note = NULL WHERE id = 8").await;
+        server.captured("UPDATE dbo.t SET note.WRITE(N'piece', 0, NULL) WHERE id = 1").await;
+        let newest = server.newest().await;
+        let mut running = server.follow(&bed.log);
+        if whole {
+            running.reaches(newest).await;
+            running.stop().await.expect("it stops as asked");
+            let contents = crate::contents::read(bed.log.as_ref()).await;
+            let last = changes(&contents).last().map(|change| change.after[1].clone());
+            assert_eq!(last, Some(text("piece")), "{answer}");
+            continue;
+        }
+        let mut ended = std::pin::pin!(running.ends());
+        let mut pace = tokio::time::interval(std::time::Duration::from_millis(50));
+        let failure = loop {
+            tokio::select! {
+                ended = &mut ended => break ended.expect_err("it halts"),
+                _ = pace.tick() => {}
+            }
+            server.fault("clock_advance", "2").await;
+            server.captured("UPDATE dbo.t SET v = v + 1 WHERE id = 2").await;
+        };
+        assert_eq!(failure.code, "source.left_out", "{answer}: {failure}");
+    }
+}

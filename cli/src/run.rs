@@ -1,9 +1,11 @@
 //! `lockstep run`: capture and every apply, in one process.
 //!
 //! The services are the same libraries that `lockstep-capture` and `lockstep-apply` run; nothing
-//! here has a path of its own. When one of them fails for good the others finish what they have in
-//! hand and leave too, and the first reason is the program's. One that has done its task (a full load
-//! alone, or a stop point) leaves the others to theirs: capture is done before the applies are.
+//! here has a path of its own. An apply that fails for good leaves capture and the other applies to their
+//! work, and says so at its own address. When capture fails, or no apply is left, everything finishes what
+//! it has in hand and leaves; the first reason is the program's, whenever it ends. One that has done its
+//! task (a full load alone, or a stop point) leaves the others to theirs: capture is done before the
+//! applies are.
 
 use std::sync::Arc;
 
@@ -22,9 +24,14 @@ use tokio::sync::watch;
 use crate::arguments::RunOptions;
 use crate::progress::Progress;
 
+/// The name of capture's task; those of applies begin otherwise.
+const CAPTURE: &str = "capture";
+/// The code of a crash at a fail point.
+const FAIL_POINT: &str = "failpoint";
+
 type Task = BoxFuture<'static, (String, Result<(), Failure>)>;
 
-/// Runs everything until shutdown or the first service that stops for good.
+/// Runs everything until shutdown, or until nothing is left that works on its own.
 pub(crate) async fn run(
     config: Config,
     options: RunOptions,
@@ -50,7 +57,7 @@ pub(crate) async fn run(
 
     let ended = Shutdown::new();
     let services = async {
-        let result = until_all_have_ended(&mut tasks, &working).await;
+        let result = until_all_have_ended(&mut tasks, config.apply.len(), &working).await;
         ended.cancel();
         if result.is_err() {
             service::stay(&config.http, &shutdown).await;
@@ -65,6 +72,7 @@ pub(crate) async fn run(
 /// The first reason of a service to stop that is not that it was asked to, or has done its task.
 async fn until_all_have_ended(
     tasks: &mut FuturesUnordered<Task>,
+    mut applies: usize,
     shutdown: &Shutdown,
 ) -> Result<(), Ending> {
     let mut first: Result<(), Ending> = Ok(());
@@ -74,10 +82,17 @@ async fn until_all_have_ended(
             Ok(()) => tracing::info!(service = name, "has done its task"),
             Err(failure) => {
                 tracing::error!(service = name, error = %failure, "stopped");
+                let of_apply = name != CAPTURE;
+                applies -= usize::from(of_apply);
+                // A crash at a fail point is one of the whole process.
+                if of_apply && applies > 0 && failure.code != FAIL_POINT {
+                    tracing::warn!(service = name, "the other services go on without it");
+                } else {
+                    shutdown.cancel();
+                }
                 if first.is_ok() {
                     first = Err(failure.into());
                 }
-                shutdown.cancel();
             }
         }
     }
@@ -110,7 +125,7 @@ fn start_capture(
     let (log, fail, shutdown) = (log.clone(), fail.clone(), shutdown.clone());
     tasks.push(Box::pin(async move {
         let result = lockstep_capture::run(settings, log, status, fail, shutdown).await;
-        ("capture".to_owned(), result)
+        (CAPTURE.to_owned(), result)
     }));
     Ok(())
 }
@@ -178,4 +193,81 @@ async fn reset(config: &Config, names: &[String]) -> Result<(), Ending> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use lockstep_common::disposition::exit;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// A service that ends as it is told, or when it is asked to.
+    fn service(
+        tasks: &FuturesUnordered<Task>,
+        name: &str,
+        shutdown: &Shutdown,
+    ) -> oneshot::Sender<Result<(), Failure>> {
+        let (end, ended) = oneshot::channel();
+        let (name, shutdown) = (name.to_owned(), shutdown.clone());
+        tasks.push(Box::pin(async move {
+            let result = tokio::select! {
+                () = shutdown.cancelled() => Ok(()),
+                Ok(result) = ended => result,
+            };
+            (name, result)
+        }));
+        end
+    }
+
+    fn halt() -> Result<(), Failure> {
+        Err(Failure::halt("apply.conflict", "refused", "correct it"))
+    }
+
+    #[tokio::test]
+    async fn a_halted_apply_leaves_the_others_to_their_work_and_is_told_at_the_end() {
+        let (mut tasks, shutdown) = (FuturesUnordered::new(), Shutdown::new());
+        let _capture = service(&tasks, CAPTURE, &shutdown);
+        let (one, _two) =
+            (service(&tasks, "apply.one", &shutdown), service(&tasks, "apply.two", &shutdown));
+        let running = until_all_have_ended(&mut tasks, 2, &shutdown);
+        let mut running = std::pin::pin!(running);
+        one.send(halt()).unwrap();
+        assert!(futures_util::poll!(&mut running).is_pending());
+        assert!(!shutdown.is_cancelled());
+        shutdown.cancel();
+        let ending = running.await.unwrap_err();
+        assert_eq!(ending.code, exit::HALT);
+        assert!(ending.message.contains("apply.conflict"), "{}", ending.message);
+    }
+
+    #[tokio::test]
+    async fn without_capture_or_without_any_apply_all_end() {
+        for last in [vec!["capture"], vec!["apply.one", "apply.two"]] {
+            let (mut tasks, shutdown) = (FuturesUnordered::new(), Shutdown::new());
+            let ends: Vec<_> = [CAPTURE, "apply.one", "apply.two"]
+                .map(|name| (name, service(&tasks, name, &shutdown)))
+                .into();
+            let mut kept = Vec::new();
+            for (name, end) in ends {
+                if last.contains(&name) { end.send(halt()).unwrap() } else { kept.push(end) }
+            }
+            let ending = until_all_have_ended(&mut tasks, 2, &shutdown).await.unwrap_err();
+            assert_eq!(ending.code, exit::HALT, "{last:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_done_its_task_does_not_end_the_others() {
+        let (mut tasks, shutdown) = (FuturesUnordered::new(), Shutdown::new());
+        let (capture, one) =
+            (service(&tasks, CAPTURE, &shutdown), service(&tasks, "apply.one", &shutdown));
+        let running = until_all_have_ended(&mut tasks, 1, &shutdown);
+        let mut running = std::pin::pin!(running);
+        capture.send(Ok(())).unwrap();
+        assert!(futures_util::poll!(&mut running).is_pending());
+        one.send(Ok(())).unwrap();
+        assert!(running.await.is_ok());
+        assert!(!shutdown.is_cancelled());
+    }
 }

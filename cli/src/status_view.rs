@@ -37,19 +37,7 @@ pub(crate) async fn print(config: &Config, options: StatusOptions) -> Result<(),
         return Err(Ending::usage("no service of the configuration has an `http` address to ask"));
     }
     let authorization = authorization(&config.http).await?;
-    let mut all = Map::new();
-    let mut silent = Vec::new();
-    for (name, address) in services {
-        match ask(address, &authorization).await {
-            Ok(status) => {
-                all.insert(name, status);
-            }
-            Err(error) => {
-                all.insert(name.clone(), json!({"unreachable": error.to_string()}));
-                silent.push(format!("{name} at {address}: {error}"));
-            }
-        }
-    }
+    let (all, silent) = gather(services, &authorization).await;
     if options.json {
         println!("{}", Value::Object(all));
     } else {
@@ -59,6 +47,38 @@ pub(crate) async fn print(config: &Config, options: StatusOptions) -> Result<(),
         return Ok(());
     }
     Err(Ending { code: exit::CHECK, message: format!("no answer from {}", silent.join("; ")) })
+}
+
+/// What each service says of itself, and those that say nothing.
+async fn gather(
+    services: Vec<(String, SocketAddr)>,
+    authorization: &str,
+) -> (Map<String, Value>, Vec<String>) {
+    let mut all = Map::new();
+    let mut silent = Vec::new();
+    for (name, address) in services {
+        match ask(address, authorization).await.and_then(|answer| own_part(&name, &answer)) {
+            Ok(status) => {
+                all.insert(name, status);
+            }
+            Err(error) => {
+                all.insert(name.clone(), json!({"unreachable": error.to_string()}));
+                silent.push(format!("{name} at {address}: {error}"));
+            }
+        }
+    }
+    (all, silent)
+}
+
+/// A service's own status in the answer of the server that it is asked at.
+fn own_part(name: &str, answer: &Value) -> std::io::Result<Value> {
+    let part = match name.strip_prefix("apply.") {
+        Some(apply) => answer.get("apply").and_then(|applies| applies.get(apply)),
+        None => answer.get(name),
+    };
+    part.cloned().ok_or_else(|| {
+        std::io::Error::other("another service answers there: correct its `http` address")
+    })
 }
 
 /// The header line, with its end, that lets a request in; empty where none is wanted.
@@ -85,7 +105,10 @@ async fn ask(address: SocketAddr, authorization: &str) -> std::io::Result<Value>
             .position(|window| window == b"\r\n\r\n")
             .map(|at| &answer[at + 4..])
             .unwrap_or_default();
-        serde_json::from_slice(body).map_err(std::io::Error::other)
+        match answer.starts_with(b"HTTP/1.0 200") || answer.starts_with(b"HTTP/1.1 200") {
+            true => serde_json::from_slice(body).map_err(std::io::Error::other),
+            false => Err(std::io::Error::other(String::from_utf8_lossy(body).trim().to_owned())),
+        }
     };
     tokio::time::timeout(DEADLINE, exchange)
         .await
@@ -214,7 +237,10 @@ fn aligned(rows: &[Vec<String>]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use lockstep_common::status::{ApplyStatus, TableLoadState};
+    use lockstep_common::Shutdown;
+    use lockstep_common::http::Endpoints;
+    use lockstep_common::status::{ApplyStatus, CaptureStatus, TableLoadState};
+    use tokio::sync::watch;
 
     use super::*;
 
@@ -257,6 +283,38 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line:?} is not in\n{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_the_server_sends_is_printed_as_a_table() {
+        let counts = Counts { inserts: 1, updates: 2, deletes: 3 };
+        let tables = BTreeMap::from([("dbo.orders".to_owned(), counts)]);
+        let capture = CaptureStatus { tables: tables.clone(), ..CaptureStatus::default() };
+        let apply = ApplyStatus { tables, ..ApplyStatus::default() };
+        let ((_says, capture), (_too, apply)) = (watch::channel(capture), watch::channel(apply));
+        let endpoints = Endpoints::capture(capture).with(Endpoints::apply("main", apply));
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let (address, shutdown) = (listener.local_addr().expect("bound"), Shutdown::new());
+        let server = tokio::spawn(http::serve(listener, endpoints, shutdown.clone()));
+
+        let names = ["capture", "apply.main", "apply.other"];
+        let services = names.map(|name| (name.to_owned(), address)).to_vec();
+        let (all, silent) = gather(services, "").await;
+        for name in ["capture", "apply.main"] {
+            let text = text(name, &all[name]);
+            for line in [
+                name,
+                "  state: starting",
+                "  table       inserts  updates  deletes",
+                "  dbo.orders        1        2        3",
+            ] {
+                assert!(text.lines().any(|l| l == line), "{line:?} is not in\n{text}");
+            }
+            assert!(!text.contains('{'), "raw JSON:\n{text}");
+        }
+        assert!(silent.len() == 1 && silent[0].contains("apply.other"), "{silent:?}");
+        shutdown.cancel();
+        server.await.expect("no panic").expect("served");
     }
 
     #[test]

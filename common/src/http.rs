@@ -76,11 +76,11 @@ impl Endpoints {
 
     fn snapshot(&self) -> Snapshot {
         Snapshot {
-            capture: self.capture.as_ref().map(|status| status.borrow().clone()),
+            capture: self.capture.as_ref().map(|status| status.borrow().clone().now()),
             applies: self
                 .applies
                 .iter()
-                .map(|(name, status)| (name.clone(), status.borrow().clone()))
+                .map(|(name, status)| (name.clone(), status.borrow().clone().now()))
                 .collect(),
         }
     }

@@ -27,7 +27,7 @@ pub const CAPTURE_CHANGES: &str = "lockstep_capture_changes_total";
 pub const CAPTURE_BYTES: &str = "lockstep_capture_bytes_total";
 /// Commit time of the newest transaction in the log, since 1970.
 pub const CAPTURE_COMMIT_TIME: &str = "lockstep_capture_commit_timestamp_seconds";
-/// The source's clock less that time.
+/// How far the log is behind the source: 0 when nothing newer is known.
 pub const CAPTURE_LAG: &str = "lockstep_capture_lag_seconds";
 /// 1 for the state of the newest full load, 0 for the others; label `state`. As all of a load, it is
 /// absent while there is none.
@@ -51,8 +51,10 @@ pub const APPLY_TRANSACTIONS: &str = "lockstep_apply_transactions_total";
 pub const APPLY_CHANGES: &str = "lockstep_apply_changes_total";
 /// Commit time of the checkpoint in the source, since 1970.
 pub const APPLY_COMMIT_TIME: &str = "lockstep_apply_commit_timestamp_seconds";
-/// Now less that time while transactions wait, else 0.
+/// How far the target is behind the log: 0 when nothing newer is known.
 pub const APPLY_LAG: &str = "lockstep_apply_lag_seconds";
+/// How old the state of the source is that the target has, at most.
+pub const APPLY_STALENESS: &str = "lockstep_apply_staleness_seconds";
 /// Next log offset after the checkpoint.
 pub const APPLY_NEXT_OFFSET: &str = "lockstep_apply_next_offset";
 /// Log offset read up to.
@@ -129,7 +131,7 @@ const CAPTURE: &[Metric<CaptureStatus>] = &[
         "Commit time of the newest transaction written",
         Reading::Gauge(|s| seconds(s.commit_time)),
     ),
-    (CAPTURE_LAG, "The source's clock less that time", Reading::Gauge(|s| s.lag_seconds)),
+    (CAPTURE_LAG, "How far the log is behind the source", Reading::Gauge(|s| s.lag_seconds)),
     (CAPTURE_LOAD_STATE, "How far the newest full load is", Reading::LoadState(capture_load)),
     (
         CAPTURE_LOAD_ROWS,
@@ -167,7 +169,12 @@ const APPLY: &[Metric<ApplyStatus>] = &[
         "Commit time of the checkpoint in the source",
         Reading::Gauge(|s| seconds(s.commit_time)),
     ),
-    (APPLY_LAG, "Now less that time while transactions wait", Reading::Gauge(|s| s.lag_seconds)),
+    (APPLY_LAG, "How far the target is behind the log", Reading::Gauge(|s| s.lag_seconds)),
+    (
+        APPLY_STALENESS,
+        "How old the state of the source is that the target has, at most",
+        Reading::Gauge(|s| s.staleness_seconds),
+    ),
     (
         APPLY_NEXT_OFFSET,
         "Next log offset after the checkpoint",

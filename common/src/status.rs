@@ -2,6 +2,7 @@
 //! and the demo's live view.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -69,8 +70,12 @@ pub struct CaptureStatus {
     pub bytes: u64,
     /// Newest LSN of the source as a position, complete or not.
     pub source_position: Position,
-    /// Seconds between the source's clock and `commit_time` when last polled; none before.
+    /// Seconds that the log is behind the source: 0 when nothing newer is known, growing since the last
+    /// successful look. Computed when asked, by [`CaptureStatus::now`]; none before the first look.
     pub lag_seconds: Option<f64>,
+    /// The last successful look at the source.
+    #[serde(skip)]
+    pub looked: Option<Look>,
     /// The newest full load, if there is one.
     #[serde(default)]
     pub load: Option<LoadStatus>,
@@ -81,7 +86,36 @@ pub struct CaptureStatus {
     pub notices: Vec<String>,
 }
 
+/// A successful look at the source for something newer.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// When.
+    pub at: Instant,
+    /// How far the log was behind then; 0 when nothing newer was there.
+    pub behind: Duration,
+    /// When the next look is due.
+    pub next: Duration,
+}
+
+/// How late a look may be before nothing newer being known says nothing any more.
+const LATE: Duration = Duration::from_secs(1);
+
+impl Look {
+    fn seconds(&self) -> f64 {
+        let since = self.at.elapsed();
+        let caught_up = self.behind.is_zero() && since <= self.next + LATE;
+        if caught_up { 0.0 } else { (self.behind + since).as_secs_f64() }
+    }
+}
+
 impl CaptureStatus {
+    /// As it is at this moment.
+    #[must_use]
+    pub fn now(mut self) -> Self {
+        self.lag_seconds = self.looked.map(|look| look.seconds());
+        self
+    }
+
     /// The service has ended in `failure`, if it has not said so itself.
     pub fn ended(&mut self, failure: &Failure) {
         self.state = TaskState::after(failure);
@@ -125,8 +159,16 @@ pub struct ApplyStatus {
     /// Characters that PostgreSQL cannot store and U+FFFD was written for, since start.
     #[serde(default)]
     pub replaced_characters: u64,
-    /// Seconds between now and `commit_time` while transactions wait, 0 when caught up.
+    /// Seconds that the target is behind the log: 0 when nothing newer is known, growing while the log or
+    /// the target is away. Computed when asked, by [`ApplyStatus::now`]; none when unknown.
     pub lag_seconds: Option<f64>,
+    /// Seconds since the source was as the target is, at most: now less `commit_time`. Grows on an idle
+    /// source, too, until it says that nothing came. Computed when asked; none when unknown.
+    #[serde(default)]
+    pub staleness_seconds: Option<f64>,
+    /// Since when it is not running.
+    #[serde(skip)]
+    pub away: Option<Instant>,
     /// The newest full load, if there is one.
     #[serde(default)]
     pub load: Option<LoadStatus>,
@@ -164,11 +206,41 @@ impl std::fmt::Display for HeldTable {
 }
 
 impl ApplyStatus {
+    /// As it is at this moment.
+    #[must_use]
+    pub fn now(mut self) -> Self {
+        self.staleness_seconds = since(self.commit_time);
+        self.lag_seconds = match self.away {
+            // What waits is newer than the checkpoint, and how much is known by its time only.
+            _ if self.waiting_transactions > 0 => self.staleness_seconds,
+            None if self.state == TaskState::Starting => None,
+            None => Some(0.0),
+            Some(away) => Some(away.elapsed().as_secs_f64()),
+        };
+        self
+    }
+
+    /// Sets the state, and remembers since when it is another than running.
+    pub fn enter(&mut self, state: TaskState) {
+        self.state = state;
+        match state {
+            TaskState::Running => self.away = None,
+            _ => self.away = self.away.or_else(|| Some(Instant::now())),
+        }
+    }
+
     /// The service has ended in `failure`, if it has not said so itself.
     pub fn ended(&mut self, failure: &Failure) {
-        self.state = TaskState::after(failure);
+        self.enter(TaskState::after(failure));
         self.last_error = Some(failure.to_string());
     }
+}
+
+/// Seconds since a time in 100 ns; none for 0, which is no time.
+fn since(ticks: i64) -> Option<f64> {
+    let then = u64::try_from(ticks).ok().filter(|ticks| *ticks > 0)?;
+    let then = Duration::new(then / 10_000_000, (then % 10_000_000) as u32 * 100);
+    Some(UNIX_EPOCH.elapsed().ok()?.saturating_sub(then).as_secs_f64())
 }
 
 /// A full load, as the service sees it: capture reads it from the source, apply writes it to the
@@ -243,3 +315,52 @@ pub type StatusSender<T> = watch::Sender<T>;
 
 /// The reading end.
 pub type StatusReceiver<T> = watch::Receiver<T>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looked(ago: u64, behind: u64) -> Option<f64> {
+        let at = Instant::now().checked_sub(Duration::from_secs(ago)).unwrap();
+        let next = Duration::from_millis(250);
+        let look = Look { at, behind: Duration::from_secs(behind), next };
+        CaptureStatus { looked: Some(look), ..CaptureStatus::default() }.now().lag_seconds
+    }
+
+    #[test]
+    fn capture_is_behind_by_what_it_knows_and_by_how_long_it_has_not_looked() {
+        assert_eq!(CaptureStatus::default().now().lag_seconds, None);
+        assert_eq!(looked(0, 0), Some(0.0));
+        assert!(looked(40, 0).unwrap() >= 40.0, "the source has not answered for 40 s");
+        assert!((7.0..8.0).contains(&looked(0, 7).unwrap()));
+        assert!(looked(40, 7).unwrap() >= 47.0);
+    }
+
+    fn ticks(ago: u64) -> i64 {
+        i64::try_from((UNIX_EPOCH.elapsed().unwrap().as_secs() - ago) * 10_000_000).unwrap()
+    }
+
+    #[test]
+    fn an_apply_is_behind_by_what_waits_and_by_how_long_it_is_away() {
+        let mut status = ApplyStatus::default();
+        let lag = |status: &ApplyStatus| status.clone().now().lag_seconds;
+        let stale = |status: &ApplyStatus| status.clone().now().staleness_seconds;
+        // No 57 years: nothing is known before the first transaction.
+        assert_eq!((lag(&status), stale(&status)), (None, None));
+        status.enter(TaskState::Running);
+        assert_eq!((lag(&status), stale(&status)), (Some(0.0), None));
+        status.waiting_transactions = 3;
+        assert_eq!(lag(&status), None);
+        status.commit_time = ticks(100);
+        assert!(lag(&status).unwrap() >= 100.0 && stale(&status).unwrap() >= 100.0);
+        status.waiting_transactions = 0;
+        assert_eq!(lag(&status), Some(0.0));
+        assert!(stale(&status).unwrap() >= 100.0, "the end-to-end delay is no lag of the target");
+        status.enter(TaskState::Retrying);
+        status.away = Instant::now().checked_sub(Duration::from_secs(30));
+        status.enter(TaskState::Starting);
+        assert!(lag(&status).unwrap() >= 30.0, "away for 30 s, in whatever words");
+        status.enter(TaskState::Running);
+        assert_eq!(lag(&status), Some(0.0));
+    }
+}

@@ -1,11 +1,15 @@
 //! The programs' own log lines: on standard error, as text or JSON, filtered by `LOCKSTEP_LOG`.
 //!
-//! Lines name positions, tables and offsets, never values of rows.
+//! Lines name positions, tables and offsets, never values of rows. Drivers print values and
+//! statements at their lower levels, and a server's errors, which quote values, at any: so only
+//! Lockstep's own targets are let through, and the Kafka client's reports, whatever the filter asks for.
 
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -70,8 +74,7 @@ impl Write for Lines {
 
 /// The filter to use, and what is wrong with the one given.
 fn filter(given: Option<&str>) -> (EnvFilter, Option<String>) {
-    // The TDS client warns at each connection of what the configuration asked for.
-    let info = || EnvFilter::new("info,tiberius=error");
+    let info = || EnvFilter::new("info");
     match given {
         None | Some("") => (info(), None),
         Some(text) => match text.parse() {
@@ -81,17 +84,36 @@ fn filter(given: Option<&str>) -> (EnvFilter, Option<String>) {
     }
 }
 
+/// Whether an event may be written at all.
+fn is_own(metadata: &Metadata<'_>) -> bool {
+    let root = metadata.target().split("::").next().unwrap_or_default();
+    match root {
+        "lockstep" => true,
+        // What comes over the `log` facade was judged by its own target before it got this one.
+        "rdkafka" | "log" => *metadata.level() <= Level::INFO,
+        _ => root.starts_with("lockstep_"),
+    }
+}
+
+/// What writes lines as [`init`] does, filtered by `filter`, to `writer`: for tests that read them.
+pub fn subscriber_to<W>(filter: &str, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    subscriber(LogFormat::Text, self::filter(Some(filter)).0, false, writer)
+}
+
 fn subscriber<W>(
     format: LogFormat,
     filter: EnvFilter,
     colours: bool,
     writer: W,
-) -> Box<dyn tracing::Subscriber + Send + Sync>
+) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter).with(filter_fn(is_own));
     match format {
         LogFormat::Text => Box::new(registry.with(lines.with_ansi(colours))),
         LogFormat::Json => Box::new(registry.with(lines.json().flatten_event(true))),
@@ -138,6 +160,31 @@ mod tests {
         assert_eq!(line["position"], "1/0A");
         assert_eq!(line["span"]["name"], "apply");
         assert_eq!(line["level"], "INFO");
+    }
+
+    #[test]
+    fn drivers_write_nothing_at_any_level() {
+        for given in
+            ["trace", "tiberius=trace", "tokio_postgres=trace,hyper=trace,rdkafka=trace", "off"]
+        {
+            let memory = Memory::default();
+            let writer = memory.clone();
+            let subscriber = subscriber_to(given, move || writer.clone());
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::error!(target: "tiberius::tds::stream::token", "canary");
+                tracing::trace!(target: "tiberius::tds::codec::column_data", "canary");
+                tracing::info!(target: "tokio_postgres::connection", "canary");
+                tracing::debug!(target: "tokio_postgres::query", "canary");
+                tracing::trace!(target: "hyper::proto::h1", "canary");
+                tracing::warn!(target: "somebody_else", "canary");
+                tracing::error!(target: "lockstepping", "canary");
+                tracing::debug!(target: "rdkafka::consumer", "canary");
+                tracing::trace!(target: "lockstep_apply::write", "ours");
+            });
+            let text = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+            assert!(!text.contains("canary"), "{given}: {text}");
+            assert_eq!(text.contains("ours"), given == "trace", "{text}");
+        }
     }
 
     #[test]

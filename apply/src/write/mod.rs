@@ -109,6 +109,8 @@ pub(crate) struct Context {
     pub(crate) flushed_offset: Arc<AtomicU64>,
     pub(crate) fail: FailPoints,
     pub(crate) care: Care,
+    /// Commits that the target has confirmed.
+    pub(crate) commits: u64,
 }
 
 pub(crate) struct Writer<'a> {
@@ -246,6 +248,10 @@ impl<'a> Writer<'a> {
                 if self.has_ended_task() {
                     return Ok(Ended::Complete);
                 }
+                if self.context.buffer.is_at_end() {
+                    // The target has all there is.
+                    self.context.progress.calm();
+                }
             }
             self.wait().await?;
         }
@@ -292,6 +298,7 @@ impl<'a> Writer<'a> {
             && let Some(InFlight { group, committing, .. }) = self.in_flight.pop_front()
         {
             self.settled += 1;
+            self.context.commits += 1;
             self.session.settled();
             self.in_flight_bytes -= group.weight;
             flushed = if committing == Some(true) { Some(group.mark) } else { flushed };

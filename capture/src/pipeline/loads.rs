@@ -17,7 +17,7 @@ impl Service {
     pub(super) async fn partitions(&mut self) -> Result<u32, Failure> {
         // The writer has made the streams; one that is not there is not known everywhere yet.
         self.log.snapshot_partitions().await.map_err(|failure| match failure.code {
-            code @ "log.no_stream" => Failure::retry(code, failure.message),
+            "log.no_stream" => Failure::retry("log.not_yet", failure.message),
             _ => failure,
         })
     }

@@ -190,6 +190,9 @@ pub trait Source: Send {
     /// shape that [`Source::tables`] says.
     async fn verify(&mut self, window: &Window) -> Result<(), Failure>;
 
+    /// So many rows of a table more (inserts less deletes) are in the log by its changes.
+    fn followed(&mut self, _table: TableId, _more: i64) {}
+
     /// What reads rows of full loads, over connections of its own. To be asked for again after
     /// [`Source::connect`].
     fn loader(&self) -> Arc<dyn load::Loader>;

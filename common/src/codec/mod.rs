@@ -7,6 +7,7 @@
 //!
 //! `docs/log-format.md` says the same for people who read the log with something else.
 
+mod bound;
 mod cell;
 mod chunk;
 mod decode;

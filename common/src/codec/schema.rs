@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use apache_avro::Schema;
 use apache_avro::rabin::Rabin;
 
-use super::DecodeError;
+use super::{DecodeError, bound};
 
 /// The schema of the records of the transactions and snapshot streams.
 pub const RECORD_SCHEMA: &str = include_str!("../../../schemas/record.avsc");
@@ -27,9 +27,11 @@ pub(crate) fn fingerprint(schema: &Schema) -> u64 {
     u64::from_le_bytes(*bytes)
 }
 
-/// Parses a schema and fingerprints it.
+/// Parses a schema, which must be one that can be read by without harm, and fingerprints it.
 pub(crate) fn parse(json: &str) -> Result<(u64, Schema), DecodeError> {
+    bound::text(json).map_err(DecodeError::BadSchema)?;
     let schema = Schema::parse_str(json).map_err(DecodeError::schema)?;
+    bound::types(&schema).map_err(DecodeError::BadSchema)?;
     Ok((fingerprint(&schema), schema))
 }
 

@@ -101,6 +101,14 @@ fn words_are_text(config: &Config, texts: &Texts<'_>) -> Result<(), ConfigError>
     }
 }
 
+/// Connections of one kind that a service may have: each is a process of the server and a descriptor
+/// here, and far fewer are of any use.
+const MOST_CONNECTIONS: usize = 128;
+
+fn too_many_connections() -> String {
+    format!("is at most {MOST_CONNECTIONS}: more do not make anything faster")
+}
+
 fn check(config: Config) -> Result<Config, ConfigError> {
     let invalid = |key: &str, message: &str| {
         Err(ConfigError::Invalid { key: key.to_owned(), message: message.to_owned() })
@@ -128,7 +136,22 @@ fn check(config: Config) -> Result<Config, ConfigError> {
     if config.capture.load_readers == 0 {
         return invalid("capture.load_readers", "must be at least 1");
     }
+    for (key, count) in [
+        ("capture.max_connections", config.capture.max_connections),
+        ("capture.load_readers", config.capture.load_readers),
+    ] {
+        if count > MOST_CONNECTIONS {
+            return invalid(key, &too_many_connections());
+        }
+    }
     for (name, apply) in &config.apply {
+        for (key, count) in
+            [("connections", apply.connections.get()), ("load_connections", apply.load_connections)]
+        {
+            if count > MOST_CONNECTIONS {
+                return invalid(&format!("apply.{name}.{key}"), &too_many_connections());
+            }
+        }
         if apply.memory.as_u64() < 1 << 20 {
             return invalid(&format!("apply.{name}.memory"), "must be at least 1 MiB");
         }

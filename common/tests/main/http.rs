@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
+use std::time::{Duration, Instant};
+
 use lockstep_common::config::Http;
 use lockstep_common::http::{self, Endpoints};
 use lockstep_common::metrics;
 use lockstep_common::reload::{Refused, Reloads};
 use lockstep_common::status::{
-    ApplyStatus, CaptureStatus, Counts, LoadState, LoadStatus, TableLoadState, TableLoadStatus,
-    TaskState,
+    ApplyStatus, CaptureStatus, Counts, LoadState, LoadStatus, Look, TableLoadState,
+    TableLoadStatus, TaskState,
 };
 use lockstep_common::{Position, Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -73,10 +75,13 @@ fn capture() -> CaptureStatus {
         transactions: 7,
         tables: tables(),
         bytes: 1024,
-        lag_seconds: Some(0.5),
+        looked: Some(Look { at: Instant::now(), behind: Duration::ZERO, next: HOUR }),
         ..CaptureStatus::default()
     }
 }
+
+/// So long no test takes.
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn tables() -> BTreeMap<String, Counts> {
     let counts = Counts { inserts: 1, updates: 2, deletes: 3 };
@@ -193,7 +198,7 @@ async fn metrics_are_the_statuses() {
         "lockstep_capture_transactions_total 7",
         "lockstep_capture_bytes_total 1024",
         "lockstep_capture_epoch 3.0",
-        "lockstep_capture_lag_seconds 0.5",
+        "lockstep_capture_lag_seconds 0.0",
         "lockstep_capture_commit_timestamp_seconds 1.5",
         "lockstep_capture_state{state=\"running\"} 1.0",
         "lockstep_capture_state{state=\"halted\"} 0.0",
@@ -211,13 +216,15 @@ async fn metrics_are_the_statuses() {
         "lockstep_apply_load_bytes{apply=\"reports\",table=\"dbo.loaded\"} 1200.0",
         "lockstep_apply_load_seconds{apply=\"reports\",table=\"dbo.loaded\"} 0.25",
         "# TYPE lockstep_apply_transactions counter",
+        "lockstep_apply_lag_seconds{apply=\"reports\"} 0.0",
         "# TYPE lockstep_apply_lag_seconds gauge",
         "# EOF",
     ] {
         assert!(body.lines().any(|l| l == line), "{line} is not in\n{body}");
     }
-    // No latency is known, so none is claimed; and a name is described once.
-    assert!(!body.contains("lockstep_apply_lag_seconds{"), "{body}");
+    // Nothing is known of the second one's delay, so nothing is claimed; and a name is described once.
+    assert!(!body.contains("lockstep_apply_lag_seconds{apply=\"archive\"}"), "{body}");
+    assert!(!body.contains("lockstep_apply_staleness_seconds{"), "{body}");
     assert!(!body.contains("lockstep_apply_load_rows_expected{"), "{body}");
     assert!(!body.contains("lockstep_capture_load_rows{"), "{body}");
     assert!(!body.contains("load_state{apply=\"archive\""), "{body}");

@@ -6,6 +6,8 @@ mod codec;
 mod compatibility;
 mod corruption;
 mod entry;
+mod errors;
 mod fragment;
+mod hostile;
 mod http;
 mod oracle;

@@ -93,7 +93,7 @@ impl Log for KafkaLog {
         let schemas = KafkaReader::open(self.client.clone(), Stream::Schemas).await;
         let mut schemas = schemas.map_err(|failure| match failure.code {
             NO_STREAM if created => {
-                Failure::retry(NO_STREAM, "the topics are not known everywhere")
+                Failure::retry("log.not_yet", "the topics are not known everywhere")
             }
             _ => failure,
         })?;

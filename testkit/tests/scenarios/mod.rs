@@ -9,6 +9,7 @@ mod outages;
 mod refused;
 mod replay;
 mod rivals;
+mod secrets;
 mod source;
 mod support;
 mod tables;

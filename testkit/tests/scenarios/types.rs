@@ -19,6 +19,7 @@ crate::over_each_log!(
     keys_that_differ_in_case_only,
     text_that_postgresql_cannot_store_is_replaced_on_request,
     offsets_arrive_beside_their_instants,
+    keys_within_a_microsecond_stay_apart,
 );
 
 /// Another seed: `LOCKSTEP_TYPES_SEED=n`.
@@ -267,6 +268,61 @@ async fn offsets_arrive_beside_their_instants(log: LogKind) -> Result<()> {
     let expected = "1|2024-02-29 20:00:00.123456+00|-480|1\n2|2024-03-01 00:00:00+00|0|1\n\
                     3|2024-03-01 13:59:59.999999+00|-840|1";
     ensure!(arrived.trim() == expected, "{arrived}");
+    apply.finish().await?;
+    capture.finish().await
+}
+
+/// Keys, unique indexes, foreign keys and rows without a key that differ in the seventh digit only.
+async fn keys_within_a_microsecond_stay_apart(log: LogKind) -> Result<()> {
+    let mut pipeline =
+        Pipeline::builder(log, Vec::new()).task(Task::FullLoadAndCdc).build().await?;
+    let mut source = pipeline.source().connect().await?;
+    for sql in [
+        "CREATE TABLE dbo.moments (at datetime2(7) NOT NULL PRIMARY KEY, v int)",
+        "CREATE TABLE dbo.clocks (id int NOT NULL PRIMARY KEY, t time(7) NOT NULL CONSTRAINT UQ_t UNIQUE, \
+         at datetime2(7) CONSTRAINT FK_at REFERENCES dbo.moments (at))",
+        "CREATE TABLE dbo.heap (at datetimeoffset(7), v int)",
+        "INSERT INTO dbo.moments VALUES ('2026-01-01 00:00:00.1234561', 1), \
+         ('2026-01-01 00:00:00.1234562', 2), ('2026-01-01 00:00:00.1234563', 3)",
+        "INSERT INTO dbo.clocks VALUES (1, '12:00:00.0000001', '2026-01-01 00:00:00.1234562'), \
+         (2, '12:00:00.0000002', NULL)",
+    ] {
+        source.run(sql).await?;
+    }
+    for table in ["moments", "clocks", "heap"] {
+        let enable = format!(
+            "EXEC sys.sp_cdc_enable_table N'dbo', N'{table}', @role_name = NULL, \
+             @supports_net_changes = 0"
+        );
+        source.run(&enable).await?;
+    }
+    let mut capture = pipeline.start_capture(FailPoints::default()).await?;
+    let mut apply = pipeline.start_apply(FailPoints::default()).await?;
+    pipeline.await_loaded(&mut apply).await?;
+    for sql in [
+        "UPDATE dbo.moments SET v = 10 WHERE at = '2026-01-01 00:00:00.1234561'",
+        "DELETE FROM dbo.moments WHERE at = '2026-01-01 00:00:00.1234563'",
+        "UPDATE dbo.moments SET at = '2026-01-01 00:00:00.1234564', v = 4 \
+         WHERE at = '2026-01-01 00:00:00.1234561'",
+        "INSERT INTO dbo.clocks VALUES (3, '12:00:00.0000003', '2026-01-01 00:00:00.1234564')",
+        "UPDATE dbo.clocks SET t = '12:00:00.0000009' WHERE id = 1",
+        "INSERT INTO dbo.heap VALUES ('2026-01-01 00:00:00.0000001+00:00', 1), \
+         ('2026-01-01 00:00:00.0000002+00:00', 1), ('2026-01-01 00:00:00.0000003+00:00', 1)",
+        "UPDATE dbo.heap SET v = 2 WHERE at = '2026-01-01 00:00:00.0000002+00:00'",
+        "DELETE FROM dbo.heap WHERE at = '2026-01-01 00:00:00.0000003+00:00'",
+    ] {
+        source.run(sql).await?;
+    }
+    pipeline.session().run(&Statements::new()).await?;
+    pipeline.await_arrived(&mut apply).await?;
+    for (sql, expected) in [
+        ("SELECT at_100ns, v FROM dbo.moments ORDER BY 1", "2|2\n4|4"),
+        ("SELECT id, t_100ns, at_100ns FROM dbo.clocks ORDER BY 1", "1|9|2\n2|2|\n3|3|4"),
+        ("SELECT at_100ns, v FROM dbo.heap ORDER BY 1", "1|1\n2|2"),
+    ] {
+        let arrived = pipeline.query_target("target", sql)?;
+        ensure!(arrived.trim() == expected, "{sql}: {arrived}");
+    }
     apply.finish().await?;
     capture.finish().await
 }

@@ -23,7 +23,7 @@ impl AskError {
                 error::server_failure("apply.connect", &login.refused(), &error)
             }
             AskError::Lost(what) => {
-                Failure::retry("apply.connect", format!("{}: {what}", login.unreachable()))
+                Failure::retry("apply.target_away", format!("{}: {what}", login.unreachable()))
             }
         }
     }

@@ -602,10 +602,17 @@ fn column_type(
     let expected = naming.types.wanted(&version.name, column)?;
     match target.ty {
         Some(ty) if naming.types.serves(&version.name, column, ty, expected) => Ok(Some(ty)),
-        _ => Err(format!(
-            "column {quoted} has type {}, source type {} needs {expected}",
-            target.type_text, column.source_type
-        )),
+        found => {
+            let what = format!(
+                "column {quoted} has type {}, source type {} needs {expected}",
+                target.type_text, column.source_type
+            );
+            Err(if (found, expected) == (Some(PgType::Geography), PgType::Geometry) {
+                format!("{what}: ALTER COLUMN {quoted} TYPE geometry USING {quoted}::geometry")
+            } else {
+                what
+            })
+        }
     }
 }
 

@@ -12,9 +12,12 @@
 //!   that is for whatever commit the connection before had in hand, and from then on that
 //!   connection's chain is broken, in this process or another one. What it returns is the outcome of
 //!   every commit whose reply was never read.
-//! - **Who may.** A process takes over once, when it starts. A process that comes back from a lost
-//!   connection and finds another instance in the row has been replaced: it is fenced and ends, or
-//!   the two would take turns for ever.
+//! - **Who may.** A process takes over once, when it starts, and only after it has found that its log
+//!   reaches the checkpoint (`reach`). A process that comes back from a lost connection, or from a
+//!   broken chain, and finds another instance in the row has been replaced: it is fenced and ends, or
+//!   the two would take turns for ever. An epoch *below* its own says something else: the target went
+//!   back to an earlier state (a standby without the newest claim was promoted, a backup restored).
+//!   Nobody took over, and it goes on from the checkpoint that is there, under an epoch above both.
 //!
 //! The epoch's own commit is flushed, and with it everything before it in the server's log: what it
 //! returns survives a crash of the server. In `group` durability the commits after it are flushed at
@@ -25,7 +28,7 @@
 //! [`Chain::advance`]): the next epoch waits for it to end, and after that it finds another epoch and
 //! does nothing.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use lockstep_common::{Failure, Position};
@@ -75,8 +78,10 @@ pub(crate) struct Claimant {
     pub(crate) apply: String,
     /// This run of this process.
     pub(crate) instance: Uuid,
-    /// It has held an epoch before.
-    pub(crate) returning: bool,
+    /// The highest epoch it has held; 0 before its first one.
+    pub(crate) epoch: u64,
+    /// It has seen a checkpoint in the target.
+    pub(crate) applied: bool,
 }
 
 /// Makes the `lockstep` schema where it is absent.
@@ -121,24 +126,36 @@ pub(super) async fn take_epoch(
         )
         .await
         .map_err(failed)?;
-    let other = client
+    let found = client
         .query_one(
-            "SELECT instance IS NOT DISTINCT FROM $2::text::uuid FROM lockstep.checkpoint \
-             WHERE pipeline = $1",
+            "SELECT instance IS NOT DISTINCT FROM $2::text::uuid, epoch, position IS NULL \
+             FROM lockstep.checkpoint WHERE pipeline = $1",
             &[&claimant.pipeline, &claimant.instance.to_string()],
         )
         .await
         .map_err(failed)?;
-    if claimant.returning && !other.get::<_, bool>(0) {
+    let (own, fresh): (bool, bool) = (found.get(0), found.get(2));
+    let epoch = unsigned(found.get(1));
+    if claimant.epoch > 0 && epoch < claimant.epoch {
+        if claimant.applied && fresh {
+            return Err(gone(&claimant.pipeline));
+        }
+        tracing::warn!(
+            epoch,
+            own = claimant.epoch,
+            "the target went back to an earlier state: going on from its checkpoint"
+        );
+    } else if claimant.epoch > 0 && !own {
         return Err(fenced(&claimant.pipeline));
     }
     end_predecessor(client, &claimant.pipeline).await;
     let row = client
         .query_opt(
-            "UPDATE lockstep.checkpoint SET epoch = epoch + 1, apply = $2, \
+            "UPDATE lockstep.checkpoint SET epoch = greatest(epoch, $5::bigint) + 1, apply = $2, \
                  instance = $3::text::uuid, backend_pid = $4, backend_start = \
                  (SELECT backend_start FROM pg_stat_activity WHERE pid = $4) \
-             WHERE pipeline = $1 AND (NOT $5 OR instance = $3::text::uuid) \
+             WHERE pipeline = $1 AND ($5::bigint = 0 OR instance = $3::text::uuid \
+                 OR epoch < $5::bigint) \
              RETURNING epoch, seq, log_id::text, position, next_offset, \
                  (extract(epoch FROM commit_time) * 1000000)::bigint, start",
             &[
@@ -146,7 +163,7 @@ pub(super) async fn take_epoch(
                 &claimant.apply,
                 &claimant.instance.to_string(),
                 &backend_pid,
-                &claimant.returning,
+                &signed(claimant.epoch),
             ],
         )
         .await
@@ -160,6 +177,24 @@ pub(super) async fn take_epoch(
     })
 }
 
+/// The checkpoint, without taking anything.
+///
+/// # Errors
+/// When the target cannot be reached or refuses.
+pub(super) async fn look(client: &Client, pipeline: &str) -> Result<Option<Mark>, Failure> {
+    let row = client
+        .query_opt(
+            "SELECT epoch, seq, log_id::text, position, next_offset, \
+             (extract(epoch FROM commit_time) * 1000000)::bigint \
+             FROM lockstep.checkpoint WHERE pipeline = $1",
+            &[&pipeline],
+        )
+        .await
+        .map_err(|e| error::failure("apply.epoch", "cannot read the checkpoint", &e))?;
+    row.as_ref().map_or(Ok(None), mark)
+}
+
+/// Of columns 2 to 5.
 fn mark(row: &tokio_postgres::Row) -> Result<Option<Mark>, Failure> {
     let (log_id, position): (Option<String>, Option<String>) = (row.get(2), row.get(3));
     let (Some(log_id), Some(position)) = (log_id, position) else { return Ok(None) };
@@ -197,7 +232,7 @@ async fn end_predecessor(client: &Client, pipeline: &str) {
 /// Remembers the start point that was chosen for this target.
 ///
 /// # Errors
-/// `Fenced` when the epoch is no longer ours.
+/// `Retry` when the epoch is no longer ours: the next connection sees whose it is.
 pub(super) async fn store_start(
     client: &Client,
     pipeline: &str,
@@ -211,7 +246,7 @@ pub(super) async fn store_start(
         )
         .await
         .map_err(|e| error::failure("apply.epoch", "cannot store the start point", &e))?;
-    if stored == 1 { Ok(()) } else { Err(fenced(pipeline)) }
+    if stored == 1 { Ok(()) } else { Err(displaced(pipeline)) }
 }
 
 /// Removes the checkpoint and what is kept of loads, keeping the epoch's count, so that an apply that
@@ -257,8 +292,33 @@ pub(super) async fn open_exceptions(client: &Client, pipeline: &str) -> Result<u
     Ok(unsigned(row.get(0)))
 }
 
+/// The checkpoint is not what this connection left. Whether another instance has it, or the target went
+/// back, is seen by the next connection.
+pub(super) fn displaced(pipeline: &str) -> Failure {
+    Failure::retry(
+        "apply.displaced",
+        format!(
+            "the checkpoint of pipeline {pipeline} in the target is not the one that this connection \
+             left"
+        ),
+    )
+}
+
+/// A target that had a checkpoint has none.
+fn gone(pipeline: &str) -> Failure {
+    Failure::halt(
+        "apply.checkpoint_gone",
+        format!(
+            "the target has no checkpoint of pipeline {pipeline} any more: it was put back to before the \
+             pipeline, or the row was removed"
+        ),
+        "restore lockstep.checkpoint with the tables; or start again, which begins at `start` as on a \
+         new target",
+    )
+}
+
 /// Another instance holds the target.
-pub(super) fn fenced(pipeline: &str) -> Failure {
+fn fenced(pipeline: &str) -> Failure {
     Failure::fenced(
         "apply.fenced",
         format!("another apply took over pipeline {pipeline} on this target"),
@@ -276,7 +336,7 @@ impl Fence<'_> {
     /// Has to be the transaction's first statement.
     ///
     /// # Errors
-    /// `Fenced` when the epoch is no longer ours.
+    /// `Retry` when the epoch is no longer ours: the next connection sees whose it is.
     pub(super) async fn hold(&self, transaction: &Transaction<'_>) -> Result<(), Failure> {
         let held = transaction
             .query_opt(
@@ -285,7 +345,7 @@ impl Fence<'_> {
             )
             .await
             .map_err(|e| error::failure("apply.epoch", "cannot lock the checkpoint", &e))?;
-        held.map(drop).ok_or_else(|| fenced(self.pipeline))
+        held.map(drop).ok_or_else(|| displaced(self.pipeline))
     }
 }
 
@@ -334,7 +394,7 @@ impl Chain {
     /// statement, while the stream has nothing in flight. [`Chain::advanced`] follows its commit.
     ///
     /// # Errors
-    /// `Fenced` when the epoch is no longer ours.
+    /// `Retry` when the epoch is no longer ours: the next connection sees whose it is.
     pub(super) async fn advance(
         &self,
         transaction: &Transaction<'_>,
@@ -358,7 +418,7 @@ impl Chain {
             )
             .await
             .map_err(|e| error::failure("apply.checkpoint", "cannot move the checkpoint", &e))?;
-        if advanced == 1 { Ok(()) } else { Err(fenced(&self.pipeline)) }
+        if advanced == 1 { Ok(()) } else { Err(displaced(&self.pipeline)) }
     }
 
     /// The transaction of [`Chain::advance`] is committed.
@@ -402,13 +462,4 @@ pub(super) fn unsigned(value: i64) -> u64 {
 /// A count as PostgreSQL's bigint.
 pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// Seconds between a time of the source and now.
-pub(crate) fn lag_seconds(ticks: i64) -> f64 {
-    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
-    // Sub-microsecond digits do not matter in a lag.
-    #[expect(clippy::cast_precision_loss, reason = "a lag is shown to the millisecond")]
-    let then = (ticks / 10_000) as f64 / 1000.0;
-    (now - then).max(0.0)
 }

@@ -117,18 +117,21 @@ impl fmt::Display for ServerError {
     }
 }
 
+/// The code of everything that only waits for the target, whatever was being done.
+const AWAY: &str = "apply.target_away";
+
 /// A failure outside of transactions: connecting, preparing the target.
 pub(super) fn failure(code: &'static str, what: &str, error: &tokio_postgres::Error) -> Failure {
     match error.as_db_error() {
         Some(db) => server_failure(code, what, &ServerError::from_client(db)),
-        None => Failure::retry(code, format!("{what}: {}", chain(error))),
+        None => Failure::retry(AWAY, format!("{what}: {}", chain(error))),
     }
 }
 
 /// A server's error outside of transactions.
 pub(super) fn server_failure(code: &'static str, what: &str, error: &ServerError) -> Failure {
     match error.class() {
-        Class::Retry => Failure::retry(code, format!("{what}: {error}")),
+        Class::Retry => Failure::retry(AWAY, format!("{what}: {error}")),
         Class::Conflict | Class::Halt => {
             Failure::halt(code, format!("{what}: {error}"), remedy(error))
         }

@@ -47,7 +47,10 @@ pub(super) fn put(
         }
     };
     if geography && srid.is_none() {
-        return Err(EncodeError::Geometry("without a spatial reference system"));
+        return Err(EncodeError::Geometry(
+            "without a spatial reference system, which PostGIS's geography needs and its geometry does not: \
+             ALTER COLUMN … TYPE geometry USING …::geometry",
+        ));
     }
     let mut walk = Walk { rest: wkb, geography, out };
     walk.geometry(srid, MOST_DEPTH)?;
@@ -107,7 +110,8 @@ impl Walk<'_> {
         }
         if self.geography && !LINEAR.contains(&base) {
             return Err(EncodeError::Geometry(
-                "with a curve, which PostGIS's geography has not (its geometry has)",
+                "with a curve, which PostGIS's geography has not. Its geometry has: ALTER COLUMN … TYPE \
+                 geometry USING …::geometry",
             ));
         }
         let mut flags = base;
@@ -163,7 +167,10 @@ impl Walk<'_> {
             };
             // An empty point is one of NaNs.
             if self.geography && at.abs() > most {
-                return Err(EncodeError::Geometry("beyond 180° or 90°, which PostGIS would move"));
+                return Err(EncodeError::Geometry(
+                    "beyond 180° or 90°, which PostGIS's geography would move. Its geometry has room: \
+                     ALTER COLUMN … TYPE geometry USING …::geometry",
+                ));
             }
             self.out.put_slice(&bytes);
         }

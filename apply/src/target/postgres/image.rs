@@ -5,6 +5,7 @@ use lockstep_common::record::{Before, Change, Operation};
 
 use super::relation::Relation;
 use super::run::ChangeError;
+use super::text::{self, Style};
 
 /// Checks that the images have the columns of their table version.
 ///
@@ -39,6 +40,26 @@ pub(super) fn key_value<'c>(
         Before::Key(key) => key.get(place),
         Before::Full(row) => row.get(relation.key[place]),
     }
+}
+
+/// Which row, for messages: the key's columns, with their values where those are numbers, times or the
+/// like. Texts and bytes are not shown.
+pub(super) fn key_in_words<'v>(
+    relation: &Relation,
+    value: impl Fn(usize) -> Option<&'v Value<'v>>,
+) -> Option<String> {
+    let style = Style { digits: 0, between: ' ' };
+    let words = |(place, column): (usize, &usize)| {
+        let mut shown = String::new();
+        let value = value(place)?;
+        let is_shown = !matches!(value, Value::Bytes(_)) && text::render(value, style, &mut shown);
+        let name = &relation.column(*column).name;
+        Some(if is_shown { format!("{name} = {shown}") } else { format!("{name} (not shown)") })
+    };
+    let own = |(_, column): &(usize, &usize)| **column < relation.source_columns();
+    let words: Vec<String> =
+        relation.key.iter().enumerate().filter(own).filter_map(words).collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 /// Whether an update gives its row another key.

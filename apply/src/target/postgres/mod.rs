@@ -53,13 +53,14 @@ use lockstep_log::Log;
 use tokio::sync::Notify;
 use tokio_postgres::Client;
 
-pub(crate) use checkpoint::{Claimant, Taken, lag_seconds};
+pub(crate) use checkpoint::{Claimant, Taken};
 pub(crate) use load::Described;
 pub(crate) use lost::CODE as LOST;
 pub(crate) use set_aside::Refusal;
 pub(crate) use trouble::Trouble;
 pub(crate) use typing::schema;
 
+use crate::reach;
 use crate::unit::Mark;
 use ask::Ask;
 use catalog::{Absent, Naming, Prepared};
@@ -198,6 +199,11 @@ impl Target {
                  session_replication_role (`lockstep schema --grants`)"
                     .to_owned(),
             );
+        }
+        if claimant.epoch == 0 {
+            // Whoever takes over stops the one before: not without a log to go on from.
+            let checkpoint = checkpoint::look(&cold, &claimant.pipeline).await?;
+            reach::reaches(log, checkpoint.as_ref()).await?;
         }
         let taken = checkpoint::take_epoch(&cold, claimant, socket.backend_pid).await?;
         // Only now: the epoch is what every later commit hangs on.
@@ -407,7 +413,7 @@ impl Session {
         let loading = !matches!(regime, Regime::Stream);
         let claim = self
             .runs
-            .claim(relation, loading, change)
+            .claim(relation, loading, &relation.widen(change))
             .map_err(|error| change_trouble(error, relation, Some(change), index))?;
         self.claims.add(&claim);
         Ok(self.claimed.iter().any(|claims| claims.meet(&claim)))

@@ -32,7 +32,7 @@ pub(super) async fn backend(session: &mut impl Ask, login: &Login) -> Result<i32
     let number = rows.last().and_then(|row| row.first()?.as_deref()?.parse().ok());
     number.ok_or_else(|| {
         let what = format!("{}: no process number in its answer", login.unreachable());
-        Failure::retry("apply.connect", what)
+        Failure::retry("apply.target_away", what)
     })
 }
 

@@ -34,10 +34,17 @@ impl Refusal {
         }
     }
 
-    pub(super) fn by_value(column: &str, error: EncodeError, note: Note) -> Self {
+    /// `row`: which one, where its key is known.
+    pub(super) fn by_value(
+        column: &str,
+        error: EncodeError,
+        row: Option<&str>,
+        note: Note,
+    ) -> Self {
+        let of_row = row.map_or(String::new(), |row| format!(", in the row with {row}"));
         Refusal {
             code: None,
-            message: format!("column {column} holds {error}"),
+            message: format!("column {column} holds {error}{of_row}"),
             note: Some(note),
             remedy: "change the value at the source and load the table anew, or set the \
                      transaction aside (`on_conflict = \"exceptions\"`)",

@@ -57,7 +57,7 @@ async fn in_time<T>(
             Err(server_failure("apply.connect", &login.refused(), &error))
         }
         Ok(Err(HandshakeError::Io(error))) => {
-            Err(Failure::retry("apply.connect", format!("{}: {error}", login.unreachable())))
+            Err(Failure::retry("apply.target_away", format!("{}: {error}", login.unreachable())))
         }
         Ok(Err(HandshakeError::Failure(failure))) => Err(failure),
         Ok(Err(HandshakeError::Refused(what))) => Err(Failure::halt(
@@ -67,7 +67,7 @@ async fn in_time<T>(
              or let the role's password be stored as SCRAM; or choose a weaker `tls` in words",
         )),
         Err(_) => Err(Failure::retry(
-            "apply.connect",
+            "apply.target_away",
             format!("{}: no answer within {CONNECT_TIMEOUT:?}", login.unreachable()),
         )),
     }

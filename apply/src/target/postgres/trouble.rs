@@ -6,6 +6,7 @@ use lockstep_common::Failure;
 use lockstep_common::record::Change;
 
 use super::error::{self, Class, ServerError};
+use super::image::{key_in_words, key_value};
 use super::pipe::Note;
 use super::relation::Relation;
 use super::run::ChangeError;
@@ -63,11 +64,11 @@ impl Session {
         match error.class() {
             Class::Conflict if checkpoint => {
                 // The chain is broken: a null epoch check, or no row at all.
-                Trouble::Failure(checkpoint::fenced(&self.chain.pipeline))
+                Trouble::Failure(checkpoint::displaced(&self.chain.pipeline))
             }
             Class::Conflict => Trouble::Refused(Refusal::by_server(error, note)),
             Class::Retry => Trouble::Failure(Failure::retry(
-                "apply.target",
+                "apply.target_away",
                 format!("the target gave up a transaction: {error}"),
             )),
             Class::Halt => Trouble::Failure(Failure::halt(
@@ -106,7 +107,11 @@ pub(super) fn change_trouble(
     };
     match error {
         ChangeError::Value { column, error } => {
-            Trouble::Refused(Refusal::by_value(&column, error, note))
+            let row = change.and_then(|change| {
+                let before = |place| key_value(relation, change, place);
+                key_in_words(relation, before)
+            });
+            Trouble::Refused(Refusal::by_value(&column, error, row.as_deref(), note))
         }
         ChangeError::Unidentified(what) => Trouble::Failure(Failure::halt(
             "apply.unidentified",

@@ -35,6 +35,8 @@ pub struct Identity {
     pub collation: Option<String>,
     /// How committed rows are read beside writers.
     pub versions: Versions,
+    /// Transactional replication publishes it: its Log Reader Agent captures changes, too.
+    pub published: bool,
 }
 
 /// How committed rows are read beside writers (`sys.databases`).
@@ -59,6 +61,7 @@ pub async fn identity(lease: &mut Lease) -> Result<Identity, Failure> {
     let fields = Fields::new(row, OF);
     let state = fields.number("snapshot_isolation_state")?;
     Ok(Identity {
+        published: fields.flag("is_published")?,
         server: fields.text("server_name")?.unwrap_or_default(),
         database: fields.name("database_name")?,
         cdc_enabled: fields.flag("is_cdc_enabled")?,

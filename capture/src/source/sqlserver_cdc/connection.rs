@@ -50,6 +50,7 @@ const PACKET_BYTES: u32 = 16_000;
 /// How to connect, and the connections made.
 pub struct Pool {
     config: Config,
+    source: config::Source,
     address: String,
     session: String,
     size: usize,
@@ -104,6 +105,7 @@ impl Pool {
         config.command_timeout(Some(timeout));
         Ok(Arc::new(Pool {
             config,
+            source: source.clone(),
             address: source.address(),
             session: statements::session(max_value_bytes, lock_timeout),
             size,
@@ -171,9 +173,16 @@ impl Pool {
         errors::classify(error, doing, self.is_established())
     }
 
+    /// With the password as it is now: its file changes while capture runs.
+    fn config(&self) -> Result<Config, Failure> {
+        let mut config = self.config.clone();
+        config.authentication(authentication(&self.source)?);
+        Ok(config)
+    }
+
     /// Logs in, at the server that the login is sent on to if it is.
     async fn connect(&self) -> Result<Connection, Failure> {
-        let mut config = self.config.clone();
+        let mut config = self.config()?;
         let mut address = self.address.clone();
         for _ in 0..=MAX_ROUTES {
             match self.log_in(&config, &address).await? {
@@ -251,16 +260,20 @@ fn watch(stream: &TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-fn driver_config(source: &config::Source) -> Result<Config, Failure> {
+fn authentication(source: &config::Source) -> Result<AuthMethod, Failure> {
     let password = source.secret().map_err(|error| {
         Failure::halt("source.password", error.to_string(), "check source.password_file")
     })?;
+    Ok(AuthMethod::sql_server(&source.user, password.expose()))
+}
+
+fn driver_config(source: &config::Source) -> Result<Config, Failure> {
     let mut config = Config::new();
     config.host(&source.host);
     config.port(source.port);
     config.database(&source.database);
     config.application_name("lockstep-capture");
-    config.authentication(AuthMethod::sql_server(&source.user, password.expose()));
+    config.authentication(authentication(source)?);
     config.encryption(match source.encrypt {
         Encrypt::Required => EncryptionLevel::Required,
         Encrypt::Login => EncryptionLevel::Off,

@@ -74,12 +74,24 @@ pub struct RowDecoder {
     table: TableId,
     columns: Vec<ColumnPlan>,
     max_value_bytes: u64,
+    has_max: bool,
 }
 
 impl RowDecoder {
     /// For rows that hold the system columns and then `columns`, of table version `table`.
     pub fn new(table: TableId, columns: Vec<ColumnPlan>, max_value_bytes: u64) -> Self {
-        RowDecoder { table, columns, max_value_bytes }
+        let has_max = columns.iter().any(|column| column.plan.recording == Recording::WhenSet);
+        RowDecoder { table, columns, max_value_bytes, has_max }
+    }
+
+    /// Whether some column's values may not be recorded with every update.
+    pub fn has_max(&self) -> bool {
+        self.has_max
+    }
+
+    /// When a column's NULL means "not recorded".
+    pub fn recording(&self, column: usize) -> Recording {
+        self.columns[column].plan.recording
     }
 
     /// Reads a row.

@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::connection::Pool;
 use super::decode::DecodedRow;
+use super::doubt::Doubts;
 use super::errors::wait_for_lock;
 use super::followed::Followed;
 use super::lsn::Lsn;
@@ -136,13 +137,21 @@ struct RowReader {
     followed: Arc<Followed>,
     pairing: Pairing<DecodedRow>,
     last: Option<ChangeKey>,
+    doubts: Doubts,
     batch: Vec<Keyed>,
     bytes: usize,
 }
 
 impl RowReader {
     fn new(followed: Arc<Followed>) -> Self {
-        RowReader { followed, pairing: Pairing::default(), last: None, batch: Vec::new(), bytes: 0 }
+        RowReader {
+            followed,
+            pairing: Pairing::default(),
+            last: None,
+            doubts: Doubts::default(),
+            batch: Vec::new(),
+            bytes: 0,
+        }
     }
 
     fn doing(&self) -> String {
@@ -160,6 +169,7 @@ impl RowReader {
             .with_source(error)
         })?;
         self.last = Some(row.key);
+        self.doubts.push(&self.followed, &row);
         let paired = self.pairing.push(row).map_err(|e| self.contradiction(e))?;
         if let Some(paired) = paired {
             let key = paired.key;
@@ -195,6 +205,11 @@ impl RowReader {
                 rows: Some(rows.unwrap_or(i64::MAX)),
             },
         }
+    }
+
+    /// Settles whatever is doubtful in the rows that were read and not taken.
+    async fn settle(&mut self, pool: &Arc<Pool>) -> Result<(), Failure> {
+        self.doubts.settle(pool, &self.followed).await
     }
 
     fn take(&mut self) -> (Vec<Keyed>, usize) {
@@ -257,7 +272,9 @@ impl Stream {
             };
         }
         self.reader.finish()?;
-        self.pass_on().await;
+        while let Err(failure) = self.pass_on().await {
+            wait_for_lock(failure).await?;
+        }
         Ok(())
     }
 
@@ -273,7 +290,7 @@ impl Stream {
             let QueryItem::Row(row) = item else { continue };
             self.reader.push(row)?;
             if self.reader.bytes >= BATCH_BYTES {
-                self.pass_on().await;
+                self.pass_on().await?;
             }
         }
         drop(items);
@@ -281,16 +298,18 @@ impl Stream {
         Ok(())
     }
 
-    async fn pass_on(&mut self) {
+    async fn pass_on(&mut self) -> Result<(), Failure> {
+        self.reader.settle(&self.pool).await?;
         let (batch, bytes) = self.reader.take();
         if batch.is_empty() {
-            return;
+            return Ok(());
         }
         let share = u32::try_from(bytes.clamp(1, STREAM_BYTES)).unwrap_or(u32::MAX);
         let share = Arc::clone(&self.budget).acquire_many_owned(share).await;
         let _share = share.expect("the semaphore is never closed");
         // A receiver that is gone is noticed in `run`.
         let _ = self.sender.send(Message::Batch(Parcel { batch, _share }));
+        Ok(())
     }
 }
 
@@ -372,6 +391,9 @@ impl Pager {
             }
             if self.next.is_none() {
                 self.reader.finish()?;
+            }
+            while let Err(failure) = self.reader.settle(&self.pool).await {
+                wait_for_lock(failure).await?;
             }
             let (batch, _) = self.reader.take();
             if !batch.is_empty() {

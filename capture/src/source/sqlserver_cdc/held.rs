@@ -68,7 +68,7 @@ pub async fn admit(
         Standing::Covers | Standing::Gap(..) => None,
         Standing::NotReady => {
             return Err(Failure::retry(
-                "source.instance",
+                "source.instance_not_yet",
                 format!(
                     "the capture job has not come to instance {} of {} yet: ask again in a moment (is \
                      SQL Server Agent running?)",

@@ -19,8 +19,10 @@
 mod catalog;
 mod choice;
 mod connection;
+mod counts;
 mod ddl;
 mod decode;
+mod doubt;
 mod errors;
 mod feed;
 mod fields;
@@ -114,6 +116,8 @@ pub struct SqlServer {
     clock: Option<(i64, Instant)>,
     notices: Vec<String>,
     versions: Versions,
+    /// Transactional replication publishes the database.
+    published: bool,
     /// The cursor's own row, and those of the window planned last: one of them is the next cursor's.
     witnesses: Vec<(Lsn, Witness)>,
     loads: Arc<load::Loads>,
@@ -150,6 +154,7 @@ impl SqlServer {
             clock: None,
             notices: Vec::new(),
             versions: Versions::default(),
+            published: false,
             witnesses: Vec::new(),
             loads: Arc::new(load::Loads::new(source, capture)?),
         })
@@ -203,7 +208,7 @@ impl SqlServer {
         let (rows, newest) = (fields::mapping_rows(rows)?, fields::mapping_rows(newest)?);
         let (now, offset) = clock_of(clock)?;
         self.is_the_same(lease, after, &fields::mapping_rows(own)?).await?;
-        let horizon = window::newest_closed(&newest);
+        let horizon = window::newest_closed(&newest, self.published);
         if let Some(row) = horizon {
             self.loads.sight.saw(row, offset);
         }
@@ -212,13 +217,32 @@ impl SqlServer {
             more: i64::try_from(rows.len()).is_ok_and(|count| count == ask),
             clock: (now, offset),
             horizon: horizon.map(|row| row.lsn),
-            closed: window::closed(rows),
+            closed: window::closed(rows, self.published),
         })
     }
 
     /// The witness of the cursor, if it is the one that was read last.
     fn witness_at(&self, cursor: Lsn) -> Option<&Witness> {
         self.witnesses.iter().find(|(lsn, _)| *lsn == cursor).map(|(_, witness)| witness)
+    }
+
+    /// Proves that no transaction after `cursor` has been divided, where that may be.
+    async fn nothing_split(&self, lease: &mut Lease, cursor: Lsn) -> Result<(), Failure> {
+        if !self.published {
+            return Ok(());
+        }
+        let cursor = &cursor.as_bytes()[..];
+        let results =
+            lease.query(statements::SPLIT, &[&cursor], "look for divided transactions").await?;
+        let Some(row) = results.iter().flatten().next() else { return Ok(()) };
+        let lsn = Fields::new(row, "cdc.lsn_time_mapping").mapping()?.lsn;
+        Err(Failure::halt(
+            "source.split",
+            format!("the transaction with a part at LSN {lsn} was captured in several parts"),
+            "transactional replication divides it (MaxCmdsInTran of the Log Reader Agent, to be 0): its \
+             parts may be out of order, and a target would see it in part. Set that, then begin a new \
+             pipeline (new log)",
+        ))
     }
 
     /// Proves that the source still is the one that the cursor was read from. `own` is what it has there.
@@ -234,6 +258,36 @@ impl SqlServer {
         }
         let evidence = identity::evidence(lease, cursor).await?;
         identity::examine(cursor, Some(witness), &evidence)
+    }
+
+    /// Says of which tables rows came or went that no change tells of.
+    async fn count_rows(&mut self, cursor: Lsn) -> Result<(), Failure> {
+        let Some((clock, read)) = self.clock else { return Ok(()) };
+        let now = clock + i64::try_from(read.elapsed().as_nanos() / 100).unwrap_or_default();
+        let reached = self.witness_at(cursor).and_then(|witness| {
+            let time = &witness.source_time;
+            Some(time::to_utc(time::parse_datetime(&time.raw)?, time.offset))
+        });
+        let tables: Vec<i32> = self.instances().iter().map(|i| i.table_id).collect();
+        let mut lease = self.pool.get().await?;
+        let rows = load::row_counts(&mut lease, &tables).await?;
+        lease.keep();
+        let mut counts = self.loads.counts();
+        for followed in &self.followed {
+            let Some(rows) = rows.get(&followed.instance.table_id) else { continue };
+            let (table, rows) = (followed.table.id, i64::try_from(*rows).unwrap_or(i64::MAX));
+            let off = counts.look(table, rows, now, reached);
+            if off != 0 {
+                let name = &followed.instance.table;
+                let (many, what) = (off.unsigned_abs(), if off > 0 { "more" } else { "fewer" });
+                self.notices.push(format!(
+                    "table {name} has {many} rows {what} than the changes that were captured account \
+                     for: ALTER TABLE ... SWITCH is never captured; compare it with the target, or load it \
+                     again (lockstep reload {name})"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Proves that the login sees what it reads: neither masks instead of values nor some of the rows only.
@@ -314,7 +368,7 @@ impl SqlServer {
                 // Gone, forbidden, or in between: only a new look at the catalogue tells.
                 Standing::NotReady | Standing::Begins(_) => {
                     return Err(Failure::retry(
-                        "source.instance",
+                        "source.instance_not_yet",
                         format!(
                             "instance {} ({}) has no low-water mark",
                             followed.instance.name, followed.instance.table
@@ -367,6 +421,7 @@ impl SqlServer {
         self.clock = Some((now, Instant::now()));
         self.loads.clock_changes.note(now, offset);
         if let Some(last) = commits.closed.last().map(|row| row.lsn) {
+            self.nothing_split(&mut lease, cursor).await?;
             self.look(&mut lease, &commits, cursor, last).await?;
         }
         lease.keep();
@@ -448,7 +503,7 @@ impl Source for SqlServer {
         if !identity.cdc_enabled {
             return Err(catalog::cdc_off(&identity));
         }
-        self.versions = identity.versions;
+        (self.versions, self.published) = (identity.versions, identity.published);
         self.loads.connected(&identity);
         Ok(format!("{}/{}", identity.server, identity.database))
     }
@@ -583,6 +638,10 @@ impl Source for SqlServer {
         Ok(())
     }
 
+    fn followed(&mut self, table: TableId, more: i64) {
+        self.loads.counts().followed(table, more);
+    }
+
     fn loader(&self) -> Arc<dyn Loader> {
         Arc::clone(&self.loads) as _
     }
@@ -598,6 +657,7 @@ impl Source for SqlServer {
         }
         lease.keep();
         self.nothing_hidden().await?;
+        self.count_rows(cursor).await?;
         Ok(self.notices.clone())
     }
 }

@@ -82,6 +82,7 @@ pub async fn check(source: &config::Source) -> Vec<CheckResult> {
     results.push(examined.text_replication().await);
     results.push(examined.partition_switch().await);
     results.push(examined.policies().await);
+    results.extend(examined.replication());
     results.extend(examined.tables().await);
     results
 }
@@ -235,9 +236,9 @@ impl Examined<'_> {
     }
 
     async fn partition_switch(&self) -> CheckResult {
-        const NAME: &str = "partition switching";
-        const FIX: &str = "rows switched in or out with ALTER TABLE ... SWITCH are never captured: \
-             enable partitioned tables with @allow_partition_switch = 0";
+        const NAME: &str = "ALTER TABLE ... SWITCH";
+        const FIX: &str = "rows switched in or out are never captured: enable partitioned tables with \
+             @allow_partition_switch = 0 (of others it is ignored: load them again after a SWITCH)";
         let found = async {
             let mut lease = self.lease().await?;
             let doing = "read cdc.change_tables";
@@ -250,8 +251,15 @@ impl Examined<'_> {
             names.collect::<Result<Vec<_>, Failure>>()
         };
         match found.await {
-            Ok(names) if names.is_empty() => CheckResult::pass(NAME, "no captured table allows it"),
-            Ok(names) => CheckResult::warn(NAME, format!("allowed for {}", names.join(", ")), FIX),
+            Ok(names) if names.is_empty() => CheckResult::pass(
+                NAME,
+                "no partitioned table that is captured allows it. Nothing forbids it for the others, and \
+                 it is never captured: load a table again after it (status tells by the number of rows)",
+            ),
+            Ok(names) => {
+                let names = names.join(", ");
+                CheckResult::warn(NAME, format!("allowed for the partitions of {names}"), FIX)
+            }
             Err(_) => CheckResult::warn(NAME, "cdc.change_tables cannot be read", FIX),
         }
     }
@@ -454,7 +462,8 @@ impl Examined<'_> {
         );
         warn(
             listed(&types::is_old_lob),
-            "text, ntext and image columns have no old values",
+            "text, ntext and image columns have no old values, and what WRITETEXT and UPDATETEXT write is \
+             not captured",
             "change them to varchar(max), nvarchar(max) or varbinary(max)",
         );
         warn(
@@ -497,6 +506,19 @@ impl Examined<'_> {
             Some(oldest) => self.age_of(oldest).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Whether transactional replication runs beside capture.
+    fn replication(&self) -> Option<CheckResult> {
+        self.identity.published.then(|| {
+            CheckResult::warn(
+                "transactional replication",
+                "it publishes the database too, so that its Log Reader Agent captures the changes: a commit \
+                 is read once the next one, or a dummy (about every 5 min), is there; and capture halts \
+                 where the agent divides a transaction (MaxCmdsInTran)",
+                "leave MaxCmdsInTran of the Log Reader Agent at 0",
+            )
+        })
     }
 
     /// Values and rows that the login does not see.

@@ -44,13 +44,13 @@ pub async fn locate(
         }
         Start::Now => {
             accept(source, &instances);
-            let (lsn, row, offset) = now(lease).await?;
+            let (lsn, row, offset) = now(lease, source.published).await?;
             Ok(at(lsn, row.as_ref(), offset))
         }
         Start::Load => {
             accept(source, &instances);
             let begins = last_beginning(&instances)?;
-            let (lsn, row, offset) = now(lease).await?;
+            let (lsn, row, offset) = now(lease, source.published).await?;
             // An instance begins where it was made, at a commit that nothing closed may follow yet.
             // What was committed before that was committed before any row is read.
             Ok(if begins > lsn { at(begins, None, offset) } else { at(lsn, row.as_ref(), offset) })
@@ -74,13 +74,16 @@ pub async fn locate(
 }
 
 /// The newest closed place, with its row when there is one, and the clock's offset.
-async fn now(lease: &mut Lease) -> Result<(Lsn, Option<MappingRow>, i16), Failure> {
+async fn now(
+    lease: &mut Lease,
+    published: bool,
+) -> Result<(Lsn, Option<MappingRow>, i16), Failure> {
     let (mut rows, (_, offset)) = newest(lease).await?;
     rows.reverse();
     Ok(match (rows.pop(), rows.pop()) {
         (None, _) => (Lsn::ZERO, None, offset),
-        (Some(row), _) if !row.is_dummy() => (row.lsn, Some(row), offset),
-        // The newest dummy is not closed; a row below it is.
+        (Some(row), _) if !row.is_dummy() && !published => (row.lsn, Some(row), offset),
+        // The newest is not closed, if it is a dummy or may be a part; a row below it is.
         (Some(_), Some(row)) => (row.lsn, Some(row), offset),
         (Some(dummy), None) => (dummy.lsn.previous(), None, offset),
     })
@@ -95,7 +98,7 @@ fn last_beginning(instances: &[Instance]) -> Result<Lsn, Failure> {
     for instance in instances {
         let Some(start) = instance.start_lsn else {
             return Err(Failure::retry(
-                "source.instance",
+                "source.instance_not_yet",
                 format!(
                     "the capture job has not come to instance {} of {} yet: its table cannot be \
                      loaded before (is SQL Server Agent running?)",
@@ -237,7 +240,7 @@ fn known_beginning(
         Standing::Covers | Standing::Begins(_) => Ok((floor > cursor).then(|| floor.next())),
         Standing::Gap(from, to) => Err(instance::gap(instance, from, to)),
         Standing::NotReady => Err(Failure::retry(
-            "source.instance",
+            "source.instance_not_yet",
             format!("the capture job has not come to instance {}", instance.name),
         )),
     }
@@ -466,7 +469,7 @@ fn still_there(followed: &Followed, now: &[Instance], cursor: Lsn) -> Result<(),
         }) =>
         {
             Err(Failure::retry(
-                "source.instance",
+                "source.instance_not_yet",
                 format!("instance {} of {} is gone", instance.name, instance.table),
             ))
         }

@@ -38,10 +38,11 @@ pub fn session(max_value_bytes: u64, lock_timeout: Duration) -> String {
 pub const MOST_LOCKED_ROWS: u32 = 1000;
 
 /// Server, database, whether CDC is on (`sys.databases` shows a login the databases it may enter),
-/// the database's collation, and whether rows have versions for readers.
+/// the database's collation, whether rows have versions for readers, and whether it is published for
+/// transactional replication.
 pub const IDENTITY: &str = "SELECT CAST(@@SERVERNAME AS nvarchar(256)) AS server_name, \
      d.name AS database_name, d.is_cdc_enabled, d.collation_name, \
-     d.is_read_committed_snapshot_on, d.snapshot_isolation_state \
+     d.is_read_committed_snapshot_on, d.snapshot_isolation_state, d.is_published \
      FROM sys.databases AS d WHERE d.database_id = DB_ID()";
 
 /// The capture instances that the caller may SELECT (`sys.sp_cdc_help_change_data_capture`; error
@@ -102,6 +103,13 @@ pub fn commits(newest: bool) -> String {
          SELECT SYSDATETIMEOFFSET() AS clock"
     )
 }
+
+/// Transactions that have several rows in the mapping, one of them after an LSN: the first of each two.
+/// (The index over `tran_end_time` finds the other.) `@P1` the LSN.
+pub const SPLIT: &str = "SELECT TOP (1) b.start_lsn, b.tran_end_time, b.tran_id \
+     FROM cdc.lsn_time_mapping AS a INNER JOIN cdc.lsn_time_mapping AS b \
+     ON b.tran_end_time = a.tran_end_time AND b.tran_id = a.tran_id AND b.start_lsn < a.start_lsn \
+     WHERE a.start_lsn > CONVERT(binary(10), @P1) AND a.tran_id <> 0x00 ORDER BY b.start_lsn";
 
 /// The newest commit or dummy.
 pub const NEWEST: &str = "SELECT TOP (2) m.start_lsn, m.tran_end_time, m.tran_id \

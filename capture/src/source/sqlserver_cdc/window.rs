@@ -8,6 +8,13 @@
 //! section 2.3). So a window ends at a closed LSN when the last row of the answer, while it is a
 //! dummy, is left out.
 //!
+//! In a database that transactional replication publishes, the Log Reader Agent captures the changes, and it
+//! may be told to divide large transactions (`MaxCmdsInTran`). What becomes of their rows is not
+//! documented. If they come under one LSN bit by bit, the row of that LSN is closed once a higher one
+//! exists, since transactions are captured one after the other: there the newest row never is. If each
+//! part has an LSN of its own, they have one transaction id, and that is looked for
+//! (`statements::SPLIT`).
+//!
 //! Rows found in a change table at a dummy's LSN are a real transaction whose own row was lost to
 //! the dummy (KB4521739): its identifier is unknown, its time the dummy's.
 
@@ -56,17 +63,18 @@ impl MappingRow {
 }
 
 /// The rows of a window: those of `rows` (in order, all after the cursor) that are known to be
-/// closed.
-pub fn closed(mut rows: Vec<MappingRow>) -> Vec<MappingRow> {
-    if rows.last().is_some_and(MappingRow::is_dummy) {
+/// closed. Of a published database the last never is.
+pub fn closed(mut rows: Vec<MappingRow>, published: bool) -> Vec<MappingRow> {
+    if rows.last().is_some_and(|last| published || last.is_dummy()) {
         rows.pop();
     }
     rows
 }
 
 /// The newest closed row, of the mapping's two newest, the newest first.
-pub fn newest_closed(rows: &[MappingRow]) -> Option<&MappingRow> {
-    rows.iter().enumerate().find(|(i, row)| *i > 0 || !row.is_dummy()).map(|(_, row)| row)
+pub fn newest_closed(rows: &[MappingRow], published: bool) -> Option<&MappingRow> {
+    let open = |row: &MappingRow| published || row.is_dummy();
+    rows.iter().enumerate().find(|(i, row)| *i > 0 || !open(row)).map(|(_, row)| row)
 }
 
 /// Leaves out what is at or above `limit`.
@@ -104,16 +112,19 @@ mod tests {
 
     #[test]
     fn the_newest_dummy_is_not_closed_and_one_below_another_row_is() {
-        assert_eq!(lsns(&closed(vec![row(1, false)])), [] as [u8; 0]);
-        assert_eq!(lsns(&closed(vec![row(1, false), row(2, false)])), [1]);
-        assert_eq!(lsns(&closed(vec![row(1, false), row(2, true)])), [1, 2]);
-        assert_eq!(lsns(&closed(vec![row(1, true), row(2, false)])), [1]);
-        assert_eq!(lsns(&closed(vec![])), [] as [u8; 0]);
+        assert_eq!(lsns(&closed(vec![row(1, false)], false)), [] as [u8; 0]);
+        assert_eq!(lsns(&closed(vec![row(1, false), row(2, false)], false)), [1]);
+        assert_eq!(lsns(&closed(vec![row(1, false), row(2, true)], false)), [1, 2]);
+        assert_eq!(lsns(&closed(vec![row(1, true), row(2, false)], false)), [1]);
+        assert_eq!(lsns(&closed(vec![], false)), [] as [u8; 0]);
+        assert_eq!(lsns(&closed(vec![row(1, true), row(2, true)], true)), [1]);
+        assert_eq!(lsns(&closed(vec![row(1, true)], true)), [] as [u8; 0]);
     }
 
     #[test]
     fn the_newest_closed_place_is_the_newest_row_or_what_is_below_a_dummy() {
-        let newest = |rows: &[MappingRow]| newest_closed(rows).map(|row| row.lsn.as_bytes()[9]);
+        let newest =
+            |rows: &[MappingRow]| newest_closed(rows, false).map(|row| row.lsn.as_bytes()[9]);
         assert_eq!(newest(&[row(2, true), row(1, false)]), Some(2));
         assert_eq!(newest(&[row(2, false), row(1, false)]), Some(1));
         assert_eq!(newest(&[row(2, false)]), None);
@@ -140,7 +151,7 @@ mod tests {
                     let from = seen.len();
                     let ask = usize::try_from(rows_to_ask(n)).unwrap();
                     let rows = all[from..visible].iter().take(ask).cloned().collect();
-                    let window = closed(rows);
+                    let window = closed(rows, false);
                     let Some(last) = window.last() else { break };
                     prop_assert!(!last.is_dummy() || last != &all[visible - 1]);
                     seen.extend(window);

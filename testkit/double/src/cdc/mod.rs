@@ -11,6 +11,7 @@
 mod capture;
 mod cleanup;
 mod column_list;
+mod commands;
 mod ddl;
 mod enable;
 mod faults;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::plan::Cached;
 use super::security::Rights;
 use super::server::Shared;
-use crate::storage::{ATTENTION, Database, Micros, Row, RowId, Scan, Txn, View};
+use crate::storage::{
+    ATTENTION, Database, Micros, Row, RowId, Scan, TableDef, Txn, View, same_name,
+};
 use crate::{
     Cancelled, Column, EnvChange, IsolationLevel, Param, ResultSink, SqlError, StatementKind, Value,
 };
@@ -66,6 +68,63 @@ pub struct Status {
     pub cursor_states: Vec<(String, bool, i16)>,
     /// Table of `SET IDENTITY_INSERT … ON`: database and object.
     pub identity_insert: Option<(i32, i32)>,
+    /// ANSI options that are off.
+    pub off: OptionsOff,
+}
+
+/// The options of ANSI behaviour that a session has turned off. What would then be another answer
+/// than with them on is refused; the rest is what the catalogue keeps of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OptionsOff {
+    /// ANSI_NULLS
+    pub nulls: bool,
+    /// ANSI_PADDING
+    pub padding: bool,
+    /// ANSI_WARNINGS: what it would cut or make NULL is an error all the same.
+    pub warnings: bool,
+    /// CONCAT_NULL_YIELDS_NULL
+    pub concat: bool,
+    /// QUOTED_IDENTIFIER
+    pub quoted: bool,
+}
+
+impl OptionsOff {
+    /// Error 1934: filtered indexes and indexes over computed columns need all of them on.
+    /// <https://learn.microsoft.com/sql/t-sql/statements/set-statements-transact-sql>
+    ///
+    /// # Errors
+    /// 1934.
+    pub fn check(&self, verb: &str, table: &TableDef) -> Result<(), SqlError> {
+        if *self == OptionsOff::default() {
+            return Ok(());
+        }
+        let computed = |id: i32| {
+            table.columns.iter().any(|column| column.id == id && column.computed.is_some())
+        };
+        let needs = table.indexes.iter().any(|index| {
+            index.filter.is_some() || index.keys.iter().any(|key| computed(key.column))
+        });
+        if !needs {
+            return Ok(());
+        }
+        let names = [
+            (self.nulls, "ANSI_NULLS"),
+            (self.padding, "ANSI_PADDING"),
+            (self.warnings, "ANSI_WARNINGS"),
+            (self.concat, "CONCAT_NULL_YIELDS_NULL"),
+            (self.quoted, "QUOTED_IDENTIFIER"),
+        ];
+        let off: Vec<&str> = names.iter().filter(|(off, _)| *off).map(|(_, name)| *name).collect();
+        Err(SqlError::new(
+            1934,
+            16,
+            1,
+            format!(
+                "{verb} failed because the following SET options have incorrect settings: '{}'. Verify that SET options are correct for use with indexed views and/or indexes on computed columns and/or filtered indexes and/or query notifications and/or XML data type methods and/or spatial index operations.",
+                off.join(", ")
+            ),
+        ))
+    }
 }
 
 /// The request's results, which the statement and those around it share.
@@ -249,6 +308,15 @@ impl<'s> Env<'s> {
 
     /// The schema of a name: the session's own for temporary tables.
     pub fn schema_of(&self, name: &super::syntax::ast::ObjectName) -> String {
+        if name.is_global() {
+            // Whoever made it: there is one of the name.
+            let tables = self.with_txn(|txn| txn.tables());
+            let known = tables
+                .iter()
+                .find(|table| table.schema.starts_with("##") && same_name(&table.name, &name.name));
+            return known
+                .map_or_else(|| global_schema(self.status.spid), |table| table.schema.clone());
+        }
         if name.is_temporary() {
             return temporary_schema(self.status.spid);
         }
@@ -405,6 +473,11 @@ impl<'s> Env<'s> {
 /// The schema of a session's temporary tables.
 pub fn temporary_schema(spid: i16) -> String {
     format!("#{spid}")
+}
+
+/// The schema of the global temporary tables that a session has made.
+pub fn global_schema(spid: i16) -> String {
+    format!("##{spid}")
 }
 
 /// The error that ends a cancelled request; it never reaches a client.

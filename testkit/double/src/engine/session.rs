@@ -11,6 +11,8 @@ use super::batch::Executor;
 use super::env::Status;
 use super::security::Rights;
 use super::server::Shared;
+use super::syntax::ast::Batch;
+use super::syntax::quotes_names;
 use crate::storage::{CancelHandle, Database, Savepoint, Txn};
 use crate::{
     Cancelled, EnvChange, IsolationLevel, Param, Request, ResultSink, SqlError, TransactionRequest,
@@ -117,6 +119,7 @@ fn initial_status(
         no_execute: false,
         row_limit: 0,
         xact_abort: false,
+        off: crate::engine::env::OptionsOff::default(),
         deadlock_priority: 0,
         identity_insert: None,
         cursor_close_on_commit: false,
@@ -153,14 +156,15 @@ impl Session {
         session
     }
 
-    /// Drops the session's temporary tables. Nobody else knows of them, so that nothing stands
-    /// against it; what a broken log file keeps is dropped by the next session of this number.
+    /// Drops the session's temporary tables, and those that it made for all once nobody uses them any
+    /// more; what a broken log file keeps is dropped by the next session of this number.
     fn drop_temporary_tables(&self) {
-        let schema = super::env::temporary_schema(self.status.spid);
+        let own = super::env::temporary_schema(self.status.spid);
+        let global = super::env::global_schema(self.status.spid);
         for database in self.shared.storage.databases() {
             let mut txn = database.begin(IsolationLevel::ReadCommitted);
             let mut tables = txn.tables();
-            tables.retain(|table| table.schema == schema);
+            tables.retain(|table| table.schema == own || table.schema == global);
             if tables.is_empty() {
                 continue;
             }
@@ -272,7 +276,7 @@ impl Session {
         params: Vec<Param>,
         sink: &mut dyn ResultSink,
     ) -> Result<(), Cancelled> {
-        let batch = match self.shared.parse(text) {
+        let batch = match self.parse(text) {
             Ok(batch) => batch,
             Err(error) => {
                 self.status.error = error.number;
@@ -280,6 +284,18 @@ impl Session {
             }
         };
         Executor::new(self, &batch, sink).request(params)
+    }
+
+    /// A batch under this session's options.
+    ///
+    /// # Errors
+    /// 102 and its kin.
+    pub(super) fn parse(&self, text: &str) -> Result<Arc<Batch>, SqlError> {
+        if self.status.off.quoted && quotes_names(text)? {
+            let what = "a double quote under QUOTED_IDENTIFIER OFF";
+            return Err(super::bind::unsupported(what));
+        }
+        self.shared.parse(text)
     }
 
     fn call(

@@ -11,6 +11,7 @@ use super::env::Env;
 use super::expr::{Condition, Frame, Node, Typed};
 use super::syntax::{parse_condition, parse_scalar};
 use crate::storage::{BlockOperation, ColumnDef, Row, TableDef};
+use crate::value::Str;
 use crate::{SqlError, SqlType, Value};
 
 /// Statements, as messages name them.
@@ -60,6 +61,7 @@ impl RowRules {
     /// # Errors
     /// Those of binding, if a definition no longer fits its table.
     pub fn new(binder: &Binder<'_, '_>, table: &Arc<TableDef>) -> Bound<RowRules> {
+        binder.env.status.off.check("The statement", table)?;
         let mut scope = Scope::inside(None);
         scope.add_table(&table.name, columns_of(table));
         let mut computed = Vec::new();
@@ -101,7 +103,8 @@ impl RowRules {
     pub fn assign(&self, at: usize, value: Value, from: &SqlType) -> Result<Value, SqlError> {
         let (column, label) = (&self.table.columns[at], self.labels[at]);
         let name = || (self.full_name(), column.name.clone());
-        convert::assign(value, from, &column.ty, label, name).map(|value| value.labelled(label))
+        let value = convert::assign(value, from, &column.ty, label, name)?.labelled(label);
+        Ok(if column.traits.unpadded { trimmed(value, column) } else { value })
     }
 
     /// Computes what is computed and checks what must hold.
@@ -199,6 +202,27 @@ impl RowRules {
             }
         }
         Ok(())
+    }
+}
+
+/// A value of a column made under ANSI_PADDING OFF: without trailing blanks or zeros, but where it is
+/// of fixed length and NOT NULL.
+/// <https://learn.microsoft.com/sql/t-sql/statements/set-ansi-padding-transact-sql>
+fn trimmed(value: Value, column: &ColumnDef) -> Value {
+    let fixed = matches!(column.ty, SqlType::Char(_) | SqlType::Binary(_));
+    if fixed && !column.nullable {
+        return value;
+    }
+    let kept = |bytes: &[u8], filler: u8| {
+        bytes.iter().rposition(|byte| *byte != filler).map_or(0, |last| last + 1)
+    };
+    match value {
+        Value::String(text) => {
+            let length = kept(&text, b' ');
+            Value::String(Str::from(&text[..length]).labelled(text.label()))
+        }
+        Value::Binary(bytes) => Value::binary(&bytes[..kept(&bytes, 0)]),
+        other => other,
     }
 }
 

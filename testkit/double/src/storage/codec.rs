@@ -10,7 +10,7 @@ use super::{
     DatabaseInfo, DefaultDef, FilterDef, FilterTerm, FilterTest, ForeignKeyDef, Identity,
     IndexColumn, IndexDef, IndexKind, Keeping, Lsn, ModuleDef, ModuleKind, Owner, ParameterDef,
     PartitionFunctionDef, PolicyDef, PredicateDef, PropertyDef, ReferentialAction, RowId,
-    SchemeDef, SpaceDef, TableDef, TypeDef,
+    SchemeDef, SequenceDef, SpaceDef, TableDef, TypeDef,
 };
 use crate::engine::collation::Label;
 use crate::value::{Str, Variant};
@@ -172,8 +172,19 @@ fields!(TableDef {
     ansi_nulls_off
 });
 fields!(ParameterDef { name, ty, output, has_default });
-fields!(ModuleDef { kind, definition, check_option, parameters, schema_bound, policy });
-variants!(ModuleKind { View = 0, Procedure = 1, Function = 2, Policy = 3 });
+fields!(ModuleDef {
+    kind,
+    definition,
+    check_option,
+    parameters,
+    schema_bound,
+    policy,
+    ansi_nulls_off,
+    quoted_off,
+    sequence
+});
+variants!(ModuleKind { View = 0, Procedure = 1, Function = 2, Policy = 3, Sequence = 4 });
+fields!(SequenceDef { ty, start, increment, least, most, cycle, cache, restart });
 fields!(PolicyDef { enabled, schema_bound, not_for_replication, predicates });
 fields!(PredicateDef { id, block, operation, definition, target });
 variants!(BlockOperation { AfterInsert = 0, AfterUpdate = 1, BeforeUpdate = 2, BeforeDelete = 3 });

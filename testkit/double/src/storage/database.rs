@@ -216,6 +216,17 @@ impl Database {
         self.log_settings(state, &setting)
     }
 
+    /// Notes how far a sequence has been reserved.
+    pub(super) fn reserve(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        key: String,
+        end: i64,
+    ) -> Result<(), SqlError> {
+        state.settings.insert(key.clone(), end.to_string());
+        self.log_settings(state, &super::redo::Setting::Text(key, Some(end.to_string())))
+    }
+
     fn log_settings(
         &self,
         state: MutexGuard<'_, State>,

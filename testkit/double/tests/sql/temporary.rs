@@ -120,3 +120,22 @@ fn columns_and_indexes_are_renamed_unless_something_hangs_on_them() {
     assert_eq!(c.error("EXEC sp_rename 't.d', 'dd', 'COLUMN'"), 4928);
     c.ok("EXEC sp_rename 't.e', 'ee', 'COLUMN'");
 }
+
+#[test]
+fn global_temporary_tables_are_everybodys_until_their_maker_goes() {
+    let server = server();
+    let (mut maker, mut other) = (server.connect(), server.connect());
+    maker.ok("CREATE TABLE ##g (id int IDENTITY CONSTRAINT pk PRIMARY KEY, v int); INSERT ##g (v) VALUES (1)");
+    other.ok("INSERT tempdb..##G (v) SELECT v + 1 FROM ##g");
+    assert_eq!(maker.rows("SELECT id, v FROM ##g ORDER BY id"), ["1|1", "2|2"]);
+    assert_eq!(other.error("CREATE TABLE ##g (id int)"), 2714);
+    assert_eq!(other.eval("CASE WHEN OBJECT_ID('tempdb..##g') > 0 THEN 1 END"), "1");
+    // Not the same as a session's own of nearly that name.
+    other.ok("CREATE TABLE #g (id int)");
+    assert_eq!(maker.error("SELECT * FROM #g"), 208);
+    other.ok("SELECT v INTO ##h FROM ##g; UPDATE ##g SET v = 7 WHERE id = 1");
+    drop(maker);
+    assert_eq!(other.error("SELECT * FROM ##g"), 208);
+    assert_eq!(other.rows("SELECT v FROM ##h ORDER BY v"), ["1", "2"]);
+    other.ok("CREATE TABLE ##g (id int); DROP TABLE ##g, ##h");
+}

@@ -37,7 +37,7 @@ pub(crate) async fn unmake(
     let lock = format!("SELECT pg_try_advisory_xact_lock({LOCK})");
     if !transaction.query_one(&lock, &[&pipeline]).await.map_err(failed)?.get::<_, bool>(0) {
         let what = "indexes of an earlier load are still being made in the target";
-        return Err(Failure::retry("apply.unmake", what));
+        return Err(Failure::retry("apply.unmake_waits", what));
     }
     let sources: Vec<String> = tables.iter().map(|table| table.version.name.to_string()).collect();
     drop_all(&transaction, pipeline, &sources).await.map_err(failed)?;

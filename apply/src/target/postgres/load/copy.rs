@@ -30,6 +30,7 @@ use super::super::checkpoint;
 use super::super::connect::Login;
 use super::super::encode::EncodeError;
 use super::super::error::{self, Class, ServerError};
+use super::super::image::key_in_words;
 use super::super::parameter::{put_int8, put_text};
 use super::super::pipe::Note;
 use super::super::run::{COPY_HEADER, ChangeError, put};
@@ -463,7 +464,7 @@ impl<'j> Rows<'j> {
         let mut count = 0u16;
         for (column, value) in row.iter().enumerate() {
             if self.job.relation.columns[column].is_some() && !value.is_unavailable() {
-                self.field(column, value, out)?;
+                self.field(column, row, out)?;
                 count += 1;
             }
         }
@@ -475,17 +476,22 @@ impl<'j> Rows<'j> {
         let mut key = std::mem::take(&mut self.key);
         key.clear();
         for column in &self.job.relation.key {
-            self.field(*column, &row[*column], &mut key)?;
+            self.field(*column, row, &mut key)?;
         }
         let hash = hasher.hash_one(&key[..]);
         self.key = key;
         Ok(hash)
     }
 
-    fn field(&self, column: usize, value: &Value<'_>, out: &mut BytesMut) -> Result<(), Failure> {
-        let put = put(&self.job.relation, column, value, &self.job.rules, out);
+    fn field(&self, column: usize, row: &[Value<'_>], out: &mut BytesMut) -> Result<(), Failure> {
+        let relation = &self.job.relation;
+        let put = put(relation, column, &row[column], &self.job.rules, out);
         put.map_err(|error| match error {
-            ChangeError::Value { column, error } => refused_value(self.job, &column, error),
+            ChangeError::Value { column, error } => {
+                let key = key_in_words(relation, |place| row.get(relation.key[place]));
+                let of_row = key.map_or(String::new(), |key| format!(", in the row with {key}"));
+                refused_value(self.job, &format!("column {column} holds {error}{of_row}"))
+            }
             ChangeError::Unidentified(what) | ChangeError::Corrupt(what) => damaged(self.job, what),
         })
     }
@@ -518,12 +524,12 @@ fn stop(job: &ChunkJob, latched: Latched) -> Stop {
     match latched {
         Latched::Server { error, .. } => match error.code.as_str() {
             NOT_PENDING => Stop::NotPending,
-            ANOTHER_EPOCH => Stop::Failure(checkpoint::fenced(&job.pipeline)),
+            ANOTHER_EPOCH => Stop::Failure(checkpoint::displaced(&job.pipeline)),
             UNIQUE => Stop::Present(refused(&what, &error)),
             NOT_PLACED => Stop::Failure(not_placed(&what, &error.to_string())),
             _ => match error.class() {
                 Class::Retry => Stop::Failure(Failure::retry(
-                    "apply.target",
+                    "apply.target_away",
                     format!("the target gave up {what}: {error}"),
                 )),
                 Class::Conflict | Class::Halt => Stop::Failure(refused(&what, &error)),
@@ -579,14 +585,15 @@ fn refused(what: &str, error: &ServerError) -> Failure {
     )
 }
 
-fn refused_value(job: &ChunkJob, column: &str, error: EncodeError) -> Failure {
+fn refused_value(job: &ChunkJob, what: &str) -> Failure {
     Failure::halt(
         "apply.load.value",
-        format!("chunk {} of {}: column {column} holds {error}", job.chunk, job.relation.source),
-        "change the value at the source and load the table again",
+        format!("chunk {} of {}: {what}", job.chunk, job.relation.source),
+        "change the value at the source and load the table again, or give the target's column a type \
+         that holds it, as the line may say, and start apply again",
     )
 }
 
 fn too_large(job: &ChunkJob, error: EncodeError) -> Failure {
-    refused_value(job, "*", error)
+    refused_value(job, &format!("it holds {error}"))
 }

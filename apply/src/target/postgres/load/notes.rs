@@ -28,7 +28,9 @@
 //! The target may hold keys equal too that differ in their characters (`citext`, or a collation that is
 //! not deterministic): then the table of notes, whose columns are the target's, does the same. A row
 //! whose key is only spelt anew keeps its note, which takes the new spelling, and is not noted as gone;
-//! a chunk's row takes the note's spelling with its columns.
+//! a chunk's row takes the note's spelling with its columns. Two keys that the source tells apart may be
+//! equal there, too: so a note remembers each spelling that the stream has named, and stands for no row
+//! but of those.
 //!
 //! Which keys were touched is known by their characters, and that is enough: a change names its row by
 //! the spelling that the row had in the source at that moment. So if the stream has not named the
@@ -43,6 +45,7 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use lockstep_common::name::quote_postgres;
 use sha2::{Digest, Sha256};
+use tokio_postgres::Client;
 
 use super::super::relation::Relation;
 
@@ -50,6 +53,8 @@ use super::super::relation::Relation;
 pub(in super::super) const STATE: &str = "state";
 /// Name of its bits: which columns it gives, by the source's order.
 pub(in super::super) const GIVEN: &str = "given";
+/// Name of the spellings of its key that the stream has named, where the target may hold keys equal.
+pub(in super::super) const SPELT: &str = "spelt";
 /// Columns are named by the source's order: `c0`, `c1`, …
 pub(in super::super) const COLUMN: &str = "c";
 
@@ -131,11 +136,59 @@ pub(super) fn create(table: &str, relation: &Relation) -> String {
     let key: Vec<String> = relation.key.iter().map(|column| format!("{COLUMN}{column}")).collect();
     format!(
         "DROP TABLE IF EXISTS {table}; \
-         CREATE TABLE {table} AS SELECT {columns}, ''::text AS {STATE}, B''::varbit AS {GIVEN} \
-         FROM {} WITH NO DATA; ALTER TABLE {table} ADD PRIMARY KEY ({})",
+         CREATE TABLE {table} AS SELECT {columns}, ''::text AS {STATE}, B''::varbit AS {GIVEN}, \
+         '{{}}'::text[] AS {SPELT} FROM {} WITH NO DATA; ALTER TABLE {table} ADD PRIMARY KEY ({})",
         relation.name,
         key.join(", ")
     )
+}
+
+/// Gives the columns of a table of notes the types that the target's have by now: a person may have
+/// changed one while the load stood still.
+pub(super) async fn align(
+    client: &Client,
+    table: &str,
+    relation: &Relation,
+) -> Result<(), tokio_postgres::Error> {
+    let columns = relation.columns.iter().enumerate();
+    let (numbers, names): (Vec<String>, Vec<&str>) = columns
+        .filter_map(|(i, column)| Some((format!("{COLUMN}{i}"), column.as_ref()?.name.as_str())))
+        .unzip();
+    let changed = client
+        .query(
+            "SELECT i.number, format_type(t.atttypid, t.atttypmod), \
+             (SELECT quote_ident(m.nspname) || '.' || quote_ident(c.collname) FROM pg_collation c \
+              JOIN pg_namespace m ON m.oid = c.collnamespace WHERE c.oid = t.attcollation) \
+             FROM unnest($3::text[], $4::text[]) AS i(number, name) \
+             JOIN pg_attribute t ON t.attrelid = to_regclass($1)::oid AND t.attnum > 0 \
+             AND '\"' || replace(t.attname, '\"', '\"\"') || '\"' = i.name \
+             JOIN pg_attribute n ON n.attrelid = to_regclass($2)::oid AND n.attname = i.number \
+             WHERE (n.atttypid, n.atttypmod) <> (t.atttypid, t.atttypmod)",
+            &[&relation.name, &table, &numbers, &names],
+        )
+        .await?;
+    for row in changed {
+        let (number, ty, collation): (&str, &str, Option<&str>) =
+            (row.get(0), row.get(1), row.get(2));
+        let collate = collation.map_or(String::new(), |name| format!(" COLLATE {name}"));
+        let sql = format!(
+            "ALTER TABLE {table} ALTER COLUMN {number} TYPE {ty}{collate} USING {number}::{ty}"
+        );
+        client.batch_execute(&sql).await?;
+    }
+    // Of a load that an earlier version has begun.
+    client
+        .batch_execute(&format!("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {SPELT} text[]"))
+        .await
+}
+
+/// How a key is spelt, of columns that are named so; none where the target never holds keys equal.
+pub(in super::super) fn spelling(
+    relation: &Relation,
+    name: impl Fn(usize) -> String,
+) -> Option<String> {
+    let key: Vec<String> = relation.key.iter().map(|c| format!("{}::text", name(*c))).collect();
+    relation.folds_keys().then(|| format!("(ROW({})::text COLLATE \"C\")", key.join(", ")))
 }
 
 /// The target's columns under the names they have in notes and staging tables.

@@ -3,7 +3,9 @@
 
 use super::super::relation::Relation;
 use super::super::statement::Mask;
-use super::notes::{COLUMN, GIVEN, GONE, Notes, PARTIAL, STATE, WHOLE, aliased, same_key};
+use super::notes::{
+    COLUMN, GIVEN, GONE, Notes, PARTIAL, SPELT, STATE, WHOLE, aliased, same_key, spelling,
+};
 
 /// Name of the connection's table for rows of a target table.
 fn name(relation: &Relation) -> String {
@@ -53,7 +55,7 @@ pub(super) fn merge(
         .collect();
     let mut from = noted_rows(relation, notes);
     if notes.is_some() {
-        from = format!("{from} WHERE {} IS NOT TRUE", accounted(keep));
+        from = format!("{from} WHERE {} IS NOT TRUE", left_out(keep));
     }
     let sets: Vec<String> = columns
         .iter()
@@ -89,40 +91,39 @@ fn noted_rows(relation: &Relation, notes: Option<&Notes>) -> String {
     format!("{rows} LEFT JOIN {} AS n ON {}", notes.table, same.join(" AND "))
 }
 
-/// Whether the stream accounts for a row: it took the row away, or wrote it anew.
-fn accounted(keep: bool) -> String {
+/// Whether the stream took the row of a note away, or wrote it anew.
+fn left_out(keep: bool) -> String {
     let states = if keep { format!("'{GONE}', '{WHOLE}'") } else { format!("'{GONE}'") };
     format!("(n.{STATE} IN ({states}))")
 }
 
 /// Fails unless each of the staged rows, whose number is the parameter, is there or accounted for. A row
 /// of the target stands for one of them: where two keys of the source are one in the target, a row is
-/// missing. And it has the key as it was staged, or the stream has named that key.
+/// missing. And it has the key as it was staged, or the stream has named both spellings.
 pub(super) fn check(relation: &Relation, notes: Option<&Notes>, keep: bool) -> String {
-    let alike: Vec<String> = relation
-        .key
-        .iter()
-        .filter_map(|c| {
-            let column = relation.column(*c);
-            column.spelt_alike(&format!("t.{}", column.name), &format!("s.{COLUMN}{c}"))
-        })
-        .collect();
-    let mut there = vec!["t.ctid IS NOT NULL".to_owned()];
-    if !alike.is_empty() {
-        let alike = alike.join(" AND ");
-        let noted = notes.map_or(String::new(), |_| format!(" OR n.{STATE} IS NOT NULL"));
-        there.push(format!("({alike}{noted})"));
-    }
+    let column = |c: usize| format!("t.{}", relation.column(c).name);
+    let staged = spelling(relation, |c| format!("s.{COLUMN}{c}"));
+    let named = match &staged {
+        Some(staged) => format!("{staged} = ANY (n.{SPELT})"),
+        None => "true".to_owned(),
+    };
+    let alike = match staged.zip(spelling(relation, column)) {
+        None => "true".to_owned(),
+        Some((staged, found)) if notes.is_some() => {
+            format!("({staged} = {found} OR ({named} AND {found} = ANY (n.{SPELT})))")
+        }
+        Some((staged, found)) => format!("{staged} = {found}"),
+    };
     let accounted = match notes {
-        Some(_) => accounted(keep),
+        Some(_) => format!("({} AND {named})", left_out(keep)),
         None => "false".to_owned(),
     };
     format!(
         "WITH c AS (SELECT count(*) FILTER (WHERE {accounted}) AS accounted, \
-         count(DISTINCT (t.tableoid, t.ctid)) FILTER (WHERE {accounted} IS NOT TRUE AND {}) AS there \
+         count(DISTINCT (t.tableoid, t.ctid)) FILTER (WHERE {accounted} IS NOT TRUE \
+         AND t.ctid IS NOT NULL AND {alike}) AS there \
          FROM {} LEFT JOIN {} AS t ON {}) \
          SELECT lockstep.expect_placed($1, there, accounted) FROM c WHERE there + accounted <> $1",
-        there.join(" AND "),
         noted_rows(relation, notes),
         relation.name,
         same_key(relation, "t", "s"),

@@ -163,9 +163,8 @@ impl Types {
 
     /// What a column gets that nothing is said of.
     pub(super) fn own(&self, column: &Column) -> PgType {
-        let postgis = self.extensions.as_ref().is_none_or(|known| {
-            known.find(PgType::Geometry).is_some() && known.find(PgType::Geography).is_some()
-        });
+        let known = self.extensions.as_ref();
+        let postgis = known.is_none_or(|known| known.find(PgType::Geometry).is_some());
         PgType::for_column(column, postgis)
     }
 
@@ -194,6 +193,8 @@ impl Types {
     ) -> bool {
         match self.asked(table, column) {
             Some(_) => found.serves_as(wanted, column),
+            // Tables of earlier versions have it.
+            None if found == PgType::Geography => found.converts(column),
             None => found.holds(column),
         }
     }

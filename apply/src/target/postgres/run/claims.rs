@@ -85,6 +85,7 @@ impl Runs {
             _ if loading => Order::All,
             order => order,
         };
+        self.notes = None;
         let mut claim = Claim { table: relation.id, order, keys: [None, None] };
         if order != Order::Key {
             return Ok(claim);

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use lockstep_common::Value;
 use lockstep_common::record::{Before, Change, Operation};
 
 use super::super::image::{changes_key, is_complete, key_value};
@@ -63,6 +64,19 @@ impl Runs {
         index: u64,
         pipe: &mut Pipe,
     ) -> Result<(), ChangeError> {
+        if relation.folds_keys() {
+            // The old spelling is one that the stream has named, though the target may hold both equal.
+            let mut named = Change { before: Before::None, ..change.clone() };
+            named.after.iter_mut().for_each(|value| *value = Value::Unavailable);
+            for (place, column) in relation.key.iter().enumerate() {
+                if let (Some(value), Some(old)) =
+                    (named.after.get_mut(*column), key_value(relation, change, place))
+                {
+                    *value = old.clone();
+                }
+            }
+            self.push(Kind::UpdateNoted, ANY, relation, &named, index, pipe)?;
+        }
         self.push(Kind::DeleteAside, ANY, relation, change, index, pipe)?;
         self.push(Kind::Rekey, ANY, relation, change, index, pipe)?;
         let mut moved = Change { before: Before::None, ..change.clone() };

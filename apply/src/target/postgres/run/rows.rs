@@ -153,7 +153,9 @@ impl Run {
         shape.many = self.rows > 1;
         let upserts = matches!(shape.kind, Kind::Upsert | Kind::UpsertNoted);
         if upserts {
-            let all = self.fires && statement::upserts_all(&self.relation, &shape);
+            // Beside a load a row in another spelling of the key is not written over.
+            let spelt = shape.kind == Kind::UpsertNoted && self.relation.folds_keys();
+            let all = (self.fires || spelt) && statement::upserts_all(&self.relation, &shape);
             shape.check = if all { Check::Exact } else { Check::Tolerant };
         }
         let notes = self.notes.as_deref();

@@ -393,6 +393,12 @@ impl Text<'_> {
         format!("unnest({arrays}) AS u({names})")
     }
 
+    /// Whether a row is known by the very spelling of its key: a change names it as it is. Rows from before
+    /// a load may be spelt otherwise.
+    fn spells(&self) -> bool {
+        self.relation.folds_keys() && self.notes.is_none_or(|notes| !notes.keep)
+    }
+
     /// How the statement names the value of field `i`.
     fn value(&self, i: usize) -> String {
         if self.shape.many { format!("u.f{i}") } else { format!("${}", i + 1) }
@@ -421,9 +427,7 @@ impl Text<'_> {
                 let column = self.relation.column(column_of(self.relation, *field));
                 let (found, value) = (format!("t.{}", column.name), self.value(i));
                 keys.push(column.equals(&found, &value));
-                // A change names its row by the very spelling that it has; only beside a load the target
-                // may be ahead.
-                if self.notes.is_none() {
+                if self.spells() {
                     keys.extend(column.spelt_alike(&found, &value));
                 }
             }

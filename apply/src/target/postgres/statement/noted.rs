@@ -2,7 +2,7 @@
 //! statement. `load::notes` says what a note is and why.
 
 use super::super::load::Notes;
-use super::super::load::notes::{COLUMN, GIVEN, GONE, PARTIAL, STATE, WHOLE};
+use super::super::load::notes::{COLUMN, GIVEN, GONE, PARTIAL, SPELT, STATE, WHOLE, spelling};
 use super::{Field, Text};
 
 impl Text<'_> {
@@ -37,10 +37,23 @@ impl Text<'_> {
         self.push(&note);
     }
 
+    /// Where the target may hold keys equal, a row in another spelling is another row: it is not written
+    /// over, and that is an error.
     pub(super) fn upsert_noted(&mut self) {
         self.upsert();
-        let upsert = std::mem::take(&mut self.out);
+        let mut upsert = std::mem::take(&mut self.out);
         let note = self.note(WHOLE, "");
+        if self.spells() {
+            let (name, key) = (&self.relation.name, &self.relation.key);
+            let alike = |column: &usize| {
+                let column = self.relation.column(*column);
+                let (found, new) =
+                    (format!("{name}.{}", column.name), format!("EXCLUDED.{}", column.name));
+                column.spelt_alike(&found, &new)
+            };
+            let alike: Vec<String> = key.iter().filter_map(alike).collect();
+            upsert.push_str(&format!(" WHERE {}", alike.join(" AND ")));
+        }
         self.out = match self.upserted() {
             None => format!("WITH w AS ({upsert}) {note}"),
             Some(check) => {
@@ -108,6 +121,23 @@ impl Text<'_> {
         let given = String::from_utf8(given).expect("zeros and ones");
         let key: Vec<String> =
             self.relation.key.iter().map(|column| format!("{COLUMN}{column}")).collect();
+        // How the key is spelt in this change.
+        let spelt = spelling(self.relation, |column| {
+            let old = self.fields.iter().position(
+                |f| matches!(f, Field::Key(place) if self.relation.key[*place] == column),
+            );
+            let new = self.fields.iter().position(|f| *f == Field::After(column));
+            self.value(old.or(new).expect("a note names its key"))
+        });
+        let mut remembered = String::new();
+        if let Some(spelt) = spelt {
+            columns.push(SPELT.to_owned());
+            values.push(format!("ARRAY[{spelt}]"));
+            remembered = format!(
+                ", {SPELT} = CASE WHEN EXCLUDED.{SPELT} <@ n.{SPELT} THEN n.{SPELT} \
+                 ELSE coalesce(n.{SPELT}, '{{}}') || EXCLUDED.{SPELT} END"
+            );
+        }
         let from = if self.shape.many { format!(" FROM {}", self.unnest()) } else { String::new() };
         let (columns, values, key) = (columns.join(", "), values.join(", "), key.join(", "));
         let merged = if state == PARTIAL {
@@ -122,7 +152,7 @@ impl Text<'_> {
         format!(
             "INSERT INTO {} AS n ({columns}, {STATE}, {GIVEN}) \
              SELECT {values}, '{state}', B'{given}'::varbit{from}{condition} \
-             ON CONFLICT ({key}) DO UPDATE SET {merged}",
+             ON CONFLICT ({key}) DO UPDATE SET {merged}{remembered}",
             notes.table
         )
     }

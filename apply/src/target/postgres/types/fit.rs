@@ -38,7 +38,7 @@ impl PgType {
             LogicalType::TimestampTz { digits } => PgType::TimestampTz(digits.min(MOST_DIGITS)),
             LogicalType::Variant => PgType::Jsonb,
             LogicalType::Geometry if !postgis => PgType::Bytea,
-            LogicalType::Geometry if is(column, "geography") => PgType::Geography,
+            // PostGIS's geography has neither curves nor positions beyond 180°, its geometry has all.
             LogicalType::Geometry => PgType::Geometry,
         }
     }
@@ -46,9 +46,8 @@ impl PgType {
     /// Whether every value of the source column fits into this type unchanged (but for the rules).
     pub(in super::super) fn holds(self, column: &Column) -> bool {
         use PgType::{
-            Bool, Bytea, Char, Citext, Date, Float4, Float8, Geography, Geometry, Int2, Int4, Int8,
-            Json, Jsonb, Numeric, Reals, Text, Time, Timestamp, TimestampTz, Uuid, Varchar, Vector,
-            Xml,
+            Bool, Bytea, Char, Citext, Date, Float4, Float8, Geometry, Int2, Int4, Int8, Json,
+            Jsonb, Numeric, Reals, Text, Time, Timestamp, TimestampTz, Uuid, Varchar, Vector, Xml,
         };
         match (&column.ty, self) {
             (LogicalType::Bool, Bool)
@@ -63,7 +62,6 @@ impl PgType {
             | (LogicalType::Variant, Json | Jsonb)
             | (LogicalType::Geometry, Geometry | Bytea)
             | (LogicalType::String { .. } | LogicalType::Other, Text | Varchar(None)) => true,
-            (LogicalType::Geometry, Geography) => is(column, "geography"),
             (LogicalType::Other, Reals | Vector(None)) => is(column, "vector"),
             (LogicalType::Other, Vector(Some(n))) => {
                 is(column, "vector") && first_limit(&column.source_type) == Some(n.into())
@@ -100,6 +98,8 @@ impl PgType {
         match (&column.ty, self) {
             (LogicalType::Bool, PgType::Int2 | PgType::Int4 | PgType::Int8) => true,
             (LogicalType::Bytes { max: Some(8) }, PgType::Int8) => is(column, "rowversion"),
+            // Those that it has; others are refused by value.
+            (LogicalType::Geometry, PgType::Geography) => is(column, "geography"),
             (LogicalType::Geometry | LogicalType::String { .. } | LogicalType::Other, _) => false,
             (_, PgType::Text | PgType::Varchar(None)) => true,
             (_, PgType::Varchar(Some(n))) => text::longest(column).is_some_and(|most| most <= n),
@@ -214,7 +214,11 @@ mod tests {
         assert!(!PgType::Int2.holds(&column(LogicalType::Int { bytes: 4 })));
         assert!(!PgType::Vector(Some(2)).holds(&typed(LogicalType::Other, "vector(3)")));
         assert!(PgType::Vector(Some(3)).holds(&typed(LogicalType::Other, "vector(3)")));
-        assert!(!PgType::Geography.holds(&typed(LogicalType::Geometry, "geometry")));
+        for source_type in ["geometry", "geography"] {
+            assert!(!PgType::Geography.holds(&typed(LogicalType::Geometry, source_type)));
+        }
+        assert!(PgType::Geography.converts(&typed(LogicalType::Geometry, "geography")));
+        assert!(!PgType::Geography.converts(&typed(LogicalType::Geometry, "geometry")));
         assert!(!PgType::Reals.holds(&typed(LogicalType::Other, "hierarchyid")));
     }
 

@@ -184,7 +184,7 @@ pub async fn allowed(lease: &mut Lease) -> Result<(), Failure> {
     match fields.number("state")? {
         Some(1) => Ok(()),
         Some(3) => Err(Failure::retry(
-            "source.snapshot_isolation",
+            "source.unavailable",
             "the database is on its way to allowing snapshot isolation",
         )),
         _ => Err(no_snapshots(&fields.name("name")?)),
@@ -342,7 +342,7 @@ async fn await_signal(loads: &Loads, signal: &Signal, text: &str) -> Result<Lsn,
         }
         if Instant::now() > deadline {
             return Err(Failure::retry(
-                "source.freeze",
+                "source.busy",
                 format!(
                     "the capture job has not come to the signal of the freeze within {} s: check \
                      SQL Server Agent and the capture job",
@@ -375,7 +375,7 @@ impl SnapshotReader {
 
     /// Its connection; what does not put it back loses the snapshot.
     fn take(&mut self) -> Result<Lease, Failure> {
-        self.lease.take().ok_or_else(|| Failure::retry("source.load", "the snapshot is gone"))
+        self.lease.take().ok_or_else(|| Failure::retry("source.load_again", "the snapshot is gone"))
     }
 }
 

@@ -45,7 +45,7 @@ mod survey;
 mod table;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -56,13 +56,16 @@ use lockstep_common::{Failure, TableId, Value};
 use tiberius::ToSql;
 
 pub use self::clock::ClockChanges;
+pub use self::key::{KeyColumn, Parameter};
 use self::range::Bounds;
 use self::read::{Home, TaskRows, Work};
 use self::seen::Seen;
 pub use self::seen::Sight;
+pub use self::survey::row_counts;
 use self::table::LoadTable;
 use super::catalog::{Identity, Versions};
 use super::connection::{Lease, Pool};
+use super::counts::RowCounts;
 use super::errors::wait_for_lock;
 use super::followed::Followed;
 use super::identity;
@@ -84,6 +87,7 @@ pub struct Loads {
     pub clock_changes: ClockChanges,
     /// The newest that the stream has seen.
     pub sight: Sight,
+    counts: Mutex<RowCounts>,
 }
 
 /// What the stream has settled on.
@@ -112,6 +116,7 @@ impl Loads {
             max_value_bytes,
             clock_changes: ClockChanges::default(),
             sight: Sight::default(),
+            counts: Mutex::default(),
         })
     }
 
@@ -149,6 +154,11 @@ impl Loads {
         settled.tables = followed.iter().map(table).collect::<Result<_, Failure>>()?;
         settled.timeline = timeline;
         Ok(())
+    }
+
+    /// What is known of the tables' numbers of rows.
+    pub fn counts(&self) -> MutexGuard<'_, RowCounts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Settled> {
@@ -195,6 +205,7 @@ impl Loader for Loads {
     }
 
     async fn survey(&self, tables: &[Table]) -> Result<Vec<Survey>, Failure> {
+        tables.iter().for_each(|table| self.counts().forget(table.id));
         survey::survey(&self.pool, tables, &self.tables(tables)?).await
     }
 

@@ -125,7 +125,10 @@ async fn key_index(table: &LoadTable, lease: &mut Lease) -> Result<String, Failu
     }
     let found = indexes.into_iter().find(|(_, columns)| *columns == wanted);
     found.map(|(name, _)| name).ok_or_else(|| {
-        Failure::retry("source.load", format!("the index of the key of {} is gone", table.name))
+        Failure::retry(
+            "source.load_again",
+            format!("the index of the key of {} is gone", table.name),
+        )
     })
 }
 

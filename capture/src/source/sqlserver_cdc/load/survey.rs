@@ -30,7 +30,7 @@ pub async fn survey(
     for shape in shapes {
         lease = shape.all_shown(lease).await?;
     }
-    let rows = sums(&mut lease, &objects, row_counts, "sys.partitions").await?;
+    let rows = row_counts(&mut lease, &objects).await?;
     lease.keep();
     // A refusal spoils the connection, so the question has one of its own.
     let mut lease = pool.get().await?;
@@ -69,8 +69,16 @@ async fn sums(
     Ok(sums)
 }
 
+/// Rows of tables, as the catalogue has them.
+///
+/// # Errors
+/// As the server.
+pub async fn row_counts(lease: &mut Lease, objects: &[i32]) -> Result<HashMap<i32, u64>, Failure> {
+    sums(lease, objects, rows_of, "sys.partitions").await
+}
+
 /// Rows of the heap or of the clustered index.
-fn row_counts(objects: &str) -> String {
+fn rows_of(objects: &str) -> String {
     format!(
         "SELECT p.object_id, SUM(p.rows) AS total FROM sys.partitions AS p \
          WHERE p.index_id IN (0, 1) AND p.object_id IN ({objects}) GROUP BY p.object_id"

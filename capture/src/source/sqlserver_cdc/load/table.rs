@@ -240,24 +240,25 @@ impl LoadTable {
             Some(207 | 208) => self.altered("it or a column of it is gone").with_source(error),
             // Under SNAPSHOT: DDL came behind the snapshot. A new look tells whether it was of matter.
             Some(3961) => Failure::retry(
-                "source.load",
+                "source.load_again",
                 format!("table {} was altered while its rows were read", self.name),
             )
             .with_source(error),
             // The hint's index is gone.
             Some(307 | 308) => Failure::retry(
-                "source.load",
+                "source.load_again",
                 format!("the index of the key of {} is gone", self.name),
             )
             .with_source(error),
             // SNAPSHOT is not allowed any more: a new connection asks how rows are read.
-            Some(3952) => {
-                Failure::retry("source.load", "the database no longer allows snapshot isolation")
-                    .with_source(error)
-            }
+            Some(3952) => Failure::retry(
+                "source.load_again",
+                "the database no longer allows snapshot isolation",
+            )
+            .with_source(error),
             // The version store no longer has the snapshot, or had no room for it.
             Some(3958 | 3959 | 3966 | 3967) => Failure::retry(
-                "source.load",
+                "source.load_again",
                 format!("the snapshot that {} was read in is gone", self.name),
             )
             .with_source(error),

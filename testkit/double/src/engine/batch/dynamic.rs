@@ -36,7 +36,7 @@ impl Executor<'_> {
             )
             .into());
         }
-        let batch = self.session.shared.parse(text)?;
+        let batch = self.session.parse(text)?;
         let database = self.session.status.database.name();
         let scope = self.session.begin_scope();
         let sink = self.sink.reborrow();

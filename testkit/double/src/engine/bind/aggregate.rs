@@ -64,7 +64,7 @@ const VOLATILE: [&str; 16] = [
 /// Whether an expression may have another value tomorrow.
 pub fn is_volatile(expr: &Expr) -> bool {
     any(expr, &|part| match part {
-        Expr::Global(_) | Expr::Variable(_) => true,
+        Expr::Global(_) | Expr::Variable(_) | Expr::NextValue(_) => true,
         Expr::Call(call) => call
             .name
             .last()
@@ -123,6 +123,7 @@ fn any(expr: &Expr, test: &dyn Fn(&Expr) -> bool) -> bool {
         | Expr::Global(_)
         | Expr::Subquery(_)
         | Expr::Exists(_)
+        | Expr::NextValue(_)
         | Expr::Default => false,
     }
 }

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use super::{Binder, Bound, Scope, types};
+use super::{Binder, Bound, Scope, types, unsupported};
 use crate::engine::expr::{Condition, Node, Typed};
 use crate::engine::plan::RowPlan;
 use crate::engine::syntax::ast::{CompareOp, Expr, Query};
-use crate::{SqlError, SqlType};
+use crate::{SqlError, SqlType, Value};
 
 impl Binder<'_, '_> {
     /// Binds a condition.
@@ -25,6 +25,7 @@ impl Binder<'_, '_> {
             )),
             Expr::Not(inner) => Ok(Condition::Not(Box::new(self.condition(inner, scope)?))),
             Expr::Compare(op, left, right) => {
+                self.check_nulls(&[left, right])?;
                 check_collations(*op, left, right, scope)?;
                 let left = self.scalar(left, scope)?;
                 let right = self.scalar(right, scope)?;
@@ -35,6 +36,7 @@ impl Binder<'_, '_> {
                 Ok(negate_if(*negated, Condition::IsNull(value.node)))
             }
             Expr::Between { value, low, high, negated } => {
+                self.check_nulls(&[value, low, high])?;
                 let low = comparison(
                     CompareOp::GreaterOrEqual,
                     self.scalar(value, scope)?,
@@ -49,6 +51,7 @@ impl Binder<'_, '_> {
                 Ok(negate_if(*negated, both))
             }
             Expr::InList(value, list, negated) => {
+                self.check_nulls(&list.iter().chain([&**value]).collect::<Vec<_>>())?;
                 let list = list
                     .iter()
                     .map(|item| self.scalar(item, scope))
@@ -82,6 +85,16 @@ impl Binder<'_, '_> {
                 1,
                 "An expression of non-boolean type specified in a context where a condition is expected.",
             )),
+        }
+    }
+
+    /// Under ANSI_NULLS OFF a NULL and a variable compare otherwise: refused.
+    pub(super) fn check_nulls(&self, operands: &[&Expr]) -> Bound<()> {
+        let differs =
+            |operand: &&Expr| matches!(operand, Expr::Variable(_) | Expr::Literal(Value::Null, _));
+        match self.env.status.off.nulls && operands.iter().any(differs) {
+            true => Err(unsupported("a comparison with NULL or a variable under ANSI_NULLS OFF")),
+            false => Ok(()),
         }
     }
 

@@ -14,6 +14,8 @@ mod project;
 mod query;
 mod recursive;
 mod scalar;
+mod sequence;
+mod table_function;
 mod table_variable;
 mod through;
 pub mod types;

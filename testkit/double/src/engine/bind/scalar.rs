@@ -37,7 +37,11 @@ impl Binder<'_, '_> {
             Expr::Binary(op, left, right) => {
                 let left = self.scalar(left, scope)?;
                 let right = self.scalar(right, scope)?;
-                types::binary(*op, left, right)
+                let bound = types::binary(*op, left, right)?;
+                if self.env.status.off.concat && matches!(bound.node, Node::Concatenate { .. }) {
+                    return Err(unsupported("+ of strings under CONCAT_NULL_YIELDS_NULL OFF"));
+                }
+                Ok(bound)
             }
             Expr::Call(call) => self.call(call, scope),
             Expr::Method(method) => {
@@ -70,6 +74,7 @@ impl Binder<'_, '_> {
             Expr::Case(case) => self.case(case, scope),
             Expr::Subquery(query) => self.scalar_subquery(query, scope),
             Expr::Default => Err(unsupported("DEFAULT")),
+            Expr::NextValue(name) => self.next_value(name),
             Expr::Compare(..)
             | Expr::And(..)
             | Expr::Or(..)
@@ -239,6 +244,7 @@ impl Binder<'_, '_> {
         for (when, then) in &case.branches {
             conditions.push(match &case.operand {
                 Some(operand) => {
+                    self.check_nulls(&[operand, when])?;
                     let operand = self.scalar(operand, scope)?;
                     let when = self.scalar(when, scope)?;
                     let (left, right) = types::comparable(operand, when)?;

@@ -57,6 +57,11 @@ impl Binder<'_, '_> {
         name
     }
 
+    /// Whether it is a view or function that is bound.
+    pub(super) fn is_within(&self) -> bool {
+        self.within.borrow().is_some()
+    }
+
     /// Error 4508 for a temporary table in a view.
     pub(super) fn check_temporary(&self, name: &ObjectName) -> Bound<()> {
         if !name.is_temporary() || self.within.borrow().is_none() {

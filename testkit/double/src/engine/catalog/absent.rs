@@ -1,17 +1,14 @@
 //! Views over what a database may have and this one never has.
 
-use super::definition::{
-    At, Code, Columns, Definition, Desc, Inside, NVar, Name, ViewOf, off, off_null,
-};
+use super::definition::{At, Code, Columns, Definition, Desc, NVar, Name, ViewOf, off, off_null};
 use super::objects::{Object, object_columns};
 use super::source::Catalog;
-use crate::{SqlError, SqlType};
+use crate::SqlError;
 
 pub(super) const VIEWS: &[&dyn Definition] = &[
     &ViewOf::sys("triggers", trigger_columns, none),
     &ViewOf::sys("trigger_events", event_columns, none),
     &ViewOf::sys("synonyms", synonym_columns, none),
-    &ViewOf::sys("sequences", sequence_columns, none),
 ];
 
 fn none<T>(_: &Catalog<'_>) -> Result<Vec<T>, SqlError> {
@@ -50,22 +47,4 @@ fn event_columns() -> Columns<Absent> {
 
 fn synonym_columns() -> Columns<Object> {
     object_columns().add("base_object_name", |_| Some(NVar::<1035>(String::new())))
-}
-
-fn zero() -> Inside {
-    Inside::number(&SqlType::BigInt, 0)
-}
-
-fn sequence_columns() -> Columns<Object> {
-    object_columns()
-        .add_each(&["start_value", "increment"], |_| zero())
-        .add_each(&["minimum_value", "maximum_value"], |_| Some(zero()))
-        .add_each(&["is_cycling", "is_cached"], off_null)
-        .add("cache_size", |_| Some(0))
-        .add("system_type_id", |_| 0_u8)
-        .add("user_type_id", |_| 0)
-        .add_each(&["precision", "scale"], |_| 0_u8)
-        .add("current_value", |_| zero())
-        .add("is_exhausted", off)
-        .add("last_used_value", |_| Some(zero()))
 }

@@ -12,6 +12,7 @@
 mod absent;
 mod capture;
 mod columns;
+mod compat;
 mod constraints;
 mod databases;
 mod definition;
@@ -22,6 +23,7 @@ mod modules;
 mod objects;
 mod policies;
 mod principals;
+mod sequences;
 mod server;
 mod source;
 mod spaces;
@@ -80,6 +82,8 @@ fn all() -> impl Iterator<Item = &'static dyn Definition> {
         information_schema::VIEWS,
         absent::VIEWS,
         spaces::VIEWS,
+        compat::VIEWS,
+        sequences::VIEWS,
     ]
     .into_iter()
     .flatten()
@@ -87,7 +91,13 @@ fn all() -> impl Iterator<Item = &'static dyn Definition> {
 }
 
 fn find(name: &ObjectName) -> Option<&'static dyn Definition> {
-    let schema = name.schema.as_deref()?;
+    // The views of old are found without their schema, and as dbo's.
+    let schema = match name.schema.as_deref() {
+        None | Some("dbo" | "DBO") => {
+            return compat::VIEWS.iter().copied().find(|view| same_name(view.name(), &name.name));
+        }
+        Some(schema) => schema,
+    };
     all().find(|view| same_name(view.schema(), schema) && same_name(view.name(), &name.name))
 }
 

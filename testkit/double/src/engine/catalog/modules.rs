@@ -38,7 +38,10 @@ fn module_columns() -> Columns<ModuleObject> {
     Columns::new()
         .add("object_id", |m: &ModuleObject| m.object.id)
         .add("definition", |m| m.definition.clone().map(Text))
-        .add_each(&["uses_ansi_nulls", "uses_quoted_identifier"], on_null)
+        .add("uses_ansi_nulls", |m| Some(m.def.module.as_ref().is_none_or(|m| !m.ansi_nulls_off)))
+        .add("uses_quoted_identifier", |m| {
+            Some(m.def.module.as_ref().is_none_or(|m| !m.quoted_off))
+        })
         .add_each(&["is_schema_bound"], |m| {
             Some(m.def.module.as_ref().is_some_and(|module| module.schema_bound))
         })

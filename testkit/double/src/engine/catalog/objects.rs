@@ -28,6 +28,7 @@ pub(super) enum Kind {
     Procedure,
     Function,
     Policy,
+    Sequence,
     PrimaryKey,
     Unique,
     ForeignKey,
@@ -43,6 +44,7 @@ fn kind_of(object: &TableDef) -> Kind {
         Some(ModuleKind::Procedure) => Kind::Procedure,
         Some(ModuleKind::Function) => Kind::Function,
         Some(ModuleKind::Policy) => Kind::Policy,
+        Some(ModuleKind::Sequence) => Kind::Sequence,
     }
 }
 
@@ -52,13 +54,14 @@ pub fn kind_code(object: &TableDef) -> &'static str {
 }
 
 impl Kind {
-    fn code(self) -> &'static str {
+    pub(super) fn code(self) -> &'static str {
         match self {
             Kind::Table => "U",
             Kind::View => "V",
             Kind::Procedure => "P",
             Kind::Function => "IF",
             Kind::Policy => "SP",
+            Kind::Sequence => "SO",
             Kind::PrimaryKey => "PK",
             Kind::Unique => "UQ",
             Kind::ForeignKey => "F",
@@ -74,6 +77,7 @@ impl Kind {
             Kind::Procedure => "SQL_STORED_PROCEDURE",
             Kind::Function => "SQL_INLINE_TABLE_VALUED_FUNCTION",
             Kind::Policy => "SECURITY_POLICY",
+            Kind::Sequence => "SEQUENCE_OBJECT",
             Kind::PrimaryKey => "PRIMARY_KEY_CONSTRAINT",
             Kind::Unique => "UNIQUE_CONSTRAINT",
             Kind::ForeignKey => "FOREIGN_KEY_CONSTRAINT",
@@ -268,7 +272,7 @@ pub(super) fn modules(catalog: &Catalog<'_>, kind: Option<ModuleKind>) -> Vec<Mo
     let of = |def: Table| {
         let module = def.module.as_ref().filter(|module| match kind {
             Some(kind) => kind == module.kind,
-            None => module.kind != ModuleKind::Policy,
+            None => !matches!(module.kind, ModuleKind::Policy | ModuleKind::Sequence),
         })?;
         let shown = catalog.sees_definitions(&def);
         Some(ModuleObject {

@@ -70,18 +70,18 @@ pub fn type_id(name: &str) -> Option<i32> {
 }
 
 /// A row of `sys.types`.
-struct Type {
-    name: String,
-    system: u8,
-    user: i32,
-    schema: i32,
-    max_length: i16,
-    precision: u8,
-    scale: u8,
-    nullable: bool,
+pub(super) struct Type {
+    pub name: String,
+    pub system: u8,
+    pub user: i32,
+    pub schema: i32,
+    pub max_length: i16,
+    pub precision: u8,
+    pub scale: u8,
+    pub nullable: bool,
 }
 
-fn types(catalog: &Catalog<'_>) -> Result<Vec<Type>, SqlError> {
+pub(super) fn types(catalog: &Catalog<'_>) -> Result<Vec<Type>, SqlError> {
     let own = TYPES.into_iter().chain(NEW_TYPES.into_iter().filter(|_| catalog.has_new_types()));
     let built_in = own.map(|(name, system, user, max_length, precision, scale)| Type {
         name: name.to_owned(),

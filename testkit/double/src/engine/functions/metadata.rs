@@ -118,7 +118,8 @@ fn find(env: &Env<'_>, name: &Value) -> Result<Option<Arc<TableDef>>, SqlError> 
         return Ok(None);
     };
     if name.is_temporary() {
-        return env.with_txn(|txn| txn.table(&env.schema_of(&name), &name.name));
+        let schema = env.schema_of(&name);
+        return env.with_txn(|txn| txn.table(&schema, &name.name));
     }
     let database = match &name.database {
         Some(database) => match env.shared.storage.database(database) {

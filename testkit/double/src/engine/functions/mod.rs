@@ -3,6 +3,7 @@
 mod clr;
 mod date;
 mod date_parts;
+mod hash;
 mod logic;
 mod math;
 mod metadata;
@@ -156,6 +157,7 @@ pub fn bind(binder: &Binder<'_, '_>, call: &Call, scope: &Scope<'_>) -> Bound<Ty
         system::bind,
         metadata::bind,
         variant::bind,
+        hash::bind,
     ] {
         if let Some(bound) = library(&name, &mut arguments)? {
             return Ok(bound);

@@ -153,15 +153,17 @@ impl Scan {
         if let Some(database) = &self.elsewhere {
             let mut txn = database.begin(crate::IsolationLevel::ReadCommitted);
             let scan = txn.statement_view()?.scan(table, index, range, direction)?;
-            return Ok(Box::new(Read { plan: self, scan }));
+            return Ok(Box::new(Read { plan: self, ids: self.wants_ids(), scan }));
         }
         Ok(match self.lock {
             Lock::None => Box::new(Read {
                 plan: self,
+                ids: self.wants_ids(),
                 scan: env.view()?.scan(table, index, range, direction)?,
             }),
             Lock::Dirty => Box::new(Read {
                 plan: self,
+                ids: self.wants_ids(),
                 scan: env.dirty_view().scan(table, index, range, direction)?,
             }),
             Lock::Committed => {
@@ -172,10 +174,11 @@ impl Scan {
                 let large = used.iter().copied().filter(is_large).collect();
                 let scan =
                     env.with_txn(|txn| txn.scan_committed(table, index, range, direction, large))?;
-                Box::new(Committed { plan: self, scan })
+                Box::new(Committed { plan: self, ids: self.wants_ids(), scan })
             }
             Lock::Rows(lock) => Box::new(Locking {
                 plan: self,
+                ids: self.wants_ids(),
                 scan: env
                     .with_txn(|txn| txn.scan_for_update(table, index, range, direction, lock))?,
             }),
@@ -189,8 +192,13 @@ impl Scan {
         }
     }
 
-    fn with_id(&self, id: RowId, row: Row) -> Outcome<Row> {
-        if !self.with_row_id && !self.used.borrow().contains(&row.len()) {
+    /// Whether the statement changes the row, or asks for a pointer to it.
+    fn wants_ids(&self) -> bool {
+        self.with_row_id || self.used.borrow().contains(&self.table.columns.len())
+    }
+
+    fn with_id(&self, wanted: bool, id: RowId, row: Row) -> Outcome<Row> {
+        if !wanted {
             return Ok(row);
         }
         let id = i64::try_from(id.0).map_err(|_| crate::engine::expr::internal("a row id"))?;
@@ -200,6 +208,8 @@ impl Scan {
 
 struct Read<'p> {
     plan: &'p Scan,
+    /// Whether rows carry their ids.
+    ids: bool,
     scan: storage::Scan,
 }
 
@@ -211,7 +221,7 @@ impl TupleCursor for Read<'_> {
         env: &Env<'_>,
     ) -> Outcome<bool> {
         while let Some((id, row)) = env.next_row(&mut self.scan)? {
-            rows[self.plan.slot] = self.plan.with_id(id, row)?;
+            rows[self.plan.slot] = self.plan.with_id(self.ids, id, row)?;
             if self.plan.accepts(rows, outer, env)? {
                 return Ok(true);
             }
@@ -222,6 +232,8 @@ impl TupleCursor for Read<'_> {
 
 struct Committed<'p> {
     plan: &'p Scan,
+    /// Whether rows carry their ids.
+    ids: bool,
     scan: CommittedScan,
 }
 
@@ -237,7 +249,7 @@ impl TupleCursor for Committed<'_> {
             let Some((id, row)) = env.with_txn(|txn| self.scan.next(txn))? else {
                 return Ok(false);
             };
-            rows[self.plan.slot] = self.plan.with_id(id, row)?;
+            rows[self.plan.slot] = self.plan.with_id(self.ids, id, row)?;
             if self.plan.accepts(rows, outer, env)? {
                 return Ok(true);
             }
@@ -247,6 +259,8 @@ impl TupleCursor for Committed<'_> {
 
 struct Locking<'p> {
     plan: &'p Scan,
+    /// Whether rows carry their ids.
+    ids: bool,
     scan: UpdateScan,
 }
 
@@ -262,7 +276,7 @@ impl TupleCursor for Locking<'_> {
             let Some((id, row)) = env.with_txn(|txn| self.scan.next(txn))? else {
                 return Ok(false);
             };
-            rows[self.plan.slot] = self.plan.with_id(id, row)?;
+            rows[self.plan.slot] = self.plan.with_id(self.ids, id, row)?;
             if self.plan.accepts(rows, outer, env)? {
                 return Ok(true);
             }

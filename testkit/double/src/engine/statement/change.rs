@@ -6,25 +6,26 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::insert::{Changed, computed_column};
+use super::insert::Changed;
 use super::output::{BoundOutput, bind_output, finish_output};
+use super::set::{SetTarget, assigned, bind_sets};
 use crate::engine::batch::{Executor, Flow};
 use crate::engine::bind::{
-    Binder, Bound, Leaf, Scope, Source, Target, Through, Tree, filtered, mask_of, plan_from,
-    same_name, types, unsupported,
+    Binder, Bound, Leaf, Scope, Target, Through, Tree, filtered, plan_from, same_name, types,
+    unsupported,
 };
 use crate::engine::cascade;
 use crate::engine::env::Env;
-use crate::engine::expr::{Frame, Node, Typed};
+use crate::engine::expr::Frame;
 use crate::engine::fault::{Fault, of_binding};
 use crate::engine::plan::{Lock, TuplePlan, empty_rows};
 use crate::engine::references;
 use crate::engine::security::Permission;
 use crate::engine::syntax::ast::{
-    Assignment, Delete, Expr, Hints, JoinKind, ObjectName, Output, TableRef, Update,
+    Delete, Expr, Hints, JoinKind, ObjectName, Output, TableRef, Update,
 };
-use crate::engine::write::{RowRules, Verb, default_of};
-use crate::storage::{ColumnId, Pieces, Row, RowId, RowLock, TableDef, TableLock};
+use crate::engine::write::{RowRules, Verb};
+use crate::storage::{Pieces, Row, RowId, RowLock, TableDef, TableLock};
 use crate::{SqlError, SqlType, StatementKind, Value};
 
 /// What UPDATE and DELETE have in common.
@@ -47,17 +48,6 @@ struct Rows {
     /// Where the change goes through an expression: its slot, and which column of the table each of
     /// its columns is.
     base: Option<(usize, Vec<Option<usize>>)>,
-}
-
-/// What SET assigns to.
-#[derive(Clone, Copy)]
-pub(super) struct SetTarget<'t> {
-    /// Table.
-    pub(super) table: &'t TableDef,
-    /// Slot of the source that has its columns.
-    pub(super) slot: usize,
-    /// Which column of the table each of the source's columns is, where they are not the same.
-    pub(super) base: Option<&'t [Option<usize>]>,
 }
 
 /// The exposed name of the source of FROM that a target name means: an alias, or a table.
@@ -295,15 +285,6 @@ impl Rows {
     }
 }
 
-/// One bound assignment of SET.
-pub(super) struct Set {
-    pub(super) column: Option<usize>,
-    variable: Option<usize>,
-    value: Typed,
-    /// Offset and length of `.WRITE`.
-    write: Option<(Node, Node)>,
-}
-
 impl Executor<'_> {
     pub(crate) fn update(&mut self, update: &Update) -> Result<Flow, Fault> {
         let changed = self.with_env(true, |env, variables| {
@@ -386,41 +367,6 @@ fn update_rows(binder: &Binder<'_, '_>, update: &Update) -> Result<Changed, Faul
     })
 }
 
-/// A row after SET, and what `.WRITE` wrote into which columns.
-pub(super) fn assigned(
-    binder: &Binder<'_, '_>,
-    rules: &RowRules,
-    sets: &[Set],
-    mut new: Vec<Value>,
-    (frame, pieces): (&Frame<'_>, &mut Vec<(ColumnId, Value)>),
-) -> Result<Vec<Value>, SqlError> {
-    let (env, columns) = (binder.env, &rules.table.columns);
-    for set in sets {
-        let value = set.value.node.eval(frame, env)?.into_owned();
-        let from = set.value.type_or_int();
-        let value = match set.column {
-            Some(at) => {
-                let from = set.value.ty.as_ref().unwrap_or(&columns[at].ty);
-                let mut value = rules.assign(at, value, from)?;
-                if let Some((offset, length)) = &set.write {
-                    let place = (offset.eval(frame, env)?, length.eval(frame, env)?);
-                    pieces.push((columns[at].id, value.clone()));
-                    value = super::text_pointer::spliced(&new[at], &value, (&place.0, &place.1))?;
-                }
-                new[at] = value.clone();
-                value
-            }
-            None => value,
-        };
-        if let Some(variable) = set.variable {
-            let (_, ty) = binder.variables.at(variable);
-            let own = set.column.map_or(from, |at| columns[at].ty.clone());
-            env.set_variable(variable, crate::engine::convert::convert(&value, &own, ty, None)?);
-        }
-    }
-    Ok(new)
-}
-
 fn bind_change_output(
     binder: &Binder<'_, '_>,
     output: Option<&Output>,
@@ -431,128 +377,6 @@ fn bind_change_output(
         Some(output) => bind_output(binder, output, table, names).map(Some).map_err(of_binding),
         None => Ok(None),
     }
-}
-
-pub(super) fn bind_sets(
-    binder: &Binder<'_, '_>,
-    assignments: &[Assignment],
-    target: SetTarget<'_>,
-    scope: &Scope<'_>,
-) -> Bound<Vec<Set>> {
-    let table = target.table;
-    let mut sets: Vec<Set> = Vec::new();
-    for assignment in assignments {
-        let column = match &assignment.column {
-            None => None,
-            Some(path) => Some(settable(target, scope, path)?),
-        };
-        if let Some(at) = column
-            && sets.iter().any(|set| set.column == Some(at))
-        {
-            return Err(SqlError::new(
-                264,
-                16,
-                1,
-                format!(
-                    "The column name '{}' is specified more than once in the SET clause or column list of an INSERT. A column cannot be assigned more than one value in the same clause. Modify the clause to make sure that a column is updated only once.",
-                    table.columns[at].name
-                ),
-            ));
-        }
-        let value = match (&assignment.value, column) {
-            (Expr::Default, Some(at)) => default_of(binder, table, at)?,
-            (Expr::Binary(op, _, right), Some(at)) if assignment.compound => {
-                let source = scope.sources.iter().find(|source| source.slot == target.slot);
-                let name = assignment.column.as_ref().and_then(|path| path.last());
-                let name = name.unwrap_or(&table.columns[at].name).clone();
-                let path = source.map(|source| source.name.clone()).into_iter().chain([name]);
-                let path = path.collect();
-                let own = Box::new(Expr::Column(path));
-                binder.scalar(&Expr::Binary(*op, own, right.clone()), scope)?
-            }
-            (value, _) => binder.scalar(value, scope)?,
-        };
-        if mask_of(&value.node, scope, None).is_some() {
-            return Err(unsupported("a masked column in SET"));
-        }
-        let variable = match &assignment.variable {
-            Some(name) => Some(binder.variables.get(name)?),
-            None => None,
-        };
-        let target = match (column, variable) {
-            (Some(at), _) => Some(&table.columns[at].ty),
-            (None, Some((_, ty))) => Some(ty),
-            (None, None) => None,
-        };
-        let write = match (&assignment.write, column) {
-            (None, _) => None,
-            (Some(_), Some(at)) if !table.columns[at].ty.is_max() => {
-                return Err(SqlError::new(
-                    8141,
-                    16,
-                    1,
-                    format!("Cannot call methods on {}.", table.columns[at].ty.name()),
-                ));
-            }
-            (Some(place), _) => {
-                let of = |value: &Expr| -> Bound<Node> {
-                    Ok(types::implicit(binder.scalar(value, scope)?, &SqlType::BigInt)?.node)
-                };
-                Some((of(&place.0)?, of(&place.1)?))
-            }
-        };
-        if let (Some(from), Some(to)) = (&value.ty, target)
-            && !crate::engine::convert::implicit_allowed(from, to)
-        {
-            return Err(types::not_implicit(from, to));
-        }
-        sets.push(Set { column, variable: variable.map(|(at, _)| at), value, write });
-    }
-    Ok(sets)
-}
-
-fn settable(target: SetTarget<'_>, scope: &Scope<'_>, path: &[String]) -> Bound<usize> {
-    let table = target.table;
-    let (name, qualifier) = path.split_last().ok_or_else(|| unsupported("SET"))?;
-    let source = scope
-        .sources
-        .iter()
-        .find(|source| source.slot == target.slot && source.answers_to(qualifier));
-    let position = |source: &Source| match target.base {
-        None => table.position(name).map(Some),
-        Some(base) => {
-            let of = source.columns.iter().position(|column| same_name(&column.name, name))?;
-            Some(base[of])
-        }
-    };
-    let at = source.and_then(position).ok_or_else(|| {
-        SqlError::new(207, 16, 1, format!("Invalid column name '{}'.", path.join(".")))
-    })?;
-    let at = at.ok_or_else(|| {
-        let of = source.map_or("", |source| source.name.as_str());
-        SqlError::new(
-            4406,
-            16,
-            1,
-            format!("Update or insert of view or function '{of}' failed because it contains a derived or constant field."),
-        )
-    })?;
-    let column = &table.columns[at];
-    if column.computed.is_some() {
-        return Err(computed_column(&column.name));
-    }
-    if column.ty == SqlType::RowVersion {
-        return Err(SqlError::new(272, 16, 1, "Cannot update a timestamp column."));
-    }
-    if column.identity.is_some() {
-        return Err(SqlError::new(
-            8102,
-            16,
-            1,
-            format!("Cannot update identity column '{}'.", column.name),
-        ));
-    }
-    Ok(at)
 }
 
 fn delete_rows(binder: &Binder<'_, '_>, delete: &Delete) -> Result<Changed, Fault> {
@@ -568,6 +392,7 @@ fn delete_rows(binder: &Binder<'_, '_>, delete: &Delete) -> Result<Changed, Faul
         permission: Permission::Delete,
     };
     let rows = binder.rows_to_change(&parts, &mut scope).map_err(of_binding)?;
+    env.status.off.check("DELETE", &rows.table)?;
     let output = bind_change_output(binder, delete.output.as_ref(), &rows.table, &["deleted"])?;
     let mut gone: Vec<(RowId, Row)> = Vec::new();
     rows.each(env, |id, tuple| {

@@ -11,6 +11,7 @@ mod masking;
 mod module;
 mod partition;
 mod policy;
+mod sequence;
 mod switch;
 pub mod types;
 
@@ -56,7 +57,8 @@ fn cannot_drop(kind: &str, name: &str) -> SqlError {
 fn own_table(env: &Env<'_>, name: &ObjectName) -> Result<Option<Arc<TableDef>>, Fault> {
     let current = env.status.database.name();
     if name.is_temporary() {
-        return Ok(env.with_txn(|txn| txn.table(&env.schema_of(name), &name.name))?);
+        let schema = env.schema_of(name);
+        return Ok(env.with_txn(|txn| txn.table(&schema, &name.name))?);
     }
     if name.database.as_ref().is_some_and(|database| !crate::storage::same_name(database, &current))
     {
@@ -89,6 +91,12 @@ impl Executor<'_> {
                 .with_env(true, |env, _| {
                     partition::create_scheme(env, name, function, *all, spaces)
                 })?,
+            Ddl::CreateSequence { name, options } => {
+                self.with_env(true, |env, _| sequence::create(env, name, options))?
+            }
+            Ddl::AlterSequence { name, options } => {
+                self.with_env(true, |env, _| sequence::alter(env, name, options))?
+            }
             Ddl::DropPartitionFunction(name) => {
                 self.with_env(true, |env, _| partition::drop_function(env, name))?
             }

@@ -9,11 +9,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::change::{Set, SetTarget, assigned, bind_sets};
 use super::insert::{
     Changed, Destination, Shape, explicit_row_version, new_row, set_by_server, shape,
 };
 use super::output::{bind_output_with, finish_output};
+use super::set::{Set, SetTarget, assigned, bind_sets};
 use crate::engine::batch::{Executor, Flow};
 use crate::engine::bind::{
     Binder, Bound, Scope, Source, SourceColumn, Target, Tree, mask_of, plan_from, types,

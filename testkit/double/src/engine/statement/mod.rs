@@ -15,6 +15,7 @@ mod raise;
 mod rename;
 pub(in crate::engine) mod security;
 mod select;
+mod set;
 mod table;
 pub(in crate::engine) mod text_pointer;
 

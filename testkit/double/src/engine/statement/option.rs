@@ -6,7 +6,7 @@ use crate::engine::batch::{Executor, Flow};
 use crate::engine::convert;
 use crate::engine::env::Results;
 use crate::engine::fault::Fault;
-use crate::engine::syntax::ast::{Expr, SetOption};
+use crate::engine::syntax::ast::{AnsiOption, Expr, SetOption};
 use crate::sql_type::Family;
 use crate::{SqlError, SqlType, Value};
 
@@ -46,6 +46,19 @@ impl Executor<'_> {
                 self.session.status.deadlock_priority = *priority;
             }
             SetOption::IdentityInsert(table, on) => self.identity_insert(table, *on)?,
+            SetOption::Ansi(options, on) => {
+                let off = &mut self.session.status.off;
+                for option in options {
+                    match option {
+                        AnsiOption::Nulls => off.nulls = !on,
+                        AnsiOption::Padding => off.padding = !on,
+                        AnsiOption::Warnings => off.warnings = !on,
+                        AnsiOption::Concat => off.concat = !on,
+                        AnsiOption::Quoted => off.quoted = !on,
+                        AnsiOption::Arithmetic => {}
+                    }
+                }
+            }
             SetOption::Accepted => {}
         }
         self.done()

@@ -1,7 +1,8 @@
 //! Statements of control flow, session options and transactions, and which parser takes a statement.
 
 use super::ast::{
-    Argument, Declaration, Execute, Expr, PermissionAction, SetOption, Statement, StatementKind,
+    AnsiOption, Argument, Declaration, Execute, Expr, PermissionAction, SetOption, Statement,
+    StatementKind,
 };
 use super::lexer::TokenKind;
 use super::parser::{Parsed, Parser};
@@ -438,22 +439,23 @@ impl Parser<'_> {
     }
 
     fn fixed_options(&mut self, names: &[String]) -> Parsed<SetOption> {
-        let on = |name: &str| {
-            matches!(
-                name,
-                "ANSI_NULLS"
-                    | "ANSI_PADDING"
-                    | "ANSI_WARNINGS"
-                    | "ARITHABORT"
-                    | "QUOTED_IDENTIFIER"
-                    | "CONCAT_NULL_YIELDS_NULL"
-                    | "ANSI_NULL_DFLT_ON"
-            )
+        let on = |name: &str| name == "ANSI_NULL_DFLT_ON";
+        let ansi = |name: &String| match name.as_str() {
+            "ANSI_NULLS" => Some(AnsiOption::Nulls),
+            "ANSI_PADDING" => Some(AnsiOption::Padding),
+            "ANSI_WARNINGS" => Some(AnsiOption::Warnings),
+            "CONCAT_NULL_YIELDS_NULL" => Some(AnsiOption::Concat),
+            "QUOTED_IDENTIFIER" => Some(AnsiOption::Quoted),
+            "ARITHABORT" => Some(AnsiOption::Arithmetic),
+            _ => None,
         };
-        // ARITHABORT OFF changes nothing while ANSI_WARNINGS is ON, as it always is here.
-        if names.iter().all(|name| name == "ARITHABORT") {
-            self.on_or_off()?;
-            return Ok(SetOption::Accepted);
+        if let Some(options) = names.iter().map(ansi).collect::<Option<Vec<AnsiOption>>>() {
+            let on = self.on_or_off()?;
+            // It counts where the batch is parsed, wherever in the batch it stands.
+            if !on && options.contains(&AnsiOption::Quoted) && self.has_double_quotes() {
+                return Err(self.unsupported("a double quote under QUOTED_IDENTIFIER OFF"));
+            }
+            return Ok(SetOption::Ansi(options, on));
         }
         let Some(first) = names.first() else {
             return Err(self.unexpected());

@@ -33,6 +33,9 @@ impl Parser<'_> {
             self.create_partition_function()?
         } else if self.accept_words(&["PARTITION", "SCHEME"]) {
             self.create_partition_scheme()?
+        } else if self.accept_word("SEQUENCE") {
+            let (name, options) = self.sequence(false)?;
+            Ddl::CreateSequence { name, options }
         } else if self.accept_word("TYPE") {
             self.create_type()?
         } else if self.accept_word("LOGIN") {
@@ -364,6 +367,9 @@ impl Parser<'_> {
             Ddl::AlterTable { table, action }
         } else if self.accept_word("DATABASE") {
             self.alter_database()?
+        } else if self.accept_word("SEQUENCE") {
+            let (name, options) = self.sequence(true)?;
+            Ddl::AlterSequence { name, options }
         } else if self.accept_word("INDEX") {
             self.alter_index()?
         } else {

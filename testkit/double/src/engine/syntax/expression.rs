@@ -239,7 +239,10 @@ impl Parser<'_> {
                 Ok(Expr::Global(name))
             }
             TokenKind::Symbol("(") => self.parenthesised(),
-            TokenKind::Word(_) | TokenKind::Quoted(_) => self.word_expression(),
+            TokenKind::Word(_) | TokenKind::Quoted(_) => match self.next_value()? {
+                Some(next) => Ok(next),
+                None => self.word_expression(),
+            },
             _ => Err(self.unexpected()),
         }
     }

@@ -25,9 +25,11 @@ pub mod normal;
 mod parser;
 mod query;
 mod security;
+mod sequence;
 mod types;
 mod window;
 
 pub use parser::{
-    parse_batch, parse_condition, parse_declarations, parse_name, parse_scalar, variables,
+    parse_batch, parse_condition, parse_declarations, parse_name, parse_scalar, quotes_names,
+    variables,
 };

@@ -28,6 +28,7 @@ impl Parser<'_> {
             ModuleWord::Procedure => "PROCEDURE",
             ModuleWord::Function => "FUNCTION",
             ModuleWord::Trigger => return Err(self.unsupported("TRIGGER")),
+            ModuleWord::Sequence => return Err(self.unexpected()),
         };
         let verb = match (altered, or_alter) {
             (true, _) => ModuleVerb::Alter,
@@ -59,7 +60,11 @@ impl Parser<'_> {
 
     /// After DROP: views and procedures, if one is named here.
     pub fn drop_module(&mut self) -> Parsed<Option<Ddl>> {
-        let Some(kind) = self.module_word() else {
+        let kind = match self.accept_word("SEQUENCE") {
+            true => Some(ModuleWord::Sequence),
+            false => self.module_word(),
+        };
+        let Some(kind) = kind else {
             return Ok(None);
         };
         let if_exists = self.if_exists();

@@ -143,6 +143,10 @@ fn text(expr: &Expr) -> String {
         // None of these is allowed where a definition is kept.
         Expr::Subquery(_) | Expr::InQuery(..) | Expr::Exists(_) => "(select)".to_owned(),
         Expr::Default => "DEFAULT".to_owned(),
+        Expr::NextValue(name) => {
+            let schema = bracketed(name.schema.as_deref().unwrap_or("dbo"));
+            format!("NEXT VALUE FOR {schema}.{}", bracketed(&name.name))
+        }
     }
 }
 

@@ -80,6 +80,21 @@ pub fn variables(text: &str) -> Parsed<Vec<String>> {
     Ok(named.collect())
 }
 
+fn has_double_quotes(text: &str, tokens: &[Token]) -> bool {
+    tokens.iter().any(|token| {
+        matches!(token.kind, TokenKind::Quoted(_)) && text[token.start..].starts_with('"')
+    })
+}
+
+/// Whether QUOTED_IDENTIFIER OFF would read a text another way: a name in double quotes were a
+/// string.
+///
+/// # Errors
+/// Of its tokens.
+pub fn quotes_names(text: &str) -> Parsed<bool> {
+    Ok(text.contains('"') && has_double_quotes(text, &tokenize(text)?))
+}
+
 /// A cursor over tokens.
 pub struct Parser<'a> {
     pub(super) text: &'a str,
@@ -113,6 +128,11 @@ impl<'a> Parser<'a> {
         let result = parse(self);
         self.depth -= 1;
         result
+    }
+
+    /// Whether a name of the text stands in double quotes.
+    pub(super) fn has_double_quotes(&self) -> bool {
+        has_double_quotes(self.text, &self.tokens)
     }
 
     /// Error 191.
@@ -337,9 +357,6 @@ impl<'a> Parser<'a> {
         }
         let mut parts = parts.into_iter().rev();
         let name = parts.next().flatten().ok_or_else(|| self.unexpected())?;
-        if name.starts_with("##") {
-            return Err(self.unsupported("global temporary table"));
-        }
         Ok(ObjectName { name, schema: parts.next().flatten(), database: parts.next().flatten() })
     }
 

@@ -1,5 +1,7 @@
 //! Indexes and unique constraints.
 
+use std::collections::BTreeSet;
+
 use lockstep_common::definition::{Definition, Index, IndexKind};
 use lockstep_common::{Column, LogicalType, TableVersion};
 
@@ -23,9 +25,12 @@ const NULLS_NOT_DISTINCT: u32 = 15;
 /// it: its values may pass through states that a row-by-row check refuses.
 pub(crate) fn contested(version: &TableVersion, definition: &Definition) -> Vec<bool> {
     let mut columns = vec![false; version.columns.len()];
-    let key = key_index(version, definition);
-    for (number, index) in definition.indexes.iter().enumerate() {
-        if !index.unique || index.disabled || key == Some(number) {
+    let key: BTreeSet<&str> = key_columns(version).collect();
+    for index in &definition.indexes {
+        // Over the key's columns, in whatever order, it keeps out what the key does.
+        let named: BTreeSet<&str> = index.columns.iter().map(|c| c.column.as_str()).collect();
+        let as_key = index.filter.is_none() && named == key;
+        if !index.unique || index.disabled || as_key {
             continue;
         }
         for (contested, column) in columns.iter_mut().zip(&version.columns) {
@@ -42,20 +47,20 @@ fn has_computed(version: &TableVersion, index: &Index) -> bool {
     index.columns.iter().any(|c| computed(&c.column))
 }
 
+/// Names of the key's columns.
+fn key_columns(version: &TableVersion) -> impl Iterator<Item = &str> {
+    let key = version.key.iter().filter_map(|k| version.columns.get(usize::from(*k)));
+    key.map(|column| column.name.as_str())
+}
+
 /// The index that the target's key, which comes with the table, stands for: of the same columns in the
 /// same order, the primary key's before others. One of the same columns in another order serves other
 /// queries, and a second one of the same order is an object of its own.
 fn key_index(version: &TableVersion, definition: &Definition) -> Option<usize> {
-    let key: Vec<&str> = version
-        .key
-        .iter()
-        .filter_map(|k| version.columns.get(usize::from(*k)))
-        .map(|column| column.name.as_str())
-        .collect();
     let is_key = |index: &Index| {
         let columns = index.columns.iter().map(|c| c.column.as_str());
         let whole = index.unique && index.filter.is_none() && !index.disabled;
-        whole && !key.is_empty() && columns.eq(key.iter().copied())
+        whole && !version.key.is_empty() && columns.eq(key_columns(version))
     };
     let found = definition.indexes.iter().enumerate().filter(|(_, index)| is_key(index));
     found.min_by_key(|(_, index)| index.kind != IndexKind::Primary).map(|(number, _)| number)

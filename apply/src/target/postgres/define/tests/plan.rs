@@ -12,6 +12,11 @@ fn unique_indexes_to_come_contest_their_columns() {
     let mut filtered = customers.clone();
     filtered.indexes[1].filter = Some("([id]>(1))".into());
     assert!(contested(&tables[0].version, &filtered).iter().all(|contested| *contested));
+    // What a second index over the key's columns keeps out, the key does.
+    let mut turned = customers.clone();
+    turned.indexes = vec![index("UX_turned", true, &["name", "id"])];
+    let version = TableVersion { key: vec![0, 1], ..(*tables[0].version).clone() };
+    assert!(contested(&version, &turned).iter().all(|contested| !contested));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::super::catalog::{self, Absent, Naming, Prepared};
 use super::super::define::{self, Design, LoadTable};
 use super::super::encode::Rules;
+use super::super::error;
 use super::super::{Entry, Session};
 use super::book::{Book, Live, Load, Stage, StoredLoad, StoredTable, Table, TableStage};
 use super::finishing::Finishing;
@@ -144,6 +145,14 @@ impl Session {
             Prepared::Held(reason) => return self.give_up(load, &described, reason).await,
         };
         self.admit(&relation)?;
+        if let Some(notes) =
+            self.loads.book.table(load, described.id).and_then(|t| t.stored.notes.clone())
+        {
+            notes::align(&self.cold, &notes, &relation).await.map_err(|e| {
+                let what = format!("cannot give {notes} the types of {}", relation.name);
+                error::failure("apply.load", &what, &e)
+            })?;
+        }
         let keep = self.loads.design.keeps();
         let hasher = self.runs.hasher().clone();
         let held = Arc::clone(&self.loads.touched);

@@ -325,6 +325,9 @@ fn alter_column(
         )
         .into());
     }
+    if column.traits.unpadded {
+        return Err(Fault::Compile(unsupported("ALTER COLUMN of one made under ANSI_PADDING OFF")));
+    }
     if column.identity.is_some()
         && !matches!(ty, SqlType::TinyInt | SqlType::SmallInt | SqlType::Int | SqlType::BigInt)
     {

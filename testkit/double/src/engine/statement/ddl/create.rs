@@ -63,12 +63,14 @@ pub fn create_table(
         column.id = i32::try_from(at + 1).map_err(|_| crate::engine::expr::internal("columns"))?;
     }
     table.keeping = keeping(env, &table, options, table.keeping)?;
+    table.ansi_nulls_off = env.status.off.nulls;
     if let Some(name) = lob_space {
         table.lob_space = space(env, name)?.id;
     }
     let all: Vec<&ConstraintDefinition> =
         columns.iter().flat_map(|column| &column.constraints).chain(constraints).collect();
     add_constraints(binder, &mut table, &all, true)?;
+    env.status.off.check("CREATE TABLE", &table)?;
     // What is said of the table is said of its clustered index.
     let compression = table.keeping.compression;
     for index in table.indexes.iter_mut().filter(|index| index.clustered) {
@@ -237,6 +239,11 @@ fn stored(
     let own = definition.collation.or_else(|| database_collation(binder.env, table, &column));
     column.collation = column_collation(&column, own)?;
     column.traits = definition.traits;
+    let can_be_padded = matches!(
+        ty,
+        SqlType::Char(_) | SqlType::VarChar(_) | SqlType::Binary(_) | SqlType::VarBinary(_)
+    );
+    column.traits.unpadded = binder.env.status.off.padding && can_be_padded;
     check_traits(table, &column, definition)?;
     column.mask = match &definition.mask {
         Some(function) => Some(mask_for(&column, function)?),
@@ -501,6 +508,7 @@ pub fn create_index(
         }
     };
     add_index(binder, &mut new, index_name, index)?;
+    env.status.off.check("CREATE INDEX", &new)?;
     if let (Some(before), Some(made)) = (before, new.indexes.last_mut()) {
         replace_index(&before, made)?;
     }

@@ -78,6 +78,9 @@ pub fn define(binder: &Binder<'_, '_>, module: &Module) -> Result<(), Fault> {
         parameters,
         schema_bound: matches!(module.content, ModuleContent::Function { schema_bound: true, .. }),
         policy: None,
+        ansi_nulls_off: env.status.off.nulls,
+        quoted_off: env.status.off.quoted,
+        sequence: None,
     };
     store(env, &schema, &module.name.name, known, columns, definition)
 }
@@ -110,6 +113,7 @@ fn word(kind: ModuleWord) -> &'static str {
         ModuleWord::Procedure => "procedure",
         ModuleWord::Function => "function",
         ModuleWord::Trigger => "trigger",
+        ModuleWord::Sequence => "sequence",
     }
 }
 
@@ -130,6 +134,7 @@ pub fn check_kind(env: &Env<'_>, kind: Option<ModuleWord>, name: &ObjectName) ->
         Some(ModuleKind::View) => Some(ModuleWord::View),
         Some(ModuleKind::Procedure) => Some(ModuleWord::Procedure),
         Some(ModuleKind::Function) => Some(ModuleWord::Function),
+        Some(ModuleKind::Sequence) => Some(ModuleWord::Sequence),
         Some(ModuleKind::Policy) => return Err(cannot_drop("object", &name.to_string()).into()),
     };
     if is == kind {
@@ -191,6 +196,9 @@ pub fn drop_module(
             )
             .into());
         }
+    }
+    if kind == ModuleWord::Sequence {
+        super::sequence::check_unused(env, &found, name)?;
     }
     env.with_txn(|txn| txn.drop_table(found.id))?;
     Ok(())

@@ -48,6 +48,9 @@ pub fn define(binder: &Binder<'_, '_>, statement: &SecurityPolicy) -> Result<(),
         parameters: Vec::new(),
         schema_bound: policy.schema_bound,
         policy: Some(policy.clone()),
+        ansi_nulls_off: false,
+        quoted_off: false,
+        sequence: None,
     };
     env.status.database.set_setting(POLICY_SETTING, Some("used"))?;
     match known {

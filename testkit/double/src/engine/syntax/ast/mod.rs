@@ -1,11 +1,13 @@
 //! The syntax tree: what the engine executes, and nothing it does not.
 
 mod definition;
+mod module;
 mod query;
 
 use crate::{IsolationLevel, SqlType};
 
 pub use definition::*;
+pub use module::*;
 pub use query::*;
 
 /// A parsed batch.
@@ -40,6 +42,11 @@ pub struct ObjectName {
 }
 
 impl ObjectName {
+    /// Whether it is a global temporary table's.
+    pub fn is_global(&self) -> bool {
+        self.name.starts_with("##")
+    }
+
     /// Whether it is a temporary table's, whatever database and schema are written before it.
     pub fn is_temporary(&self) -> bool {
         self.name.starts_with('#')
@@ -226,9 +233,28 @@ pub struct Declaration {
     pub value: Option<Expr>,
 }
 
+/// An option of ANSI behaviour that may be turned off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnsiOption {
+    /// `ANSI_NULLS`
+    Nulls,
+    /// `ANSI_PADDING`
+    Padding,
+    /// `ANSI_WARNINGS`
+    Warnings,
+    /// `CONCAT_NULL_YIELDS_NULL`
+    Concat,
+    /// `QUOTED_IDENTIFIER`
+    Quoted,
+    /// `ARITHABORT`, which changes nothing: what it would let pass is an error.
+    Arithmetic,
+}
+
 /// Session options that mean something here.
 #[derive(Clone, Debug)]
 pub enum SetOption {
+    /// `ANSI_NULLS` and kin, ON or OFF.
+    Ansi(Vec<AnsiOption>, bool),
     /// `SET TRANSACTION ISOLATION LEVEL …`
     Isolation(IsolationLevel),
     /// `SET NOCOUNT ON|OFF`

@@ -7,6 +7,8 @@ use crate::{SqlType, Value};
 /// An expression; the binder tells conditions from values.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr {
+    /// `NEXT VALUE FOR`
+    NextValue(Box<super::ObjectName>),
     /// A constant and its type; `None` for NULL.
     Literal(Value, Option<SqlType>),
     /// A column, possibly qualified.
