@@ -31,7 +31,7 @@ use lockstep_common::check::CheckResult;
 use lockstep_common::definition::Definition;
 use lockstep_common::disposition::Disposition;
 use lockstep_common::status::{ApplyStatus, StatusSender, TaskState};
-use lockstep_common::{FailPoints, Failure, Shutdown, TableVersion, config};
+use lockstep_common::{FailPoints, Failure, Shutdown, TableName, TableVersion, config};
 use lockstep_log::Log;
 
 use pipeline::Pipeline;
@@ -146,4 +146,10 @@ pub async fn schema(
             target::postgres::schema(config, version, tables, None)
         ),
     }
+}
+
+/// A script that gives an ordinary role what apply needs in its target, a PostgreSQL of that major
+/// version, for these source tables; whoever runs it may create roles and schemas there. Asks nobody.
+pub fn grants(config: &config::Apply, version: u32, tables: &[&TableName]) -> String {
+    target::postgres::grants(config, version, tables)
 }

@@ -29,7 +29,7 @@ pub(crate) enum Command {
     Log(LogOptions),
     /// Print what the running services say of themselves.
     Status(StatusOptions),
-    /// Show what a full load makes in the target, before anything is made. Asks the source only.
+    /// Show what a full load makes in the target, before anything is made, or what its role needs there.
     Schema(SchemaOptions),
     /// Load one table again while the pipeline runs.
     Reload(ReloadOptions),
@@ -38,8 +38,11 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct SchemaOptions {
     /// Print every statement before and after the load, and as comments what is not made and why.
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "grants", conflicts_with = "grants")]
     pub(crate) print: bool,
+    /// Print what apply's role needs in the target, for an administrator to run there.
+    #[arg(long)]
+    pub(crate) grants: bool,
     /// The target, where the file has several.
     #[arg(long, value_name = "NAME")]
     pub(crate) apply: Option<String>,

@@ -1,5 +1,5 @@
-//! `lockstep schema --print`: what a full load makes in a target, from the source, and from the target
-//! where it can be asked.
+//! `lockstep schema`: what a full load makes in a target (`--print`), from the source, and from the target
+//! where it can be asked; and what apply's role needs there (`--grants`).
 
 use lockstep_apply::ApplySettings;
 use lockstep_common::config::{self, Config};
@@ -7,7 +7,7 @@ use lockstep_common::service::Ending;
 
 use crate::arguments::SchemaOptions;
 
-/// Prints the DDL of both phases, and as comments what is not made and why.
+/// Prints the DDL of both phases, and as comments what is not made and why; or the grants.
 ///
 /// # Errors
 /// When the file names no such target, or the source cannot be read.
@@ -17,6 +17,19 @@ pub(crate) async fn print(config: &Config, options: &SchemaOptions) -> Result<()
         return Err(Ending::usage("the configuration has no [source] to ask"));
     };
     let tables = lockstep_capture::definitions(source, &config.capture).await?;
+    if options.grants {
+        let names: Vec<_> = tables.iter().map(|(version, _)| &version.name).collect();
+        println!(
+            "-- What role {} needs in database {} for apply.{name} of pipeline {} (PostgreSQL {}).\n\
+             -- To be run there, with psql, by a superuser.\n",
+            apply.user.replace(char::is_control, " "),
+            apply.database.replace(char::is_control, " "),
+            config.pipeline.name,
+            options.target_version,
+        );
+        print!("{}", lockstep_apply::grants(apply, options.target_version, &names));
+        return Ok(());
+    }
     println!(
         "-- What a full load of pipeline {} makes in the target of apply.{name} (PostgreSQL {}).\n\
          -- {} table(s) of {}.\n",
@@ -69,8 +82,12 @@ mod tests {
     }
 
     fn chosen(applies: &[&str], name: Option<&str>) -> Result<String, String> {
-        let options =
-            SchemaOptions { print: true, apply: name.map(str::to_owned), target_version: 15 };
+        let options = SchemaOptions {
+            print: true,
+            grants: false,
+            apply: name.map(str::to_owned),
+            target_version: 15,
+        };
         let config = with(applies);
         target(&config, &options).map(|(name, _)| name.clone()).map_err(|ending| ending.message)
     }

@@ -17,7 +17,7 @@ use rocksdb::{DB, Options};
 use super::{FAILED, RECORDS, UNITS};
 
 /// The file that says that a directory is a spool.
-const MARK: &str = "LOCKSTEP_SPOOL";
+const MARK: &str = "lockstep-spool";
 
 /// What a directory is.
 #[derive(Debug, PartialEq, Eq)]
@@ -114,7 +114,8 @@ fn unusable(path: &Path, error: &io::Error) -> Failure {
     Failure::halt(
         FAILED,
         format!("cannot use the spool in {}: {error}", path.display()),
-        "let `spool` name a directory that apply may write, with room for `spool_budget`",
+        "let `spool` name a directory that apply may write, with room for `spool_budget`; nothing is \
+         lost, the log still has it",
     )
 }
 

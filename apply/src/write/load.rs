@@ -59,9 +59,32 @@ impl Writer<'_> {
             let described = self.describe(id, handoff).await?;
             self.session.resume(load, described).await?;
         }
+        self.describe_unmade().await?;
         self.session.resumed(at);
         self.context.progress.held(self.session.held().await?);
         self.context.progress.load(self.session.load_status());
+        Ok(())
+    }
+
+    /// Tells the session what the log says of tables whose objects are to be made again.
+    async fn describe_unmade(&mut self) -> Result<(), Failure> {
+        let ids = self.session.unmade().await?;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let schemas = self.context.schemas.get().await?;
+        let mut known = Vec::with_capacity(ids.len());
+        for id in ids {
+            let version = schemas.table(id).await?;
+            match schemas.definition(id) {
+                Some(definition) => known.push((id, version, definition)),
+                None => tracing::warn!(
+                    table = %version.name,
+                    "its indexes and foreign keys are not made again: the log does not have them"
+                ),
+            }
+        }
+        self.session.know_unmade(known);
         Ok(())
     }
 
@@ -222,6 +245,7 @@ impl Writer<'_> {
                 self.session.table_read(mark, load, table, chunks, rows).await
             }
             Record::Marker(LoadMarker::End { load, consistent }) => {
+                self.describe_unmade().await?;
                 self.session.end_load(mark, load, consistent).await
             }
             Record::Marker(LoadMarker::TaskEnd) => Ok(()),

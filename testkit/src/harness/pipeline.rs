@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use lockstep_apply::ApplySettings;
 use lockstep_capture::CaptureSettings;
-use lockstep_common::FailPoints;
 use lockstep_common::config::{self, Apply, Capture, EmbeddedLog, Encrypt, KafkaLog, Secret, Task};
 use lockstep_common::reload::Reloads;
 use lockstep_common::status::{ApplyStatus, CaptureStatus, StatusReceiver};
+use lockstep_common::{FailPoints, TableName};
 use lockstep_log::Log;
 use lockstep_servers::{Double, Kafka, Postgres, Scratch};
 
@@ -356,7 +356,32 @@ impl Pipeline {
         let database = format!("{}_{name}", self.name);
         postgres.create_database(&database)?;
         self.targets.insert(name.to_owned(), TargetDatabase { postgres, database, settings: None });
+        self.grant(name)?;
         self.observers.insert(name.to_owned(), self.new_observer(name)?);
+        Ok(())
+    }
+
+    /// Makes the ordinary role that applies to a target, with what `lockstep schema --grants` says that
+    /// it needs there.
+    fn grant(&self, name: &str) -> Result<()> {
+        let TargetDatabase { postgres, database, .. } = self.target_database(name)?;
+        let config = self.apply_config(name)?;
+        if config.user == postgres.user() {
+            return Ok(());
+        }
+        let version = postgres.psql(database, "SHOW server_version_num")?;
+        let version = version.trim().parse::<u32>().context("a version")? / 10_000;
+        let sources: Vec<TableName> = self
+            .history
+            .tables()
+            .iter()
+            .map(|table| TableName { schema: "dbo".into(), table: table.name.clone() })
+            .collect();
+        let sources: Vec<&TableName> = sources.iter().collect();
+        postgres.psql(database, &lockstep_apply::grants(&config, version, &sources))?;
+        let password = postgres.password();
+        let role = &config.user;
+        postgres.psql(database, &format!("ALTER ROLE \"{role}\" PASSWORD '{password}'"))?;
         Ok(())
     }
 
@@ -569,7 +594,8 @@ impl Pipeline {
         apply.host = postgres.host().to_owned();
         apply.port = postgres.port();
         apply.database = database.clone();
-        apply.user = postgres.user().to_owned();
+        // As documented, an ordinary one.
+        apply.user = format!("role_{}", self.name);
         apply.password = Some(Secret::new(postgres.password()));
         apply.spool = self.dir.path().join(format!("spool-{name}"));
         (self.apply_change)(&mut apply);

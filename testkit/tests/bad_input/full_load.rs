@@ -55,14 +55,13 @@ async fn targets_that_are_not_empty_or_do_not_fit_are_all_named() {
     let third = Table::keyed("third", 1, vec![column("id", Type::Int), column("n", Type::Int)]);
     let tables = rows().into_iter().chain([other, third]).collect();
     let pipeline = filled(loading(tables), 3).await.unwrap();
-    let target = pipeline.target("target").unwrap();
-    target
-        .run(
-            "CREATE SCHEMA dbo; CREATE TABLE dbo.rows (id integer PRIMARY KEY, text text NOT NULL); \
+    pipeline
+        .query_target_as_apply(
+            "target",
+            "CREATE TABLE dbo.rows (id integer PRIMARY KEY, text text NOT NULL); \
              INSERT INTO dbo.rows VALUES (4711, 'mine'); \
              CREATE TABLE dbo.other (id integer PRIMARY KEY, n text NOT NULL)",
         )
-        .await
         .unwrap();
     let says = ["rows", "not empty", "other", "column \"n\" has type text", "truncate"];
     ends(&run(&pipeline, |text| text).unwrap(), exit::HALT, &says).unwrap();

@@ -166,8 +166,8 @@ fn unlike(seed: i64, length: usize) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unfit_target_table_is_named_with_all_that_is_wrong() {
     let pipeline = filled(pipeline().await.unwrap(), 1, 10).await.unwrap();
-    let target = pipeline.target("target").unwrap();
-    target.run("CREATE SCHEMA dbo; CREATE TABLE dbo.rows (id text PRIMARY KEY)").await.unwrap();
+    let table = "CREATE TABLE dbo.rows (id text PRIMARY KEY)";
+    pipeline.query_target_as_apply("target", table).unwrap();
     let run =
         program(&pipeline, "lockstep-apply", |text| text).unwrap().arg("--name").arg("target");
     let says = ["rows", "column \"text\" is missing", "column \"id\" has type text"];
@@ -181,12 +181,9 @@ async fn a_full_disk_under_the_spool_halts_and_nothing_is_lost() {
     // Over Kafka, so that the spool's are the only files there are.
     let pipeline = pipeline_over_kafka().await.unwrap();
     let mut pipeline = filled(pipeline, 120, 30_000).await.unwrap();
-    let target = pipeline.target("target").unwrap();
     // The target makes no way: another session holds the table that apply has to write.
-    target
-        .run("CREATE SCHEMA dbo; CREATE TABLE dbo.rows (id integer PRIMARY KEY, text text)")
-        .await
-        .unwrap();
+    let table = "CREATE TABLE dbo.rows (id integer PRIMARY KEY, text text)";
+    pipeline.query_target_as_apply("target", table).unwrap();
     let held = pipeline.hold_target("target", "LOCK TABLE dbo.rows").await.unwrap();
     let small = |text: String| {
         text.lines()

@@ -38,7 +38,7 @@ use uuid::Uuid;
 use super::parameter::{put_int4, put_int8, put_text};
 use super::pipe::{Note, Pipe};
 use super::statement::{Kind, Shape, Sql};
-use super::{define, error};
+use super::{define, error, trust};
 use crate::unit::Mark;
 
 /// The schema's tables and functions; made when one is absent.
@@ -58,6 +58,7 @@ const PRESENT: &str = "SELECT to_regclass('lockstep.checkpoint') IS NOT NULL \
     AND to_regprocedure('lockstep.claim_chunk(text,uuid,text,integer,bigint)') IS NOT NULL \
     AND to_regprocedure('lockstep.expect_rows(bigint,bigint)') IS NOT NULL \
     AND to_regprocedure('lockstep.expect_process(integer)') IS NOT NULL \
+    AND to_regprocedure('lockstep.expect_placed(bigint,bigint,bigint)') IS NOT NULL \
     AND to_regprocedure('lockstep.note_absent(bigint,text,text,text,bigint)') IS NOT NULL";
 
 /// What the row said when the epoch was taken.
@@ -84,14 +85,15 @@ pub(crate) struct Claimant {
     pub(crate) applied: bool,
 }
 
-/// Makes the `lockstep` schema where it is absent.
+/// Makes the `lockstep` schema where it is absent, and trusts one that is there as far as [`trust`] says.
 ///
 /// # Errors
-/// `Halt` without the right to.
+/// `Halt` without the right to, or where somebody else had a hand in it.
 pub(super) async fn create_schema(client: &mut Client) -> Result<(), Failure> {
     let failed = |e: tokio_postgres::Error| {
         error::failure("apply.schema", "cannot create the schema `lockstep` in the target", &e)
     };
+    trust::examine(client).await?;
     let present = client.query_one(PRESENT, &[]).await.map_err(failed)?;
     if present.get(0) {
         return Ok(());
@@ -104,7 +106,9 @@ pub(super) async fn create_schema(client: &mut Client) -> Result<(), Failure> {
         .map_err(failed)?;
     transaction.batch_execute(SCHEMA).await.map_err(failed)?;
     transaction.batch_execute(define::SCHEMA).await.map_err(failed)?;
-    transaction.commit().await.map_err(failed)
+    transaction.commit().await.map_err(failed)?;
+    // "If not exists" passes over what somebody made meanwhile.
+    trust::examine(client).await
 }
 
 /// Takes the next epoch for the connection whose server process is `backend_pid`.
@@ -433,7 +437,7 @@ fn chain_sql() -> Sql {
          SET seq = CASE WHEN epoch = $2 AND seq = $3 THEN $3 + 1 END, log_id = $4, \
          position = $5, next_offset = $6, commit_time = $7 WHERE pipeline = $1 RETURNING 1) \
          SELECT CASE WHEN pg_backend_pid() <> $8 THEN lockstep.expect_process($8) \
-         ELSE lockstep.expect_rows(count(*), 1) END FROM advanced \
+         ELSE lockstep.expect_rows(count(*), 1::int8) END FROM advanced \
          HAVING count(*) <> 1 OR pg_backend_pid() <> $8"
         .to_owned();
     // text, int8, int8, uuid, text, int8, timestamptz, int4

@@ -143,7 +143,9 @@ pub(super) fn remedy(error: &ServerError) -> &'static str {
     match error.code.as_str() {
         "28P01" | "28000" => "correct user and password of this apply, or the target's pg_hba.conf",
         "3D000" => "create the database, or correct `database` of this apply",
-        "42501" => "grant the role of this apply the rights that `lockstep check` lists",
+        "42501" => {
+            "grant the role of this apply what it needs: `lockstep schema --grants` prints it"
+        }
         "42P01" | "42703" | "3F000" => {
             "the target's tables changed under apply: restore them, then start apply again"
         }

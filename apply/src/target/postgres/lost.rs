@@ -19,8 +19,8 @@ pub(super) fn failure(what: &str) -> Failure {
     Failure::halt(
         CODE,
         format!("{what}: something in the target drops or adds rows (a trigger, a rule)"),
-        "disable the trigger, load the table again (or correct its rows), then set `resolved_at` of \
-         the row of kind `rows` in lockstep.exceptions",
+        "disable the trigger, set `resolved_at` of the row of kind `rows` in lockstep.exceptions, start \
+         apply and load the table again (`lockstep reload`), or correct its rows before",
     )
 }
 

@@ -36,6 +36,7 @@ mod statement;
 mod text;
 mod tls;
 mod trouble;
+mod trust;
 mod types;
 mod typing;
 mod variant;
@@ -58,7 +59,7 @@ pub(crate) use load::Described;
 pub(crate) use lost::CODE as LOST;
 pub(crate) use set_aside::Refusal;
 pub(crate) use trouble::Trouble;
-pub(crate) use typing::schema;
+pub(crate) use typing::{grants, schema};
 
 use crate::reach;
 use crate::unit::Mark;

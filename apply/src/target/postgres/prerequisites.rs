@@ -6,7 +6,7 @@ use lockstep_common::status::HeldTable;
 use tokio_postgres::Client;
 
 use super::hazards::Hazards;
-use super::{Target, catalog, settings};
+use super::{Target, catalog, settings, trust};
 
 /// `server_version_num` of the oldest PostgreSQL whose settings apply relies on.
 const OLDEST: i32 = 130_000;
@@ -21,6 +21,7 @@ impl Target {
         };
         results.push(CheckResult::pass("connection", self.login.place()));
         results.extend(server(&client).await);
+        results.push(role(&client).await);
         results.extend(schema(&client, pipeline).await);
         if self.loads {
             results.extend(held_tables(&client, pipeline).await);
@@ -94,6 +95,21 @@ fn refused(name: &str, failure: &Failure) -> CheckResult {
     CheckResult::fail(name, failure.message.clone(), fix)
 }
 
+/// What the role may beyond what it needs.
+async fn role(client: &Client) -> CheckResult {
+    let superuser = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user";
+    match client.query_one(superuser, &[]).await.map(|row| row.get::<_, bool>(0)) {
+        Ok(false) => CheckResult::pass("role", "is an ordinary one"),
+        Ok(true) => CheckResult::warn(
+            "role",
+            "is a superuser: triggers, defaults, checks and functions of indexes of the tables that \
+             it writes run with all its rights, whoever made them",
+            "let apply use an ordinary role: `lockstep schema --grants` prints what that needs",
+        ),
+        Err(error) => unreadable("role", &error),
+    }
+}
+
 /// The server: version, encoding, writable.
 async fn server(client: &Client) -> Vec<CheckResult> {
     let row = client
@@ -134,6 +150,15 @@ async fn server(client: &Client) -> Vec<CheckResult> {
 
 /// The `lockstep` schema, or the right to make it.
 async fn schema(client: &Client, pipeline: &str) -> Vec<CheckResult> {
+    match trust::wrong(client).await {
+        Ok(wrong) if wrong.is_empty() => {}
+        Ok(wrong) => {
+            let name = "schema lockstep";
+            let of = |what| CheckResult::fail(name, what, trust::FIX);
+            return wrong.into_iter().map(of).collect();
+        }
+        Err(error) => return vec![unreadable("schema lockstep", &error)],
+    }
     let row = client
         .query_one(
             "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \

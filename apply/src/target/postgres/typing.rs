@@ -188,3 +188,8 @@ pub(crate) fn schema(
     }
     define::print(&design, version, &planned)
 }
+
+/// What apply's role needs in its target, of that major version, as a script.
+pub(crate) fn grants(config: &config::Apply, version: u32, tables: &[&TableName]) -> String {
+    define::grants(&Design::new(config), &config.user, &config.database, version, tables)
+}

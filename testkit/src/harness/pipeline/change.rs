@@ -53,6 +53,15 @@ impl Pipeline {
         target.postgres.psql(&target.database, sql)
     }
 
+    /// Runs a query on the target `name` as the role that applies to it, which then owns what it makes.
+    ///
+    /// # Errors
+    /// The server's.
+    pub fn query_target_as_apply(&self, name: &str, sql: &str) -> Result<String> {
+        let role = self.apply_config(name)?.user;
+        self.query_target(name, &format!("SET ROLE \"{role}\"; {sql}"))
+    }
+
     /// Makes the target `to` with the contents of `from`, checkpoint and all. Nobody may be
     /// connected to `from`.
     ///
@@ -63,7 +72,8 @@ impl Pipeline {
         let template = self.target_database_name(from)?;
         self.add_target(to, Arc::clone(&postgres))?;
         let database = self.target_database_name(to)?;
-        replace_database(&postgres, &database, &template)
+        replace_database(&postgres, &database, &template)?;
+        self.grant(to)
     }
 
     /// Replaces the contents of `name` with those of `backup`, as an operator who restores one.
@@ -74,6 +84,7 @@ impl Pipeline {
         let template = self.target_database_name(backup)?;
         let target = self.target_database(name)?;
         replace_database(&target.postgres, &target.database, &template)?;
+        self.grant(name)?;
         self.forget_observations(name)
     }
 

@@ -90,15 +90,14 @@ async fn tables_that_are_there_are_prepared(log: LogKind) -> Result<()> {
     ] {
         pipeline.add_target(name, shared_postgres()?)?;
         let extra = if prepare == Prepare::DropAndCreate { ", extra int" } else { "" };
-        let target = pipeline.target(name)?;
-        target
-            .run(&format!(
-                "CREATE SCHEMA dbo; \
-                 CREATE TABLE dbo.items (id integer PRIMARY KEY, v integer NOT NULL, \
+        pipeline.query_target_as_apply(
+            name,
+            &format!(
+                "CREATE TABLE dbo.items (id integer PRIMARY KEY, v integer NOT NULL, \
                  note varchar(4000){extra}); \
                  INSERT INTO dbo.items VALUES (5, -1, 'old'), (5000, -1, 'old')"
-            ))
-            .await?;
+            ),
+        )?;
         pipeline.change_apply(name, |apply| {
             apply.prepare = prepare;
             apply.drop_tables = prepare == Prepare::DropAndCreate;

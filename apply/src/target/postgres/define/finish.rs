@@ -24,7 +24,7 @@ use super::super::catalog::TargetName;
 use super::super::connect::Login;
 use super::super::error;
 use super::objects::{self, LOCK, Row, State};
-use super::plan::{Fate, Kind, Planned, Server, plan};
+use super::plan::{Fate, Kind, Object, Planned, Server, plan};
 use super::role::may_be_replica;
 use super::{Design, LoadTable, make};
 
@@ -39,6 +39,8 @@ pub(crate) struct Finish {
     pub(crate) design: Design,
     /// The load's tables.
     pub(crate) tables: Vec<LoadTable>,
+    /// Other tables of the pipeline that lost objects while a table was loaded again.
+    pub(crate) others: Vec<LoadTable>,
 }
 
 /// What came of it.
@@ -213,11 +215,7 @@ async fn list(client: &Client, work: &Finish) -> Result<Vec<Row>, Error> {
         .query("SELECT source FROM lockstep.tables WHERE pipeline = $1", &[&work.pipeline])
         .await?;
     let others: BTreeSet<String> = others.iter().map(|row| row.get(0)).collect();
-    let tables: Vec<Planned<'_>> = work
-        .tables
-        .iter()
-        .map(|table| Planned { version: &table.version, definition: table.definition.as_deref() })
-        .collect();
+    let tables = planned(&work.tables);
     let known = objects::read(client, &work.pipeline).await?;
     let loading = Loading::read(client, work).await?;
     let load = work.load.to_string();
@@ -262,16 +260,47 @@ async fn list(client: &Client, work: &Finish) -> Result<Vec<Row>, Error> {
         }
     }
     // What went while a table was loaded again, of other tables too.
-    let planned: BTreeSet<_> = rows.iter().map(Row::key).collect();
-    let unmade =
-        known.into_values().filter(|row| row.state == State::Unmade && !loading.touch(row));
-    rows.extend(unmade.filter(|row| !planned.contains(&row.key())));
+    let listed: BTreeSet<_> = rows.iter().map(Row::key).collect();
+    let unmade: Vec<Row> = known
+        .into_values()
+        .filter(|row| row.state == State::Unmade && !listed.contains(&row.key()))
+        .collect();
+    let names: BTreeSet<String> = work.tables.iter().map(source_of).collect();
+    let again = plan(&work.design.naming, server, &planned(&work.others), &(&names | &others));
+    rows.extend(unmade.into_iter().filter_map(|row| planned_again(row, &again, &loading)));
     rows.sort_by(|a, b| (a.kind, &a.source, &a.object).cmp(&(b.kind, &b.source, &b.object)));
     // Unique ones first: they are what refuses, and what foreign keys need.
     rows.sort_by_key(|row| {
         (row.kind, !row.statements.iter().any(|s| s.starts_with("CREATE UNIQUE")))
     });
     Ok(rows)
+}
+
+fn planned(tables: &[LoadTable]) -> Vec<Planned<'_>> {
+    tables
+        .iter()
+        .map(|LoadTable { version, definition, .. }| Planned {
+            version,
+            definition: definition.as_deref(),
+        })
+        .collect()
+}
+
+fn source_of(table: &LoadTable) -> String {
+    table.version.name.to_string()
+}
+
+/// An object that went, with its statements as the plan has them; none while its table is being loaded
+/// again, or where its table is not known yet: it stays as it is.
+fn planned_again(row: Row, plan: &[Object], loading: &Loading) -> Option<Row> {
+    let object = plan.iter().find(|object| {
+        (&object.source, object.kind, &object.object) == (&row.source, row.kind, &row.object)
+    })?;
+    let Fate::Make { action, .. } = &object.fate else { return None };
+    let name = if row.table == object.table { row.name.clone() } else { object.name.clone() };
+    let statements = action.statements(&object.table, &name);
+    let row = Row { table: object.table.clone(), name, statements, ..row };
+    (!loading.touch(&row)).then_some(row)
 }
 
 /// Tables that are being loaded again meanwhile. What would refuse a state that they pass through is

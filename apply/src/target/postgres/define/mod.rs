@@ -12,6 +12,7 @@
 
 mod finish;
 mod foresee;
+mod grants;
 mod make;
 mod objects;
 mod plan;
@@ -40,11 +41,12 @@ mod tests;
 
 pub(super) use finish::{Finish, Report, finish, set_sequences};
 pub(super) use foresee::{companions, doubles, warnings};
+pub(super) use grants::grants;
 pub(super) use plan::{Planned, create_schema, create_table, fit, unusable};
 pub(super) use prepare::{prepare, with_contested};
 pub(super) use print::print;
 pub(super) use role::may_be_replica;
-pub(super) use unmake::unmake;
+pub(super) use unmake::{unmade, unmake};
 pub(super) use way::make_way;
 
 /// What `lockstep.load_object` is; `schema.sql` comes before it.

@@ -56,6 +56,7 @@ pub(super) struct Row {
     /// Its name in the target.
     pub(super) name: String,
     pub(super) state: State,
+    /// From the plan, never from the table: what is stored there is for people to read.
     pub(super) statements: Vec<String>,
     pub(super) reason: Option<String>,
 }
@@ -73,8 +74,8 @@ impl Row {
 pub(super) async fn read(client: &Client, pipeline: &str) -> Result<HashMap<Key, Row>, Error> {
     let rows = client
         .query(
-            "SELECT source, kind, object, load::text, schema_name, table_name, name, state, \
-             statements, reason FROM lockstep.load_object WHERE pipeline = $1",
+            "SELECT source, kind, object, load::text, schema_name, table_name, name, state, reason \
+             FROM lockstep.load_object WHERE pipeline = $1",
             &[&pipeline],
         )
         .await?;
@@ -87,8 +88,8 @@ pub(super) async fn read(client: &Client, pipeline: &str) -> Result<HashMap<Key,
             table: TargetName { schema: row.get(4), table: row.get(5) },
             name: row.get(6),
             state: State::parse(row.get(7))?,
-            statements: row.get(8),
-            reason: row.get(9),
+            statements: Vec::new(),
+            reason: row.get(8),
         })
     };
     // What a newer version wrote is its business.

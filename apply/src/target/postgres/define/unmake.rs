@@ -3,8 +3,8 @@
 //! One transaction drops the objects and notes them as unmade; [`super::finish()`] makes them again. A
 //! crash before its commit leaves everything as it was, one after it finds nothing more to do.
 
-use lockstep_common::Failure;
 use lockstep_common::name::quote_postgres;
+use lockstep_common::{Failure, TableId};
 use tokio_postgres::{Client, Error, Transaction};
 
 use super::super::checkpoint::Fence;
@@ -102,4 +102,21 @@ async fn drop_all(
             .await?;
     }
     Ok(())
+}
+
+/// Versions of the tables that have objects which went and are not made again.
+///
+/// # Errors
+/// When the target cannot be reached or refuses.
+pub(crate) async fn unmade(client: &Client, pipeline: &str) -> Result<Vec<TableId>, Failure> {
+    let rows = client
+        .query(
+            "SELECT DISTINCT t.version FROM lockstep.load_object o \
+             JOIN lockstep.tables t USING (pipeline, source) WHERE o.pipeline = $1 AND o.state = $2",
+            &[&pipeline, &State::Unmade.as_str()],
+        )
+        .await
+        .map_err(|e| error::failure("apply.finish", "cannot read lockstep.load_object", &e))?;
+    let ids = rows.iter().filter_map(|row| u64::from_str_radix(row.get(0), 16).ok());
+    Ok(ids.map(TableId).collect())
 }

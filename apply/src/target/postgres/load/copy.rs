@@ -231,7 +231,7 @@ impl Copier {
             text: "WITH w AS (UPDATE lockstep.load_chunk SET state = 'done', bytes = $5 \
                    WHERE pipeline = $1 AND load = $2 AND version = $3 AND chunk = $4 \
                    AND state = 'pending' RETURNING 1) \
-                   SELECT lockstep.expect_rows(count(*), 1) FROM w"
+                   SELECT lockstep.expect_rows(count(*), 1::int8) FROM w"
                 .to_owned(),
             parameters: vec![25, 2950, 25, 23, 20],
         });

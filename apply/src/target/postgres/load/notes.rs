@@ -130,6 +130,12 @@ pub(super) fn table_name(relation: &Relation) -> String {
     format!("lockstep.{}", quote_postgres(&format!("notes_{hex}")))
 }
 
+/// Whether a name is one of those.
+pub(super) fn is_name(name: &str) -> bool {
+    let hex = name.strip_prefix("lockstep.\"notes_").and_then(|rest| rest.strip_suffix('"'));
+    hex.is_some_and(|hex| hex.len() == 16 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
 /// Makes the empty table of notes.
 pub(super) fn create(table: &str, relation: &Relation) -> String {
     let columns = aliased(relation);

@@ -434,8 +434,9 @@ pub(in super::super) async fn forget(
             &[&pipeline],
         )
         .await?;
-    for row in rows {
-        let notes: String = row.get(0);
+    // Names that nobody else wrote there.
+    let names = rows.iter().map(|row| row.get::<_, String>(0)).filter(|name| notes::is_name(name));
+    for notes in names {
         transaction.batch_execute(&format!("DROP TABLE IF EXISTS {notes}")).await?;
     }
     for table in ["load_chunk", "load_table", "load"] {

@@ -351,3 +351,32 @@ async fn a_finish_beside_a_reload_waits_with_what_would_refuse_it() {
     assert_eq!(report.failed, Vec::<String>::new());
     assert_eq!(bed.constraints().await.len(), 6);
 }
+
+/// What is stored about an object is for people to read: its statements are the plan's.
+#[tokio::test]
+async fn stored_statements_are_never_run() {
+    let mut bed = Bed::new().await;
+    let tables = shop();
+    bed.prepare(Prepare::Create, &tables).await.unwrap();
+    bed.run(ROWS).await;
+    bed.finish(1, &tables).await;
+    let (indexes, constraints) = (bed.indexes().await, bed.constraints().await);
+    let customers = &tables[..1];
+    unmake(&mut bed.client, PIPELINE, customers, FENCE).await.unwrap();
+    // Unmade, and as after a crash in the middle of another object.
+    bed.run(
+        "UPDATE lockstep.load_object SET statements = ARRAY['CREATE TABLE stolen ()', \
+         'CREATE TABLE stolen_too ()']; \
+         UPDATE lockstep.load_object SET state = 'making', load = '00000000-0000-0000-0000-000000000002' \
+         WHERE kind = 'index'",
+    )
+    .await;
+    let report = bed.finish(2, customers).await;
+    assert_eq!(report.failed, Vec::<String>::new());
+    assert_eq!(
+        bed.query("SELECT relname FROM pg_class WHERE relname LIKE 'stolen%'").await.len(),
+        0
+    );
+    assert_eq!(bed.indexes().await, indexes);
+    assert_eq!(bed.constraints().await, constraints);
+}

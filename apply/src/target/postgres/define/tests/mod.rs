@@ -91,11 +91,14 @@ impl Bed {
     }
 
     fn work(&self, load: u128, tables: &[LoadTable]) -> Finish {
+        let loaded =
+            |other: &LoadTable| tables.iter().any(|t| t.version.name == other.version.name);
         Finish {
             pipeline: PIPELINE.to_owned(),
             load: Uuid::from_u128(load),
             design: self.design(Prepare::Create),
             tables: tables.to_vec(),
+            others: shop().into_iter().filter(|other| !loaded(other)).collect(),
         }
     }
 

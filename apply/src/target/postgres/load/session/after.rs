@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use lockstep_common::Failure;
+use lockstep_common::definition::Definition;
+use lockstep_common::load::Handoff;
+use lockstep_common::{Failure, TableId, TableVersion};
 
-use super::super::super::define;
+use super::super::super::define::{self, LoadTable};
 use super::super::super::relation::Relation;
 use super::super::super::{Entry, Session};
 use super::super::Regime;
@@ -55,6 +57,7 @@ impl Session {
             load: load.id,
             design: self.loads.design.clone(),
             tables: lives.map(|live| live.table.clone()).collect(),
+            others: self.loads.others.clone(),
         };
         self.loads.finishing = Some(Finishing::start(self.login.clone(), finish));
     }
@@ -91,6 +94,28 @@ impl Session {
         self.loads.book.loads.retain(|l| l.stage != Stage::Done || Some(l.id) == newest);
         self.finish_next();
         Ok(Some(notices))
+    }
+
+    /// Versions of the tables that lost objects while a table was loaded again.
+    ///
+    /// # Errors
+    /// When the target cannot be reached or refuses.
+    pub(crate) async fn unmade(&self) -> Result<Vec<TableId>, Failure> {
+        define::unmade(&self.cold, &self.chain.pipeline).await
+    }
+
+    /// What the log says of those, so that their objects can be made again.
+    pub(crate) fn know_unmade(
+        &mut self,
+        tables: Vec<(TableId, Arc<TableVersion>, Arc<Definition>)>,
+    ) {
+        let known = tables.into_iter().map(|(id, version, definition)| LoadTable {
+            id,
+            version,
+            definition: Some(definition),
+            handoff: Handoff::Bracketed,
+        });
+        self.loads.others = known.collect();
     }
 
     /// An orderly end: sequences go past what the stream has written.

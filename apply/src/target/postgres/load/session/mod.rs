@@ -17,7 +17,7 @@ use super::super::catalog::{self, Absent, Naming, Prepared};
 use super::super::define::{self, Design, LoadTable};
 use super::super::encode::Rules;
 use super::super::error;
-use super::super::{Entry, Session};
+use super::super::{Entry, Session, trust};
 use super::book::{Book, Live, Load, Stage, StoredLoad, StoredTable, Table, TableStage};
 use super::finishing::Finishing;
 use super::loader::{ChunkDone, Loaders};
@@ -33,6 +33,8 @@ pub(in super::super) struct Loads {
     /// Sessions before this one left these.
     pub(in super::super) pending: Vec<ChunkRange>,
     book: Book,
+    /// Tables, beside those of loads, that lost objects while one was loaded again.
+    others: Vec<LoadTable>,
     finishing: Option<Finishing>,
     /// A chunk has come to the target since somebody asked.
     moved: bool,
@@ -62,6 +64,7 @@ impl Loads {
             loaders,
             pending,
             book,
+            others: Vec::new(),
             finishing: None,
             moved: false,
             touched: Arc::default(),
@@ -158,7 +161,12 @@ impl Session {
         let held = Arc::clone(&self.loads.touched);
         if let Some(table) = self.loads.book.table(load, described.id) {
             let columns = relation.columns.len();
-            let notes = table.stored.notes.clone().map(|table| {
+            // The name is made again, not taken from a table that others may write.
+            let notes = table.stored.notes.is_some().then(|| notes::table_name(&relation));
+            if let Some(notes) = &notes {
+                trust::examine_notes(&self.cold, &[notes]).await?;
+            }
+            let notes = notes.map(|table| {
                 Arc::new(Notes { table, keep, columns, touched: Touched::new(hasher, held, false) })
             });
             table.live = Some(Live { table: described, relation: Arc::new(relation), notes });
