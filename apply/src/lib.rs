@@ -45,6 +45,8 @@ pub struct ApplySettings {
     pub name: String,
     /// The pipeline it follows: the key of its checkpoint in the target.
     pub pipeline: String,
+    /// What the pipeline does with its source.
+    pub task: config::Task,
     /// Its section of the configuration.
     pub config: config::Apply,
 }
@@ -91,7 +93,7 @@ pub async fn check(settings: &ApplySettings) -> Vec<CheckResult> {
     if let Err(failure) = start::Start::parse(config.start.as_deref()) {
         results.push(CheckResult::fail("start point", failure.message, failure.remedy));
     }
-    match Target::new(config, &settings.pipeline) {
+    match Target::new(config, &settings.pipeline).map(|target| target.for_task(settings.task)) {
         Ok(target) => results.extend(target.check(&settings.pipeline).await),
         Err(failure) => {
             results.push(CheckResult::fail("configuration", failure.message, failure.remedy));

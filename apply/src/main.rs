@@ -54,7 +54,7 @@ async fn serve(arguments: Arguments, shutdown: Shutdown) -> Result<(), Ending> {
         .map_err(|error| Ending::usage(format!("apply.{name}.http = {address}: {error}")))?;
     }
     let (log, pipeline, access) = (config.log, config.pipeline.name, config.http);
-    let settings = ApplySettings { name, pipeline, config: apply };
+    let settings = ApplySettings { name, pipeline, task: config.pipeline.task, config: apply };
     let result = async {
         let log = lockstep_log::open(&log, &settings.pipeline).await?;
         run(settings, log, status.clone(), fail, shutdown.clone()).await

@@ -102,7 +102,7 @@ impl Pipeline {
             None => None,
             Some(text) => Some(Start::parse(Some(text))?),
         };
-        let target = Target::new(config, &settings.pipeline)?;
+        let target = Target::new(config, &settings.pipeline)?.for_task(settings.task);
         let (spool, contents) = open_spool(&config.spool).await?;
         let limits = Limits { memory: config.memory.as_u64(), disk: config.spool_budget.as_u64() };
         let context = Context {

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use lockstep_common::record::Operation;
-use lockstep_common::status::{ApplyStatus, Counts, LoadStatus, StatusSender, TaskState};
+use lockstep_common::status::{
+    ApplyStatus, Counts, HeldTable, LoadStatus, StatusSender, TaskState,
+};
 use lockstep_common::{Failure, TableId};
 
 use crate::buffer::Levels;
@@ -141,6 +143,15 @@ impl Report {
         });
     }
 
+    /// The tables whose changes are passed over.
+    pub(crate) fn held(&self, held: Vec<HeldTable>) {
+        self.0.send_if_modified(|status| {
+            let changed = status.held != held;
+            status.held = held;
+            changed
+        });
+    }
+
     /// The log has been read up to `offset`.
     pub(crate) fn fetched(&self, offset: u64, levels: Levels, back_pressure: bool) {
         self.0.send_modify(|status| {
@@ -194,6 +205,11 @@ impl Progress {
     /// How far the newest full load is.
     pub(crate) fn load(&self, load: Option<LoadStatus>) {
         self.report.load(load);
+    }
+
+    /// The tables whose changes are passed over.
+    pub(crate) fn held(&self, held: Vec<HeldTable>) {
+        self.report.held(held);
     }
 
     /// Units up to `mark` were committed.

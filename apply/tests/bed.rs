@@ -112,7 +112,8 @@ impl Bed {
             key_collation: config::KeyCollation::Exact,
             http: None,
         };
-        ApplySettings { name: "main".into(), pipeline: PIPELINE.into(), config }
+        let task = config::Task::Cdc;
+        ApplySettings { name: "main".into(), pipeline: PIPELINE.into(), task, config }
     }
 
     pub fn spool(&self, name: &str) -> PathBuf {

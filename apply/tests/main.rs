@@ -12,6 +12,7 @@ mod durability;
 mod fencing;
 mod gaps;
 mod hazards;
+mod held;
 mod keys;
 mod least;
 mod load_faults;

@@ -5,6 +5,7 @@
 
 mod load;
 mod long;
+mod newcomers;
 mod output;
 mod pipeline;
 mod recover;

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lockstep_common::codec::{self, FragmentHead, FragmentWriter};
 use lockstep_common::entry::{KeptPosition, SchemaEntry};
+use lockstep_common::load::TableLoad;
 use lockstep_common::record::{Body, Boundary, Change, EpochStart, Progress, Record};
 use lockstep_common::{FailPoints, Failure, Position, TableId};
 use lockstep_log::{Entry, Stream, Writer};
@@ -25,6 +26,7 @@ use uuid::Uuid;
 use crate::fail_points;
 use crate::load::Load;
 use crate::long;
+use crate::newcomers;
 use crate::source::{Cursor, Head, Table, Witness};
 
 /// Most bytes of a fragment.
@@ -127,15 +129,30 @@ impl Output {
         self.writer.commit().await
     }
 
+    /// As [`Output::publish`], of a table that is to be loaded: until its load begins, the log says
+    /// that it does not have its changes.
+    pub async fn publish_held(&mut self, table: &Table) -> Result<(), Failure> {
+        self.published.insert(table.id);
+        let held = newcomers::held_entry(table.id, table.version.object_id);
+        let version = SchemaEntry::Table((*table.version).clone());
+        let entries = [version, SchemaEntry::Load(held)];
+        self.writer.append(entries.iter().map(schemas_entry).collect()).await?;
+        self.load_appended = None;
+        self.writer.commit().await
+    }
+
     /// Writes the epoch's first record. A new log gets its first position with it, and the begin of
     /// its load if it has one, in the same log transaction: a log with an epoch and no position, or
-    /// one that should have begun a load and has not, cannot be.
+    /// one that should have begun a load and has not, cannot be. `left` are tables whose changes the log
+    /// does not have from here on.
     pub async fn begin(
         &mut self,
         source: &str,
         new_log: bool,
         load: Option<&Load>,
+        left: &[TableLoad],
     ) -> Result<(), Failure> {
+        left.iter().for_each(|entry| self.table_load(entry));
         if let Some(load) = load {
             self.table_loads(load);
         }

@@ -43,6 +43,7 @@ use lockstep_log::{Log, Stream};
 use tracing::{info, warn};
 
 use crate::load::Loads;
+use crate::newcomers;
 use crate::output::Output;
 use crate::recover::{self, From};
 use crate::report::{Reporter, watch};
@@ -144,6 +145,7 @@ impl Service {
         let Begun { mut output, mut cursor, mut loads, epoch } = begun?;
         let serving = self.reloads.serve();
         self.status.began(epoch, &output);
+        self.status.held(self.source.held());
         loads.show_now();
         let mut due = Due::new(&self.capture);
         let mut stopped = self.stop.is_some_and(|stop| stop.is_reached(cursor));
@@ -169,6 +171,7 @@ impl Service {
                 () = shutdown.cancelled() => break,
                 poll = loads.beside(&mut output, polling) => poll??,
             };
+            self.status.held(self.source.held());
             let found = poll.window.is_some();
             if let (Some(stop), Some(window)) = (self.stop, &mut poll.window) {
                 stopped = stop.cut(window);
@@ -231,12 +234,15 @@ impl Service {
             From::Cursor(cursor) => (cursor, None),
             From::Start(start) => (self.source.locate(start).await?, Some(start)),
         };
-        let (ids, known): (Vec<TableId>, Vec<_>) = recovered.known.into_iter().unzip();
+        let expected = newcomers::expected(self.task, new_log.is_some(), &recovered.loads);
+        self.source.expect(expected);
+        let known: Vec<_> = recovered.known.iter().map(|(_, version)| version.clone()).collect();
         self.source.resume(&cursor, &known).await?;
         self.definitions = recovered.definitions;
         let position = cursor.position;
         let tables = self.source.tables(position);
-        let never_loaded = recovered.loads.is_empty();
+        let never_loaded = recovered.loads.iter().all(|load| load.held);
+        let left = newcomers::left(self.task, &recovered.known, &recovered.loads, &tables);
         let first = match new_log {
             Some(Start::Load) => Some(self.plan(&tables, false).await?),
             Some(_) => None,
@@ -249,12 +255,12 @@ impl Service {
         let (writer, fail) = (recovered.writer, self.fail.clone());
         let (epoch, log_id) = (recovered.epoch, recovered.log_id);
         let mut output = Output::new(writer, fail, log_id, epoch, cursor, recovered.time);
-        output.already_published(ids);
+        output.already_published(recovered.known.iter().map(|(id, _)| *id));
         output.publish(tables).await?;
         for load in first.iter().chain(&resumed) {
             self.define(load, &mut output).await?;
         }
-        output.begin(&identity, new_log.is_some(), first.as_ref()).await?;
+        output.begin(&identity, new_log.is_some(), first.as_ref(), &left).await?;
         info!(source = identity, %log_id, epoch, %position, "capturing");
         let partitions = self.partitions().await?;
         let loads = Loads::new(
@@ -399,6 +405,7 @@ impl Service {
         match self.source.inspect(cursor).await {
             Ok(notices) => {
                 self.status.notices(notices);
+                self.status.held(self.source.held());
                 Ok(())
             }
             Err(failure) => Err(self.explain(cursor, failure).await),

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use lockstep_common::record::Operation;
-use lockstep_common::status::{CaptureStatus, Counts, Look, StatusSender, TaskState};
+use lockstep_common::status::{CaptureStatus, Counts, HeldTable, Look, StatusSender, TaskState};
 use lockstep_common::{Disposition, Failure, Position, TableId};
 
 use crate::output::Output;
@@ -141,6 +141,18 @@ impl Reporter {
                 _ => return,
             };
             status.looked = Some(Look { at: Instant::now(), behind, next });
+        });
+    }
+
+    /// The tables of which nothing is written.
+    pub fn held(&self, held: Vec<HeldTable>) {
+        self.sender.send_if_modified(|status| {
+            let changed = status.held != held;
+            for table in held.iter().filter(|table| !status.held.contains(table)) {
+                tracing::warn!("{table}");
+            }
+            status.held = held;
+            changed
         });
     }
 

@@ -7,6 +7,7 @@ mod scripted;
 mod server;
 mod service;
 
+mod altered;
 mod crashes;
 mod halts;
 mod load_definitions;
@@ -25,6 +26,7 @@ mod published;
 mod quiet;
 mod records;
 mod secured;
+mod seen;
 mod switch;
 mod types;
 mod waits;

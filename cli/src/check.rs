@@ -36,6 +36,7 @@ pub(crate) async fn check(path: &Path, config: &Config) -> Result<(), Ending> {
         let settings = ApplySettings {
             name: name.clone(),
             pipeline: config.pipeline.name.clone(),
+            task: config.pipeline.task,
             config: apply.clone(),
         };
         let mut results = lockstep_apply::check(&settings).await;

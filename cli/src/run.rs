@@ -159,6 +159,7 @@ fn apply_settings(config: &Config, name: &str, apply: &config::Apply) -> ApplySe
     ApplySettings {
         name: name.to_owned(),
         pipeline: config.pipeline.name.clone(),
+        task: config.pipeline.task,
         config: apply.clone(),
     }
 }

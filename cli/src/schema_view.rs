@@ -41,6 +41,7 @@ pub(crate) async fn print(config: &Config, options: &SchemaOptions) -> Result<()
     let settings = ApplySettings {
         name: name.clone(),
         pipeline: config.pipeline.name.clone(),
+        task: config.pipeline.task,
         config: apply.clone(),
     };
     print!("{}", lockstep_apply::schema(&settings, options.target_version, &tables).await);

@@ -9,7 +9,7 @@ use lockstep_common::config::{Config, Http};
 use lockstep_common::disposition::exit;
 use lockstep_common::http;
 use lockstep_common::service::Ending;
-use lockstep_common::status::{Counts, LoadState, LoadStatus, TableLoadStatus};
+use lockstep_common::status::{Counts, HeldTable, LoadState, LoadStatus, TableLoadStatus};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -123,6 +123,7 @@ fn text(name: &str, status: &Value) -> String {
         match value {
             Value::Null => {}
             Value::Object(_) if key == "tables" || key == "load" => {}
+            Value::Array(_) if key == "held" => {}
             Value::String(plain) => lines.push(format!("  {key}: {plain}")),
             Value::Array(items) if items.iter().all(Value::is_string) => {
                 lines.extend(
@@ -136,6 +137,8 @@ fn text(name: &str, status: &Value) -> String {
             other => lines.push(format!("  {key}: {other}")),
         }
     }
+    let held: Vec<HeldTable> = read(status, "held").unwrap_or_default();
+    lines.extend(held.iter().map(|table| format!("  held: {table}")));
     let load: Option<LoadStatus> = read(status, "load");
     if let Some(load) = &load {
         lines.push(format!("  full load: {}", load_line(load)));
@@ -261,12 +264,14 @@ mod tests {
             tables: [("dbo.orders".to_owned(), counts), ("dbo.x".to_owned(), counts)].into(),
             load: Some(load),
             notices: vec!["said".to_owned()],
+            held: vec![HeldTable::until_loaded("dbo.late", "it came late")],
             ..ApplyStatus::default()
         };
         let text = text("apply.main", &serde_json::to_value(&status).unwrap());
         for line in [
             "  state: starting",
             "  notices: said",
+            "  held: table dbo.late is held: it came late; run: lockstep reload dbo.late",
             "  full load: loading, 0 of 1 tables, 1,500 of about 2,000 rows, 2.00 KiB, \
              waiting: a commit",
             "  table       inserts  updates  deletes    state  load rows  expected     bytes  \

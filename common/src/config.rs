@@ -9,6 +9,7 @@ mod lenient;
 mod load;
 mod log;
 mod secret;
+mod source;
 #[cfg(test)]
 mod tests;
 mod transport;

@@ -263,6 +263,11 @@ pub struct TableLoad {
     pub from: Option<Position>,
     /// The source's clock after the last chunk was read, in the source's own words.
     pub read_at: Option<String>,
+    /// Where the table's changes begin to be captured, if that lies after the load's begin.
+    pub begins: Option<Position>,
+    /// The log does not have all of the table's changes: nothing of it is written before another load
+    /// of it begins.
+    pub held: bool,
 }
 
 /// How far a table's load is.

@@ -79,6 +79,9 @@ pub struct CaptureStatus {
     /// The newest full load, if there is one.
     #[serde(default)]
     pub load: Option<LoadStatus>,
+    /// Captured tables of which nothing is written.
+    #[serde(default)]
+    pub held: Vec<HeldTable>,
     /// Anything an operator should know that is not a failure.
     pub notices: Vec<String>,
 }
@@ -169,8 +172,37 @@ pub struct ApplyStatus {
     /// The newest full load, if there is one.
     #[serde(default)]
     pub load: Option<LoadStatus>,
+    /// Tables whose changes are passed over.
+    #[serde(default)]
+    pub held: Vec<HeldTable>,
     /// Anything an operator should know that is not a failure.
     pub notices: Vec<String>,
+}
+
+/// A table that is left alone until an operator acts: to go on with it would lose rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldTable {
+    /// The source table.
+    pub table: String,
+    /// Why.
+    pub reason: String,
+    /// What to run so that it is followed.
+    pub command: String,
+}
+
+impl HeldTable {
+    /// A table that a load brings in.
+    pub fn until_loaded(table: impl Into<String>, reason: impl Into<String>) -> Self {
+        let table = table.into();
+        HeldTable { command: format!("lockstep reload {table}"), table, reason: reason.into() }
+    }
+}
+
+impl std::fmt::Display for HeldTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let HeldTable { table, reason, command } = self;
+        write!(f, "table {table} is held: {reason}; run: {command}")
+    }
 }
 
 impl ApplyStatus {

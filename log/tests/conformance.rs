@@ -500,6 +500,8 @@ async fn the_newest_definition_and_load_are_given(bed: Bed) {
             bytes: 0,
             from: None,
             read_at: None,
+            begins: None,
+            held: false,
         })
     };
     for (id, name, chunks) in [(one, "old", 1), (one, "new", 2), (two, "last", 3)] {

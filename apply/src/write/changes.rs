@@ -84,7 +84,11 @@ impl Writer<'_> {
     async fn prepare(&mut self, id: TableId) -> Result<(), Failure> {
         let version = self.context.schemas.get().await?.table(id).await?;
         self.context.progress.name(id, &version.name.to_string());
-        self.session.prepare(id, &version).await
+        self.session.prepare(id, &version).await?;
+        if self.session.is_held(id) {
+            self.context.progress.held(self.session.held().await?);
+        }
+        Ok(())
     }
 }
 

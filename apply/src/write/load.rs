@@ -61,6 +61,7 @@ impl Writer<'_> {
         }
         self.describe_unmade().await?;
         self.session.resumed(at);
+        self.context.progress.held(self.session.held().await?);
         self.context.progress.load(self.session.load_status());
         Ok(())
     }
@@ -231,6 +232,7 @@ impl Writer<'_> {
                 }
                 let notices = self.session.begin_load(mark, load, reload, &described).await?;
                 notices.iter().for_each(|notice| self.context.progress.notice(notice));
+                self.context.progress.held(self.session.held().await?);
                 Ok(())
             }
             Record::ChunkBegin(begin, attributes) => {

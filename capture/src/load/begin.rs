@@ -53,6 +53,8 @@ pub async fn plan(
             bytes: 0,
             from: None,
             read_at: None,
+            begins: None,
+            held: false,
         };
         TableState::new(table.clone(), entry, survey)
     };

@@ -256,6 +256,8 @@ mod tests {
             bytes: 0,
             from: None,
             read_at: None,
+            begins: None,
+            held: false,
         }
     }
 

@@ -69,7 +69,7 @@ impl Service {
         }
     }
 
-    /// Begins to load a table again, and answers when that is in the log for good.
+    /// Begins to load a table, again or for the first time, and answers when that is in the log for good.
     pub(super) async fn reload(
         &mut self,
         output: &mut Output,
@@ -78,21 +78,32 @@ impl Service {
         request: Request,
     ) -> Result<(), Failure> {
         let asked = request.table().to_owned();
-        let Some(table) = named(self.source.tables(cursor), &asked) else {
-            request.answer(Err(Refused::UnknownTable(asked)));
-            return Ok(());
+        let followed = named(self.source.tables(cursor), &asked);
+        let admitted = match &followed {
+            Some(_) => Ok(None),
+            None => loads.beside(output, self.source.admit(&asked, output.position())).await?,
+        };
+        let (table, begins, held) = match (followed, admitted) {
+            (Some(table), _) => (table, None, false),
+            (None, Ok(Some(admitted))) => (admitted.table, admitted.begins, true),
+            (None, Ok(None)) => {
+                request.answer(Err(Refused::UnknownTable(asked)));
+                return Ok(());
+            }
+            (None, Err(failure)) => return refuse(request, failure),
         };
         if loads.is_loading(table.version.object_id) {
             request.answer(Err(Refused::AlreadyLoading(asked)));
             return Ok(());
         }
-        let tables = [table];
-        let planning = tokio::time::timeout(PATIENCE, self.plan(&tables, true));
+        let planning =
+            tokio::time::timeout(PATIENCE, self.plan(std::slice::from_ref(&table), true));
         let planned = loads.beside(output, planning).await?.unwrap_or_else(|_| Err(too_slow()));
         let begun = match planned {
             Ok(load) => {
-                let defined = tokio::time::timeout(PATIENCE, self.define(&load, output)).await;
-                defined.unwrap_or_else(|_| Err(too_slow())).map(|()| load)
+                let entering = self.enter(load, &table, begins, held, output);
+                let entered = tokio::time::timeout(PATIENCE, entering).await;
+                entered.unwrap_or_else(|_| Err(too_slow()))
             }
             Err(failure) => Err(failure),
         };
@@ -100,17 +111,48 @@ impl Service {
             Ok(load) => {
                 let id = load.id;
                 loads.begin(load, output).await?;
+                self.status.held(self.source.held());
                 info!(table = asked, load = %id, "loading the table again");
                 request.answer(Ok(id));
                 Ok(())
             }
             Err(failure) => {
-                request.answer(Err(Refused::Failed(failure.to_string())));
-                // A failure that stops the rest as well shows there.
-                if failure.code.starts_with("source.") { Ok(()) } else { Err(failure) }
+                if held {
+                    self.source.dismiss(table.id);
+                }
+                refuse(request, failure)
             }
         }
     }
+
+    /// Puts into the log what must be there before a load begins.
+    async fn enter(
+        &mut self,
+        mut load: Load,
+        table: &Table,
+        begins: Option<Position>,
+        held: bool,
+        output: &mut Output,
+    ) -> Result<Load, Failure> {
+        for state in &mut load.tables {
+            state.entry.begins = begins;
+        }
+        if held {
+            output.publish_held(table).await?;
+        }
+        self.define(&load, output).await?;
+        Ok(load)
+    }
+}
+
+/// Says that a load could not begin.
+///
+/// # Errors
+/// A failure that is not the source's.
+fn refuse(request: Request, failure: Failure) -> Result<(), Failure> {
+    request.answer(Err(Refused::Failed(failure.to_string())));
+    // A failure that stops the rest as well shows there.
+    if failure.code.starts_with("source.") { Ok(()) } else { Err(failure) }
 }
 
 /// The stream waits while a load is planned.

@@ -8,10 +8,12 @@
 pub mod load;
 pub mod sqlserver_cdc;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use lockstep_common::record::{Change, SourceTime};
+use lockstep_common::status::HeldTable;
 use lockstep_common::{Failure, Position, TableId, TableVersion};
 
 /// Code of a failure that is none: a wait for somebody else's lock, given up for now. Nothing was read
@@ -114,6 +116,30 @@ pub struct Table {
     pub version: Arc<TableVersion>,
 }
 
+/// What becomes of tables that the log does not have, and what the log knows of loads of the others;
+/// tables by the source's identity of them.
+#[derive(Clone, Debug, Default)]
+pub struct Newcomers {
+    /// They are held: nothing is read of them before [`Source::admit`]. Else they are followed from
+    /// where their capture begins.
+    pub hold: bool,
+    /// The log is new: those that have begun where it begins belong to it.
+    pub new_log: bool,
+    /// The log lacks changes of these, in whatever version it has them.
+    pub held: HashSet<i64>,
+    /// Changes of these are wanted from here on, where that is after the cursor.
+    pub begins: HashMap<i64, Position>,
+}
+
+/// A table that was held, to be loaded.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// It.
+    pub table: Table,
+    /// Where its changes begin, if that lies after the place asked for.
+    pub begins: Option<Position>,
+}
+
 /// A database that changes can be read from.
 ///
 /// Every failure leaves the source usable: after `Retry`, begin again with [`Source::resume`].
@@ -133,6 +159,23 @@ pub trait Source: Send {
     /// everything after it; settles which tables are followed. `known` are the table versions that
     /// the log holds, oldest first: a table among them must still have the shape of its last one.
     async fn resume(&mut self, cursor: &Cursor, known: &[TableVersion]) -> Result<(), Failure>;
+
+    /// Says what [`Source::resume`] does with tables that the log does not have.
+    fn expect(&mut self, _newcomers: Newcomers) {}
+
+    /// The tables that are held, as last seen.
+    fn held(&self) -> Vec<HeldTable> {
+        Vec::new()
+    }
+
+    /// Follows a held table after `after`; none when no such table is held. Its rows must be loaded
+    /// from now on, or it be [dismissed](Source::dismiss).
+    async fn admit(&mut self, _name: &str, _after: Position) -> Result<Option<Admitted>, Failure> {
+        Ok(None)
+    }
+
+    /// Holds a table again that was admitted last.
+    fn dismiss(&mut self, _table: TableId) {}
 
     /// The tables whose changes may come in a window that ends at `through`.
     fn tables(&self, through: Position) -> Vec<Table>;

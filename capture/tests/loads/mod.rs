@@ -1,6 +1,7 @@
 //! Full loads from a source that changes while it is read: whatever crashes, the log says from
 //! `consistent` on what the source held, commit by commit.
 
+mod held;
 mod replica;
 mod server;
 mod tasks;

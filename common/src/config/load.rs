@@ -118,6 +118,9 @@ fn check(config: Config) -> Result<Config, ConfigError> {
     if name.is_empty() || name.len() > 200 || !name.chars().all(allowed) {
         return invalid("pipeline.name", "use 1 to 200 letters, digits, `.`, `_` or `-`");
     }
+    if let Some((key, message)) = config.source.as_ref().and_then(super::source::wrong) {
+        return invalid(key, &message);
+    }
     if config.capture.window_transactions < 2 {
         return invalid("capture.window_transactions", "must be at least 2");
     }

@@ -29,6 +29,8 @@ pub(super) struct Wire {
     bytes: i64,
     from: Option<Position>,
     read_at: Option<String>,
+    begins: Option<Position>,
+    held: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -68,6 +70,8 @@ impl From<&TableLoad> for Wire {
             bytes: load.bytes.cast_signed(),
             from: load.from,
             read_at: load.read_at.clone(),
+            begins: load.begins,
+            held: load.held,
         }
     }
 }
@@ -101,6 +105,8 @@ impl Wire {
             bytes: count(self.bytes)?,
             from: self.from,
             read_at: self.read_at,
+            begins: self.begins,
+            held: self.held,
         })
     }
 }

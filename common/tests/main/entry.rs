@@ -172,6 +172,8 @@ fn load() -> TableLoad {
         bytes: u64::MAX >> 1,
         from: None,
         read_at: Some("2026-11-23 10:00:00.003 +01:00".into()),
+        begins: Some(kept().position),
+        held: true,
     }
 }
 
@@ -185,6 +187,8 @@ fn other_load(stage: TableStage) -> TableLoad {
         unfinished: Vec::new(),
         from: Some(kept().position),
         read_at: None,
+        begins: None,
+        held: false,
         ..load()
     }
 }

@@ -246,6 +246,7 @@ impl<'a> Bed<'a> {
         let settings = ApplySettings {
             name: "bench".to_owned(),
             pipeline: "bench".to_owned(),
+            task: lockstep_common::config::Task::Cdc,
             config: self.target(&run, spool.path())?,
         };
         let (status, mut seen) = watch::channel(ApplyStatus::default());

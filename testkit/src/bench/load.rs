@@ -186,8 +186,12 @@ async fn into_log(
 
 /// Time until all rows are in the target.
 async fn from_log(settings: config::Apply, log: Arc<dyn Log>, rows: u64) -> Result<Duration> {
-    let settings =
-        ApplySettings { name: "bench".to_owned(), pipeline: "bench".to_owned(), config: settings };
+    let settings = ApplySettings {
+        name: "bench".to_owned(),
+        pipeline: "bench".to_owned(),
+        task: lockstep_common::config::Task::FullLoad,
+        config: settings,
+    };
     let (status, mut seen) = watch::channel(ApplyStatus::default());
     let (shutdown, started) = (Shutdown::new(), Instant::now());
     let service =

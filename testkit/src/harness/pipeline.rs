@@ -340,6 +340,7 @@ impl Pipeline {
         let settings = ApplySettings {
             name: name.to_owned(),
             pipeline: self.name.clone(),
+            task: self.task,
             config: self.apply_config(name)?,
         };
         Ok(Service::start(|status, shutdown| {

@@ -14,6 +14,7 @@ use tokio_postgres::{Client, Row};
 use super::define;
 use super::error;
 use super::hazards::Hazards;
+use super::held;
 use super::mapping::{self, Companion, Part, Types};
 use super::relation::{Relation, TargetColumn, source_name};
 use super::types::PgType;
@@ -77,6 +78,25 @@ impl Naming {
     }
 }
 
+/// What becomes of a target table that does not have the rows that changes are made to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// It is an error.
+    Refuse,
+    /// A table that is missing is made, empty.
+    Create,
+    /// Its changes are passed over until a load brings it in.
+    Hold,
+}
+
+/// What was found of a target table.
+pub(super) enum Prepared {
+    /// It can be written.
+    Ready(Relation),
+    /// It is held, and why.
+    Held(String),
+}
+
 /// Finds or makes the target table of `version`, checks and claims it.
 ///
 /// # Errors
@@ -85,10 +105,10 @@ pub(super) async fn prepare(
     client: &mut Client,
     pipeline: &str,
     naming: &Naming,
-    create: bool,
+    absent: Absent,
     id: TableId,
     version: &TableVersion,
-) -> Result<Relation, Failure> {
+) -> Result<Prepared, Failure> {
     let name = naming.table(&version.name);
     let what = format!("cannot prepare target table {}", name.quoted());
     let failed = |e: tokio_postgres::Error| error::failure("apply.table", &what, &e);
@@ -98,7 +118,13 @@ pub(super) async fn prepare(
     }
     claim(client, pipeline, &name, id, version).await?;
     let mut found = find(client, &name).await.map_err(failed)?;
-    if found.is_none() && create {
+    if absent == Absent::Hold {
+        let oid = found.as_ref().map(|found| found.oid);
+        if let Some(reason) = held::examine(client, pipeline, &name, version, oid).await? {
+            return Ok(Prepared::Held(reason));
+        }
+    }
+    if found.is_none() && absent == Absent::Create {
         let table = define::create_table(naming, version, None, None)
             .map_err(|wrong| unfit(version, &name, &wrong))?;
         let schema = define::create_schema(&name.schema);
@@ -116,7 +142,23 @@ pub(super) async fn prepare(
     if let Some(what) = without_companions(&relation) {
         tracing::warn!(table = %version.name, "target table {}: {what}", name.quoted());
     }
-    Ok(relation)
+    Ok(Prepared::Ready(relation))
+}
+
+/// Whether a target table is there and this pipeline's.
+pub(super) async fn is_owned(
+    client: &Client,
+    pipeline: &str,
+    name: &TargetName,
+) -> Result<bool, tokio_postgres::Error> {
+    let row = client
+        .query_one(
+            "SELECT to_regclass($4::text) IS NOT NULL AND EXISTS (SELECT FROM lockstep.tables \
+             WHERE pipeline = $1 AND schema_name = $2 AND table_name = $3)",
+            &[&pipeline, &name.schema, &name.table, &name.quoted()],
+        )
+        .await?;
+    Ok(row.get(0))
 }
 
 /// Makes this pipeline the table's owner, for one source table.
@@ -606,6 +648,7 @@ fn unfit(version: &TableVersion, name: &TargetName, wrong: &[String]) -> Failure
             version.name,
             wrong.join("; ")
         ),
-        "correct the target table, or drop it and let apply create it (`create_tables`)",
+        "correct the target table and start apply again; or drop it, start apply again and run \
+         `lockstep reload` for it (under the task `cdc`, `create_tables` makes it anew, empty)",
     )
 }

@@ -18,6 +18,7 @@ mod error;
 mod ewkb;
 mod extension;
 mod hazards;
+mod held;
 mod image;
 mod load;
 mod lost;
@@ -47,6 +48,7 @@ use std::sync::atomic::AtomicU64;
 
 use lockstep_common::config::{self, ConflictPolicy, Durability, InvalidText};
 use lockstep_common::record::Change;
+use lockstep_common::status::HeldTable;
 use lockstep_common::{FailPoints, Failure, Position, TableId, TableVersion};
 use lockstep_log::Log;
 use tokio::sync::Notify;
@@ -63,7 +65,7 @@ pub(crate) use wire::Ears;
 use crate::reach;
 use crate::unit::Mark;
 use ask::Ask;
-use catalog::Naming;
+use catalog::{Absent, Naming, Prepared};
 use checkpoint::Chain;
 use connect::Login;
 use define::Design;
@@ -83,6 +85,8 @@ pub(crate) struct Target {
     login: Login,
     naming: Naming,
     create_tables: bool,
+    /// Tables come by loads.
+    loads: bool,
     policy: ConflictPolicy,
     design: Design,
     load_connections: usize,
@@ -108,7 +112,9 @@ pub(crate) struct Session {
     chain: Chain,
     entries: HashMap<TableId, Entry>,
     naming: Naming,
-    create_tables: bool,
+    absent: Absent,
+    /// Tables whose changes are passed over.
+    held: HashMap<TableId, HeldTable>,
     /// Of the transaction being written.
     position: Position,
     loads: Loads,
@@ -145,6 +151,7 @@ impl Target {
             login: Login::new(config, pipeline)?,
             naming: Naming::new(config),
             create_tables: config.create_tables,
+            loads: false,
             policy: config.on_conflict,
             design: Design::new(config),
             load_connections: config.load_connections,
@@ -157,6 +164,11 @@ impl Target {
                 ..Rules::default()
             },
         })
+    }
+
+    /// In a task that loads, where tables come by loads and by nothing else.
+    pub(crate) fn for_task(self, task: config::Task) -> Self {
+        Target { loads: task != config::Task::Cdc, ..self }
     }
 
     /// Characters that PostgreSQL cannot store and that were replaced.
@@ -245,7 +257,12 @@ impl Target {
             chain,
             entries: HashMap::new(),
             naming,
-            create_tables: self.create_tables,
+            absent: match (self.loads, self.create_tables) {
+                (true, _) => Absent::Hold,
+                (false, true) => Absent::Create,
+                (false, false) => Absent::Refuse,
+            },
+            held: HashMap::new(),
             position: Position::ORIGIN,
             loads: Loads::new(design, loaders, stored, pending),
             login: self.login.clone(),
@@ -286,7 +303,7 @@ impl Session {
 
     /// Whether changes of `id` can be written already.
     pub(crate) fn knows(&self, id: TableId) -> bool {
-        self.entries.contains_key(&id)
+        self.entries.contains_key(&id) || self.held.contains_key(&id)
     }
 
     /// Finds or makes the target table of a version, checks and claims it.
@@ -298,17 +315,40 @@ impl Session {
         id: TableId,
         version: &TableVersion,
     ) -> Result<(), Failure> {
-        let relation = catalog::prepare(
-            &mut self.cold,
-            &self.chain.pipeline,
-            &self.naming,
-            self.create_tables,
-            id,
-            version,
-        )
-        .await?;
-        self.admit(&relation)?;
-        self.enter(relation)
+        let (pipeline, naming) = (&self.chain.pipeline, &self.naming);
+        let prepared =
+            catalog::prepare(&mut self.cold, pipeline, naming, self.absent, id, version).await?;
+        match prepared {
+            Prepared::Ready(relation) => {
+                self.admit(&relation)?;
+                self.enter(relation)
+            }
+            Prepared::Held(reason) => {
+                self.hold(id, version, reason);
+                Ok(())
+            }
+        }
+    }
+
+    /// Passes over what comes of a table.
+    fn hold(&mut self, id: TableId, version: &TableVersion, reason: String) {
+        self.held.insert(id, HeldTable::until_loaded(version.name.to_string(), reason));
+    }
+
+    /// The tables whose changes are passed over.
+    ///
+    /// # Errors
+    /// When the target cannot be reached or refuses.
+    pub(crate) async fn held(&self) -> Result<Vec<HeldTable>, Failure> {
+        match self.absent {
+            Absent::Hold => held::list(&self.cold, &self.chain.pipeline).await,
+            Absent::Refuse | Absent::Create => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether changes of a table are passed over.
+    pub(crate) fn is_held(&self, id: TableId) -> bool {
+        self.held.contains_key(&id)
     }
 
     /// Holds a table that is to be written against what may lose or alter its rows.
@@ -373,6 +413,9 @@ impl Session {
     /// # Errors
     /// When it does not say which row it is of.
     pub(crate) fn must_wait(&mut self, change: &Change<'_>, index: u64) -> Result<bool, Trouble> {
+        if self.is_held(change.table) {
+            return Ok(false);
+        }
         let Entry { relation, regime } = &self.entries[&change.table];
         let loading = !matches!(regime, Regime::Stream);
         let claim = self
@@ -410,6 +453,9 @@ impl Session {
     /// # Errors
     /// When it cannot be written; the transaction must then not be committed.
     pub(crate) fn change(&mut self, change: &Change<'_>, index: u64) -> Result<bool, Trouble> {
+        if self.is_held(change.table) {
+            return Ok(false);
+        }
         let Entry { relation, regime } = &self.entries[&change.table];
         let notes = match regime {
             Regime::Stream => None,

@@ -2,6 +2,7 @@
 
 use lockstep_common::Failure;
 use lockstep_common::check::CheckResult;
+use lockstep_common::status::HeldTable;
 use tokio_postgres::Client;
 
 use super::hazards::Hazards;
@@ -22,6 +23,9 @@ impl Target {
         results.extend(server(&client).await);
         results.push(role(&client).await);
         results.extend(schema(&client, pipeline).await);
+        if self.loads {
+            results.extend(held_tables(&client, pipeline).await);
+        }
         match self.check_typing(&client).await {
             Ok(found) => results.extend(found),
             Err(error) => results.push(unreadable("types", &error)),
@@ -244,6 +248,19 @@ async fn checkpoint(client: &Client, pipeline: &str) -> CheckResult {
         Ok(None) => CheckResult::pass(name, "none: `start` decides"),
         Err(error) => unreadable(name, &error),
     }
+}
+
+/// Tables whose changes are passed over; none where nothing was ever written down of any.
+async fn held_tables(client: &Client, pipeline: &str) -> Vec<CheckResult> {
+    let held = super::held::list(client, pipeline).await.unwrap_or_default();
+    let warn = |table: &HeldTable| {
+        CheckResult::warn(
+            &table.table,
+            format!("it is held, its changes are passed over: {}", table.reason),
+            format!("while the pipeline runs: {}", table.command),
+        )
+    };
+    held.iter().map(warn).collect()
 }
 
 fn unreadable(name: &str, error: &tokio_postgres::Error) -> CheckResult {

@@ -251,6 +251,8 @@ pub struct Ddl {
     pub table: TableName,
     /// The statement.
     pub command: String,
+    /// `object_id` of the instance's change table.
+    pub change_table_id: i32,
 }
 
 impl Ddl {
@@ -258,15 +260,17 @@ impl Ddl {
     pub fn failure(&self) -> Failure {
         Failure::halt(
             "source.ddl",
-            format!(
-                "table {} was altered at LSN {}: {}; everything committed before is in the log",
-                self.table,
-                self.lsn,
-                self.command.split_whitespace().collect::<Vec<_>>().join(" ")
-            ),
+            format!("{self}; everything committed before is in the log"),
             "a change of a captured table's shape is not followed yet: bring the target to the new \
              shape, create a capture instance with it, and begin a new pipeline (new log)",
         )
+    }
+}
+
+impl std::fmt::Display for Ddl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let command = self.command.split_whitespace().collect::<Vec<_>>().join(" ");
+        write!(f, "table {} was altered at LSN {}: {command}", self.table, self.lsn)
     }
 }
 
@@ -342,7 +346,7 @@ async fn ddl_of_table(
         let Some(instance) = instances.iter().find(|i| i.change_table_id == change_table) else {
             continue;
         };
-        found.extend(ddl_row(&fields, instance.table.clone(), after)?);
+        found.extend(ddl_row(&fields, instance, after)?);
     }
     Ok(found)
 }
@@ -358,19 +362,22 @@ async fn ddl_of_procedure(
         let results = lease.batch(&calls.join("; "), "read the DDL history").await?;
         for row in results.iter().flatten() {
             let fields = Fields::new(row, "sys.sp_cdc_get_ddl_history");
-            let table = TableName {
-                schema: fields.name("source_schema")?,
-                table: fields.name("source_table")?,
-            };
-            found.extend(ddl_row(&fields, table, after)?);
+            let name = fields.name("capture_instance")?;
+            let Some(instance) = some.iter().find(|i| i.name == name) else { continue };
+            found.extend(ddl_row(&fields, instance, after)?);
         }
     }
     Ok(found)
 }
 
-fn ddl_row(fields: &Fields<'_>, table: TableName, after: Lsn) -> Result<Option<Ddl>, Failure> {
+fn ddl_row(fields: &Fields<'_>, instance: &Instance, after: Lsn) -> Result<Option<Ddl>, Failure> {
     let Some(lsn) = fields.lsn("ddl_lsn")?.filter(|lsn| *lsn > after) else { return Ok(None) };
-    Ok(Some(Ddl { lsn, table, command: fields.text("ddl_command")?.unwrap_or_default() }))
+    Ok(Some(Ddl {
+        lsn,
+        table: instance.table.clone(),
+        command: fields.text("ddl_command")?.unwrap_or_default(),
+        change_table_id: instance.change_table_id,
+    }))
 }
 
 /// Low-water marks of `instances`, in their order; none for NULL and zero.

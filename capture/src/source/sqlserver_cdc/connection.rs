@@ -106,7 +106,7 @@ impl Pool {
         Ok(Arc::new(Pool {
             config,
             source: source.clone(),
-            address: format!("{}:{}", source.host, source.port),
+            address: source.address(),
             session: statements::session(max_value_bytes, lock_timeout),
             size,
             permits: Arc::new(Semaphore::new(size)),

@@ -33,7 +33,8 @@ const REMAKE: &str = "create a capture instance with the table's present shape a
      pipeline (new log) on it";
 
 impl Followed {
-    /// Makes it.
+    /// Makes it. A `known` table keeps the name that it has there, and the key as
+    /// long as that tells its rows apart, whatever else is unique by now.
     ///
     /// # Errors
     /// `Halt` for a type without a rule, for a captured column that the source table no longer has
@@ -41,15 +42,15 @@ impl Followed {
     pub fn new(
         instance: Instance,
         shape: Shape,
-        begins: Option<Lsn>,
         max_value_bytes: u64,
+        known: Option<&TableVersion>,
     ) -> Result<Self, Failure> {
         if shape.captured.is_empty() || shape.change_table.is_empty() {
             return Err(invisible(&instance));
         }
         let sources = source_columns(&instance, &shape)?;
         let plans = plans(&instance, &shape, &sources)?;
-        let version = Arc::new(version(&instance, &shape, &sources, &plans));
+        let version = Arc::new(version(&instance, &shape, &sources, &plans, known));
         let table = Table { id: version.id(), version };
         let has_command_id = shape.change_table.iter().any(|c| c.name == "__$command_id");
         Ok(Followed {
@@ -57,12 +58,13 @@ impl Followed {
             decoder: RowDecoder::new(table.id, plans, max_value_bytes),
             instance,
             shape,
-            begins,
+            begins: None,
             table,
         })
     }
 
-    /// Whether the shape is as it was settled on.
+    /// Whether what is replicated is as it was settled on: the captured columns, the change table, and
+    /// the key. Other columns, indexes and constraints of the table may be what they like.
     ///
     /// # Errors
     /// `Halt` when it is not.
@@ -70,17 +72,27 @@ impl Followed {
         if *now == self.shape {
             return Ok(());
         }
-        if now.captured.is_empty() || now.change_table.is_empty() {
-            return Err(invisible(&self.instance));
-        }
-        let what = if now.source != self.shape.source {
-            "its columns were altered"
-        } else if now.keys != self.shape.keys {
-            "its keys were altered"
-        } else {
-            "its capture instance was altered"
-        };
+        let known = Some(&*self.table.version);
+        let now_like = Self::new(self.instance.clone(), now.clone(), u64::MAX, known)?;
+        let what =
+            if now.captured != self.shape.captured || now.change_table != self.shape.change_table {
+                "its capture instance was altered"
+            } else if now_like.table.version.columns != self.table.version.columns {
+                "its columns were altered"
+            } else if now_like.table.id != self.table.id {
+                "its keys were altered"
+            } else {
+                return Ok(());
+            };
         Err(shape_changed(&self.instance, what))
+    }
+
+    /// The table's columns that are not captured.
+    pub fn uncaptured(&self) -> impl Iterator<Item = &RawColumn> {
+        let captured = &self.shape.captured;
+        let is_captured =
+            |column: &&RawColumn| captured.iter().any(|c| c.column_id == column.column_id);
+        self.shape.source.iter().filter(move |column| !is_captured(column))
     }
 
     /// Whether the change table's columns are as they were settled on.
@@ -206,6 +218,7 @@ fn version(
     shape: &Shape,
     sources: &[RawColumn],
     plans: &[ColumnPlan],
+    known: Option<&TableVersion>,
 ) -> TableVersion {
     let column = |(source, plan): (&RawColumn, &ColumnPlan)| Column {
         name: source.name.clone(),
@@ -219,21 +232,32 @@ fn version(
     TableVersion {
         dialect: "sqlserver".to_owned(),
         object_id: i64::from(instance.table_id),
-        name: instance.table.clone(),
+        name: known.map_or(&instance.table, |known| &known.name).clone(),
         columns: sources.iter().zip(plans).map(column).collect(),
-        key: key(&shape.keys, sources),
+        key: key(&shape.keys, sources, known),
     }
 }
 
-/// The key that identifies a row: the primary key, else the first unique index without nullable
-/// columns, all of whose columns are captured and recorded.
-fn key(keys: &[UniqueKey], sources: &[RawColumn]) -> Vec<u16> {
+/// The key that identifies a row: the one that the log has as long as the table has it; else the
+/// primary key, else the first unique index without nullable columns, all of whose columns are captured
+/// and recorded.
+fn key(keys: &[UniqueKey], sources: &[RawColumn], known: Option<&TableVersion>) -> Vec<u16> {
     let index = |key: &UniqueKey, id: &i32| {
         let at = sources.iter().position(|column| column.column_id == *id)?;
         let usable = !sources[at].computed && (key.primary || !sources[at].nullable);
         u16::try_from(at).ok().filter(|_| usable)
     };
-    let columns = |key: &UniqueKey| key.columns.iter().map(|id| index(key, id)).collect();
+    let columns = |key: &UniqueKey| -> Option<Vec<u16>> {
+        key.columns.iter().map(|id| index(key, id)).collect()
+    };
+    if let Some(known) = known {
+        let same = |key: Vec<u16>| {
+            key.len() == known.key.len() && key.iter().all(|index| known.key.contains(index))
+        };
+        if known.key.is_empty() || keys.iter().filter_map(columns).any(same) {
+            return known.key.clone();
+        }
+    }
     keys.iter().find_map(columns).unwrap_or_default()
 }
 
@@ -288,7 +312,7 @@ mod tests {
     }
 
     fn code(shape: Shape) -> Result<Followed, &'static str> {
-        Followed::new(instance(), shape, None, 100).map_err(|failure| failure.code)
+        Followed::new(instance(), shape, 100, None).map_err(|failure| failure.code)
     }
 
     #[test]
@@ -318,12 +342,31 @@ mod tests {
     }
 
     #[test]
-    fn any_later_difference_of_shape_stops() {
+    fn a_later_difference_stops_where_it_is_of_what_is_replicated() {
         let followed = code(shape()).expect("it can be followed");
-        assert!(followed.check_shape(&shape()).is_ok());
-        let mut added = shape();
-        added.source.push(raw("new", 4, INT));
-        assert!(followed.check_shape(&added).is_err());
+        let check = |change: &dyn Fn(&mut Shape)| {
+            let mut now = shape();
+            change(&mut now);
+            followed.check_shape(&now).is_ok()
+        };
+        // Of what is not: other columns, other unique indexes, whichever comes first.
+        assert!(check(&|_| {}));
+        assert!(check(&|now| now.source.push(raw("new", 4, INT))));
+        assert!(check(&|now| now.source[1].system_type = 127));
+        assert!(check(&|now| now.source[1].name = "y".to_owned()));
+        assert!(check(&|now| drop(now.source.remove(1))));
+        assert!(check(&|now| {
+            now.keys.insert(0, UniqueKey { primary: false, columns: vec![1] });
+        }));
+        assert!(check(&|now| now.keys[1].columns.reverse()));
+        assert!(check(&|now| drop(now.keys.remove(0))));
+        // Of what is: type, nullability, key.
+        assert!(!check(&|now| now.source[0].nullable = true));
+        assert!(!check(&|now| now.source[0].system_type = 127));
+        assert!(!check(&|now| now.source[2].column_id = 9));
+        assert!(!check(&|now| now.keys.clear()));
+        assert!(!check(&|now| drop(now.change_table.pop())));
+        assert!(!check(&|now| now.captured.clear()));
         let mut wider = shape().change_table;
         wider[1].max_length = 8;
         assert!(followed.check_change_table(&wider).is_err());

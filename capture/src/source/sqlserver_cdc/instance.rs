@@ -5,8 +5,7 @@
 //! the mark was read. The mark cannot tell "deleted" from "never had it": only for an instance that
 //! is proved to have begun after the cursor is a higher mark not a gap (docs/reader-rules.md, rules 8 and 9).
 //!
-//! Of two instances on a table, the newest that has everything after the cursor is read. Two are
-//! never read together: they would tell every change twice (rule 11).
+//! Which of two instances of a table is read: see [`super::choice`].
 
 use lockstep_common::Failure;
 use lockstep_common::TableName;
@@ -36,27 +35,6 @@ impl Instance {
         (&self.name, self.change_table_id, self.table_id, self.created)
             == (&other.name, other.change_table_id, other.table_id, other.created)
     }
-}
-
-/// One instance per table, tables in the order of their names: the newest that has everything after
-/// `cursor`; where none has, the oldest.
-pub fn choose(mut instances: Vec<Instance>, cursor: Lsn) -> Vec<Instance> {
-    // Cleanup can make the marks of two instances equal: then the date tells which is newer.
-    let age = |i: &Instance| (i.start_lsn.is_none(), i.start_lsn, i.created, i.change_table_id);
-    instances.sort_by_key(|i| (i.table.clone(), i.table_id, age(i)));
-    let mut chosen: Vec<Instance> = Vec::new();
-    for instance in instances {
-        let covers = instance.start_lsn.is_some_and(|start| start <= cursor.next());
-        match chosen.last_mut() {
-            Some(last) if last.table_id == instance.table_id => {
-                if covers {
-                    *last = instance;
-                }
-            }
-            _ => chosen.push(instance),
-        }
-    }
-    chosen
 }
 
 /// Where an instance stands to a reader at a cursor.
@@ -106,36 +84,6 @@ mod tests {
         let mut bytes = [0; 10];
         bytes[9] = n;
         Lsn::new(bytes)
-    }
-
-    fn instance(name: &str, table: i32, start: Option<u8>, created: i64) -> Instance {
-        Instance {
-            name: name.to_owned(),
-            table: TableName { schema: "dbo".to_owned(), table: format!("t{table}") },
-            change_table_id: 1000 + created as i32,
-            table_id: table,
-            start_lsn: start.map(lsn),
-            created,
-        }
-    }
-
-    fn names(instances: Vec<Instance>, cursor: u8) -> Vec<String> {
-        choose(instances, lsn(cursor)).into_iter().map(|i| i.name).collect()
-    }
-
-    #[test]
-    fn the_newest_instance_that_has_everything_is_read() {
-        let two = || vec![instance("v2", 1, Some(20), 2), instance("v1", 1, Some(10), 1)];
-        assert_eq!(names(two(), 9), ["v1"]);
-        assert_eq!(names(two(), 18), ["v1"]);
-        assert_eq!(names(two(), 19), ["v2"]);
-        assert_eq!(names(two(), 5), ["v1"], "none has everything: the oldest");
-        let tied = vec![instance("v2", 1, Some(20), 2), instance("v1", 1, Some(20), 1)];
-        assert_eq!(names(tied, 30), ["v2"]);
-        let fresh = vec![instance("v2", 1, None, 2), instance("v1", 1, Some(10), 1)];
-        assert_eq!(names(fresh, 30), ["v1"]);
-        let tables = vec![instance("b", 2, Some(1), 1), instance("a", 1, Some(1), 2)];
-        assert_eq!(names(tables, 30), ["a", "b"]);
     }
 
     #[test]

@@ -17,14 +17,18 @@
 //! does not give back, and the same window read again gives the same changes.
 
 mod catalog;
+mod choice;
 mod connection;
 mod counts;
+mod ddl;
 mod decode;
 mod doubt;
 mod errors;
 mod feed;
 mod fields;
 mod followed;
+mod forbidden;
+mod held;
 mod identity;
 mod instance;
 mod load;
@@ -36,6 +40,7 @@ mod order;
 mod outlook;
 pub mod prerequisites;
 mod secured;
+mod select;
 mod settle;
 mod spatial;
 mod statements;
@@ -50,21 +55,26 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use lockstep_common::{Failure, Position, TableId, TableVersion, config};
+use lockstep_common::status::HeldTable;
+use lockstep_common::{Failure, Position, TableId, TableName, TableVersion, config};
 use tracing::info;
 
 use self::catalog::{Access, Accesses, Ddl, Versions};
 use self::connection::{Lease, Pool};
+use self::ddl::Passed;
 use self::errors::wait_for_lock;
 use self::feed::{Feed, Range};
 use self::fields::Fields;
 use self::followed::Followed;
-use self::instance::Standing;
+use self::forbidden::Forbidden;
+use self::instance::{Instance, Standing};
 use self::lsn::Lsn;
 use self::outlook::Outlook;
 use self::window::MappingRow;
 use super::load::Loader;
-use super::{Changes, Cursor, LOCKED, Poll, Source, Start, Table, Window, Witness};
+use super::{
+    Admitted, Changes, Cursor, LOCKED, Newcomers, Poll, Source, Start, Table, Window, Witness,
+};
 
 /// The timeline of a log that was never given another.
 const FIRST_TIMELINE: u32 = 1;
@@ -83,11 +93,22 @@ pub struct SqlServer {
     /// a new log was begun, and those seen before the capture job came to them.
     accepted: HashMap<i32, Option<Lsn>>,
     followed: Vec<Arc<Followed>>,
+    /// What is to be done with tables that the log does not have, and those that are held.
+    newcomers: Newcomers,
+    held: Vec<Instance>,
+    /// Names that the log has of tables, by their `object_id`: a table may be renamed.
+    names: HashMap<i64, TableName>,
+    /// Captured tables that the login may not read.
+    forbidden: Vec<Forbidden>,
+    /// The catalogue shows what hides rows and values.
+    secures: bool,
     /// Where the followed instances have changes, and what is read of the window planned last.
     outlook: Outlook,
     plan: Option<Range>,
     /// The first DDL after the cursor that was seen, if any.
     ddl: Option<Ddl>,
+    /// DDL that changed nothing of what is replicated.
+    passed: Passed,
     accesses: Accesses,
     /// Rows of the mapping asked for by a poll: few after one that met the capture job's open scan.
     ask: i64,
@@ -119,9 +140,15 @@ impl SqlServer {
             timeline: FIRST_TIMELINE,
             accepted: HashMap::new(),
             followed: Vec::new(),
+            newcomers: Newcomers::default(),
+            held: Vec::new(),
+            names: HashMap::new(),
+            forbidden: Vec::new(),
+            secures: false,
             outlook: Outlook::default(),
             plan: None,
             ddl: None,
+            passed: Passed::default(),
             accesses: Accesses::default(),
             ask: window::rows_to_ask(capture.window_transactions),
             clock: None,
@@ -309,6 +336,7 @@ impl SqlServer {
             }
         };
         let seen = catalog::ddl(lease, self.accesses.ddl, &instances, after).await?;
+        let seen = ddl::that_matter(self, lease, seen).await?;
         self.ddl = self.ddl.take().into_iter().chain(seen).filter(|ddl| ddl.lsn > after).min();
         Ok(())
     }
@@ -354,7 +382,7 @@ impl SqlServer {
 
     /// The shapes and DDL of instances, given as indexes of `followed`, after they were read.
     async fn check_read(
-        &self,
+        &mut self,
         lease: &mut Lease,
         read: &[usize],
         range: Range,
@@ -362,7 +390,8 @@ impl SqlServer {
         if read.is_empty() {
             return Ok(());
         }
-        let read: Vec<&Followed> = read.iter().map(|i| &*self.followed[*i]).collect();
+        let read: Vec<Arc<Followed>> =
+            read.iter().map(|i| Arc::clone(&self.followed[*i])).collect();
         let tables = read.iter().map(|followed| followed.instance.change_table_id).collect();
         let columns: BTreeMap<_, _> = catalog::columns(lease, tables).await?;
         for followed in &read {
@@ -371,6 +400,7 @@ impl SqlServer {
         }
         let instances: Vec<_> = read.iter().map(|followed| &followed.instance).collect();
         let ddl = catalog::ddl(lease, self.accesses.ddl, &instances, range.after).await?;
+        let ddl = ddl::that_matter(self, lease, ddl).await?;
         match ddl.into_iter().find(|ddl| ddl.lsn <= range.through) {
             // It was not shown when the window was planned. The next plan will stop before it.
             Some(ddl) => Err(Failure::retry(
@@ -495,6 +525,7 @@ impl Source for SqlServer {
         self.accesses.ddl = catalog::ddl_access(&mut self.pool.get().await?).await;
         self.accesses.marks = catalog::marks_access(&mut self.pool.get().await?).await;
         let mut lease = self.pool.get().await?;
+        self.names = known.iter().map(|v| (v.object_id, v.name.clone())).collect();
         self.followed = settle::settle(self, &mut lease, cursor, known).await?;
         self.outlook = Outlook::new(self.followed.len());
         lease.keep();
@@ -506,13 +537,54 @@ impl Source for SqlServer {
                 "following"
             );
         }
-        let secures = self.nothing_hidden().await?;
-        self.loads.resumed(self.timeline, &self.followed, secures)
+        self.secures = self.nothing_hidden().await?;
+        self.loads.resumed(self.timeline, &self.followed, self.secures)
+    }
+
+    fn expect(&mut self, newcomers: Newcomers) {
+        self.newcomers = newcomers;
+    }
+
+    fn held(&self) -> Vec<HeldTable> {
+        match self.newcomers.hold || !self.newcomers.held.is_empty() {
+            true => held::list(self),
+            false => Vec::new(),
+        }
+    }
+
+    async fn admit(&mut self, name: &str, after: Position) -> Result<Option<Admitted>, Failure> {
+        let mut lease = self.pool.get().await?;
+        let Some(admitted) = held::admit(self, &mut lease, name, after).await? else {
+            lease.keep();
+            return Ok(None);
+        };
+        lease.keep();
+        let seen = match self.nothing_hidden().await {
+            Ok(secures) => {
+                self.secures = secures;
+                self.loads.resumed(self.timeline, &self.followed, secures)
+            }
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = seen {
+            self.dismiss_table(admitted.table.id);
+            return Err(failure);
+        }
+        Ok(Some(admitted))
+    }
+
+    fn dismiss(&mut self, table: TableId) {
+        self.dismiss_table(table);
     }
 
     fn tables(&self, through: Position) -> Vec<Table> {
+        // What is loaded belongs to the log, wherever its changes begin.
+        let loaded = |followed: &&Arc<Followed>| {
+            self.newcomers.begins.contains_key(&followed.table.version.object_id)
+        };
         let begun = |followed: &&Arc<Followed>| {
-            followed.begins.is_none_or(|begins| begins.position(self.timeline) <= through)
+            loaded(followed)
+                || followed.begins.is_none_or(|begins| begins.position(self.timeline) <= through)
         };
         self.followed.iter().filter(begun).map(|followed| followed.table.clone()).collect()
     }
@@ -581,10 +653,7 @@ impl Source for SqlServer {
             // What was known stays so until the next look.
             Err(failure) if failure.code == LOCKED => return Ok(self.notices.clone()),
             Err(failure) => return Err(failure),
-            Ok(inspection) => {
-                self.ddl = inspection.ddl;
-                self.notices = inspection.notices;
-            }
+            Ok(notices) => self.notices = notices,
         }
         lease.keep();
         self.nothing_hidden().await?;

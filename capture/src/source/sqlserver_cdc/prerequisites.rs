@@ -8,17 +8,22 @@ use lockstep_common::check::CheckResult;
 use lockstep_common::config;
 use lockstep_common::{Failure, TICKS_PER_SECOND};
 
-use super::catalog::{self, Identity, Shape};
+use super::catalog::{self, Identity};
+use super::choice::{self, Candidate};
 use super::connection::{Lease, Pool};
 use super::fields::{self, Fields};
 use super::followed::Followed;
-use super::instance::{self, Instance};
+use super::forbidden::{self, Forbidden};
+use super::instance::Instance;
 use super::lsn::Lsn;
 use super::settle::STALLED_SECONDS;
 use super::window::MappingRow;
-use super::{SqlServer, load, secured, statements, time, types};
+use super::{SqlServer, errors, load, secured, select, statements, time, types};
 use crate::source::{Source, Start};
 
+const INSTANCES: &str = "capture instances";
+const ENABLE: &str = "EXEC sys.sp_cdc_enable_table for the table; GRANT SELECT on the table and on its \
+     change table to the login's user (and the instance's role, if it has one)";
 /// Headroom below which retention is too short for comfort: an outage over a weekend.
 const HEADROOM_SECONDS: i64 = 24 * 60 * 60;
 /// SQL Server's default of `max text repl size`.
@@ -52,7 +57,7 @@ pub async fn check(source: &config::Source) -> Vec<CheckResult> {
         Ok(lease) => lease,
         Err(failure) => return vec![failed("login", &failure)],
     };
-    let address = format!("{}:{}", source.host, source.port);
+    let address = source.address();
     results.push(CheckResult::pass("login", format!("{} at {address}", source.user)));
     let identity = match catalog::identity(&mut lease).await {
         Ok(identity) => identity,
@@ -190,11 +195,17 @@ impl Examined<'_> {
                 format!("the capture job has written nothing for {seconds} s"),
                 "start SQL Server Agent and the capture job (sys.sp_cdc_start_job)",
             ),
-            Ok(None) => CheckResult::warn(
-                NAME,
-                "the capture job has not run yet",
-                "wait for its first scan, or start it (sys.sp_cdc_start_job)",
-            ),
+            Ok(None) => match self.oldest_instance().await.ok().flatten() {
+                Some(age) if age <= STALLED_SECONDS => CheckResult::pass(
+                    NAME,
+                    format!("the first table is captured since {age} s: the job is to come to it"),
+                ),
+                _ => CheckResult::warn(
+                    NAME,
+                    "the capture job has not run yet",
+                    "wait for its first scan, or start it (sys.sp_cdc_start_job)",
+                ),
+            },
             Err(failure) => failed(NAME, &failure),
         }
     }
@@ -254,72 +265,129 @@ impl Examined<'_> {
     }
 
     async fn tables(&self) -> Vec<CheckResult> {
-        let listed = async {
-            let mut lease = self.lease().await?;
-            let instances = catalog::instances(&mut lease).await?;
-            lease.keep();
-            Ok::<_, Failure>(instances)
-        };
-        let instances = match listed.await {
-            Ok(instances) => instances,
-            Err(failure) => return vec![failed("capture instances", &failure)],
-        };
-        let mut results = self.selection(&instances);
-        let wanted = |i: &Instance| {
-            self.source.tables.is_empty() || self.source.tables.contains(&i.table.to_string())
-        };
-        let wanted: Vec<Instance> = instances.into_iter().filter(wanted).collect();
-        for instance in instance::choose(wanted.clone(), Lsn::MAX) {
-            let others = wanted.iter().filter(|i| i.table_id == instance.table_id).count();
-            results.extend(self.table(instance, others).await);
+        match self.try_tables().await {
+            Ok(results) => results,
+            Err(failure) => vec![failed("capture instances", &failure)],
         }
-        results
+    }
+
+    async fn try_tables(&self) -> Result<Vec<CheckResult>, Failure> {
+        let mut server = SqlServer::new(self.source, &config::Capture::default())?;
+        server.accesses.marks = catalog::marks_access(&mut self.lease().await?).await;
+        let mut lease = self.lease().await?;
+        let listed = catalog::instances(&mut lease).await?;
+        let (mut results, wanted) = match self.source.tables.is_empty() {
+            true => self.all(&server, &mut lease, listed).await?,
+            false => self.selection(&server, &mut lease, listed).await?,
+        };
+        let others: Vec<i32> = wanted.iter().map(|instance| instance.table_id).collect();
+        let most = u64::MAX;
+        let chosen = choice::choose(&mut lease, wanted, Lsn::MAX, &[], most).await?;
+        lease.keep();
+        for Candidate { instance, followed, .. } in chosen {
+            let others = others.iter().filter(|id| **id == instance.table_id).count();
+            results.extend(self.table(instance, followed, others).await);
+        }
+        Ok(results)
+    }
+
+    /// Every captured table that the login may read; the others by name.
+    async fn all(
+        &self,
+        server: &SqlServer,
+        lease: &mut Lease,
+        listed: Vec<Instance>,
+    ) -> Result<(Vec<CheckResult>, Vec<Instance>), Failure> {
+        let (readable, forbidden) = forbidden::readable(server, lease, listed).await?;
+        let mut results = vec![match readable.len() {
+            0 => CheckResult::fail(INSTANCES, "none that the login may read", ENABLE),
+            n => CheckResult::pass(INSTANCES, format!("{n} that the login may read")),
+        }];
+        results.extend(forbidden.iter().map(|table| {
+            let what = "it is captured and left out: the login may not read it";
+            CheckResult::warn(table.name(), what, table.fix())
+        }));
+        results.extend(self.untracked(lease).await?);
+        Ok((results, readable))
+    }
+
+    /// The user's tables that have no capture instance.
+    async fn untracked(&self, lease: &mut Lease) -> Result<Option<CheckResult>, Failure> {
+        let doing = "look for tables that are not captured";
+        let mut names = Vec::new();
+        let mut first = None;
+        for row in lease.batch(statements::UNTRACKED_TABLES, doing).await?.iter().flatten() {
+            let fields = Fields::new(row, "sys.tables");
+            let (schema, table) = (fields.name("schema_name")?, fields.name("table_name")?);
+            names.push(format!("{schema}.{table}"));
+            first.get_or_insert_with(|| statements::enable(&schema, &table));
+        }
+        Ok(first.map(|statement| {
+            let tables = if names.len() == 1 { "table" } else { "tables" };
+            CheckResult::warn(
+                "tables that are not captured",
+                format!("{} {tables}: {}", names.len(), names.join(", ")),
+                format!("for each that is wanted, as db_owner: {statement}"),
+            )
+        }))
     }
 
     /// Whether every configured table has an instance.
-    fn selection(&self, instances: &[Instance]) -> Vec<CheckResult> {
-        const NAME: &str = "capture instances";
-        const FIX: &str = "EXEC sys.sp_cdc_enable_table for the table; GRANT SELECT on the table and \
-             on its change table to the login's user (and the instance's role, if it has one)";
-        if self.source.tables.is_empty() {
-            return vec![match instances.len() {
-                0 => CheckResult::fail(NAME, "none that the login may read", FIX),
-                n => CheckResult::pass(NAME, format!("{n} that the login may read")),
-            }];
+    async fn selection(
+        &self,
+        server: &SqlServer,
+        lease: &mut Lease,
+        listed: Vec<Instance>,
+    ) -> Result<(Vec<CheckResult>, Vec<Instance>), Failure> {
+        let forbidden = forbidden::list(lease, server.accesses.marks, &listed).await;
+        let mut results = Vec::new();
+        let mut found = Vec::new();
+        for name in &self.source.tables {
+            match select::find(server, lease, &listed, name).await? {
+                Some(id) => found.push(id),
+                None => {
+                    let what = "no capture instance that the login may read";
+                    let fix = forbidden.iter().find(|table| table.is(name)).map(Forbidden::fix);
+                    results.push(CheckResult::fail(name, what, fix.as_deref().unwrap_or(ENABLE)));
+                }
+            }
         }
-        let of = |table: &&String| instances.iter().any(|i| i.table.to_string() == **table);
-        let (found, missing): (Vec<_>, Vec<_>) = self.source.tables.iter().partition(of);
-        let mut results: Vec<CheckResult> = missing
-            .into_iter()
-            .map(|table| {
-                CheckResult::fail(table, "no capture instance that the login may read", FIX)
-            })
-            .collect();
         if !found.is_empty() {
             let detail = format!("{} of {} tables", found.len(), self.source.tables.len());
-            results.insert(0, CheckResult::pass(NAME, detail));
+            results.insert(0, CheckResult::pass(INSTANCES, detail));
         }
-        results
+        let wanted = listed.into_iter().filter(|i| found.contains(&i.table_id)).collect();
+        Ok((results, wanted))
     }
 
-    async fn table(&self, instance: Instance, instances: usize) -> Vec<CheckResult> {
+    async fn table(
+        &self,
+        instance: Instance,
+        followed: Result<Followed, Failure>,
+        instances: usize,
+    ) -> Vec<CheckResult> {
         let name = instance.table.to_string();
         let mut results = Vec::new();
-        match self.read(&instance).await {
+        let read = match &followed {
+            Ok(followed) => self.read(followed).await,
+            Err(_) => Ok(()),
+        };
+        match read {
             Ok(()) => results.push(CheckResult::pass(&name, format!("instance {}", instance.name))),
             Err(failure) => results.push(failed(&name, &failure)),
         }
         if instances > 1 {
             results.push(CheckResult::warn(
                 &name,
-                "it has two capture instances: the newest that has everything is read",
-                "drop the older one when nothing reads it any more",
+                "it has two capture instances: the one is read that gives what the log has of the \
+                 table; for a new log, the one that captures most",
+                "drop the other one when nothing reads it any more",
             ));
         }
-        match self.shape(&instance).await {
-            Ok(shape) => {
-                results.extend(self.columns(&instance, &shape));
-                results.extend(self.hidden(&instance, &shape).await);
+        match followed {
+            Ok(followed) => {
+                results.extend(self.columns(&followed));
+                results.extend(self.hidden(&followed).await);
             }
             Err(failure) => results.push(failed(&name, &failure)),
         }
@@ -330,34 +398,40 @@ impl Examined<'_> {
         results
     }
 
-    /// Reads the instance as capture would: SELECT on the change table is needed for that.
-    async fn read(&self, instance: &Instance) -> Result<(), Failure> {
+    /// Reads the instance as capture would: SELECT on every column of the change table is needed.
+    async fn read(&self, followed: &Followed) -> Result<(), Failure> {
         let mut lease = self.lease().await?;
-        catalog::first_changes(&mut lease, &[instance], Lsn::MAX.previous(), Lsn::MAX).await?;
-        lease.keep();
-        Ok(())
-    }
-
-    async fn shape(&self, instance: &Instance) -> Result<Shape, Failure> {
-        let mut lease = self.lease().await?;
-        let shape = catalog::shapes(&mut lease, &[instance]).await?.pop().unwrap_or_default();
-        lease.keep();
-        Ok(shape)
-    }
-
-    fn columns(&self, instance: &Instance, shape: &Shape) -> Vec<CheckResult> {
-        let name = instance.table.to_string();
-        let mut results = Vec::new();
-        match Followed::new(instance.clone(), shape.clone(), None, u64::MAX) {
-            Err(failure) => results.push(failed(&name, &failure)),
-            Ok(followed) if followed.table.version.key.is_empty() => {
-                results.push(CheckResult::warn(
-                    &name,
-                    "it has no usable key: changes are matched by their whole old rows",
-                    "give it a primary key",
-                ));
+        let (after, through) = (Lsn::MAX.previous(), Lsn::MAX);
+        let (after, through) = (&after.as_bytes()[..], &through.as_bytes()[..]);
+        let instance = &followed.instance;
+        let doing = format!("read the change table of {}", instance.table);
+        match lease.query(&followed.reads.window(), &[&after, &through], &doing).await {
+            Ok(_) => {
+                lease.keep();
+                Ok(())
             }
-            Ok(_) => {}
+            Err(failure) if failure.code == errors::PERMISSION => {
+                let table = statements::change_table(&instance.name);
+                let remedy = format!(
+                    "GRANT SELECT ON {table} TO the user of login {}, and of each of its columns that \
+                     was denied",
+                    self.source.user
+                );
+                Err(Failure { remedy, ..failure })
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn columns(&self, followed: &Followed) -> Vec<CheckResult> {
+        let (name, shape) = (followed.instance.table.to_string(), &followed.shape);
+        let mut results = Vec::new();
+        if followed.table.version.key.is_empty() {
+            results.push(CheckResult::warn(
+                &name,
+                "it has no usable key: changes are matched by their whole old rows",
+                "give it a primary key",
+            ));
         }
         if !shape.change_table.is_empty()
             && !shape.change_table.iter().any(|c| c.name == "__$command_id")
@@ -402,18 +476,36 @@ impl Examined<'_> {
             "columns with another code page than the database's may be damaged by SQL Server itself",
             "compare their values, or change them to nvarchar",
         );
-        let uncaptured: Vec<&str> = shape
-            .source
-            .iter()
-            .filter(|column| !captured(column))
-            .map(|column| column.name.as_str())
-            .collect();
+        let uncaptured: Vec<&str> =
+            followed.uncaptured().map(|column| column.name.as_str()).collect();
         warn(
             uncaptured.join(", "),
             "columns that are not captured",
             "create a capture instance that has them, if they are wanted",
         );
         results
+    }
+
+    /// Seconds since an instance was made.
+    async fn age_of(&self, instance: &Instance) -> Result<i64, Failure> {
+        let mut lease = self.lease().await?;
+        let results = lease.batch(statements::NEWEST, "read the server's clock").await?;
+        lease.keep();
+        let clock =
+            results.get(1).ok_or_else(|| super::wrong_results("read the server's clock"))?;
+        let (clock, offset) = super::clock_of(clock)?;
+        Ok((clock - time::to_utc(instance.created, offset)) / TICKS_PER_SECOND)
+    }
+
+    /// The oldest instance's age in seconds, as far as the login sees any.
+    async fn oldest_instance(&self) -> Result<Option<i64>, Failure> {
+        let mut lease = self.lease().await?;
+        let instances = catalog::instances(&mut lease).await?;
+        lease.keep();
+        match instances.iter().min_by_key(|instance| instance.created) {
+            Some(oldest) => self.age_of(oldest).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Whether transactional replication runs beside capture.
@@ -430,16 +522,14 @@ impl Examined<'_> {
     }
 
     /// Values and rows that the login does not see.
-    async fn hidden(&self, instance: &Instance, shape: &Shape) -> Vec<CheckResult> {
+    async fn hidden(&self, followed: &Followed) -> Vec<CheckResult> {
+        let instance = &followed.instance;
         let name = instance.table.to_string();
-        // What cannot be followed is reported already.
-        let followed = Followed::new(instance.clone(), shape.clone(), None, u64::MAX);
-        let Ok(followed) = followed else { return Vec::new() };
         let found = async {
             let objects = [instance.table_id, instance.change_table_id];
             let (lease, hidden) = secured::hidden(self.lease().await?, &objects).await?;
             lease.into_iter().for_each(Lease::keep);
-            Ok::<_, Failure>(hidden.of(&followed))
+            Ok::<_, Failure>(hidden.of(followed))
         };
         match found.await {
             Ok(failures) => failures.iter().map(|failure| failed(&name, failure)).collect(),
@@ -470,11 +560,18 @@ impl Examined<'_> {
     /// How far back changes are kept.
     async fn headroom(&self, instance: &Instance) -> Result<Option<CheckResult>, Failure> {
         let Some(start) = instance.start_lsn else {
-            return Ok(Some(CheckResult::warn(
-                instance.table.to_string(),
-                "the capture job has not come to its instance yet",
-                "wait, or start the capture job",
-            )));
+            let (name, age) = (instance.table.to_string(), self.age_of(instance).await?);
+            return Ok(Some(match age {
+                age if age <= STALLED_SECONDS => CheckResult::pass(
+                    name,
+                    format!("captured since {age} s: the capture job is to come to it"),
+                ),
+                age => CheckResult::warn(
+                    name,
+                    format!("the capture job has not come to its instance in {age} s"),
+                    "start SQL Server Agent and the capture job (sys.sp_cdc_start_job)",
+                ),
+            }));
         };
         let mut lease = self.lease().await?;
         let results = lease

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use lockstep_common::{Failure, TICKS_PER_SECOND, TableName, TableVersion};
 
-use super::catalog::{self, Ddl};
+use super::catalog;
+use super::choice::{self, Candidate};
 use super::connection::Lease;
 use super::fields::{self, Fields};
 use super::followed::Followed;
@@ -14,7 +15,7 @@ use super::identity;
 use super::instance::{self, Instance, Standing};
 use super::lsn::Lsn;
 use super::window::MappingRow;
-use super::{SqlServer, statements, time};
+use super::{SqlServer, ddl, forbidden, held, select, statements, time};
 use crate::source::{Cursor, Start, Witness};
 
 /// Age of the newest row of `cdc.lsn_time_mapping` above which capture is taken to have stopped: the
@@ -27,7 +28,7 @@ pub async fn locate(
     lease: &mut Lease,
     start: Start,
 ) -> Result<Cursor, Failure> {
-    let instances = selected(source, catalog::instances(lease).await?)?;
+    let instances = select::wanted(source, lease).await?;
     let timeline = source.timeline;
     let at = |lsn: Lsn, row: Option<&MappingRow>, offset| Cursor {
         position: lsn.position(timeline),
@@ -160,92 +161,101 @@ pub async fn settle(
         return Err(catalog::cdc_off(&identity));
     }
     let lsn = source.lsn(&cursor.position)?;
-    let evidence = identity::evidence(lease, lsn).await?;
+    let mut evidence = identity::evidence(lease, lsn).await?;
+    if cursor.witness.is_none() {
+        let instances = catalog::instances(lease).await?;
+        evidence.begins = instances.iter().filter_map(|instance| instance.start_lsn).max();
+    }
     identity::examine(lsn, cursor.witness.as_ref(), &evidence)?;
 
-    let instances = selected(source, catalog::instances(lease).await?)?;
-    let instances = instance::choose(instances, lsn);
-    nothing_vanished(source, &instances, known)?;
+    let instances = select::wanted(source, lease).await?;
+    let (instances, forbidden) = forbidden::readable(source, lease, instances).await?;
+    source.forbidden = forbidden;
+    if instances.is_empty() {
+        return Err(select::none(source, lease).await);
+    }
+    // What the log lacks changes of is not what it has: it waits for a load.
+    let held = |version: &&TableVersion| !source.newcomers.held.contains(&version.object_id);
+    let known: Vec<TableVersion> = known.iter().filter(held).cloned().collect();
+    let all = instances.clone();
+    let chosen = choice::choose(lease, instances, lsn, &known, source.max_value_bytes).await?;
+    nothing_vanished(source, &all, &known)?;
     // At the start that `locate` chose for a new log nothing has been read yet, even if the log has
     // the tables' versions already: they go ahead of the first record. Such a cursor lies before
     // every instance and has never been at a commit. A new log promises nothing from before.
     let nothing_read = cursor.witness.is_none()
-        && instances.iter().all(|i| i.start_lsn.is_none_or(|start| lsn < start));
-    let mut begun = Vec::new();
-    for instance in instances {
-        let known = !nothing_read && known.iter().any(|version| version.name == instance.table);
-        let began_after = nothing_read
-            || !known && began_after(source, lease, &instance, cursor.witness.as_ref()).await?;
-        match instance::standing(instance.start_lsn, lsn, began_after) {
-            Standing::Covers => begun.push((instance, None)),
-            Standing::Begins(at) => begun.push((instance, Some(at))),
-            Standing::Gap(from, to) => return Err(instance::gap(&instance, from, to)),
-            Standing::NotReady if known => {
-                return Err(Failure::retry(
-                    "source.instance_not_yet",
-                    format!("the capture job has not come to instance {}", instance.name),
-                ));
+        && chosen.iter().all(|c| c.instance.start_lsn.is_none_or(|start| lsn < start));
+    let mut followed = Vec::with_capacity(chosen.len());
+    for Candidate { instance, followed: as_followed, .. } in chosen {
+        let object_id = i64::from(instance.table_id);
+        let is_known = known.iter().any(|version| version.object_id == object_id);
+        let begins = if is_known && (source.newcomers.hold || !nothing_read) {
+            known_beginning(source, &instance, lsn)?
+        } else if source.newcomers.hold || source.newcomers.held.contains(&object_id) {
+            let covers = instance::standing(instance.start_lsn, lsn, true) == Standing::Covers;
+            if !(source.newcomers.new_log && covers) {
+                continue;
             }
-            // It will begin after everything seen so far; `inspect` notices when it has.
-            Standing::NotReady => {
-                source.accepted.insert(instance.change_table_id, None);
+            None
+        } else {
+            name_is_free(&instance, &known)?;
+            let after = nothing_read
+                || began_after(source, lease, &instance, cursor.witness.as_ref()).await?;
+            match instance::standing(instance.start_lsn, lsn, after) {
+                Standing::Covers => None,
+                Standing::Begins(at) => Some(at),
+                Standing::Gap(from, to) => return Err(instance::gap(&instance, from, to)),
+                // It will begin after everything seen so far; `inspect` notices when it has.
+                Standing::NotReady => {
+                    source.accepted.insert(instance.change_table_id, None);
+                    continue;
+                }
             }
-        }
-    }
-    follow(source, lease, begun, known).await
-}
-
-/// Reads the shapes of instances and makes them followed.
-async fn follow(
-    source: &SqlServer,
-    lease: &mut Lease,
-    instances: Vec<(Instance, Option<Lsn>)>,
-    known: &[TableVersion],
-) -> Result<Vec<Arc<Followed>>, Failure> {
-    let just: Vec<&Instance> = instances.iter().map(|(instance, _)| instance).collect();
-    let shapes = catalog::shapes(lease, &just).await?;
-    let mut followed = Vec::with_capacity(instances.len());
-    for ((instance, begins), shape) in instances.into_iter().zip(shapes) {
-        let one = Followed::new(instance, shape, begins, source.max_value_bytes)?;
-        same_as_before(&one, known)?;
+        };
+        let one = Followed { begins, ..as_followed? };
+        same_as_before(&one, &known)?;
         followed.push(Arc::new(one));
     }
+    source.followed.clone_from(&followed);
+    held::note(source, &all);
     Ok(followed)
 }
 
-/// The instances of the configured tables.
+/// Where a table's changes begin that the log has, if that is after the cursor.
 ///
 /// # Errors
-/// `Halt` naming every configured table that has none.
-fn selected(source: &SqlServer, instances: Vec<Instance>) -> Result<Vec<Instance>, Failure> {
-    let shown = |table: &TableName| table.to_string();
-    if source.tables.is_empty() {
-        if instances.is_empty() {
-            return Err(Failure::halt(
-                "source.no_instances",
-                format!("the login may read no capture instance of database {}", source.database),
-                "enable tables with sys.sp_cdc_enable_table, and GRANT SELECT on them and on their \
-                 change tables",
-            ));
-        }
-        return Ok(instances);
+/// `Halt` for a gap, `Retry` while the capture job has not come to its instance.
+fn known_beginning(
+    source: &SqlServer,
+    instance: &Instance,
+    cursor: Lsn,
+) -> Result<Option<Lsn>, Failure> {
+    // Its load has everything before that.
+    let begins = source.newcomers.begins.get(&i64::from(instance.table_id));
+    let floor = match begins {
+        Some(position) => source.lsn(position)?.previous().max(cursor),
+        None => cursor,
+    };
+    match instance::standing(instance.start_lsn, floor, false) {
+        Standing::Covers | Standing::Begins(_) => Ok((floor > cursor).then(|| floor.next())),
+        Standing::Gap(from, to) => Err(instance::gap(instance, from, to)),
+        Standing::NotReady => Err(Failure::retry(
+            "source.instance_not_yet",
+            format!("the capture job has not come to instance {}", instance.name),
+        )),
     }
-    let missing: Vec<&str> = source
-        .tables
-        .iter()
-        .filter(|name| !instances.iter().any(|i| shown(&i.table) == **name))
-        .map(String::as_str)
-        .collect();
-    if !missing.is_empty() {
-        return Err(Failure::halt(
-            "source.instance",
-            format!("no capture instance that the login may read: {}", missing.join(", ")),
-            "enable the tables with sys.sp_cdc_enable_table, GRANT SELECT on them and on their \
-             change tables, or take them out of source.tables (written schema.table)",
-        ));
+}
+
+/// A table that is new to the log must not go by a name that another one has there.
+fn name_is_free(instance: &Instance, known: &[TableVersion]) -> Result<(), Failure> {
+    let object_id = i64::from(instance.table_id);
+    match known.iter().find(|v| v.name == instance.table && v.object_id != object_id) {
+        None => Ok(()),
+        Some(version) => Err(vanished(
+            &version.name,
+            "it was renamed, and another table that is captured has its name now",
+        )),
     }
-    let wanted = |instance: &Instance| source.tables.contains(&shown(&instance.table));
-    Ok(instances.into_iter().filter(wanted).collect())
 }
 
 /// Whether an instance is proved to have begun after the cursor: it was accepted as new; or it was
@@ -271,30 +281,39 @@ async fn began_after(
     Ok(row.is_some_and(|row| row.is_dummy() && row.end_time == instance.created))
 }
 
-/// Every table of the log that is still wanted has an instance, and is the same table.
+/// Every table of the log that is still wanted has an instance, and is the same table, whatever it is
+/// called by now.
 fn nothing_vanished(
     source: &SqlServer,
     instances: &[Instance],
     known: &[TableVersion],
 ) -> Result<(), Failure> {
     for version in known {
-        if !source.tables.is_empty() && !source.tables.contains(&version.name.to_string()) {
+        if !source.tables.is_empty() && !is_wanted(source, version, instances) {
             continue;
         }
-        let same = |i: &&Instance| i64::from(i.table_id) == version.object_id;
-        let what = match instances.iter().find(same) {
-            Some(instance) if instance.table == version.name => continue,
-            Some(instance) => format!("it was renamed to {}", instance.table),
-            None if instances.iter().any(|i| i.table == version.name) => {
-                "it was dropped and created anew".to_owned()
-            }
-            None => {
-                "its capture instance was dropped, or the login may no longer read it".to_owned()
+        if instances.iter().any(|i| i64::from(i.table_id) == version.object_id) {
+            continue;
+        }
+        let what = if instances.iter().any(|i| i.table == version.name) {
+            "it was dropped and created anew".to_owned()
+        } else {
+            let what = "its capture instance was dropped, or the login may no longer read it";
+            match source.forbidden.iter().find(|f| i64::from(f.table_id) == version.object_id) {
+                Some(forbidden) => format!("the login may not read it: {}", forbidden.fix()),
+                None => what.to_owned(),
             }
         };
         return Err(vanished(&version.name, &what));
     }
     Ok(())
+}
+
+/// Whether `source.tables` asks for a table that the log has: by its name, in whatever case.
+fn is_wanted(source: &SqlServer, version: &TableVersion, instances: &[Instance]) -> bool {
+    let name = version.name.to_string().to_lowercase();
+    source.tables.iter().any(|wanted| wanted.to_lowercase() == name)
+        || instances.iter().any(|i| i64::from(i.table_id) == version.object_id)
 }
 
 fn vanished(table: &TableName, what: &str) -> Failure {
@@ -321,20 +340,12 @@ fn same_as_before(followed: &Followed, known: &[TableVersion]) -> Result<(), Fai
     ))
 }
 
-/// What an inspection found.
-pub struct Inspection {
-    /// For the operator.
-    pub notices: Vec<String>,
-    /// The first DDL after the cursor.
-    pub ddl: Option<Ddl>,
-}
-
-/// Looks whether what was settled on still holds.
+/// Looks whether what was settled on still holds; gives notices for the operator.
 pub async fn inspect(
-    source: &SqlServer,
+    source: &mut SqlServer,
     lease: &mut Lease,
     cursor: Lsn,
-) -> Result<Inspection, Failure> {
+) -> Result<Vec<String>, Failure> {
     let identity = catalog::identity(lease).await?;
     if !identity.cdc_enabled {
         return Err(catalog::cdc_off(&identity));
@@ -344,41 +355,95 @@ pub async fn inspect(
         let evidence = identity::evidence(lease, cursor).await?;
         identity::examine(cursor, Some(witness), &evidence)?;
     }
-    let now = selected(source, catalog::instances(lease).await?)?;
+    let now = select::wanted(source, lease).await?;
     for followed in &source.followed {
         still_there(followed, &now, cursor)?;
     }
-    no_newcomer(source, &now, Lsn::MAX)?;
+    renamed(source, &now)?;
+    no_newcomer(source, lease, now, Lsn::MAX).await?;
     let instances = source.instances();
     let shapes = catalog::shapes(lease, &instances).await?;
-    let ddl =
-        catalog::ddl(lease, source.accesses.ddl, &instances, cursor).await?.into_iter().next();
-    if ddl.is_none() {
+    let seen = catalog::ddl(lease, source.accesses.ddl, &instances, cursor).await?;
+    source.ddl = ddl::that_matter(source, lease, seen).await?.into_iter().next();
+    if source.ddl.is_none() {
         // With DDL in sight the shape differs for a known reason: windows stop there by themselves.
         for (followed, shape) in source.followed.iter().zip(&shapes) {
             followed.check_shape(shape)?;
         }
     }
-    Ok(Inspection { notices: notices(source, lease).await?, ddl })
+    see_other_columns(source, shapes);
+    notices(source, lease).await
 }
 
-/// Looks for a table whose instance begins at or before `through` and that is not followed yet. A
-/// new start follows it, with everything after the cursor.
+/// Takes the names that followed tables have now: loads read the tables themselves.
+fn renamed(source: &mut SqlServer, now: &[Instance]) -> Result<(), Failure> {
+    let mut any = false;
+    for followed in &mut source.followed {
+        let Some(same) = now.iter().find(|other| followed.instance.is(other)) else { continue };
+        if same.table != followed.instance.table {
+            tracing::warn!(
+                table = %followed.table.version.name,
+                name = %same.table,
+                "the table was renamed; it is followed under the name that the log has"
+            );
+            Arc::make_mut(followed).instance.table.clone_from(&same.table);
+            any = true;
+        }
+    }
+    if any {
+        source.loads.resumed(source.timeline, &source.followed, source.secures)
+    } else {
+        Ok(())
+    }
+}
+
+/// Takes columns that are not replicated as they are now.
+fn see_other_columns(source: &mut SqlServer, shapes: Vec<catalog::Shape>) {
+    for (followed, shape) in source.followed.iter_mut().zip(shapes) {
+        if shape != followed.shape && followed.check_shape(&shape).is_ok() {
+            Arc::make_mut(followed).shape = shape;
+        }
+    }
+}
+
+/// Looks for a table whose instance begins at or before `through` and that is not followed yet. Where
+/// such tables are not held, a new start follows it, with everything after the cursor.
 ///
 /// # Errors
 /// `Retry` when there is one.
 pub async fn nothing_new(
-    source: &SqlServer,
+    source: &mut SqlServer,
     lease: &mut Lease,
     through: Lsn,
 ) -> Result<(), Failure> {
-    let now = selected(source, catalog::instances(lease).await?)?;
-    no_newcomer(source, &now, through)
+    let now = select::wanted(source, lease).await?;
+    let seen = |i: &Instance| {
+        let id = i.table_id;
+        source.followed.iter().any(|followed| followed.instance.table_id == id)
+            || source.held.iter().any(|held| held.table_id == id)
+            || source.forbidden.iter().any(|forbidden| forbidden.table_id == id)
+    };
+    if now.iter().all(seen) {
+        return Ok(());
+    }
+    no_newcomer(source, lease, now, through).await
 }
 
-fn no_newcomer(source: &SqlServer, now: &[Instance], through: Lsn) -> Result<(), Failure> {
+async fn no_newcomer(
+    source: &mut SqlServer,
+    lease: &mut Lease,
+    now: Vec<Instance>,
+    through: Lsn,
+) -> Result<(), Failure> {
+    // What is followed has been read: a right that is taken away shows there.
+    let (now, forbidden) = forbidden::readable(source, lease, now).await?;
+    source.forbidden = forbidden;
+    held::note(source, &now);
     let followed = |i: &Instance| source.followed.iter().any(|f| f.instance.table_id == i.table_id);
-    let new = |i: &&Instance| i.start_lsn.is_some_and(|start| start <= through) && !followed(i);
+    let waits = |i: &Instance| source.held.iter().any(|held| held.table_id == i.table_id);
+    let new = |i: &&Instance| {
+        i.start_lsn.is_some_and(|start| start <= through) && !followed(i) && !waits(i)
+    };
     match now.iter().find(new) {
         None => Ok(()),
         Some(instance) => Err(Failure::retry(
@@ -417,7 +482,15 @@ fn still_there(followed: &Followed, now: &[Instance], cursor: Lsn) -> Result<(),
 
 /// Whether the source still captures, and what else is worth knowing (docs/reader-rules.md, rule 10).
 async fn notices(source: &SqlServer, lease: &mut Lease) -> Result<Vec<String>, Failure> {
-    let mut notices = Vec::new();
+    let mut notices: Vec<String> = source.forbidden.iter().map(ToString::to_string).collect();
+    notices.extend(source.passed.notices());
+    notices.extend(ddl::pending_columns(source, lease).await?);
+    for followed in &source.followed {
+        let (now, log) = (&followed.instance.table, &followed.table.version.name);
+        if now != log {
+            notices.push(format!("table {log} was renamed to {now}; it is followed as {log}"));
+        }
+    }
     let (rows, (clock, offset)) = newest(lease).await?;
     let age =
         rows.first().map(|row| (clock - time::to_utc(row.end_time, offset)) / TICKS_PER_SECOND);

@@ -176,6 +176,75 @@ pub fn ddl_history(instance: &str) -> String {
 pub const DDL_TABLE: &str = "SELECT h.object_id, h.ddl_lsn, h.ddl_command \
      FROM cdc.ddl_history AS h WHERE h.ddl_lsn > CONVERT(binary(10), @P1)";
 
+/// The object that the server finds by a quoted name (`OBJECT_ID`). `@P1` the name.
+pub const OBJECT_ID: &str = "SELECT OBJECT_ID(@P1) AS object_id";
+
+/// All instances, and what the caller lacks to be shown one (`cdc.change_tables`, which needs a grant
+/// that capture can do without; `OBJECT_NAME` is NULL for what the caller may not see).
+pub const ALL_INSTANCES: &str = "SELECT t.capture_instance, t.source_object_id, t.role_name, \
+     IS_ROLEMEMBER(t.role_name) AS is_member, \
+     OBJECT_SCHEMA_NAME(t.source_object_id) AS schema_name, \
+     OBJECT_NAME(t.source_object_id) AS table_name, \
+     HAS_PERMS_BY_NAME(QUOTENAME(OBJECT_SCHEMA_NAME(t.source_object_id)) + N'.' \
+     + QUOTENAME(OBJECT_NAME(t.source_object_id)), N'OBJECT', N'SELECT') AS may_select, \
+     HAS_PERMS_BY_NAME(N'cdc.' + QUOTENAME(t.capture_instance + N'_CT'), N'OBJECT', N'SELECT') \
+     AS may_select_changes, USER_NAME() AS user_name \
+     FROM cdc.change_tables AS t ORDER BY t.create_date";
+
+/// Those of `instances` whose change tables the caller may not SELECT at all.
+pub fn forbidden_changes(instances: &[&str]) -> String {
+    let one = |instance: &&str| {
+        format!(
+            "SELECT {} AS capture_instance, USER_NAME() AS user_name \
+             WHERE ISNULL(HAS_PERMS_BY_NAME({}, N'OBJECT', N'SELECT'), 0) = 0",
+            literal(instance),
+            literal(&change_table(instance))
+        )
+    };
+    instances.iter().map(one).collect::<Vec<_>>().join(" UNION ALL ")
+}
+
+/// Captured columns of an instance that the caller may not SELECT (`cdc.captured_columns`, which needs
+/// the grant that [`ALL_INSTANCES`] needs). `@P1` the instance, `@P2` its table, quoted.
+pub const FORBIDDEN_COLUMNS: &str = "SELECT c.column_name, USER_NAME() AS user_name \
+     FROM cdc.captured_columns AS c INNER JOIN cdc.change_tables AS t ON t.object_id = c.object_id \
+     WHERE t.capture_instance = @P1 \
+     AND HAS_PERMS_BY_NAME(@P2, N'OBJECT', N'SELECT', c.column_name, N'COLUMN') = 0 \
+     ORDER BY c.column_ordinal";
+
+/// Tables that have a capture instance, as far as the caller sees them (`sys.tables`).
+pub const TRACKED_TABLES: &str = "SELECT t.object_id, s.name AS schema_name, t.name AS table_name, \
+     USER_NAME() AS user_name FROM sys.tables AS t \
+     INNER JOIN sys.schemas AS s ON s.schema_id = t.schema_id \
+     WHERE t.is_tracked_by_cdc = 1 ORDER BY s.name, t.name";
+
+/// Which of the user's tables have no capture instance, as far as the caller sees them (`sys.tables`).
+pub const UNTRACKED_TABLES: &str = "SELECT s.name AS schema_name, t.name AS table_name \
+     FROM sys.tables AS t INNER JOIN sys.schemas AS s ON s.schema_id = t.schema_id \
+     WHERE t.is_tracked_by_cdc = 0 AND t.is_ms_shipped = 0 AND s.name <> N'cdc' \
+     ORDER BY s.name, t.name";
+
+/// Captures a table, for people.
+pub fn enable(schema: &str, table: &str) -> String {
+    format!(
+        "EXEC sys.sp_cdc_enable_table @source_schema = {}, @source_name = {}, @role_name = NULL, \
+         @supports_net_changes = 0",
+        literal(schema),
+        literal(table)
+    )
+}
+
+/// A batch for whoever may see an instance's table: lets `user`, which is quoted, SELECT from it.
+pub fn grant_on_source(instance: &str, user: &str) -> String {
+    format!(
+        "DECLARE @table nvarchar(600) = (SELECT QUOTENAME(OBJECT_SCHEMA_NAME(source_object_id)) + N'.' \
+         + QUOTENAME(OBJECT_NAME(source_object_id)) FROM cdc.change_tables \
+         WHERE capture_instance = {}); EXEC (N'GRANT SELECT ON ' + @table + {})",
+        literal(instance),
+        literal(&format!(" TO {user}"))
+    )
+}
+
 /// State of SQL Server Agent (`sys.dm_server_services`; needs VIEW SERVER STATE).
 pub const AGENT: &str = "SELECT s.status_desc FROM sys.dm_server_services AS s \
      WHERE s.servicename LIKE N'SQL Server Agent (%'";

@@ -9,9 +9,11 @@ use lockstep_common::{Failure, Position, TableId};
 use tokio_postgres::{Client, Row, Transaction};
 use uuid::Uuid;
 
+use super::super::catalog::TargetName;
 use super::super::checkpoint::{Chain, signed, unsigned};
 use super::super::define::LoadTable;
 use super::super::error;
+use super::super::held;
 use super::super::relation::Relation;
 use super::book::{Stage, StoredLoad, StoredTable, TableStage};
 use super::notes;
@@ -33,6 +35,8 @@ pub(crate) struct ChunkRange {
 pub(in super::super) struct Beginning<'b> {
     pub(in super::super) table: &'b LoadTable,
     pub(in super::super) relation: &'b Relation,
+    /// Where it goes.
+    pub(in super::super) target: TargetName,
     /// Where its notes go.
     pub(in super::super) notes: Option<String>,
 }
@@ -68,6 +72,9 @@ impl Recorder<'_> {
         let (pipeline, replica) = (self.chain.pipeline.clone(), self.replica);
         let transaction = self.start().await?;
         insert(&transaction, &pipeline, load, reload, tables).await.map_err(|e| failed(&e))?;
+        for table in tables {
+            held::follow(&transaction, &pipeline, &table.target, &table.relation.source).await?;
+        }
         if reload {
             let relations: Vec<&Relation> = tables.iter().map(|table| table.relation).collect();
             empty(&transaction, replica, &relations, Seen::AsOfBefore).await?;
@@ -260,6 +267,40 @@ impl Recorder<'_> {
         self.chain.advanced();
         Ok(())
     }
+}
+
+/// A table's load comes to nothing: what was to come of it is forgotten.
+pub(in super::super) async fn give_up(
+    client: &mut Client,
+    chain: &Chain,
+    load: Uuid,
+    table: TableId,
+) -> Result<(), Failure> {
+    let transaction = client.transaction().await.map_err(|e| failed(&e))?;
+    chain.fence().hold(&transaction).await?;
+    let (load, version) = (load.to_string(), table.to_string());
+    let of = "pipeline = $1 AND load = $2::text::uuid AND version = $3";
+    let notes = transaction
+        .query(
+            &format!("SELECT notes FROM lockstep.load_table WHERE {of} AND notes IS NOT NULL"),
+            &[&chain.pipeline, &load, &version],
+        )
+        .await
+        .map_err(|e| failed(&e))?;
+    for row in &notes {
+        let drop = format!("DROP TABLE IF EXISTS {}", row.get::<_, &str>(0));
+        transaction.batch_execute(&drop).await.map_err(|e| failed(&e))?;
+    }
+    for sql in [
+        format!("DELETE FROM lockstep.load_chunk WHERE {of}"),
+        format!("UPDATE lockstep.load_table SET state = 'superseded', notes = NULL WHERE {of}"),
+    ] {
+        transaction
+            .execute(&sql, &[&chain.pipeline, &load, &version])
+            .await
+            .map_err(|e| failed(&e))?;
+    }
+    transaction.commit().await.map_err(|e| failed(&e))
 }
 
 /// What is made after a load is made.

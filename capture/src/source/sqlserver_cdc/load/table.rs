@@ -28,7 +28,7 @@ pub struct LoadTable {
     pub object_id: i32,
     /// Its capture instance.
     pub instance: String,
-    /// Its columns as the source had them.
+    /// Its captured columns as the source had them.
     pub source: Vec<RawColumn>,
     /// The captured columns: how each is read.
     pub columns: Vec<ColumnPlan>,
@@ -77,13 +77,17 @@ impl LoadTable {
             name: version.name.clone(),
             object_id: followed.instance.table_id,
             instance: followed.instance.name.clone(),
-            source: followed.shape.source.clone(),
+            source: sources.clone(),
             list: match list(&mut columns.iter().filter(|plan| is_read(plan))) {
                 // Every captured column is computed: rows without values.
                 none if none.is_empty() => "1".to_owned(),
                 list => list,
             },
-            from: format!("{}.{}", quote(&version.name.schema), quote(&version.name.table)),
+            // It may have been renamed since the log first had it.
+            from: {
+                let now = &followed.instance.table;
+                format!("{}.{}", quote(&now.schema), quote(&now.table))
+            },
             key_list: list(&mut version.key.iter().map(|index| &columns[usize::from(*index)])),
             key,
             columns,
@@ -183,8 +187,9 @@ impl LoadTable {
     /// `Halt` when it was altered or dropped.
     pub async fn same_shape(&self, lease: &mut Lease) -> Result<(), Failure> {
         let now = catalog::columns(lease, vec![self.object_id]).await?;
+        let of = |column: &&RawColumn| self.source.iter().any(|c| c.column_id == column.column_id);
         match now.get(&self.object_id) {
-            Some(columns) if *columns == self.source => Ok(()),
+            Some(columns) if columns.iter().filter(of).eq(&self.source) => Ok(()),
             Some(_) => Err(self.altered("it was altered")),
             None => Err(self.altered("it was dropped, or the login may no longer read it")),
         }

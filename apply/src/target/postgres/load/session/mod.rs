@@ -13,7 +13,7 @@ use lockstep_common::{Failure, Position, TableId, TableVersion};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::super::catalog::{self, Naming};
+use super::super::catalog::{self, Absent, Naming, Prepared};
 use super::super::define::{self, Design, LoadTable};
 use super::super::encode::Rules;
 use super::super::error;
@@ -96,10 +96,27 @@ async fn found(
     pipeline: &str,
     naming: &Naming,
     table: &LoadTable,
+    absent: Absent,
+) -> Result<Prepared, Failure> {
+    let prepared =
+        catalog::prepare(cold, pipeline, naming, absent, table.id, &table.version).await?;
+    Ok(match prepared {
+        Prepared::Ready(relation) => Prepared::Ready(define::with_contested(relation, table)),
+        held @ Prepared::Held(_) => held,
+    })
+}
+
+/// As [`found`], of a table that has to be there.
+async fn is_there(
+    cold: &mut Client,
+    pipeline: &str,
+    naming: &Naming,
+    table: &LoadTable,
 ) -> Result<super::super::Relation, Failure> {
-    let relation =
-        catalog::prepare(cold, pipeline, naming, false, table.id, &table.version).await?;
-    Ok(define::with_contested(relation, table))
+    match found(cold, pipeline, naming, table, Absent::Refuse).await? {
+        Prepared::Ready(relation) => Ok(relation),
+        Prepared::Held(reason) => Err(Failure::halt("apply.prepare", reason, "report this")),
+    }
 }
 
 impl Session {
@@ -121,7 +138,15 @@ impl Session {
     pub(crate) async fn resume(&mut self, load: Uuid, described: Described) -> Result<(), Failure> {
         let described = described.table();
         let naming = &self.loads.design.naming;
-        let relation = found(&mut self.cold, &self.chain.pipeline, naming, &described).await?;
+        let absent = match self.absent {
+            Absent::Hold => Absent::Hold,
+            Absent::Create | Absent::Refuse => Absent::Refuse,
+        };
+        let pipeline = &self.chain.pipeline;
+        let relation = match found(&mut self.cold, pipeline, naming, &described, absent).await? {
+            Prepared::Ready(relation) => relation,
+            Prepared::Held(reason) => return self.give_up(load, &described, reason).await,
+        };
         self.admit(&relation)?;
         if let Some(notes) =
             self.loads.book.table(load, described.id).and_then(|t| t.stored.notes.clone())
@@ -146,6 +171,24 @@ impl Session {
             });
             table.live = Some(Live { table: described, relation: Arc::new(relation), notes });
         }
+        Ok(())
+    }
+
+    /// What has come of a table is gone: its load comes to nothing, and it is held.
+    async fn give_up(
+        &mut self,
+        load: Uuid,
+        table: &LoadTable,
+        reason: String,
+    ) -> Result<(), Failure> {
+        record::give_up(&mut self.cold, &self.chain, load, table.id).await?;
+        if let Some(table) = self.loads.book.table(load, table.id) {
+            table.stored.stage = TableStage::Superseded;
+            table.stored.notes = None;
+            table.live = None;
+        }
+        self.loads.pending.retain(|range| (range.load, range.table) != (load, table.id));
+        self.hold(table.id, &table.version, reason);
         Ok(())
     }
 
@@ -221,6 +264,7 @@ impl Session {
             .map(|(table, relation)| Beginning {
                 table,
                 relation,
+                target: self.naming.table(&table.version.name),
                 notes: (table.handoff == Handoff::Bracketed).then(|| notes::table_name(relation)),
             })
             .collect();
@@ -252,6 +296,9 @@ impl Session {
                 self.entries.insert(relation.id, Entry { relation, regime: Regime::Stream });
             }
         }
+        let sources: Vec<String> =
+            begun.tables.iter().map(|table| table.stored.source.clone()).collect();
+        self.held.retain(|_, held| !sources.contains(&held.table));
         self.loads.book.begin(begun);
         self.set_regimes();
         self.finish_next();
@@ -278,7 +325,18 @@ impl Session {
         tables: &[LoadTable],
     ) -> Result<(Vec<super::super::Relation>, Vec<String>), Failure> {
         let pipeline = self.chain.pipeline.clone();
-        if !reload {
+        let failed = |e| {
+            super::super::error::failure("apply.prepare", "cannot look at the target's tables", &e)
+        };
+        // A table that is not there, or nobody's, is loaded for the first time.
+        let mut first = !reload;
+        if self.absent == Absent::Hold {
+            for table in tables {
+                let name = self.naming.table(&table.version.name);
+                first |= !catalog::is_owned(&self.cold, &pipeline, &name).await.map_err(failed)?;
+            }
+        }
+        if first {
             let fence = self.chain.fence();
             let design = &self.loads.design;
             let prepared =
@@ -287,7 +345,7 @@ impl Session {
         }
         let naming = self.loads.design.naming.clone();
         for table in tables {
-            let relation = found(&mut self.cold, &pipeline, &naming, table).await?;
+            let relation = is_there(&mut self.cold, &pipeline, &naming, table).await?;
             if let Some(what) = catalog::without_companions(&relation) {
                 return Err(unready(&relation, &what));
             }
@@ -295,7 +353,7 @@ impl Session {
         define::unmake(&mut self.cold, &pipeline, tables, self.chain.fence()).await?;
         let mut relations = Vec::with_capacity(tables.len());
         for table in tables {
-            relations.push(found(&mut self.cold, &pipeline, &naming, table).await?);
+            relations.push(is_there(&mut self.cold, &pipeline, &naming, table).await?);
         }
         Ok((relations, Vec::new()))
     }
