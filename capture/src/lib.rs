@@ -128,6 +128,17 @@ pub async fn follow(
     pipeline::run(source, settings, log, status, fail, shutdown).await
 }
 
+/// Whether the points where capture is to begin and to end can be read.
+pub fn check_points(capture: &config::Capture) -> Vec<CheckResult> {
+    let start = task::parse_start(capture.start.as_deref()).map(drop);
+    let stop = task::Stop::parse(capture.stop.as_deref()).map(drop);
+    let wrong =
+        |key: &str, failure: Failure| CheckResult::fail(key, failure.message, failure.remedy);
+    let start = start.err().map(|failure| wrong("capture.start", failure));
+    let stop = stop.err().map(|failure| wrong("capture.stop", failure));
+    start.into_iter().chain(stop).collect()
+}
+
 /// Examines every prerequisite of reading `source` and reports all of them, in a fixed order.
 pub async fn check(source: &config::Source) -> Vec<CheckResult> {
     let weak = source.weaknesses().into_iter();

@@ -10,7 +10,7 @@ use lockstep_common::disposition::exit;
 use lockstep_common::service::Ending;
 use lockstep_log::Stream;
 
-use crate::files;
+use crate::{files, sharing};
 
 /// Runs all checks and prints one line each.
 ///
@@ -18,15 +18,17 @@ use crate::files;
 /// When one failed; warnings alone are no failure.
 pub(crate) async fn check(path: &Path, config: &Config) -> Result<(), Ending> {
     let mut failed = print("files", files::check(path, config));
+    failed += print("configuration", sharing::check(config));
     let mut tables = None;
     if let Some(source) = &config.source {
         let results = lockstep_capture::check(source).await;
-        // What is wrong with the source has been said.
-        if results.iter().all(|result| result.verdict != Verdict::Fail) {
+        let usable = results.iter().all(|result| result.verdict != Verdict::Fail);
+        // What is wrong with the source is said once.
+        if usable {
             tables = lockstep_capture::definitions(source, &config.capture).await.ok();
         }
         failed += print("source", results);
-        if config.pipeline.task != config::Task::Cdc {
+        if usable && config.pipeline.task != config::Task::Cdc {
             let results = lockstep_capture::check_load(source, &config.capture).await;
             failed += print("full load", results);
         }

@@ -10,6 +10,7 @@ mod reload;
 mod render;
 mod run;
 mod schema_view;
+mod sharing;
 mod status_view;
 
 use std::process::ExitCode;
