@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lockstep_common::FailPoints;
+use lockstep_common::status::CaptureStatus;
 use lockstep_testkit::harness::{LogKind, Pipeline, skipped};
 use lockstep_testkit::history::Lsn;
 
@@ -120,12 +121,18 @@ async fn the_shape_of_a_table_changes(log: LogKind) -> Result<()> {
     let mut capture = pipeline.start_capture(FailPoints::default()).await?;
     let mut apply = pipeline.start_apply(FailPoints::default()).await?;
     session.run(&insert(1..=3, 1)).await?;
-    // What was committed before it arrives; what comes after it does not.
+    // A column that no instance has changes nothing of what is replicated: it is named, and work goes on.
     administer(&pipeline, "ALTER TABLE dbo.items ADD extra int NULL").await?;
+    session.run(&add(1..=3, 1)).await?;
+    pipeline.await_arrived(&mut apply).await?;
+    let named = |status: &CaptureStatus| status.notices.iter().any(|n| n.contains("extra"));
+    capture.until("the column is named", named).await?;
+    // What was committed before a captured column changes arrives; what comes after it does not.
+    administer(&pipeline, "ALTER TABLE dbo.items ALTER COLUMN v bigint NULL").await?;
     pipeline.await_arrived(&mut apply).await?;
     session.run(&add(1..=3, 1)).await?;
     let failure = capture.ended().await?.expect_halted();
-    let words = ["dbo.items", "ALTER TABLE", "LSN 0"];
+    let words = ["dbo.items", "ALTER COLUMN", "LSN 0"];
     match failure.code {
         "source.ddl" => assert_says(&failure, "source.ddl", &words),
         _ => assert_says(&failure, "source.shape", &["dbo.items"]),
