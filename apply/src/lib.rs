@@ -1,17 +1,18 @@
 //! Apply: reads a pipeline's log and commits each source transaction as one PostgreSQL transaction.
 //!
 //! ```text
-//! log ──► feed ──► assemble ──► buffer (memory, then spool) ──► write ──► target::postgres
+//! log ──► feed ──► assemble ──► buffer (memory, then spool) ──► write ──► destination::postgres
 //!          records    transactions                                  one connection, pipelined
 //! ```
 //!
 //! `assemble` argues why no transaction is lost, doubled or torn on the way in, `buffer` and `spool`
 //! why what is held is whole, `write` what a crash at each step does, and
-//! `target::postgres::checkpoint` why each transaction is committed exactly once.
+//! `destination::postgres::checkpoint` why each transaction is committed exactly once.
 
 mod assemble;
 mod buffer;
 mod content;
+mod destination;
 pub mod failpoints;
 mod feed;
 mod foreign;
@@ -21,7 +22,6 @@ mod report;
 mod schemas;
 mod spool;
 mod start;
-mod target;
 mod unit;
 mod write;
 
@@ -34,9 +34,9 @@ use lockstep_common::status::{ApplyStatus, StatusSender, TaskState};
 use lockstep_common::{FailPoints, Failure, Shutdown, TableName, TableVersion, config};
 use lockstep_log::Log;
 
+use destination::postgres::Target;
 use pipeline::Pipeline;
 use report::Report;
-use target::postgres::Target;
 
 /// Which apply this is and what it works on.
 #[derive(Clone, Debug)]
@@ -139,11 +139,11 @@ pub async fn schema(
     let config = &settings.config;
     let asked = async { Target::new(config, &settings.pipeline)?.extensions().await };
     match asked.await {
-        Ok(extensions) => target::postgres::schema(config, version, tables, Some(extensions)),
+        Ok(extensions) => destination::postgres::schema(config, version, tables, Some(extensions)),
         Err(failure) => format!(
             "-- The target was not asked which types of extensions it has: {}\n\n{}",
             failure.message.replace(char::is_control, " "),
-            target::postgres::schema(config, version, tables, None)
+            destination::postgres::schema(config, version, tables, None)
         ),
     }
 }
@@ -151,5 +151,5 @@ pub async fn schema(
 /// A script that gives an ordinary role what apply needs in its target, a PostgreSQL of that major
 /// version, for these source tables; whoever runs it may create roles and schemas there. Asks nobody.
 pub fn grants(config: &config::Apply, version: u32, tables: &[&TableName]) -> String {
-    target::postgres::grants(config, version, tables)
+    destination::postgres::grants(config, version, tables)
 }

@@ -18,13 +18,13 @@ use uuid::Uuid;
 
 use crate::ApplySettings;
 use crate::buffer::{Buffer, Limits};
+use crate::destination::postgres::{Attached, Claimant, Ears, Refusal, Session, Target};
 use crate::failpoints::{self, CRASH};
 use crate::feed::{Feed, LogReader};
 use crate::report::{Progress, Report, Side};
 use crate::schemas::LogSchemas;
 use crate::spool::{self, Contents, Spool, blocking};
 use crate::start::{self, Start};
-use crate::target::postgres::{Attached, Claimant, Ears, Refusal, Session, Target};
 use crate::unit::Mark;
 use crate::write::{Care, Context, Ended, Sharing, Stopped, Writer};
 

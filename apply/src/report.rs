@@ -12,7 +12,7 @@ use lockstep_common::status::{
 use lockstep_common::{Failure, TableId};
 
 use crate::buffer::Levels;
-use crate::target::postgres::Attached;
+use crate::destination::postgres::Attached;
 use crate::unit::Mark;
 
 /// Between two publications while there is work.

@@ -1,4 +1,4 @@
-//! Records of full loads, as units of the stream: `target::postgres::load` argues why they come out
+//! Records of full loads, as units of the stream: `destination::postgres::load` argues why they come out
 //! right. What is seen to here is the order of things:
 //!
 //! - nothing is in flight when a record is written down, so that everything before it is committed;
@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use super::{Stopped, Writer};
 use crate::content::damaged;
+use crate::destination::postgres::Described;
 use crate::feed::unreadable;
-use crate::target::postgres::Described;
 use crate::unit::{Body, Mark, Unit, UnitKind};
 
 /// What a record of a load says.

@@ -3,7 +3,7 @@
 //! On one connection transactions are sent one behind the other without waiting; confirmations come
 //! back in the same order. On several, statements of the next commits are sent while the oldest is not
 //! confirmed, and only the oldest may commit: confirmations still come in order. (What may be executed
-//! side by side is argued in `target::postgres::run::claims`.)
+//! side by side is argued in `destination::postgres::run::claims`.)
 //!
 //! A unit leaves the buffer only when a commit that the target has *flushed* is at or behind it. What a
 //! crash at each step does:
@@ -35,10 +35,10 @@ use lockstep_common::{FailPoints, Failure, Position, Shutdown};
 use lockstep_log::Log;
 
 use crate::buffer::Buffer;
+use crate::destination::postgres::{LOST, Refusal, Session, Trouble};
 use crate::failpoints::{self, CRASH};
 use crate::report::Progress;
 use crate::schemas::LogSchemas;
-use crate::target::postgres::{LOST, Refusal, Session, Trouble};
 use crate::unit::{Mark, Place, Unit, UnitKind};
 use group::Group;
 pub(crate) use group::Sharing;
