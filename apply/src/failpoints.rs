@@ -43,6 +43,3 @@ pub const ALL: [&str; 7] = [
     COMMIT_ACKNOWLEDGED,
     TRIMMED,
 ];
-
-/// The code of the failure that a crash at a fail point is: upon it everything is dropped at once.
-pub(crate) const CRASH: &str = "failpoint";

@@ -75,7 +75,7 @@ pub async fn run(
     };
     match &result {
         Ok(()) => report.state(TaskState::Stopped),
-        Err(failure) if failure.disposition == Disposition::Fenced => {
+        Err(failure) if failure.disposition() == Disposition::Fenced => {
             report.failed(TaskState::Fenced, failure);
         }
         Err(failure) => report.failed(TaskState::Halted, failure),

@@ -19,7 +19,7 @@ async fn an_unfit_table_halts_with_everything_that_is_wrong() {
     let a = bed.source.table(&accounts()).await;
     bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.table");
+    assert_eq!(failure.code.as_str(), "apply.table");
     let wrong = [
         "column \"owner\" is missing",
         "column \"balance\" has type smallint",

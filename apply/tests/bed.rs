@@ -257,7 +257,7 @@ impl Apply {
 
     pub async fn halts(self) -> Failure {
         let failure = self.fails().await;
-        assert_eq!(failure.disposition, Disposition::Halt, "{failure}");
+        assert_eq!(failure.disposition(), Disposition::Halt, "{failure}");
         failure
     }
 

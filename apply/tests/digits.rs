@@ -298,7 +298,7 @@ async fn a_load_into_a_table_without_the_digit_says_what_to_do_and_goes_on_after
     let t = bed.source.defined(&stamps(source_type, &ty, 1)).await;
     load(&mut bed, LOAD, t, false, &[row(&ty, 1, 1), row(&ty, 2, 2)]).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.prepare");
+    assert_eq!(failure.code.as_str(), "apply.prepare");
     assert!(failure.message.contains("ADD COLUMN \"at_100ns\" smallint"), "{failure}");
     bed.query(ADDED).await;
     bed.catch_up().await;
@@ -333,7 +333,7 @@ async fn a_followed_table_without_the_digit_never_merges_and_heals_by_a_load() {
     assert_eq!(bed.query("SELECT v FROM stamps").await, ["10"]);
     load(&mut bed, AGAIN, t, true, &[row(&ty, 1, 10), row(&ty, 2, 2)]).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.prepare");
+    assert_eq!(failure.code.as_str(), "apply.prepare");
     assert!(failure.message.contains("ADD COLUMN \"at_100ns\" smallint"), "{failure}");
     bed.query(ADDED).await;
     bed.source.commit(&[delete(t, row(&ty, 1, 10))]).await;
@@ -378,7 +378,7 @@ async fn text_by_which_rows_are_told_apart_is_not_replaced() {
         bed.source.table_read(LOAD, t, 1, 1).await;
         bed.source.end_load(LOAD).await;
         let failure = bed.start_with(settings.clone(), FailPoints::default()).halts().await;
-        assert_eq!(failure.code, "apply.load.value");
+        assert_eq!(failure.code.as_str(), "apply.load.value");
         assert!(failure.message.contains(column), "{failure}");
         assert!(failure.message.contains("not replaced"), "{failure}");
         // The same in the stream, where keys are all there is to know.
@@ -450,7 +450,7 @@ async fn a_load_that_a_collation_would_merge_halts() {
         }
         for _ in 0..2 {
             let failure = bed.start_with(settings.clone(), FailPoints::default()).halts().await;
-            assert_eq!(failure.code, "apply.load.unplaced", "{what}: {failure}");
+            assert_eq!(failure.code.as_str(), "apply.load.unplaced", "{what}: {failure}");
         }
         assert_eq!(bed.query("SELECT state FROM lockstep.load").await, ["loading"], "{what}");
     }
@@ -489,7 +489,7 @@ async fn the_stream_beside_a_load_that_a_collation_would_merge_halts() {
         let changes: Vec<_> = more.into_iter().chain([insert(t, row(hyphen))]).collect();
         bed.source.commit(&changes).await;
         let failure = apply.halts().await;
-        assert_eq!(failure.code, "apply.conflict", "{failure}");
+        assert_eq!(failure.code.as_str(), "apply.conflict", "{failure}");
         assert!(bed.query("SELECT name FROM docs").await.contains(&"ab".to_owned()));
     }
 }
@@ -537,7 +537,7 @@ async fn a_chunk_of_which_the_target_keeps_a_row_out_is_not_done() {
         for _ in 0..2 {
             let failure = bed.start_with(settings.clone(), FailPoints::default()).halts().await;
             let case = format!("{prepare:?} {touched:?} {handoff:?}: {failure}");
-            assert_eq!(failure.code, "apply.load.unplaced", "{case}");
+            assert_eq!(failure.code.as_str(), "apply.load.unplaced", "{case}");
             assert_eq!(bed.query("SELECT id FROM accounts").await, Vec::<String>::new(), "{case}");
         }
         bed.query("DROP TRIGGER drops ON accounts").await;

@@ -115,7 +115,7 @@ async fn the_way_out_of_a_table_that_does_not_fit_is_gone() {
     bed.query("ALTER TABLE accounts DROP COLUMN owner").await;
     bed.source.commit(&[insert(a, account(4, "new", 0))]).await;
     let failure = bed.start_with(loading(&bed), FailPoints::default()).halts().await;
-    assert_eq!(failure.code, "apply.table");
+    assert_eq!(failure.code.as_str(), "apply.table");
     assert!(failure.remedy.contains("lockstep reload"), "{failure}");
     bed.query("DROP TABLE accounts").await;
     let settings = loading(&bed);

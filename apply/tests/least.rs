@@ -110,7 +110,7 @@ async fn a_pipeline_of_another_role_keeps_away_from_the_first() {
     bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
     bed.catch_up_with(first.clone()).await;
     let failure = bed.start_with(second.clone(), FailPoints::default()).halts().await;
-    assert_eq!(failure.code, "apply.untrusted", "{failure}");
+    assert_eq!(failure.code.as_str(), "apply.untrusted", "{failure}");
     assert!(failure.message.contains(&first.config.user), "{failure}");
     let other =
         crate::bed::connect(bed.database.port, &bed.database.name, &second.config.user).await;

@@ -77,7 +77,7 @@ async fn chunks_and_stream_come_together() {
     assert_eq!(bed.query(notes).await, ["0"]);
     // From the load's end on, what does not fit is a conflict again.
     bed.source.commit(&[delete(a, account(99, "x", 1))]).await;
-    assert_eq!(bed.start().halts().await.code, "apply.conflict");
+    assert_eq!(bed.start().halts().await.code.as_str(), "apply.conflict");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -306,7 +306,7 @@ async fn a_row_that_never_came_whole_halts_the_load() {
     bed.source.commit(&[change(a, Operation::Update, before, after)]).await;
     bed.source.table_read(LOAD, a, 1, 0).await;
     bed.source.end_load(LOAD).await;
-    assert_eq!(bed.start().halts().await.code, "apply.load.incomplete");
+    assert_eq!(bed.start().halts().await.code.as_str(), "apply.load.incomplete");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

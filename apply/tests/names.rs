@@ -191,7 +191,7 @@ async fn rows_that_a_page_cannot_hold_are_refused_by_name() {
         let t = bed.source.defined(&version).await;
         bed.source.commit(&[insert(t, bad.clone())]).await;
         let failure = bed.start().halts().await;
-        assert_eq!(failure.code, "apply.conflict");
+        assert_eq!(failure.code.as_str(), "apply.conflict");
         assert!(failure.message.contains("54000"), "{failure}");
         assert!(failure.message.contains(&version.name.to_string()), "{failure}");
         assert!(failure.remedy.contains("shorten"), "{failure}");
@@ -211,7 +211,7 @@ async fn rows_that_a_page_cannot_hold_are_refused_by_name() {
         bed.source.table_read(LOAD, t, 1, 1).await;
         bed.source.end_load(LOAD).await;
         let failure = bed.start().halts().await;
-        assert_eq!(failure.code, "apply.load.refused");
+        assert_eq!(failure.code.as_str(), "apply.load.refused");
         assert!(failure.message.contains("54000"), "{failure}");
         assert!(failure.remedy.contains("shorten"), "{failure}");
         let tables = [(version.clone().into(), bare(&version))];

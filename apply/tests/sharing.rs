@@ -109,7 +109,7 @@ async fn the_one_refused_is_found_among_those_that_shared() {
         let ids = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM accounts";
         if policy == ConflictPolicy::Halt {
             let failure = bed.start_with(settings, FailPoints::default()).fails().await;
-            assert_eq!(failure.code, "apply.conflict", "{failure}");
+            assert_eq!(failure.code.as_str(), "apply.conflict", "{failure}");
             assert!(failure.message.contains(&at(6).to_string()), "{failure}");
             assert_eq!(bed.query(ids).await, ["1 2 3 4 5 6"]);
             let position = bed.query("SELECT position FROM lockstep.checkpoint").await;
@@ -137,7 +137,7 @@ async fn one_that_cannot_be_sent_takes_nothing_from_those_before_it() {
     bed.source.commit_all(&transactions).await;
     for way in WAYS {
         let failure = bed.start_with(sharing(&bed, way), FailPoints::default()).fails().await;
-        assert_eq!(failure.code, "apply.conflict", "{way:?}: {failure}");
+        assert_eq!(failure.code.as_str(), "apply.conflict", "{way:?}: {failure}");
         assert!(failure.message.contains(&at(6).to_string()), "{way:?}: {failure}");
         assert_eq!(bed.query("SELECT max(id) FROM accounts").await, ["5"], "{way:?}");
     }

@@ -268,7 +268,7 @@ async fn a_value_that_a_key_update_leaves_out_halts() {
             server.fault("clock_advance", "2").await;
             server.captured("UPDATE dbo.t SET v = v + 1 WHERE id = 2").await;
         };
-        assert_eq!(failure.code, "source.left_out", "{failure}");
+        assert_eq!(failure.code.as_str(), "source.left_out", "{failure}");
         assert!(failure.message.contains("dbo.t") && failure.message.contains("note"), "{failure}");
     }
 }
@@ -308,6 +308,6 @@ async fn a_value_that_is_changed_in_part_comes_whole_or_halts() {
             server.fault("clock_advance", "2").await;
             server.captured("UPDATE dbo.t SET v = v + 1 WHERE id = 2").await;
         };
-        assert_eq!(failure.code, "source.left_out", "{answer}: {failure}");
+        assert_eq!(failure.code.as_str(), "source.left_out", "{answer}: {failure}");
     }
 }

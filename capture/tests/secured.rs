@@ -58,7 +58,7 @@ async fn refused(server: &Server, code: &str, says: &[&str]) {
 
 fn is(failure: &Failure, code: &str, says: &[&str]) {
     let line = failure.to_string();
-    assert_eq!((failure.code, failure.disposition), (code, Disposition::Halt), "{line}");
+    assert_eq!((failure.code.as_str(), failure.disposition()), (code, Disposition::Halt), "{line}");
     for word in says {
         assert!(line.contains(word), "{word:?} is not in {line}");
     }

@@ -70,7 +70,7 @@ async fn captured_tables_that_may_not_be_read_are_named_with_what_lets_them_be()
         let bed = Bed::new().await;
         let running = follow(source, &bed.log, capture(), FailPoints::default());
         let failure = running.ends().await.expect_err("it halts");
-        assert_eq!(failure.disposition, Disposition::Halt, "{failure}");
+        assert_eq!(failure.disposition(), Disposition::Halt, "{failure}");
     }
     // The grants are what was missing.
     for fix in &fixes {

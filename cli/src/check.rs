@@ -1,5 +1,6 @@
 //! `lockstep check`: every prerequisite of source, log and targets, all failures with their fix.
 
+use lockstep_common::Code;
 use std::path::Path;
 
 use lockstep_apply::ApplySettings;
@@ -71,7 +72,7 @@ async fn check_log(config: &Config) -> Vec<CheckResult> {
     };
     let looked = match looked.await {
         Ok(found) => CheckResult::pass(name, found),
-        Err(failure) if failure.code == "log.no_stream" => {
+        Err(failure) if failure.code == Code::LogNoStream => {
             CheckResult::pass(name, "reachable; capture will make the streams")
         }
         Err(failure) => CheckResult::fail(name, failure.message, failure.remedy),

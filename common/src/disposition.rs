@@ -1,35 +1,44 @@
-//! What to do about a failure: decided here and nowhere else.
+//! What a service does about a failure.
 //!
-//! Every error of a service ends as a [`Failure`]. `Retry` is for what time alone may mend (a lost
-//! connection, a deadlock); `Halt` is for what a person must decide (data no longer there, a value
-//! that cannot be stored, a missing right); `Fenced` says another instance took over, and this one
-//! must not be restarted.
+//! Every error of a service ends as a [`Failure`] with a [`Code`], and the code alone decides
+//! ([`Code::disposition`]). `Retry` is for what time may heal (a lost connection, a deadlock); `Wait`
+//! for what heals once a person has acted outside (a password, a grant); `Halt` for what a person
+//! must decide (data no longer there, a value that cannot be stored); `Fenced` says that another
+//! instance took over, and that this one must not be started again.
 
 use std::fmt;
 
+use crate::Code;
 use crate::failpoint::Crash;
 
-/// The three dispositions.
+/// The four dispositions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// Wait and try again.
+    /// Try again after a moment.
     Retry,
+    /// Say what is waited for, and try again until somebody has seen to it.
+    Wait,
     /// Stop and say what to do.
     Halt,
     /// Stop for good: another instance took over.
     Fenced,
 }
 
+impl Disposition {
+    /// Whether the service lives and tries again.
+    pub const fn is_tried_again(self) -> bool {
+        matches!(self, Disposition::Retry | Disposition::Wait)
+    }
+}
+
 /// A service's failure: what happened, where, and what to do.
 #[derive(Debug)]
 pub struct Failure {
-    /// What to do about it.
-    pub disposition: Disposition,
-    /// Stable code, e.g. `source.gap`; see `docs/errors.md`.
-    pub code: &'static str,
+    /// What kind of failure it is, which decides what the service does.
+    pub code: Code,
     /// What happened and where (LSN, table, offset); one line, no row values, no secrets.
     pub message: String,
-    /// What the operator should do; empty for `Retry`.
+    /// What the operator should do; empty for what is retried.
     pub remedy: String,
     /// The cause, if another error was.
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -52,33 +61,24 @@ pub mod exit {
 }
 
 impl Failure {
-    /// Something time may mend.
-    pub fn retry(code: &'static str, message: impl Into<String>) -> Self {
-        Self::new(Disposition::Retry, code, message, "")
+    /// A failure without a remedy of its own.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        let remedy = match code.disposition() {
+            Disposition::Fenced => "do not restart this instance: another one is doing its work",
+            Disposition::Retry | Disposition::Wait | Disposition::Halt => "",
+        };
+        Failure { code, message: message.into(), remedy: remedy.into(), source: None }
     }
 
-    /// Something a person must decide.
-    pub fn halt(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::new(Disposition::Halt, code, message, remedy)
+    /// Says what the operator should do.
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = remedy.into();
+        self
     }
 
-    /// Another instance took over.
-    pub fn fenced(code: &'static str, message: impl Into<String>) -> Self {
-        Self::new(
-            Disposition::Fenced,
-            code,
-            message,
-            "do not restart this instance: another one is doing its work",
-        )
-    }
-
-    fn new(
-        disposition: Disposition,
-        code: &'static str,
-        message: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Failure { disposition, code, message: message.into(), remedy: remedy.into(), source: None }
+    /// What the service does about it.
+    pub fn disposition(&self) -> Disposition {
+        self.code.disposition()
     }
 
     /// Attaches the cause.
@@ -89,8 +89,8 @@ impl Failure {
 
     /// The exit code of a service that ends with this failure.
     pub fn exit_code(&self) -> u8 {
-        match self.disposition {
-            Disposition::Retry => exit::INTERNAL,
+        match self.disposition() {
+            Disposition::Retry | Disposition::Wait => exit::INTERNAL,
             Disposition::Halt => exit::HALT,
             Disposition::Fenced => exit::FENCED,
         }
@@ -100,7 +100,7 @@ impl Failure {
 /// A crash at a fail point: stops the service where it stands. Only tests arm fail points.
 impl From<Crash> for Failure {
     fn from(crash: Crash) -> Self {
-        Failure::halt("failpoint", crash.to_string(), "")
+        Failure::new(Code::Failpoint, crash.to_string())
     }
 }
 

@@ -159,9 +159,11 @@ async fn readyz(
     for (name, state, error) in capture.chain(applies) {
         let working = match state {
             TaskState::Running | TaskState::Retrying => true,
-            TaskState::Starting | TaskState::Halted | TaskState::Fenced | TaskState::Stopped => {
-                false
-            }
+            TaskState::Starting
+            | TaskState::Waiting
+            | TaskState::Halted
+            | TaskState::Fenced
+            | TaskState::Stopped => false,
         };
         if !working {
             code = StatusCode::SERVICE_UNAVAILABLE;

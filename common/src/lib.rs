@@ -3,6 +3,7 @@
 
 mod backoff;
 pub mod check;
+pub mod code;
 pub mod codec;
 pub mod config;
 pub mod definition;
@@ -25,6 +26,7 @@ pub mod telemetry;
 mod value;
 
 pub use backoff::Backoff;
+pub use code::Code;
 pub use disposition::{Disposition, Failure};
 pub use failpoint::FailPoints;
 pub use position::{MAX_SOURCE_BYTES, ParsePositionError, Position, SourceBytes};

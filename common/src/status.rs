@@ -20,6 +20,8 @@ pub enum TaskState {
     Running,
     /// A peer is away; trying again.
     Retrying,
+    /// Something outside has to be seen to, which the last error names; tried again until it is.
+    Waiting,
     /// Stopped: an operator must act.
     Halted,
     /// Another instance took over.
@@ -31,9 +33,9 @@ pub enum TaskState {
 impl TaskState {
     /// That of a service which has ended in `failure`.
     fn after(failure: &Failure) -> Self {
-        match failure.disposition {
+        match failure.disposition() {
             Disposition::Fenced => TaskState::Fenced,
-            Disposition::Halt | Disposition::Retry => TaskState::Halted,
+            Disposition::Halt | Disposition::Wait | Disposition::Retry => TaskState::Halted,
         }
     }
 }

@@ -29,14 +29,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use lockstep_common::Code;
 use lockstep_common::config::Durability;
 use lockstep_common::disposition::Disposition;
 use lockstep_common::{FailPoints, Failure, Position, Shutdown};
 use lockstep_log::Log;
 
 use crate::buffer::Buffer;
-use crate::destination::postgres::{LOST, Refusal, Session, Trouble};
-use crate::failpoints::{self, CRASH};
+use crate::destination::postgres::{Refusal, Session, Trouble};
+use crate::failpoints;
 use crate::report::Progress;
 use crate::schemas::LogSchemas;
 use crate::unit::{Mark, Place, Unit, UnitKind};
@@ -203,7 +204,7 @@ impl<'a> Writer<'a> {
         self.resume_loads(at).await?;
         let ended = self.write_all().await;
         if let Err(Stopped::Failure(failure)) = &ended
-            && failure.code == LOST
+            && failure.code == Code::ApplyRows
         {
             self.remember_lost(failure).await;
         }
@@ -352,11 +353,13 @@ impl<'a> Writer<'a> {
                     Some((unit, first_offset)) => {
                         Stopped::Refused { unit, first_offset, refusal: Box::new(refusal) }
                     }
-                    None => Stopped::Failure(Failure::halt(
-                        "apply.protocol",
-                        format!("the target refuses what was not sent: {refusal}"),
-                        "report this with the log",
-                    )),
+                    None => Stopped::Failure(
+                        Failure::new(
+                            Code::ApplyProtocol,
+                            format!("the target refuses what was not sent: {refusal}"),
+                        )
+                        .remedy("report this with the log"),
+                    ),
                 }
             }
         }
@@ -426,7 +429,7 @@ impl<'a> Writer<'a> {
         let connection_works = match &trouble {
             Trouble::Refused(_) => true,
             Trouble::Failure(failure) => {
-                failure.disposition == Disposition::Halt && failure.code != CRASH
+                failure.disposition() == Disposition::Halt && failure.code != Code::Failpoint
             }
         };
         if connection_works && let Err(stopped) = self.quiesce().await {
@@ -460,13 +463,15 @@ impl<'a> Writer<'a> {
 /// nothing is written behind a hole.
 fn follows(reached: Option<Position>, unit: &Unit) -> Result<(), Failure> {
     match reached {
-        Some(reached) if unit.after > reached => Err(Failure::halt(
-            "apply.gap",
+        Some(reached) if unit.after > reached => Err(Failure::new(
+            Code::ApplyGap,
             format!(
                 "what lies after {reached} up to {} did not reach the target: transaction {} \
                  continues from there",
                 unit.after, unit.mark.position
             ),
+        )
+        .remedy(
             "start apply again, which reads it from the log; if it halts again, delete the spool's \
              directory",
         )),
@@ -490,7 +495,10 @@ mod tests {
         assert!(follows(None, &unit).is_ok());
         assert!(follows(Some(at(4)), &unit).is_ok());
         let failure = follows(Some(at(3)), &unit).unwrap_err();
-        assert_eq!((failure.code, failure.disposition), ("apply.gap", Disposition::Halt));
+        assert_eq!(
+            (failure.code.as_str(), failure.disposition()),
+            ("apply.gap", Disposition::Halt)
+        );
         for end in [at(3), at(4)] {
             assert!(failure.message.contains(&end.to_string()), "{failure}");
         }

@@ -16,11 +16,6 @@ use lockstep_common::record::{Change, SourceTime};
 use lockstep_common::status::HeldTable;
 use lockstep_common::{Failure, Position, TableId, TableVersion};
 
-/// Code of a failure that is none: a wait for somebody else's lock, given up for now. Nothing was read
-/// and nothing is wrong; whoever meets it goes on with what else there is to do and asks again, as often
-/// as it takes.
-pub const LOCKED: &str = "source.locked";
-
 /// A place in the source's order that capture has reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {

@@ -1,6 +1,7 @@
 //! What tasks do: where they begin and end, loads again, failures, and what is shown.
 
 use lockstep_capture::{Following, fail_points};
+use lockstep_common::Code;
 use lockstep_common::config::{self, Task};
 use lockstep_common::load::Handoff;
 use lockstep_common::reload::Refused;
@@ -29,16 +30,20 @@ async fn read(bed: &Bed, world: &World) -> Replica {
 
 async fn halts(running: Running, code: &str) -> Failure {
     let failure = running.ends().await.expect_err("it halts");
-    assert_eq!((failure.code, failure.disposition), (code, Disposition::Halt), "{failure}");
+    assert_eq!(
+        (failure.code.as_str(), failure.disposition()),
+        (code, Disposition::Halt),
+        "{failure}"
+    );
     failure
 }
 
 fn away() -> Failure {
-    Failure::retry("source.world", "the world is away")
+    Failure::new(Code::SourceUnavailable, "the world is away")
 }
 
 fn gone() -> Failure {
-    Failure::halt("source.world", "a table was dropped", "load the target anew")
+    Failure::new(Code::SourceMissing, "a table was dropped").remedy("load the target anew")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +98,7 @@ async fn a_halt_of_a_read_halts_and_nothing_is_marked_read() {
     for handoff in [Handoff::Bracketed, Handoff::Exact] {
         let full_load = settings(Task::FullLoad, handoff);
         world.fail([gone as fn() -> Failure]);
-        let failure = halts(run(&world, &full_load, &bed), "source.world").await;
+        let failure = halts(run(&world, &full_load, &bed), "source.missing").await;
         assert!(failure.message.contains("dropped"), "{failure}");
         let replica = read(&bed, &world).await;
         assert_eq!((replica.ended.len(), replica.open.len()), (0, 1));
@@ -322,7 +327,7 @@ async fn a_reload_that_crashes_has_begun_or_has_not() {
         running.shows("to run", |status| status.state == TaskState::Running).await;
         let answer = both.reloads.ask("dbo.t2").await;
         let crash = running.ends().await.expect_err("it crashes");
-        assert_eq!(crash.code, "failpoint", "{point}");
+        assert_eq!(crash.code.as_str(), "failpoint", "{point}");
         if reloads == 0 {
             assert!(matches!(answer, Err(Refused::NotRunning(_))), "{point}: {answer:?}");
         }

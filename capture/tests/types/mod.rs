@@ -183,7 +183,7 @@ async fn a_value_over_the_limit_stops_capture_and_names_its_column() {
     };
     let running = server.follow_with(&bed.log, small, Default::default());
     let failure = running.ends().await.expect_err("it halts");
-    assert_eq!(failure.code, "source.value");
+    assert_eq!(failure.code.as_str(), "source.value");
     assert!(failure.to_string().contains("big"), "{failure}");
     let enough = lockstep_common::config::Capture {
         max_value_bytes: bytesize::ByteSize::b(2000),

@@ -19,6 +19,7 @@ mod resolve;
 pub(crate) mod schema;
 mod wire;
 
+use crate::Code;
 use crate::Failure;
 
 pub use chunk::{ChunkHead, ChunkReader, ChunkWriter};
@@ -190,16 +191,17 @@ impl From<DecodeError> for Failure {
     fn from(error: DecodeError) -> Self {
         let (code, remedy) = match &error {
             DecodeError::UnknownSchema(_) => (
-                "log.unknown_schema",
+                Code::LogUnknownSchema,
                 "the schemas stream lost it: check that the topic is compacted and was not emptied",
             ),
             DecodeError::UnknownKind { .. } | DecodeError::Unresolved(_) => {
-                ("log.newer_writer", "upgrade this reader to the writer's version")
+                (Code::LogNewerWriter, "upgrade this reader to the writer's version")
             }
-            DecodeError::NotSingleObject | DecodeError::BadSchema(_) | DecodeError::Corrupt(_) => {
-                ("log.corrupt_record", "something else wrote to the log, or its storage is damaged")
-            }
+            DecodeError::NotSingleObject | DecodeError::BadSchema(_) | DecodeError::Corrupt(_) => (
+                Code::LogCorruptRecord,
+                "something else wrote to the log, or its storage is damaged",
+            ),
         };
-        Failure::halt(code, error.to_string(), remedy)
+        Failure::new(code, error.to_string()).remedy(remedy)
     }
 }

@@ -1,5 +1,6 @@
 //! A log that no longer has what a reader needs, and targets that are taken back.
 
+use lockstep_common::Code;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -152,7 +153,7 @@ async fn made_anew_under_an_apply(log: LogKind) -> Result<()> {
         let ended = work_until_ended(&pipeline, &mut session, &plan, &mut apply).await?;
         let failure = ended.expect_halted();
         pipeline.observe().await?;
-        if failure.code == "apply.log_shorter" {
+        if failure.code == Code::ApplyLogShorter {
             assert_says(&failure, "apply.log_shorter", &[&next.to_string()]);
         } else {
             assert_says(&failure, "apply.another_log", &["re-created"]);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lockstep_common::Code;
 use lockstep_common::config::{self, NameRule};
 use lockstep_common::name::quote_postgres;
 use lockstep_common::{Column, Failure, TableId, TableName, TableVersion};
@@ -111,7 +112,7 @@ pub(super) async fn prepare(
 ) -> Result<Prepared, Failure> {
     let name = naming.table(&version.name);
     let what = format!("cannot prepare target table {}", name.quoted());
-    let failed = |e: tokio_postgres::Error| error::failure("apply.table", &what, &e);
+    let failed = |e: tokio_postgres::Error| error::failure(Code::ApplyTable, &what, &e);
     let unusable = define::unusable(naming, version, None);
     if !unusable.is_empty() {
         return Err(unfit(version, &name, &unusable));
@@ -179,26 +180,30 @@ async fn claim(
             &[&name.schema, &name.table, &pipeline, &version.name.to_string(), &id.to_string()],
         )
         .await
-        .map_err(|e| error::failure("apply.table", "cannot write lockstep.tables", &e))?;
+        .map_err(|e| error::failure(Code::ApplyTable, "cannot write lockstep.tables", &e))?;
     let (owner, source): (String, String) = (row.get(0), row.get(1));
     if owner == pipeline && source == version.name.to_string() {
         return Ok(());
     }
     if owner == pipeline {
-        return Err(Failure::halt(
-            "apply.table",
+        return Err(Failure::new(
+            Code::ApplyTable,
             format!(
                 "source tables {source} and {} both go to target table {}",
                 version.name,
                 name.quoted()
             ),
+        )
+        .remedy(
             "let each source table have a target table of its own: change `schemas` or `names`, or \
              delete the row in lockstep.tables once the other source table is gone",
         ));
     }
-    Err(Failure::halt(
-        "apply.claimed",
+    Err(Failure::new(
+        Code::ApplyClaimed,
         format!("target table {} belongs to pipeline {owner}", name.quoted()),
+    )
+    .remedy(
         "let each table have one pipeline: change `schemas`, or delete the row in lockstep.tables \
          once the other pipeline is gone",
     ))
@@ -215,7 +220,7 @@ pub(super) async fn survey(
 ) -> Result<Vec<String>, Failure> {
     let found = hazards_of(client, pipeline)
         .await
-        .map_err(|e| error::failure("apply.table", "cannot look at the target's tables", &e))?;
+        .map_err(|e| error::failure(Code::ApplyTable, "cannot look at the target's tables", &e))?;
     let mut wrong = Vec::new();
     let mut notices = Vec::new();
     for hazards in found.values() {
@@ -289,11 +294,7 @@ pub(super) async fn hazards_of(
 
 /// Of tables that lose or alter rows.
 pub(super) fn hazardous(wrong: &[String]) -> Failure {
-    Failure::halt(
-        "apply.table",
-        format!("target tables lose or alter what is written into them: {}", wrong.join("; ")),
-        "do what is said of each (DROP RULE, or ALTER TABLE … DISABLE RULE), then start apply again",
-    )
+    Failure::new(Code::ApplyTable, format!("target tables lose or alter what is written into them: {}", wrong.join("; "))).remedy("do what is said of each (DROP RULE, or ALTER TABLE … DISABLE RULE), then start apply again")
 }
 
 /// A table as the target has it.
@@ -640,14 +641,16 @@ fn check_key(
 }
 
 fn unfit(version: &TableVersion, name: &TargetName, wrong: &[String]) -> Failure {
-    Failure::halt(
-        "apply.table",
+    Failure::new(
+        Code::ApplyTable,
         format!(
             "target table {} does not fit source table {}: {}",
             name.quoted(),
             version.name,
             wrong.join("; ")
         ),
+    )
+    .remedy(
         "correct the target table and start apply again; or drop it, start apply again and run \
          `lockstep reload` for it (under the task `cdc`, `create_tables` makes it anew, empty)",
     )

@@ -46,6 +46,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use lockstep_common::Code;
 use lockstep_common::config::{self, ConflictPolicy, Durability, InvalidText};
 use lockstep_common::record::Change;
 use lockstep_common::status::HeldTable;
@@ -56,7 +57,6 @@ use tokio_postgres::Client;
 
 pub(crate) use checkpoint::{Claimant, Taken};
 pub(crate) use load::Described;
-pub(crate) use lost::CODE as LOST;
 pub(crate) use set_aside::Refusal;
 pub(crate) use trouble::Trouble;
 pub(crate) use typing::{grants, schema};
@@ -487,7 +487,7 @@ impl Session {
                 ChangeError::Value { error, .. } => error.to_string(),
                 ChangeError::Unidentified(what) | ChangeError::Corrupt(what) => what.to_owned(),
             };
-            Failure::halt("apply.statement", what, "")
+            Failure::new(Code::ApplyStatement, what)
         })
     }
 

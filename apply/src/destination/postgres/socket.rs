@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;
+use lockstep_common::Code;
 use lockstep_common::Failure;
 use postgres_protocol::message::backend::{DataRowBody, Message};
 use postgres_protocol::message::frontend;
@@ -54,22 +55,15 @@ async fn in_time<T>(
     match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(HandshakeError::Server(error))) => {
-            Err(server_failure("apply.connect", &login.refused(), &error))
+            Err(server_failure(Code::ApplyConnect, &login.refused(), &error))
         }
         Ok(Err(HandshakeError::Io(error))) => {
-            Err(Failure::retry("apply.target_away", format!("{}: {error}", login.unreachable())))
+            Err(Failure::new(Code::ApplyTargetAway, format!("{}: {error}", login.unreachable())))
         }
         Ok(Err(HandshakeError::Failure(failure))) => Err(failure),
-        Ok(Err(HandshakeError::Refused(what))) => Err(Failure::halt(
-            "apply.transport",
-            format!("cannot log in at {}: {what}", login.place()),
-            "let the server have a certificate for this name and `ca_file` name who vouches for it; \
-             or let the role's password be stored as SCRAM; or choose a weaker `tls` in words",
-        )),
-        Err(_) => Err(Failure::retry(
-            "apply.target_away",
-            format!("{}: no answer within {CONNECT_TIMEOUT:?}", login.unreachable()),
-        )),
+        Ok(Err(HandshakeError::Refused(what))) => Err(Failure::new(Code::ApplyTransport, format!("cannot log in at {}: {what}", login.place())).remedy("let the server have a certificate for this name and `ca_file` name who vouches for it; \
+             or let the role's password be stored as SCRAM; or choose a weaker `tls` in words")),
+        Err(_) => Err(Failure::new(Code::ApplyTargetAway, format!("{}: no answer within {CONNECT_TIMEOUT:?}", login.unreachable()))),
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
+use lockstep_common::Code;
 use lockstep_common::Failure;
 use postgres_protocol::message::backend::{self, Message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -78,8 +79,8 @@ impl Ears {
     pub(crate) fn silent_for(&self, patience: Duration) -> Option<Failure> {
         let silent =
             self.0.iter().find(|ear| ear.silence().is_some_and(|for_| for_ >= patience))?;
-        Some(Failure::retry(
-            "apply.silent",
+        Some(Failure::new(
+            Code::ApplySilent,
             format!(
                 "PostgreSQL has not answered for {} s, in process {}: it waits for a lock, for a standby \
                  that synchronous_standby_names asks for, or for its disk, or the network drops what is \

@@ -86,7 +86,10 @@ impl Bed {
     /// Prepares and halts; gives the message.
     async fn refused(&mut self, mode: Prepare, tables: &[LoadTable]) -> String {
         let failure = self.prepare(mode, tables).await.expect_err("it is refused");
-        assert_eq!((failure.code, failure.disposition), ("apply.prepare", Disposition::Halt));
+        assert_eq!(
+            (failure.code.as_str(), failure.disposition()),
+            ("apply.prepare", Disposition::Halt)
+        );
         failure.message
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lockstep_common::Code;
 use lockstep_common::definition::Definition;
 use lockstep_common::load::Handoff;
 use lockstep_common::{Failure, TableId, TableVersion};
@@ -128,9 +129,9 @@ impl Session {
 }
 
 fn reshaped(relation: &Relation) -> Failure {
-    Failure::halt(
-        "apply.load.reshaped",
+    Failure::new(
+        Code::ApplyLoadReshaped,
         format!("{} changed its shape while it is being loaded", relation.source),
-        "load the table again (`lockstep reload`)",
     )
+    .remedy("load the table again (`lockstep reload`)")
 }

@@ -5,6 +5,7 @@ mod after;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use lockstep_common::Code;
 use lockstep_common::definition::Definition;
 use lockstep_common::load::Handoff;
 use lockstep_common::record::ChunkEnd;
@@ -115,7 +116,9 @@ async fn is_there(
 ) -> Result<super::super::Relation, Failure> {
     match found(cold, pipeline, naming, table, Absent::Refuse).await? {
         Prepared::Ready(relation) => Ok(relation),
-        Prepared::Held(reason) => Err(Failure::halt("apply.prepare", reason, "report this")),
+        Prepared::Held(reason) => {
+            Err(Failure::new(Code::ApplyPrepare, reason).remedy("report this"))
+        }
     }
 }
 
@@ -153,7 +156,7 @@ impl Session {
         {
             notes::align(&self.cold, &notes, &relation).await.map_err(|e| {
                 let what = format!("cannot give {notes} the types of {}", relation.name);
-                error::failure("apply.load", &what, &e)
+                error::failure(Code::ApplyLoad, &what, &e)
             })?;
         }
         let keep = self.loads.design.keeps();
@@ -309,11 +312,11 @@ impl Session {
     fn check_handoffs(&self, described: &[Described]) -> Result<(), Failure> {
         for table in described {
             if table.handoff == Handoff::Bracketed && table.version.key.is_empty() {
-                return Err(Failure::halt(
-                    "apply.corrupt",
+                return Err(Failure::new(
+                    Code::ApplyCorrupt,
                     format!("{} has no key and is loaded beside the stream", table.version.name),
-                    "the log is damaged or its writer is broken: restore it",
-                ));
+                )
+                .remedy("the log is damaged or its writer is broken: restore it"));
             }
         }
         Ok(())
@@ -326,7 +329,11 @@ impl Session {
     ) -> Result<(Vec<super::super::Relation>, Vec<String>), Failure> {
         let pipeline = self.chain.pipeline.clone();
         let failed = |e| {
-            super::super::error::failure("apply.prepare", "cannot look at the target's tables", &e)
+            super::super::error::failure(
+                Code::ApplyPrepare,
+                "cannot look at the target's tables",
+                &e,
+            )
         };
         // A table that is not there, or nobody's, is loaded for the first time.
         let mut first = !reload;
@@ -602,9 +609,5 @@ impl Table {
 
 /// A table that cannot be loaded again as it is.
 fn unready(relation: &super::super::Relation, what: &str) -> Failure {
-    Failure::halt(
-        "apply.prepare",
-        format!("{} cannot be loaded again into {}: {what}", relation.source, relation.name),
-        "change the target table as described and start apply again: the load empties it and goes on",
-    )
+    Failure::new(Code::ApplyPrepare, format!("{} cannot be loaded again into {}: {what}", relation.source, relation.name)).remedy("change the target table as described and start apply again: the load empties it and goes on")
 }
