@@ -1,7 +1,7 @@
 //! The configuration file: one TOML file for a pipeline, read by every service of it.
 //!
 //! `LOCKSTEP_<SECTION>__<KEY>` and `LOCKSTEP_APPLY__<NAME>__<KEY>` variables override it (see
-//! [`load`]); unknown keys and variables are refused; secrets come from the file, a variable or a
+//! [`fn@load`]); unknown keys and variables are refused; secrets come from the file, a variable or a
 //! file of their own, are always text, and are never printed.
 
 mod explain;

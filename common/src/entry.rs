@@ -28,7 +28,7 @@ use crate::{Position, TableId, TableVersion};
 pub enum SchemaEntry {
     /// The log's identity; written first, once.
     Log {
-        /// It.
+        /// Random, and the same for as long as the log exists.
         log_id: Uuid,
         /// When the log was made, 100 ns since 1970-01-01Z.
         created: i64,
@@ -37,7 +37,7 @@ pub enum SchemaEntry {
     WriterSchema {
         /// CRC-64-AVRO of its parsing canonical form.
         fingerprint: u64,
-        /// It.
+        /// The Avro schema, as JSON.
         json: String,
     },
     /// A table version. The id its users name it by is the key's: a reader that knows fewer

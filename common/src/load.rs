@@ -38,7 +38,7 @@ pub enum Handoff {
 pub enum LoadMarker {
     /// A load begins.
     Begin {
-        /// It.
+        /// The load's identity, random.
         load: Uuid,
         /// A table is loaded again while the pipeline runs: what the target has of it goes first.
         reload: bool,

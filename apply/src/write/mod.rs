@@ -48,7 +48,7 @@ pub(crate) use group::Sharing;
 const WINDOW: usize = 4096;
 /// Bytes of them.
 const WINDOW_BYTES: u64 = 8 << 20;
-/// In `group` durability every so-manieth commit is flushed,
+/// In `group` durability every n-th commit is flushed,
 const FLUSH_EVERY: u32 = 100;
 /// and one this long after the last flush; and any that nothing follows.
 const FLUSH_AFTER: Duration = Duration::from_millis(20);

@@ -129,7 +129,7 @@ pub struct Newcomers {
 /// A table that was held, to be loaded.
 #[derive(Clone, Debug)]
 pub struct Admitted {
-    /// It.
+    /// The table, as its changes will be reported from now on.
     pub table: Table,
     /// Where its changes begin, if that lies after the place asked for.
     pub begins: Option<Position>,

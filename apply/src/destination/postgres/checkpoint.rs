@@ -21,7 +21,7 @@
 //!
 //! The epoch's own commit is flushed, and with it everything before it in the server's log: what it
 //! returns survives a crash of the server. In `group` durability the commits after it are flushed at
-//! every so-manieth one (`synchronous_commit` is on for that transaction alone); a crash of the server
+//! every n-th one (`synchronous_commit` is on for that transaction alone); a crash of the server
 //! takes the tail and its checkpoint back together, and the tail is applied again.
 //!
 //! What is done beside the stream, on the cold connection, takes the row's lock first ([`Fence`],

@@ -7,7 +7,7 @@
 //!
 //! A bracketed load passes through states that the source never had. A unique index that the target
 //! has beside the key's would refuse them, and so would a foreign key that fires: such a target is
-//! refused beforehand. What [`super::finish`] makes later is another matter.
+//! refused beforehand. What [`mod@super::finish`] makes later is another matter.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;

@@ -29,7 +29,7 @@
 //!
 //! # Without the right to see LSNs
 //!
-//! Step 2's LSN needs VIEW SERVER STATE. Without it, and with a signal table ([`signal`]), a
+//! Step 2's LSN needs VIEW SERVER STATE. Without it, and with a signal table ([`super::signal`]), a
 //! connection M writes a signal between steps 1 and 2 and keeps its transaction open, with an
 //! exclusive lock on the signal table; it commits between steps 2 and 3. Its commit lies after every
 //! *before* and ahead of every *after*, so L is its commit LSN, which the change table tells once the
