@@ -18,7 +18,7 @@ use crate::arbitrary;
 use crate::codec::encoded;
 
 /// Everything that reads a payload, reads it.
-fn read_all(payload: &[u8]) {
+pub fn read_all(payload: &[u8]) {
     let _ = codec::decode(payload);
     let _ = codec::header(payload);
     if let Ok(Some(mut reader)) = FragmentReader::new(payload) {

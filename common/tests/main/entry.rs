@@ -193,8 +193,8 @@ fn other_load(stage: TableStage) -> TableLoad {
     }
 }
 
-#[test]
-fn every_entry_round_trips() {
+/// Entries of every kind.
+pub fn all() -> Vec<SchemaEntry> {
     let bare = KeptPosition { transaction_id: None, source_time: None, ..kept() };
     let mut entries = vec![
         SchemaEntry::Log { log_id: Uuid::from_u128(1 << 100), created: 1 },
@@ -210,7 +210,12 @@ fn every_entry_round_trips() {
         SchemaEntry::Load(other_load(TableStage::Done)),
     ];
     entries.extend(writer_schemas());
-    for entry in entries {
+    entries
+}
+
+#[test]
+fn every_entry_round_trips() {
+    for entry in all() {
         let payload = entry.encode();
         assert_eq!(SchemaEntry::decode(&payload, &Decoder::new()).unwrap(), entry);
         for cut in 0..payload.len() {

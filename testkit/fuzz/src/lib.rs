@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 pub use mutate::{Kind, mutated};
 
 /// Mutations of a target in the suite.
-pub const RUNS: u64 = 3_000;
+pub const RUNS: u64 = 20_000;
 
 /// Longest input, in bytes: mutations that repeat must not grow without end.
 pub const LONGEST: usize = 1 << 16;

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;
 use lockstep_common::Code;
 use lockstep_common::Failure;
-use postgres_protocol::message::backend::{DataRowBody, Message};
+use postgres_protocol::message::backend::{self, DataRowBody, Message};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -113,12 +113,32 @@ async fn open(login: &Login) -> Result<Line, HandshakeError> {
     }
 }
 
+/// Longest answer that is read, in bytes. Nothing that is asked on these connections has a longer one, and
+/// no memory is given to whoever claims it.
+const MOST_ANSWER: usize = 16 << 20;
+
+/// The first message's length, its tag included, once all of its head is there.
+///
+/// # Errors
+/// When it cannot be the length of an answer.
+pub(super) fn length(input: &[u8]) -> io::Result<Option<usize>> {
+    let Some(header) = backend::Header::parse(input)? else { return Ok(None) };
+    match usize::try_from(header.len()) {
+        Ok(length) if length < MOST_ANSWER => Ok(Some(length + 1)),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a message of {} bytes, which is no answer of PostgreSQL", header.len()),
+        )),
+    }
+}
+
 /// The next message.
 pub(super) async fn next(
     stream: &mut Box<dyn Duplex>,
     input: &mut BytesMut,
 ) -> io::Result<Message> {
     loop {
+        length(input)?;
         if let Some(message) = Message::parse(input)? {
             return Ok(message);
         }

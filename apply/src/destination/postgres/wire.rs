@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use super::error::ServerError;
 use super::pipe::{Expectations, Expected, Note, Pipe};
-use super::socket::{Duplex, Socket};
+use super::socket::{self, Duplex, Socket};
 
 /// Why a connection is dead.
 #[derive(Clone, Debug)]
@@ -304,16 +304,14 @@ impl Receiver {
 
     fn message(&mut self) -> Result<Step, Latched> {
         let garbled = |error: io::Error| Latched::Protocol(error.to_string());
-        let Some(header) = backend::Header::parse(&self.input).map_err(garbled)? else {
+        let Some(length) = socket::length(&self.input).map_err(garbled)? else {
             return Ok(Step::Wait);
         };
-        let length =
-            usize::try_from(header.len()).expect("the header's length is not negative") + 1;
         if self.input.len() < length {
             self.input.reserve(length - self.input.len());
             return Ok(Step::Wait);
         }
-        match header.tag() {
+        match self.input[0] {
             backend::PARSE_COMPLETE_TAG
             | backend::BIND_COMPLETE_TAG
             | backend::CLOSE_COMPLETE_TAG
@@ -386,3 +384,6 @@ fn number(tag: &[u8]) -> Option<u64> {
 fn out_of_order(what: &str, expected: Option<&Expected>) -> Latched {
     Latched::Protocol(format!("{what} where {expected:?} was expected"))
 }
+
+#[cfg(test)]
+mod fuzz;
