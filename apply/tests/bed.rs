@@ -108,6 +108,7 @@ impl Bed {
             types: Default::default(),
             columns: Default::default(),
             invalid_text: config::InvalidText::Halt,
+            triggers: config::TriggerPolicy::Refuse,
             offset_columns: None,
             key_collation: config::KeyCollation::Exact,
             http: None,

@@ -534,6 +534,7 @@ async fn a_chunk_of_which_the_target_keeps_a_row_out_is_not_done() {
         bed.source.progress().await;
         let mut settings = bed.settings();
         settings.config.prepare = prepare;
+        settings.config.triggers = lockstep_common::config::TriggerPolicy::Allow;
         for _ in 0..2 {
             let failure = bed.start_with(settings.clone(), FailPoints::default()).halts().await;
             let case = format!("{prepare:?} {touched:?} {handoff:?}: {failure}");

@@ -167,7 +167,9 @@ async fn a_trigger_that_fires_sees_the_order_of_changes() {
         .map(|n| vec![insert(a, account(n, "x", n)), step(n), insert(a, account(n + 100, "x", n))])
         .collect();
     bed.source.commit_all(&transactions).await;
-    bed.catch_up_with(sharing(&bed, (3, 2))).await;
+    let mut settings = sharing(&bed, (3, 2));
+    settings.config.triggers = lockstep_common::config::TriggerPolicy::Allow;
+    bed.catch_up_with(settings).await;
     let expected: Vec<String> = (1..=6)
         .flat_map(|n| {
             [format!("accounts|{n}"), format!("steps|{n}"), format!("accounts|{}", n + 100)]

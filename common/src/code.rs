@@ -348,8 +348,8 @@ codes! {
              `start` as on a new target";
         /// a setting of the session does not stay as it was set; the line names it
         ApplySession = "apply.session", Halt,
-            "let `host` and `port` name the server itself: [postgresql-setup.md](postgresql- \
-             setup.md)";
+            "let `host` and `port` name the server itself: \
+             [postgresql-setup.md](postgresql-setup.md)";
         /// a pooler changes server processes between transactions
         ApplyPooler = "apply.pooler", Halt,
             "connect to the server, or through a pool in session mode";
@@ -367,8 +367,8 @@ codes! {
         /// the schema `lockstep`, or something in it, is another role's, or has triggers, rules,
         /// policies, defaults or the like that are not Lockstep's; the line lists everything
         ApplyUntrusted = "apply.untrusted", Halt,
-            "find out who made it; do what is said of each: [postgresql-setup.md](postgresql- \
-             setup.md#the-schema-lockstep)";
+            "find out who made it; do what is said of each: \
+             [postgresql-setup.md](postgresql-setup.md#the-schema-lockstep)";
         /// another apply took over this pipeline on this target
         ApplyFenced = "apply.fenced", Fenced, "leave it stopped";
         /// `password_file` or `ca_file` cannot be read
@@ -386,19 +386,24 @@ codes! {
         ApplyTable = "apply.table", Halt,
             "correct it; or drop it, start apply again and `lockstep reload` it (task `cdc`: \
              `create_tables` makes it anew, empty)";
-        /// the target counted other rows than were sent, in a commit that was on its way: a trigger
-        /// that drops rows came while apply ran
+        /// a target table was dropped or replaced while apply ran, in a task that loads: it is held
+        /// from now on, the others go on
+        ApplyTableGone = "apply.table_gone", Retry,
+            "`lockstep reload` of the table, which status and `check` name";
+        /// the target counted other rows than were sent, in a commit that was on its way; or a
+        /// trigger or rule that fires came while apply ran, and may have altered or dropped what was
+        /// written since
         ApplyRows = "apply.rows", Halt,
             "disable it, set `resolved_at` of the row of kind `rows` in `lockstep.exceptions`, \
-             then `lockstep reload` of the table, or correct its rows before: [postgresql- \
-             setup.md](postgresql-setup.md#triggers-rules-and-tables-that-do-not-keep-rows)";
+             then `lockstep reload` of the table, or correct its rows before: \
+             [postgresql-setup.md](postgresql-setup.md#triggers-rules-and-tables-that-do-not-keep-rows)";
         /// the target table belongs to another pipeline
         ApplyClaimed = "apply.claimed", Halt,
             "one pipeline for each table: `schemas`; or delete the row in `lockstep.tables`";
         /// the target is not ready for a full load, and was not changed; the line lists everything
         /// that is wrong with every table: not empty, missing rights, a type without a place, names
-        /// that clash, another owner, unique indexes or foreign keys in the way ([
-        /// full-load.md](full-load.md))
+        /// that clash, another owner, unique indexes or foreign keys in the way
+        /// ([full-load.md](full-load.md))
         ApplyPrepare = "apply.prepare", Halt, "correct what is listed, or choose another `prepare`";
         /// what is kept of full loads in the target cannot be written or read
         ApplyLoad = "apply.load", Halt,

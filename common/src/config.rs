@@ -329,6 +329,9 @@ pub struct Apply {
     /// What to do with text that PostgreSQL cannot store.
     #[serde(default)]
     pub invalid_text: InvalidText,
+    /// What to do about triggers of target tables that fire for what apply writes.
+    #[serde(default)]
+    pub triggers: TriggerPolicy,
     /// What the name of a `datetimeoffset` column has behind it in the name of the column that its
     /// offset goes to, in minutes; none for no such columns.
     #[serde(default)]
@@ -350,6 +353,17 @@ pub enum InvalidText {
     Halt,
     /// Write U+FFFD for each such character.
     Replace,
+}
+
+/// What to do about triggers of target tables that fire for what apply writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TriggerPolicy {
+    /// Write nothing into such a table.
+    #[default]
+    Refuse,
+    /// Let them fire: what they do to rows and values is wanted.
+    Allow,
 }
 
 /// How created tables compare the text of primary keys and unique indexes.

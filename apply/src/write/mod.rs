@@ -55,6 +55,9 @@ const FLUSH_AFTER: Duration = Duration::from_millis(20);
 /// The buffer's base goes to disk this often.
 const SAVE_BASE: Duration = Duration::from_secs(1);
 
+/// How often the target's tables are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
 /// How writing ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -82,6 +85,19 @@ pub(crate) enum Stopped {
         until: Place,
         why: String,
     },
+}
+
+impl Stopped {
+    /// Whether the target may have refused something because its tables are not what they were.
+    fn may_be_the_tables(&self) -> bool {
+        match self {
+            Stopped::Failure(failure) => {
+                failure.disposition() == Disposition::Halt
+                    && ![Code::Failpoint, Code::ApplyRows].contains(&failure.code)
+            }
+            Stopped::Refused { .. } | Stopped::Shared { .. } => true,
+        }
+    }
 }
 
 impl From<Failure> for Stopped {
@@ -128,6 +144,7 @@ pub(crate) struct Writer<'a> {
     unflushed: u32,
     flushed_at: Instant,
     saved_at: Instant,
+    looked_at: Instant,
     /// The position last handed to the target; none until its first unit.
     reached: Option<Position>,
     /// The unit being written, which is not in flight yet.
@@ -188,6 +205,7 @@ impl<'a> Writer<'a> {
             unflushed: 0,
             flushed_at: Instant::now(),
             saved_at: Instant::now(),
+            looked_at: Instant::now(),
             reached,
             current: None,
             earliest,
@@ -202,7 +220,13 @@ impl<'a> Writer<'a> {
     /// What stopped it; the connection is of no further use.
     pub(crate) async fn run(mut self, at: Option<&Mark>) -> Result<Ended, Stopped> {
         self.resume_loads(at).await?;
-        let ended = self.write_all().await;
+        let mut ended = self.write_all().await;
+        if let Err(stopped) = &ended
+            && stopped.may_be_the_tables()
+            && let Err(failure) = self.look_again().await
+        {
+            ended = Err(failure.into());
+        }
         if let Err(Stopped::Failure(failure)) = &ended
             && failure.code == Code::ApplyRows
         {
@@ -223,8 +247,17 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Looks whether the target's tables are what they were.
+    async fn look_again(&mut self) -> Result<(), Failure> {
+        self.looked_at = Instant::now();
+        self.session.look_again(self.reached.unwrap_or(Position::ORIGIN)).await
+    }
+
     async fn write_all(&mut self) -> Result<Ended, Stopped> {
         loop {
+            if self.session.has_tables() && self.looked_at.elapsed() >= LOOK_AGAIN {
+                self.look_again().await?;
+            }
             self.settle()?;
             if self.commit_next() {
                 self.flush().await?;
@@ -261,10 +294,12 @@ impl<'a> Writer<'a> {
     async fn wait(&mut self) -> Result<(), Failure> {
         let (window, stopping) = (self.has_window(), self.shutdown.is_cancelled());
         let buffer = &self.context.buffer;
+        let (looks, next_look) = (self.session.has_tables(), self.looked_at + LOOK_AGAIN);
         tokio::select! {
             () = self.shutdown.cancelled(), if !stopping => Ok(()),
             changed = self.session.changed() => changed,
             () = buffer.arrived(), if window && !stopping => Ok(()),
+            () = tokio::time::sleep_until(next_look.into()), if looks => Ok(()),
         }
     }
 

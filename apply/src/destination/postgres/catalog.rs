@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lockstep_common::Code;
-use lockstep_common::config::{self, NameRule};
+use lockstep_common::config::{self, NameRule, TriggerPolicy};
 use lockstep_common::name::quote_postgres;
 use lockstep_common::{Column, Failure, TableId, TableName, TableVersion};
 use tokio_postgres::{Client, Row};
@@ -217,6 +217,7 @@ pub(super) async fn survey(
     client: &Client,
     pipeline: &str,
     replica: bool,
+    policy: TriggerPolicy,
 ) -> Result<Vec<String>, Failure> {
     let found = hazards_of(client, pipeline)
         .await
@@ -224,8 +225,7 @@ pub(super) async fn survey(
     let mut wrong = Vec::new();
     let mut notices = Vec::new();
     for hazards in found.values() {
-        wrong.extend(hazards.wrong.iter().cloned());
-        wrong.extend(hazards.rules(replica));
+        wrong.extend(hazards.refused(replica, policy));
         notices.extend(hazards.notice(replica));
     }
     if wrong.is_empty() { Ok(notices) } else { Err(hazardous(&wrong)) }
@@ -294,7 +294,15 @@ pub(super) async fn hazards_of(
 
 /// Of tables that lose or alter rows.
 pub(super) fn hazardous(wrong: &[String]) -> Failure {
-    Failure::new(Code::ApplyTable, format!("target tables lose or alter what is written into them: {}", wrong.join("; "))).remedy("do what is said of each (DROP RULE, or ALTER TABLE … DISABLE RULE), then start apply again")
+    Failure::new(
+        Code::ApplyTable,
+        format!("target tables lose or alter what is written into them: {}", wrong.join("; ")),
+    )
+    .remedy(
+        "do what is said of each (DROP RULE, or ALTER TABLE … DISABLE RULE, DISABLE TRIGGER; \
+         `triggers = \"allow\"` lets triggers fire that are meant to), then start apply again; what was \
+         written since the trigger or rule was made may be altered: `lockstep reload` of its table",
+    )
 }
 
 /// A table as the target has it.
@@ -527,7 +535,8 @@ pub(super) fn fit(
     let hazards = found.hazards.clone();
     let companions = companions.iter().map(|companion| (companion.of, companion.part)).collect();
     let lacking = lacking.iter().map(|c| quote_postgres(&naming.carry(&c.name))).collect();
-    Ok(Relation { id, source, name, columns, key, hazards, companions, lacking })
+    let oid = found.oid;
+    Ok(Relation { id, oid, source, name, columns, key, hazards, companions, lacking })
 }
 
 /// The companions that a table has, or has to have; and those of key columns that it may be without: one

@@ -110,7 +110,8 @@ impl Target {
         let found =
             catalog::hazards_of_unclaimed(&client, pipeline, &names).await.map_err(failed)?;
         for (table, hazards) in found {
-            results.extend(prerequisites::hazard_results(&table, &hazards, replica));
+            let policy = self.triggers;
+            results.extend(prerequisites::hazard_results(&table, &hazards, replica, policy));
         }
         Ok(results)
     }

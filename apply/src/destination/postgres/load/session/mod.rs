@@ -18,6 +18,7 @@ use super::super::catalog::{self, Absent, Naming, Prepared};
 use super::super::define::{self, Design, LoadTable};
 use super::super::encode::Rules;
 use super::super::error;
+use super::super::relation::Relation;
 use super::super::{Entry, Session, trust};
 use super::book::{Book, Live, Load, Stage, StoredLoad, StoredTable, Table, TableStage};
 use super::finishing::Finishing;
@@ -74,6 +75,25 @@ impl Loads {
 }
 
 impl Loads {
+    /// The tables of loads that are not done.
+    pub(in super::super) fn relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
+        let tables = self.book.loads.iter().flat_map(|load| &load.tables);
+        tables.filter_map(|table| table.live.as_ref()).map(|live| &live.relation)
+    }
+
+    /// Changes what is known of a target table.
+    pub(in super::super) fn change_relations(
+        &mut self,
+        oid: u32,
+        change: impl Fn(&Relation) -> Arc<Relation>,
+    ) {
+        let tables = self.book.loads.iter_mut().flat_map(|load| &mut load.tables);
+        let lives = tables.filter_map(|table| table.live.as_mut());
+        for live in lives.filter(|live| live.relation.oid == oid) {
+            live.relation = change(&live.relation);
+        }
+    }
+
     fn chunk_done(&mut self, done: &ChunkDone) {
         self.book.chunk_done(done);
         self.moved = true;
@@ -296,6 +316,7 @@ impl Session {
         for table in &begun.tables {
             if let Some(live) = &table.live {
                 let relation = Arc::clone(&live.relation);
+                self.forget_others_of(&relation);
                 self.entries.insert(relation.id, Entry { relation, regime: Regime::Stream });
             }
         }
