@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use lockstep_common::Code;
 use lockstep_common::codec::FragmentHeader;
-use lockstep_common::record::{Before, Change, Part, TableTotal};
+use lockstep_common::model::record::{Before, Change, Part, TableTotal};
 use lockstep_common::{Failure, LongKind, LongValue, Position, TableId, Value};
 use sha2::{Digest, Sha256};
 

@@ -1,4 +1,4 @@
-//! The places where a test may make apply die; see [`lockstep_common::failpoint`].
+//! The places where a test may make apply die; see [`lockstep_common::service::failpoint`].
 
 /// A batch has been read from the log; nothing of it is kept yet.
 pub const FETCHED: &str = "apply.fetched";

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lockstep_common::Code;
 use lockstep_common::codec::{self, Header, Kind};
-use lockstep_common::load::LoadMarker;
-use lockstep_common::record::Body;
+use lockstep_common::model::load::LoadMarker;
+use lockstep_common::model::record::Body;
 use lockstep_common::{Backoff, FailPoints, Failure, Shutdown};
 use lockstep_log::{Batch, Item, Log, Reader, Seek, Stream};
 use tokio::sync::{Mutex, OwnedMutexGuard};

@@ -27,10 +27,10 @@ mod write;
 
 use std::sync::Arc;
 
-use lockstep_common::check::CheckResult;
-use lockstep_common::definition::Definition;
-use lockstep_common::disposition::Disposition;
-use lockstep_common::status::{ApplyStatus, StatusSender, TaskState};
+use lockstep_common::failure::Disposition;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::service::check::CheckResult;
+use lockstep_common::service::status::{ApplyStatus, StatusSender, TaskState};
 use lockstep_common::{FailPoints, Failure, Shutdown, TableName, TableVersion, config};
 use lockstep_log::Log;
 

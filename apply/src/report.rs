@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use lockstep_common::record::Operation;
-use lockstep_common::status::{
+use lockstep_common::model::record::Operation;
+use lockstep_common::service::status::{
     ApplyStatus, Counts, HeldTable, LoadStatus, StatusSender, TaskState,
 };
 use lockstep_common::{Disposition, Failure, TableId};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use lockstep_apply::{ApplySettings, run};
 use lockstep_common::config::{self, Durability, NameRule, TargetTls};
-use lockstep_common::status::{ApplyStatus, StatusReceiver};
+use lockstep_common::service::status::{ApplyStatus, StatusReceiver};
 use lockstep_common::{Disposition, FailPoints, Failure, Shutdown};
 use lockstep_log::Log;
 use tempfile::TempDir;

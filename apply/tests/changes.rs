@@ -1,7 +1,7 @@
 //! What changes do to tables.
 
 use lockstep_common::Value;
-use lockstep_common::record::{Before, Operation};
+use lockstep_common::model::record::{Before, Operation};
 
 use crate::bed::Bed;
 use crate::source::{

@@ -2,10 +2,10 @@
 
 use lockstep_common::FailPoints;
 use lockstep_common::config::{ConflictPolicy, InvalidText, KeyCollation, Prepare};
-use lockstep_common::definition::{ForeignKey, Index, IndexColumn, IndexKind, Referential};
-use lockstep_common::load::{ChunkAttributes, Handoff, LoadMarker};
-use lockstep_common::record::{Before, Operation};
-use lockstep_common::status::{ApplyStatus, LoadState};
+use lockstep_common::model::definition::{ForeignKey, Index, IndexColumn, IndexKind, Referential};
+use lockstep_common::model::load::{ChunkAttributes, Handoff, LoadMarker};
+use lockstep_common::model::record::{Before, Operation};
+use lockstep_common::service::status::{ApplyStatus, LoadState};
 use lockstep_common::{LogicalType, TableId, TableVersion, Value};
 use uuid::Uuid;
 

@@ -23,7 +23,7 @@ async fn the_older_of_two_applies_is_fenced() {
     younger.until("its epoch", |status| status.epoch == 2).await;
     let failure = older.fails().await;
     assert_eq!(failure.disposition(), Disposition::Fenced, "{failure}");
-    assert_eq!(failure.exit_code(), lockstep_common::disposition::exit::FENCED);
+    assert_eq!(failure.exit_code(), lockstep_common::failure::exit::FENCED);
     let n = bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
     younger.reaches(n).await;
     younger.stop().await;

@@ -1,7 +1,7 @@
 //! A log that lost something, or is another one, stops apply; duplicates and voided fragments do not.
 
 use lockstep_common::codec::FragmentWriter;
-use lockstep_common::record::{Body, SchemaChange};
+use lockstep_common::model::record::{Body, SchemaChange};
 use lockstep_common::{TableName, Value};
 use lockstep_log::Stream;
 

@@ -1,11 +1,11 @@
 //! What of the target loses or alters rows, and is found: triggers, rules, tables that do not keep them.
 
 use lockstep_apply::ApplySettings;
-use lockstep_common::check::{CheckResult, Verdict};
 use lockstep_common::config::{ConflictPolicy, Prepare, Task, TriggerPolicy};
-use lockstep_common::load::{ChunkAttributes, Handoff};
-use lockstep_common::record::{Before, Operation};
-use lockstep_common::status::ApplyStatus;
+use lockstep_common::model::load::{ChunkAttributes, Handoff};
+use lockstep_common::model::record::{Before, Operation};
+use lockstep_common::service::check::{CheckResult, Verdict};
+use lockstep_common::service::status::ApplyStatus;
 use lockstep_common::{FailPoints, Value};
 
 use crate::bed::Bed;

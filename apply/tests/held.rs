@@ -5,8 +5,8 @@ use lockstep_apply::{ApplySettings, failpoints};
 use lockstep_common::FailPoints;
 use lockstep_common::TableId;
 use lockstep_common::config::Task;
-use lockstep_common::load::{ChunkAttributes, Handoff, LoadMarker};
-use lockstep_common::status::ApplyStatus;
+use lockstep_common::model::load::{ChunkAttributes, Handoff, LoadMarker};
+use lockstep_common::service::status::ApplyStatus;
 use uuid::Uuid;
 
 use crate::bed::Bed;

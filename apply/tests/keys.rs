@@ -2,9 +2,9 @@
 
 use lockstep_apply::ApplySettings;
 use lockstep_common::config::{ConflictPolicy, KeyCollation, Prepare};
-use lockstep_common::definition::{ForeignKey, Index, IndexColumn, IndexKind, Referential};
-use lockstep_common::load::{ChunkAttributes, Handoff};
-use lockstep_common::record::{Before, Change, Operation};
+use lockstep_common::model::definition::{ForeignKey, Index, IndexColumn, IndexKind, Referential};
+use lockstep_common::model::load::{ChunkAttributes, Handoff};
+use lockstep_common::model::record::{Before, Change, Operation};
 use lockstep_common::{LogicalType, TableId, TableName, TableVersion, Value};
 use uuid::Uuid;
 

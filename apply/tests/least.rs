@@ -1,8 +1,8 @@
 //! An ordinary role with what `lockstep schema --grants` gives it, and nothing else.
 
-use lockstep_common::check::Verdict;
-use lockstep_common::load::{ChunkAttributes, Handoff};
-use lockstep_common::status::LoadState;
+use lockstep_common::model::load::{ChunkAttributes, Handoff};
+use lockstep_common::service::check::Verdict;
+use lockstep_common::service::status::LoadState;
 use lockstep_common::{FailPoints, TableName};
 
 use crate::bed::Bed;
@@ -69,7 +69,7 @@ async fn the_script_is_enough_for_loads_and_changes() {
             .await;
         let mut apply = bed.start_with(settings.clone(), FailPoints::default());
         apply.reaches(n).await;
-        let done = |s: &lockstep_common::status::ApplyStatus| {
+        let done = |s: &lockstep_common::service::status::ApplyStatus| {
             s.load.as_ref().is_some_and(|load| load.state == LoadState::Done)
         };
         apply.until("the load's end", done).await;

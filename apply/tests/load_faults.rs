@@ -1,7 +1,7 @@
 //! Full loads that break: crashes, rivals, and logs that have lost something.
 
 use lockstep_apply::failpoints;
-use lockstep_common::load::{ChunkAttributes, Handoff};
+use lockstep_common::model::load::{ChunkAttributes, Handoff};
 use lockstep_common::{FailPoints, TableId};
 use lockstep_log::Stream;
 

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use lockstep_apply::ApplySettings;
-use lockstep_common::check::{CheckResult, Verdict};
 use lockstep_common::config::{ConflictPolicy, InvalidText, KeyCollation};
-use lockstep_common::definition::{Check, ColumnDefinition, Definition};
+use lockstep_common::model::definition::{Check, ColumnDefinition, Definition};
+use lockstep_common::service::check::{CheckResult, Verdict};
 use lockstep_common::{LogicalType, TICKS_PER_DAY, Value};
 
 use crate::bed::Bed;

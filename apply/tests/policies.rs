@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use lockstep_apply::ApplySettings;
 use lockstep_common::config::ConflictPolicy;
-use lockstep_common::record::{Before, Operation};
+use lockstep_common::model::record::{Before, Operation};
 use lockstep_common::{FailPoints, Value};
 
 use crate::bed::Bed;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use lockstep_common::FailPoints;
-use lockstep_common::check::Verdict;
+use lockstep_common::service::check::Verdict;
 use tempfile::TempDir;
 
 use crate::bed::{Bed, connect};

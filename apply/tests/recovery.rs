@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytesize::ByteSize;
 use lockstep_apply::failpoints;
-use lockstep_common::record::Change;
+use lockstep_common::model::record::Change;
 use lockstep_common::{FailPoints, TableId};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

@@ -1,12 +1,12 @@
 //! What a session is, whatever the role, the database, its other users and a pooler make of it.
 
 use lockstep_common::FailPoints;
-use lockstep_common::check::Verdict;
 use lockstep_common::config::ConflictPolicy;
-use lockstep_common::definition::{ColumnDefinition, Definition};
-use lockstep_common::load::{ChunkAttributes, Handoff};
-use lockstep_common::record::{Before, Operation};
-use lockstep_common::status::LoadState;
+use lockstep_common::model::definition::{ColumnDefinition, Definition};
+use lockstep_common::model::load::{ChunkAttributes, Handoff};
+use lockstep_common::model::record::{Before, Operation};
+use lockstep_common::service::check::Verdict;
+use lockstep_common::service::status::LoadState;
 use lockstep_common::{TableId, Value};
 
 use crate::bed::{Bed, connect};
@@ -180,7 +180,7 @@ async fn everything(bed: &mut Bed, settings: &lockstep_apply::ApplySettings) {
     let n = bed.source.progress().await;
     let mut apply = bed.start_with(settings.clone(), FailPoints::default());
     apply.reaches(n).await;
-    let done = |s: &lockstep_common::status::ApplyStatus| {
+    let done = |s: &lockstep_common::service::status::ApplyStatus| {
         s.load.as_ref().is_some_and(|load| load.state == LoadState::Done)
     };
     apply.until("the load's end", done).await;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lockstep_apply::ApplySettings;
 use lockstep_common::FailPoints;
 use lockstep_common::config::ConflictPolicy;
-use lockstep_common::record::Change;
+use lockstep_common::model::record::Change;
 
 use crate::bed::{Bed, connect};
 use crate::source::{account, accounts, at, insert, table, update};

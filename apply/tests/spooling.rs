@@ -1,7 +1,7 @@
 //! Outages of the target, the spool, its budget, and what it must not be used for.
 
 use bytesize::ByteSize;
-use lockstep_common::status::{ApplyStatus, TaskState};
+use lockstep_common::service::status::{ApplyStatus, TaskState};
 use lockstep_common::{FailPoints, LogicalType, TableId, Value};
 
 use crate::bed::Bed;

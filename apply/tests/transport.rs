@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use lockstep_apply::{ApplySettings, check};
 use lockstep_common::FailPoints;
-use lockstep_common::check::Verdict;
 use lockstep_common::config::{Secret, TargetTls};
+use lockstep_common::service::check::Verdict;
 
 use crate::bed::{Bed, connect};
 use crate::cluster::{Cluster, Kind};

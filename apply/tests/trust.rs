@@ -2,7 +2,7 @@
 
 use lockstep_apply::ApplySettings;
 use lockstep_common::FailPoints;
-use lockstep_common::check::Verdict;
+use lockstep_common::service::check::Verdict;
 
 use crate::bed::{Bed, connect};
 use crate::source::{account, accounts, insert};

@@ -3,8 +3,8 @@
 //! PostGIS is asked what it holds where it is installed; where it is not, these tests say so and prove
 //! nothing about it.
 
-use lockstep_common::load::{ChunkAttributes, Handoff};
-use lockstep_common::record::{Before, Operation};
+use lockstep_common::model::load::{ChunkAttributes, Handoff};
+use lockstep_common::model::record::{Before, Operation};
 use lockstep_common::{LogicalType, Value};
 use uuid::Uuid;
 

@@ -33,11 +33,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_common::Code;
-use lockstep_common::code::Group;
 use lockstep_common::config::{self, Task};
-use lockstep_common::definition::Definition;
-use lockstep_common::reload::{Reloads, Serving};
-use lockstep_common::status::{CaptureStatus, StatusSender, TaskState};
+use lockstep_common::failure::code::Group;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::service::reload::{Reloads, Serving};
+use lockstep_common::service::status::{CaptureStatus, StatusSender, TaskState};
 use lockstep_common::{
     Backoff, Disposition, FailPoints, Failure, Position, Shutdown, TICKS_PER_SECOND, TableId,
 };

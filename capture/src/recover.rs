@@ -12,12 +12,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use lockstep_common::Code;
+use lockstep_common::codec::entry::{KeptPosition, SchemaEntry};
 use lockstep_common::codec::{Decoder, Kind};
 use lockstep_common::config::Task;
-use lockstep_common::definition::Definition;
-use lockstep_common::entry::{KeptPosition, SchemaEntry};
-use lockstep_common::load::{TableLoad, TableStage};
-use lockstep_common::record::Body;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::{TableLoad, TableStage};
+use lockstep_common::model::record::Body;
 use lockstep_common::{Failure, TableId, TableVersion};
 use lockstep_log::{Log, Schemas, Tail, Writer};
 use uuid::Uuid;
@@ -170,7 +170,7 @@ mod tests {
     use bytes::Bytes;
     use lockstep_common::Position;
     use lockstep_common::codec;
-    use lockstep_common::record::{Progress, Record, SourceTime};
+    use lockstep_common::model::record::{Progress, Record, SourceTime};
     use std::collections::BTreeMap;
 
     fn position(n: u8) -> Position {

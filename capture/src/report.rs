@@ -7,8 +7,10 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use lockstep_common::Code;
-use lockstep_common::record::Operation;
-use lockstep_common::status::{CaptureStatus, Counts, HeldTable, Look, StatusSender, TaskState};
+use lockstep_common::model::record::Operation;
+use lockstep_common::service::status::{
+    CaptureStatus, Counts, HeldTable, Look, StatusSender, TaskState,
+};
 use lockstep_common::{Disposition, Failure, Position, TableId};
 
 use crate::output::Output;

@@ -110,7 +110,7 @@ fn parse_place(text: &str) -> Result<Place, String> {
 mod tests {
     use super::*;
     use crate::source::{Head, Witness};
-    use lockstep_common::record::SourceTime;
+    use lockstep_common::model::record::SourceTime;
 
     fn position(n: u8) -> Position {
         Position::new(1, &[n; 10]).unwrap()

@@ -1,8 +1,8 @@
 //! What goes wrong under a load is said, by table; nothing is passed over.
 
 use lockstep_capture::source::sqlserver_cdc::prerequisites::check_load;
-use lockstep_common::check::Verdict;
-use lockstep_common::load::{ChunkRange, Handoff};
+use lockstep_common::model::load::{ChunkRange, Handoff};
+use lockstep_common::service::check::Verdict;
 use lockstep_common::{Disposition, Failure, Value, config};
 
 use crate::load_bed::{Keep, Loading, see_positions, whole};

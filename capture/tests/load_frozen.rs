@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use lockstep_capture::source::load::Frozen;
-use lockstep_common::load::ChunkRange;
+use lockstep_common::model::load::ChunkRange;
 use lockstep_common::{Disposition, Failure, Position, Value, config};
 
 use crate::load_bed::{Loading, Row, drain, see_positions, whole};

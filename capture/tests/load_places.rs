@@ -2,7 +2,7 @@
 
 use lockstep_capture::source::load::Clock;
 use lockstep_capture::source::{Head, Source};
-use lockstep_common::record::Operation;
+use lockstep_common::model::record::Operation;
 use lockstep_common::{Disposition, Position, config};
 
 use crate::load_bed::{Loading, see_positions};

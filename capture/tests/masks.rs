@@ -2,7 +2,7 @@
 //! byte, and of as many columns as can be captured.
 
 use lockstep_common::Value;
-use lockstep_common::record::{Before, Operation};
+use lockstep_common::model::record::{Before, Operation};
 
 use crate::contents::Contents;
 use crate::server::{Server, text};
@@ -76,7 +76,7 @@ async fn updates_are_told_apart(server: &mut Server, columns: usize, updated: &[
     assert_eq!(last.before, Before::Full(row), "{columns} columns: a delete has MAX values");
 }
 
-fn changes(contents: &Contents) -> Vec<&lockstep_common::record::Change<'static>> {
+fn changes(contents: &Contents) -> Vec<&lockstep_common::model::record::Change<'static>> {
     contents.transactions.iter().flat_map(|transaction| &transaction.changes).collect()
 }
 

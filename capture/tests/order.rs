@@ -1,6 +1,6 @@
 //! Commit order, and order within a transaction over all tables.
 
-use lockstep_common::record::{Before, Change, Operation};
+use lockstep_common::model::record::{Before, Change, Operation};
 use lockstep_common::{FailPoints, Value, config};
 
 use crate::contents::{self, Contents};

@@ -1,7 +1,7 @@
 //! Transactional replication beside change data capture: transactions that come in parts.
 
 use lockstep_capture::check;
-use lockstep_common::check::Verdict;
+use lockstep_common::service::check::Verdict;
 use lockstep_common::{Disposition, FailPoints};
 
 use crate::contents;

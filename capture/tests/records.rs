@@ -9,7 +9,7 @@ use crate::contents::{self, Contents};
 use crate::scripted::{Script, Scripted, Shared, insert, position};
 use crate::service::{Bed, Running, capture};
 
-pub fn script(transactions: Vec<Vec<lockstep_common::record::Change<'static>>>) -> Shared {
+pub fn script(transactions: Vec<Vec<lockstep_common::model::record::Change<'static>>>) -> Shared {
     Arc::new(Mutex::new(Script { transactions, window: 4, ..Script::default() }))
 }
 

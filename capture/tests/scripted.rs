@@ -8,9 +8,9 @@ use lockstep_capture::source::{
     Changes, Cursor, Head, Located, Poll, Source, Start, Table, Window, Witness,
 };
 use lockstep_common::Code;
-use lockstep_common::definition::Definition;
-use lockstep_common::load::ChunkRange;
-use lockstep_common::record::{Before, Change, Operation, SourceTime};
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::ChunkRange;
+use lockstep_common::model::record::{Before, Change, Operation, SourceTime};
 use lockstep_common::{
     Column, Failure, LogicalType, Position, TICKS_PER_SECOND, TableName, TableVersion, Value,
 };

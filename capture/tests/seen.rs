@@ -1,8 +1,8 @@
 //! Which tables are seen: what the login may not read is named, and names mean what the server says.
 
 use lockstep_capture::check;
-use lockstep_common::check::{CheckResult, Verdict};
 use lockstep_common::config;
+use lockstep_common::service::check::{CheckResult, Verdict};
 use lockstep_common::{Disposition, FailPoints};
 
 use crate::server::{Server, follow};

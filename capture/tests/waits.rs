@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use lockstep_common::config::Capture;
-use lockstep_common::status::TaskState;
+use lockstep_common::service::status::TaskState;
 use lockstep_common::{Disposition, FailPoints};
 use mssql_double::SqlError;
 use mssql_double::tds::LoginFault;

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use lockstep_apply::ApplySettings;
 use lockstep_common::Failure;
-use lockstep_common::check::{CheckResult, Verdict};
 use lockstep_common::config::{self, Config};
-use lockstep_common::disposition::exit;
+use lockstep_common::failure::exit;
 use lockstep_common::service::Ending;
+use lockstep_common::service::check::{CheckResult, Verdict};
 use lockstep_log::Stream;
 
 use crate::{files, sharing};

@@ -16,7 +16,7 @@ use lockstep_capture::CaptureSettings;
 use lockstep_common::Code;
 use lockstep_common::config::{self, Config};
 use lockstep_common::http::{self, Endpoints};
-use lockstep_common::reload::Reloads;
+use lockstep_common::service::reload::Reloads;
 use lockstep_common::service::{self, Ending};
 use lockstep_common::{FailPoints, Failure, Shutdown};
 use lockstep_log::Log;
@@ -195,7 +195,7 @@ async fn reset(config: &Config, names: &[String]) -> Result<(), Ending> {
 
 #[cfg(test)]
 mod tests {
-    use lockstep_common::disposition::exit;
+    use lockstep_common::failure::exit;
     use tokio::sync::oneshot;
 
     use super::*;

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_common::Code;
+use lockstep_common::codec::entry::{EntryKey, SchemaEntry};
 use lockstep_common::codec::{DecodeError, Decoder, RECORD_FINGERPRINT};
-use lockstep_common::definition::Definition;
-use lockstep_common::entry::{EntryKey, SchemaEntry};
-use lockstep_common::load::TableLoad;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::TableLoad;
 use lockstep_common::{Failure, TableId, TableVersion};
 use tokio::time::Instant;
 

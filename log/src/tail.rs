@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use lockstep_common::Code;
 use lockstep_common::codec::Decoder;
-use lockstep_common::entry::{self, EntryKey, SchemaEntry};
+use lockstep_common::codec::entry::{self, EntryKey, SchemaEntry};
 use lockstep_common::{Failure, TICKS_PER_SECOND};
 use uuid::Uuid;
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use lockstep_common::definition::Definition;
-use lockstep_common::entry::{KeptPosition, SchemaEntry};
-use lockstep_common::load::{Handoff, TableLoad, TableStage};
+use lockstep_common::codec::entry::{KeptPosition, SchemaEntry};
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::{Handoff, TableLoad, TableStage};
 use lockstep_common::{Column, Disposition, LogicalType, TableId, TableName, TableVersion, Value};
 use lockstep_log::{Batch, Entry, Item, Schemas, Seek, Stream};
 use uuid::Uuid;

@@ -11,8 +11,8 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 
-use lockstep_common::check::CheckResult;
-use lockstep_common::{Failure, private};
+use lockstep_common::service::check::CheckResult;
+use lockstep_common::{Failure, service::private};
 use rocksdb::{DB, Options};
 
 use super::{RECORDS, UNITS};
@@ -139,7 +139,7 @@ mod tests {
         let failure = Spool::open(path).map(drop).unwrap_err();
         assert_eq!(failure.code, Code::ApplySpool, "{failure}");
         assert!(failure.message.contains("is no spool"), "{failure}");
-        assert_eq!(check(path).verdict, lockstep_common::check::Verdict::Fail);
+        assert_eq!(check(path).verdict, lockstep_common::service::check::Verdict::Fail);
         assert_eq!(files(path), before, "something was changed");
     }
 
@@ -188,9 +188,9 @@ mod tests {
     fn a_check_makes_nothing() {
         let top = tempfile::tempdir().unwrap();
         let path = top.path().join("a/b");
-        assert_eq!(check(&path).verdict, lockstep_common::check::Verdict::Pass);
+        assert_eq!(check(&path).verdict, lockstep_common::service::check::Verdict::Pass);
         assert!(!top.path().join("a").exists());
         std::fs::write(top.path().join("a"), "a file").unwrap();
-        assert_eq!(check(&path).verdict, lockstep_common::check::Verdict::Fail);
+        assert_eq!(check(&path).verdict, lockstep_common::service::check::Verdict::Fail);
     }
 }

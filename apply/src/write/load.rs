@@ -9,8 +9,8 @@
 
 use lockstep_common::Code;
 use lockstep_common::codec::{self, FragmentReader};
-use lockstep_common::load::{ChunkAttributes, Handoff, LoadMarker};
-use lockstep_common::record::{Body as RecordBody, ChunkBegin, ChunkEnd};
+use lockstep_common::model::load::{ChunkAttributes, Handoff, LoadMarker};
+use lockstep_common::model::record::{Body as RecordBody, ChunkBegin, ChunkEnd};
 use lockstep_common::{Failure, TableId};
 use uuid::Uuid;
 

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use lockstep_common::Code;
 use lockstep_common::config::Durability;
-use lockstep_common::disposition::Disposition;
+use lockstep_common::failure::Disposition;
 use lockstep_common::{FailPoints, Failure, Position, Shutdown};
 use lockstep_log::Log;
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use lockstep_common::Code;
-use lockstep_common::definition::Definition;
-use lockstep_common::load::{Handoff, TableLoad, TableStage};
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::{Handoff, TableLoad, TableStage};
 use lockstep_common::{Failure, TableId};
 use tracing::info;
 use uuid::Uuid;

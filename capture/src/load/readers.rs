@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lockstep_common::Code;
 use lockstep_common::codec::{ChunkHead, ChunkWriter};
-use lockstep_common::load::ChunkRange;
+use lockstep_common::model::load::ChunkRange;
 use lockstep_common::{Failure, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_common::Failure;
-use lockstep_common::load::{ChunkAttributes, ChunkRange, Handoff, LoadMarker};
-use lockstep_common::record::{Body, ChunkBegin, ChunkEnd};
+use lockstep_common::model::load::{ChunkAttributes, ChunkRange, Handoff, LoadMarker};
+use lockstep_common::model::record::{Body, ChunkBegin, ChunkEnd};
 use tracing::{info, warn};
 use uuid::Uuid;
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use lockstep_common::Code;
-use lockstep_common::code::Group;
-use lockstep_common::load::TableLoad;
-use lockstep_common::reload::{Refused, Request};
+use lockstep_common::failure::code::Group;
+use lockstep_common::model::load::TableLoad;
+use lockstep_common::service::reload::{Refused, Request};
 use lockstep_common::{Failure, Position};
 use tracing::info;
 

@@ -12,8 +12,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lockstep_common::record::{Change, SourceTime};
-use lockstep_common::status::HeldTable;
+use lockstep_common::model::record::{Change, SourceTime};
+use lockstep_common::service::status::HeldTable;
 use lockstep_common::{Failure, Position, TableId, TableVersion};
 
 /// A place in the source's order that capture has reached.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use lockstep_capture::{CaptureSettings, fail_points};
 use lockstep_common::config::{self, Task};
-use lockstep_common::record::Change;
-use lockstep_common::reload::{Refused, Reloads};
-use lockstep_common::status::{CaptureStatus, LoadState, TaskState};
+use lockstep_common::model::record::Change;
+use lockstep_common::service::reload::{Refused, Reloads};
+use lockstep_common::service::status::{CaptureStatus, LoadState, TaskState};
 use lockstep_common::{FailPoints, Shutdown, Value};
 use lockstep_log::Schemas;
 use tokio::sync::watch;

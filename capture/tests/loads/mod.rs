@@ -10,8 +10,8 @@ mod world;
 use lockstep_capture::{Following, fail_points};
 use lockstep_common::Code;
 use lockstep_common::config::{self, Task};
-use lockstep_common::load::Handoff;
-use lockstep_common::reload::Reloads;
+use lockstep_common::model::load::Handoff;
+use lockstep_common::service::reload::Reloads;
 use lockstep_common::{FailPoints, Failure};
 use proptest::prelude::*;
 

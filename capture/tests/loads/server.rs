@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockstep_capture::{CaptureSettings, fail_points};
 use lockstep_common::config::Task;
-use lockstep_common::status::CaptureStatus;
+use lockstep_common::service::status::CaptureStatus;
 use lockstep_common::{FailPoints, Shutdown, Value, config};
 use tokio::sync::watch;
 

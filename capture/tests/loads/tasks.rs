@@ -3,9 +3,9 @@
 use lockstep_capture::{Following, fail_points};
 use lockstep_common::Code;
 use lockstep_common::config::{self, Task};
-use lockstep_common::load::Handoff;
-use lockstep_common::reload::Refused;
-use lockstep_common::status::{LoadState, TableLoadState, TaskState};
+use lockstep_common::model::load::Handoff;
+use lockstep_common::service::reload::Refused;
+use lockstep_common::service::status::{LoadState, TableLoadState, TaskState};
 use lockstep_common::{Disposition, FailPoints, Failure};
 
 use super::replica::{self, Replica};
@@ -123,7 +123,7 @@ async fn the_status_shows_a_load_until_it_is_consistent() {
     let (world, bed) = (World::new(Plan::new(7)), Bed::new().await);
     let mut running = run(&world, &settings(Task::FullLoadAndCdc, Handoff::Bracketed), &bed);
     let done = |state| {
-        move |s: &lockstep_common::status::CaptureStatus| {
+        move |s: &lockstep_common::service::status::CaptureStatus| {
             s.load.as_ref().is_some_and(|load| load.state == state)
         }
     };
@@ -275,7 +275,7 @@ async fn tables_are_loaded_again_while_the_stream_goes_on() {
     running.shows("to run", |status| status.state == TaskState::Running).await;
     assert_eq!(ask("dbo.t9").await, Err(Refused::UnknownTable("dbo.t9".into())));
     let done = |id: String| {
-        move |status: &lockstep_common::status::CaptureStatus| {
+        move |status: &lockstep_common::service::status::CaptureStatus| {
             status.load.as_ref().is_some_and(|load| load.state == LoadState::Done && load.id == id)
         }
     };

@@ -1,6 +1,6 @@
 //! Every type arrives exactly, read by a login with the least rights.
 
-use lockstep_common::record::{Before, Operation};
+use lockstep_common::model::record::{Before, Operation};
 use lockstep_common::{LogicalType, TICKS_PER_DAY, TICKS_PER_SECOND, TableVersion, Value};
 
 use crate::load_bed::{Loading, whole};

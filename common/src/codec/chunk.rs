@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::record::Part;
+use crate::model::record::Part;
 use crate::{Position, TableId, Value};
 
 use super::cell::{put_row, row_into};

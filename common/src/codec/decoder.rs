@@ -18,7 +18,7 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use super::resolve::{self, Misfit};
 use super::schema::{self, RECORD, RECORD_FINGERPRINT};
 use super::{DecodeError, Header, KINDS};
-use crate::record::Record;
+use crate::model::record::Record;
 
 /// Knows writers' schemas by fingerprint.
 #[derive(Clone, Debug, Default)]

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::record::{Boundary, Change, Part, SourceTime, TableTotal};
+use crate::model::record::{Boundary, Change, Part, SourceTime, TableTotal};
 use crate::{Position, TableId};
 
 use super::decode::{change_into, no_change, own_datum, part, read_header, skip_source, total};

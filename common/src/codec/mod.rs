@@ -13,6 +13,7 @@ mod chunk;
 mod decode;
 mod decoder;
 mod encode;
+pub mod entry;
 mod fragment;
 mod items;
 mod resolve;
@@ -83,23 +84,23 @@ pub struct FragmentHeader {
 /// The kinds of record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// [`Body::Fragment`](crate::record::Body::Fragment)
+    /// [`Body::Fragment`](crate::model::record::Body::Fragment)
     Fragment,
-    /// [`Body::Progress`](crate::record::Body::Progress)
+    /// [`Body::Progress`](crate::model::record::Body::Progress)
     Progress,
-    /// [`Body::Epoch`](crate::record::Body::Epoch)
+    /// [`Body::Epoch`](crate::model::record::Body::Epoch)
     Epoch,
-    /// [`Body::Timeline`](crate::record::Body::Timeline)
+    /// [`Body::Timeline`](crate::model::record::Body::Timeline)
     Timeline,
-    /// [`Body::SchemaChange`](crate::record::Body::SchemaChange)
+    /// [`Body::SchemaChange`](crate::model::record::Body::SchemaChange)
     SchemaChange,
-    /// [`Body::ChunkBegin`](crate::record::Body::ChunkBegin)
+    /// [`Body::ChunkBegin`](crate::model::record::Body::ChunkBegin)
     ChunkBegin,
-    /// [`Body::ChunkEnd`](crate::record::Body::ChunkEnd)
+    /// [`Body::ChunkEnd`](crate::model::record::Body::ChunkEnd)
     ChunkEnd,
-    /// [`Body::Marker`](crate::record::Body::Marker)
+    /// [`Body::Marker`](crate::model::record::Body::Marker)
     Marker,
-    /// [`Body::ChunkRows`](crate::record::Body::ChunkRows)
+    /// [`Body::ChunkRows`](crate::model::record::Body::ChunkRows)
     ChunkRows,
 }
 

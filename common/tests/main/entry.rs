@@ -1,13 +1,13 @@
 //! Entries of the schemas stream.
 
+use lockstep_common::codec::entry::{EntryKey, KeptPosition, SchemaEntry, writer_schemas};
 use lockstep_common::codec::{DecodeError, Decoder};
-use lockstep_common::definition::{
+use lockstep_common::model::definition::{
     Check, ColumnDefinition, Definition, ForeignKey, Identity, Index, IndexColumn, IndexKind,
     OtherObject, Referential,
 };
-use lockstep_common::entry::{EntryKey, KeptPosition, SchemaEntry, writer_schemas};
-use lockstep_common::load::{ChunkRange, Handoff, TableLoad, TableStage};
-use lockstep_common::record::SourceTime;
+use lockstep_common::model::load::{ChunkRange, Handoff, TableLoad, TableStage};
+use lockstep_common::model::record::SourceTime;
 use lockstep_common::{Column, LogicalType, Position, TableId, TableName, TableVersion, Value};
 use uuid::Uuid;
 

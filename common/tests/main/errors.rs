@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use lockstep_common::code::{GROUPS, Group};
+use lockstep_common::failure::code::{GROUPS, Group};
 use lockstep_common::{Code, Disposition};
 
 const BEGIN: &str = "<!-- codes: ";

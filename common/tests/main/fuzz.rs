@@ -1,8 +1,8 @@
 //! Mutated payloads of the log: `corpus/record` has records of every kind, `corpus/entry` entries of the
 //! schemas stream.
 
+use lockstep_common::codec::entry::{EntryKey, SchemaEntry};
 use lockstep_common::codec::{self, Decoder};
-use lockstep_common::entry::{EntryKey, SchemaEntry};
 use lockstep_fuzz::{Kind, attack};
 
 use crate::codec::encoded;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use lockstep_common::Code;
-use lockstep_common::{Failure, private};
+use lockstep_common::{Failure, service::private};
 use rocksdb::{DB, Options, WriteBatch, WriteOptions};
 
 use super::layout;

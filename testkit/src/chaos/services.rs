@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lockstep_common::FailPoints;
-use lockstep_common::status::{ApplyStatus, CaptureStatus, LoadState};
+use lockstep_common::service::status::{ApplyStatus, CaptureStatus, LoadState};
 use lockstep_servers::Postgres;
 use tokio::time::timeout;
 

@@ -2,7 +2,7 @@
 
 use lockstep_common::Code;
 use lockstep_common::Failure;
-use lockstep_common::disposition::Disposition;
+use lockstep_common::failure::Disposition;
 
 /// The end of a service.
 #[derive(Debug)]

@@ -34,7 +34,9 @@ async fn bounds(pipeline: &mut Pipeline) -> Result<Bounds> {
 async fn fall_behind(
     pipeline: &mut Pipeline,
     session: &mut lockstep_testkit::session::Session,
-    capture: &mut lockstep_testkit::harness::Service<lockstep_common::status::CaptureStatus>,
+    capture: &mut lockstep_testkit::harness::Service<
+        lockstep_common::service::status::CaptureStatus,
+    >,
 ) -> Result<u64> {
     for _ in 0..3 {
         session.run(&add(1..=3, 1)).await?;

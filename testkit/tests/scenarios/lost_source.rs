@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lockstep_common::FailPoints;
-use lockstep_common::status::CaptureStatus;
+use lockstep_common::service::status::CaptureStatus;
 use lockstep_testkit::harness::{LogKind, Pipeline, skipped};
 use lockstep_testkit::history::Lsn;
 

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use lockstep_common::FailPoints;
-use lockstep_common::disposition::exit;
+use lockstep_common::failure::exit;
 use lockstep_testkit::harness::{LogKind, Pipeline, shared_postgres};
 
 use super::support::{add, insert, items};

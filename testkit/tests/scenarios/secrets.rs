@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use lockstep_common::http::{self, Endpoints};
-use lockstep_common::{FailPoints, Shutdown, telemetry};
+use lockstep_common::{FailPoints, Shutdown, service::telemetry};
 use lockstep_testkit::harness::{LogKind, Pipeline};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

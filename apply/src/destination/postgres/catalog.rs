@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use lockstep_common::Code;
 use lockstep_common::config::{self, NameRule, TriggerPolicy};
-use lockstep_common::name::quote_postgres;
+use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Column, Failure, TableId, TableName, TableVersion};
 use tokio_postgres::{Client, Row};
 

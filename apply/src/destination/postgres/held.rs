@@ -13,7 +13,7 @@
 //! (moved by hand) is followed under that name.
 
 use lockstep_common::Code;
-use lockstep_common::status::HeldTable;
+use lockstep_common::service::status::HeldTable;
 use lockstep_common::{Failure, TableVersion};
 use tokio_postgres::{Client, GenericClient};
 

@@ -49,8 +49,8 @@ use std::sync::atomic::AtomicU64;
 
 use lockstep_common::Code;
 use lockstep_common::config::{self, ConflictPolicy, Durability, InvalidText, TriggerPolicy};
-use lockstep_common::record::Change;
-use lockstep_common::status::HeldTable;
+use lockstep_common::model::record::Change;
+use lockstep_common::service::status::HeldTable;
 use lockstep_common::{FailPoints, Failure, Position, TableId, TableVersion};
 use lockstep_log::Log;
 use tokio::sync::Notify;

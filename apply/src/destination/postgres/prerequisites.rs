@@ -1,9 +1,9 @@
 //! What a target must have before apply can run on it, each with its fix. Changes nothing.
 
 use lockstep_common::Failure;
-use lockstep_common::check::CheckResult;
 use lockstep_common::config::TriggerPolicy;
-use lockstep_common::status::HeldTable;
+use lockstep_common::service::check::CheckResult;
+use lockstep_common::service::status::HeldTable;
 use tokio_postgres::Client;
 
 use super::hazards::Hazards;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use lockstep_common::record::{Before, Change};
+use lockstep_common::model::record::{Before, Change};
 use lockstep_common::{TableId, TableVersion, Value};
 
 use super::encode::Form;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lockstep_common::Code;
 use lockstep_common::Failure;
-use lockstep_common::record::Change;
+use lockstep_common::model::record::Change;
 
 use super::error::{self, Class, ServerError};
 use super::image::{key_in_words, key_value};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use lockstep_common::Code;
-use lockstep_common::check::CheckResult;
 use lockstep_common::config;
-use lockstep_common::definition::Definition;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::service::check::CheckResult;
 use lockstep_common::{Failure, TableName, TableVersion};
 use tokio_postgres::{Client, Error};
 

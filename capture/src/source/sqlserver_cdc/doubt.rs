@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_common::Code;
-use lockstep_common::name::quote_mssql as quote;
+use lockstep_common::model::name::quote_mssql as quote;
 use lockstep_common::{Failure, Value};
 use tiberius::ToSql;
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use lockstep_common::Code;
 use lockstep_common::Failure;
-use lockstep_common::record::Change;
+use lockstep_common::model::record::Change;
 use tiberius::{QueryItem, ToSql};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use lockstep_common::Code;
-use lockstep_common::status::HeldTable;
+use lockstep_common::service::status::HeldTable;
 use lockstep_common::{Failure, Position, TableId};
 
 use super::choice::{self, Candidate};

@@ -56,7 +56,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use lockstep_common::Code;
-use lockstep_common::status::HeldTable;
+use lockstep_common::service::status::HeldTable;
 use lockstep_common::{Failure, Position, TableId, TableName, TableVersion, config};
 use tracing::info;
 

@@ -5,8 +5,8 @@
 //! warning that says which right would show it.
 
 use lockstep_common::Code;
-use lockstep_common::check::CheckResult;
 use lockstep_common::config;
+use lockstep_common::service::check::CheckResult;
 use lockstep_common::{Failure, TICKS_PER_SECOND};
 
 use super::catalog::{self, Identity};

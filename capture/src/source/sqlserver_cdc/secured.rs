@@ -131,7 +131,7 @@ impl Hidden {
 }
 
 fn is_masked(columns: &[String], schema: &str, table: &str) -> Failure {
-    let quote = lockstep_common::name::quote_mssql;
+    let quote = lockstep_common::model::name::quote_mssql;
     Failure::new(Code::SourceMasked, format!(
             "the login sees masks instead of values: {} of {schema}.{table}",
             columns.join(", ")

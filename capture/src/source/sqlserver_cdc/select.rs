@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use lockstep_common::Code;
-use lockstep_common::name::quote_mssql as quote;
+use lockstep_common::model::name::quote_mssql as quote;
 use lockstep_common::{Failure, TableName};
 
 use super::connection::Lease;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lockstep_common::Code;
-use lockstep_common::name::quote_postgres;
+use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Failure, Shutdown};
 use tokio_postgres::{Client, Error, GenericClient};
 use uuid::Uuid;

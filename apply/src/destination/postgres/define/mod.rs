@@ -26,8 +26,8 @@ mod way;
 use std::sync::Arc;
 
 use lockstep_common::config::{self, Prepare};
-use lockstep_common::definition::Definition;
-use lockstep_common::load::Handoff;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::Handoff;
 use lockstep_common::{TableId, TableVersion};
 
 use super::catalog::Naming;

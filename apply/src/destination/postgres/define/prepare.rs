@@ -14,9 +14,9 @@ use std::fmt::Write;
 
 use lockstep_common::Code;
 use lockstep_common::config::Prepare;
-use lockstep_common::definition::Definition;
-use lockstep_common::load::Handoff;
-use lockstep_common::name::quote_postgres;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::Handoff;
+use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Failure, TableVersion};
 use tokio_postgres::{Client, GenericClient, Transaction};
 

@@ -4,7 +4,7 @@
 //! crash before its commit leaves everything as it was, one after it finds nothing more to do.
 
 use lockstep_common::Code;
-use lockstep_common::name::quote_postgres;
+use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Failure, TableId};
 use tokio_postgres::{Client, Error, Transaction};
 

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use lockstep_common::Code;
 use lockstep_common::codec::ChunkReader;
-use lockstep_common::record::Operation;
+use lockstep_common::model::record::Operation;
 use lockstep_common::{FailPoints, Failure, Value};
 
 use super::super::checkpoint;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use lockstep_common::Code;
-use lockstep_common::load::Handoff;
-use lockstep_common::record::ChunkEnd;
+use lockstep_common::model::load::Handoff;
+use lockstep_common::model::record::ChunkEnd;
 use lockstep_common::{Failure, Position, TableId};
 use tokio_postgres::{Client, Row, Transaction};
 use uuid::Uuid;

@@ -58,7 +58,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use lockstep_common::Code;
-use lockstep_common::load::ChunkRange;
+use lockstep_common::model::load::ChunkRange;
 use lockstep_common::{Failure, TableId, Value};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 

@@ -51,8 +51,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lockstep_common::Code;
 use lockstep_common::config;
-use lockstep_common::definition::Definition;
-use lockstep_common::load::ChunkRange;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::ChunkRange;
 use lockstep_common::{Failure, TableId, Value};
 use tiberius::ToSql;
 

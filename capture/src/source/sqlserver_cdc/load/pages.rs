@@ -8,8 +8,8 @@
 //! before were; a table with MAX values begins with a few.
 
 use lockstep_common::Code;
-use lockstep_common::load::ChunkRange;
-use lockstep_common::name::quote_mssql as quote;
+use lockstep_common::model::load::ChunkRange;
+use lockstep_common::model::name::quote_mssql as quote;
 use lockstep_common::{Failure, Value};
 use tiberius::{Row, ToSql};
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use lockstep_common::Code;
-use lockstep_common::load::ChunkRange;
+use lockstep_common::model::load::ChunkRange;
 use lockstep_common::{Failure, Value};
 use tiberius::{QueryItem, Row, ToSql};
 use tokio::sync::mpsc;

@@ -7,7 +7,7 @@
 //! table still had it, since a cast to a length that the column had would cut a longer value.
 
 use lockstep_common::Code;
-use lockstep_common::name::quote_mssql as quote;
+use lockstep_common::model::name::quote_mssql as quote;
 use lockstep_common::{Failure, TableName, Value};
 use tiberius::ColumnData;
 

@@ -1,8 +1,8 @@
 //! Schemas and tables.
 
 use lockstep_common::TableVersion;
-use lockstep_common::definition::{ColumnDefinition, Definition};
-use lockstep_common::name::{literal_postgres, quote_postgres};
+use lockstep_common::model::definition::{ColumnDefinition, Definition};
+use lockstep_common::model::name::{literal_postgres, quote_postgres};
 
 use super::super::super::catalog::{Naming, TargetName};
 use super::super::super::mapping;

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use lockstep_common::config::Prepare;
-use lockstep_common::definition::{
+use lockstep_common::model::definition::{
     Check, ColumnDefinition, Definition, ForeignKey, Identity, Index, IndexColumn, IndexKind,
     OtherObject, Referential,
 };
-use lockstep_common::load::Handoff;
+use lockstep_common::model::load::Handoff;
 use lockstep_common::{
     Column, Disposition, Failure, LogicalType, Shutdown, TableName, TableVersion,
 };

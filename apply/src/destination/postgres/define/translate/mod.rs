@@ -35,7 +35,7 @@ mod unite;
 
 use std::collections::HashMap;
 
-use lockstep_common::name::{literal_postgres, quote_postgres};
+use lockstep_common::model::name::{literal_postgres, quote_postgres};
 use lockstep_common::{Column, LogicalType, TableVersion};
 
 use super::super::catalog::Naming;

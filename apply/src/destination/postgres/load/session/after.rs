@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use lockstep_common::Code;
-use lockstep_common::definition::Definition;
-use lockstep_common::load::Handoff;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::Handoff;
 use lockstep_common::{Failure, TableId, TableVersion};
 
 use super::super::super::define::{self, LoadTable};

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use lockstep_common::Code;
-use lockstep_common::definition::Definition;
-use lockstep_common::load::Handoff;
-use lockstep_common::record::ChunkEnd;
-use lockstep_common::status::LoadStatus;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::Handoff;
+use lockstep_common::model::record::ChunkEnd;
+use lockstep_common::service::status::LoadStatus;
 use lockstep_common::{Failure, Position, TableId, TableVersion};
 use tokio_postgres::Client;
 use uuid::Uuid;

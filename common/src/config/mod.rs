@@ -24,7 +24,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-pub use crate::load::Handoff;
+pub use crate::model::load::Handoff;
 pub use load::{ConfigError, load, parse};
 pub use secret::Secret;
 pub use transport::Weakness;

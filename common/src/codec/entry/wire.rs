@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::KeptPosition;
 use crate::codec::DecodeError;
-use crate::record::SourceTime;
+use crate::model::record::SourceTime;
 use crate::{Column, LogicalType, Position, TableId, TableName, TableVersion};
 
 #[derive(Serialize, Deserialize)]

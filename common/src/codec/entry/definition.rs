@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::TableName;
 use crate::codec::DecodeError;
-use crate::definition::{
+use crate::model::definition::{
     Check, ColumnDefinition, Definition, ForeignKey, Index, OtherObject, Referential,
 };
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::codec::{self, DecodeError, Decoder};
-use crate::load::{ChunkRange, Handoff, TableLoad, TableStage};
-use crate::record::{Body, ChunkBegin, Record};
+use crate::model::load::{ChunkRange, Handoff, TableLoad, TableStage};
+use crate::model::record::{Body, ChunkBegin, Record};
 use crate::{Position, Value};
 
 #[derive(Serialize, Deserialize)]

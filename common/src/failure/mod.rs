@@ -6,10 +6,15 @@
 //! must decide (data no longer there, a value that cannot be stored); `Fenced` says that another
 //! instance took over, and that this one must not be started again.
 
+mod backoff;
+pub mod code;
+
 use std::fmt;
 
-use crate::Code;
-use crate::failpoint::Crash;
+use crate::service::failpoint::Crash;
+
+pub use backoff::Backoff;
+pub use code::Code;
 
 /// The four dispositions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

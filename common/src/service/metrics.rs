@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::TICKS_PER_SECOND;
-use crate::status::{
+use crate::service::status::{
     ApplyStatus, CaptureStatus, Counts, LoadState, LoadStatus, TableLoadStatus, TaskState,
 };
 

@@ -32,7 +32,7 @@ pub enum Handoff {
     Exact,
 }
 
-/// A load's place in the transactions stream: a [`Body::Marker`](crate::record::Body::Marker) with
+/// A load's place in the transactions stream: a [`Body::Marker`](crate::model::record::Body::Marker) with
 /// this name and these attributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoadMarker {

@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::codec::{DecodeError, Decoder, RECORD_FINGERPRINT, RECORD_SCHEMA, schema};
-use crate::definition::Definition;
-use crate::load::TableLoad;
-use crate::record::SourceTime;
+use crate::model::definition::Definition;
+use crate::model::load::TableLoad;
+use crate::model::record::SourceTime;
 use crate::{Position, TableId, TableVersion};
 
 /// An entry of the schemas stream.
@@ -127,15 +127,15 @@ struct Kind {
     json: &'static str,
 }
 
-const LOG: Kind = Kind { name: "Log", json: include_str!("../../schemas/log.avsc") };
+const LOG: Kind = Kind { name: "Log", json: include_str!("../../../schemas/log.avsc") };
 const WRITER_SCHEMA: Kind =
-    Kind { name: "WriterSchema", json: include_str!("../../schemas/writer_schema.avsc") };
-const TABLE: Kind = Kind { name: "Table", json: include_str!("../../schemas/table.avsc") };
+    Kind { name: "WriterSchema", json: include_str!("../../../schemas/writer_schema.avsc") };
+const TABLE: Kind = Kind { name: "Table", json: include_str!("../../../schemas/table.avsc") };
 const POSITION: Kind =
-    Kind { name: "KeptPosition", json: include_str!("../../schemas/position.avsc") };
+    Kind { name: "KeptPosition", json: include_str!("../../../schemas/position.avsc") };
 const DEFINITION: Kind =
-    Kind { name: "Definition", json: include_str!("../../schemas/definition.avsc") };
-const LOAD: Kind = Kind { name: "TableLoad", json: include_str!("../../schemas/load.avsc") };
+    Kind { name: "Definition", json: include_str!("../../../schemas/definition.avsc") };
+const LOAD: Kind = Kind { name: "TableLoad", json: include_str!("../../../schemas/load.avsc") };
 
 /// The kinds' schemas, parsed, with their fingerprints and names.
 static SCHEMAS: LazyLock<[OwnSchema; 6]> = LazyLock::new(|| {

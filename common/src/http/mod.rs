@@ -24,9 +24,9 @@ use serde_json::json;
 use self::access::Granted;
 use crate::Shutdown;
 use crate::config::{Http, Secret};
-use crate::metrics::{self, Snapshot, state_name};
-use crate::reload::{Refused, Reloads};
-use crate::status::{ApplyStatus, CaptureStatus, StatusReceiver, TaskState};
+use crate::service::metrics::{self, Snapshot, state_name};
+use crate::service::reload::{Refused, Reloads};
+use crate::service::status::{ApplyStatus, CaptureStatus, StatusReceiver, TaskState};
 
 /// Whose statuses a server shows.
 #[derive(Clone, Debug, Default)]
@@ -261,15 +261,15 @@ fn parameter(query: &str, name: &str) -> Option<String> {
 }
 
 async fn page() -> Response {
-    file("text/html; charset=utf-8", include_str!("http/dashboard.html"))
+    file("text/html; charset=utf-8", include_str!("dashboard.html"))
 }
 
 async fn style() -> Response {
-    file("text/css; charset=utf-8", include_str!("http/dashboard.css"))
+    file("text/css; charset=utf-8", include_str!("dashboard.css"))
 }
 
 async fn script() -> Response {
-    file("text/javascript; charset=utf-8", include_str!("http/dashboard.js"))
+    file("text/javascript; charset=utf-8", include_str!("dashboard.js"))
 }
 
 fn file(kind: &'static str, text: &'static str) -> Response {

@@ -1,12 +1,20 @@
 //! How every program of Lockstep begins and ends: signals become a shutdown, results become exit
 //! codes, and the last line on standard error says why.
 
+pub mod check;
+pub mod failpoint;
+pub mod metrics;
+pub mod private;
+pub mod reload;
+pub mod status;
+pub mod telemetry;
+
 use std::future::Future;
 use std::process::ExitCode;
 
 use crate::config::{ConfigError, Http};
-use crate::disposition::exit;
-use crate::{Failure, Shutdown, private};
+use crate::failure::exit;
+use crate::{Failure, Shutdown};
 
 /// Why a program ends with something other than success.
 #[derive(Debug)]
