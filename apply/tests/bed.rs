@@ -143,6 +143,20 @@ impl Bed {
     pub async fn query(&self, sql: &str) -> Vec<String> {
         self.database.query(sql).await
     }
+
+    /// The server's major version.
+    pub async fn major(&self) -> u32 {
+        let version = "SELECT current_setting('server_version_num')::int / 10000";
+        self.query(version).await[0].parse().expect("a number")
+    }
+
+    /// What is said of a unique index that the source has: NULLs are equal in it, from 15 on here too.
+    pub async fn of_nulls(&self) -> &'static str {
+        match self.major().await {
+            ..15 => "SQL Server allows one NULL, this PostgreSQL (older than 15) any number",
+            _ => "NULL",
+        }
+    }
 }
 
 async fn open_log(directory: &TempDir, name: &str) -> Arc<dyn Log> {
