@@ -5,9 +5,9 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN cargo build --locked -p lockstep-capture -p lockstep-apply -p lockstep-cli \
+RUN cargo build --release --locked -p lockstep-capture -p lockstep-apply -p lockstep-cli \
  && mkdir /out \
- && cp target/debug/lockstep target/debug/lockstep-capture target/debug/lockstep-apply /out/
+ && cp target/release/lockstep target/release/lockstep-capture target/release/lockstep-apply /out/
 
 FROM debian:bookworm-slim
 RUN apt-get update \

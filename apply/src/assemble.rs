@@ -18,6 +18,7 @@
 //! it, so its offset decides whether it is done: offsets of one log rise, and a log that was made
 //! anew has another id. Inside a transaction there is none; one there halts.
 
+use lockstep_common::Code;
 use lockstep_common::codec::{FragmentHeader, Header, Kind};
 use lockstep_common::{Failure, Position};
 use uuid::Uuid;
@@ -297,61 +298,52 @@ impl Assembler {
         if header.after <= reached {
             return Ok(());
         }
-        Err(Failure::halt(
-            "apply.gap",
-            format!(
+        Err(Failure::new(Code::ApplyGap, format!(
                 "the log has lost what lies after {reached} up to {}: the record at offset \
                  {offset} continues from there",
                 header.after
-            ),
-            "restore the log's missing records, or load the target anew (reset, then a start point)",
-        ))
+            )).remedy("restore the log's missing records, or load the target anew (reset, then a start point)"))
     }
 }
 
 fn another_log(offset: u64, expected: Option<Uuid>, found: Uuid) -> Failure {
-    Failure::halt(
-        "apply.another_log",
+    Failure::new(
+        Code::ApplyAnotherLog,
         format!(
             "the record at offset {offset} belongs to log {found}, the target follows log {}",
             expected.map(|id| id.to_string()).unwrap_or_default()
         ),
+    )
+    .remedy(
         "the log was re-created or this is another pipeline's: restore the log, or reset the \
          target and choose a start point",
     )
 }
 
 fn trimmed(offset: u64, header: &Header) -> Failure {
-    Failure::halt(
-        "apply.gap",
-        format!(
+    Failure::new(Code::ApplyGap, format!(
             "the log begins later than the chosen time, at offset {offset} after position {}: it has \
              lost what lies before",
             header.after
-        ),
-        "restore the log's missing records, or choose a start point that the log still has",
-    )
+        )).remedy("restore the log's missing records, or choose a start point that the log still has")
 }
 
 fn disorder(offset: u64, what: String) -> Failure {
-    Failure::halt(
-        "apply.disorder",
-        format!("the log is out of order at offset {offset}: {what}"),
-        "something other than one fenced writer wrote to the log; restore it",
-    )
+    Failure::new(Code::ApplyDisorder, format!("the log is out of order at offset {offset}: {what}"))
+        .remedy("something other than one fenced writer wrote to the log; restore it")
 }
 
 fn unfollowed(offset: u64, header: &Header, kind: Kind) -> Failure {
-    Failure::halt(
-        "apply.unfollowed",
+    Failure::new(
+        Code::ApplyUnfollowed,
         format!(
             "the log holds a {} record at offset {offset}, position {}, which this version of \
              apply does not follow",
             kind.name(),
             header.position
         ),
-        "upgrade apply, or load the target anew from behind that record",
     )
+    .remedy("upgrade apply, or load the target anew from behind that record")
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use lockstep_common::Code;
 use lockstep_common::{FailPoints, Failure, Position};
 use tokio::sync::Notify;
 
@@ -128,14 +129,14 @@ impl Buffer {
             }
             let pending = self.lock().pending.total();
             if pending >= self.limits.disk {
-                return Err(Failure::halt(
-                    "apply.spool_budget",
+                return Err(Failure::new(
+                    Code::ApplySpoolBudget,
                     format!(
                         "a transaction is larger than the spool's budget of {} bytes",
                         self.limits.disk
                     ),
-                    "raise `spool_budget`; nothing of it was applied",
-                ));
+                )
+                .remedy("raise `spool_budget`; nothing of it was applied"));
             }
             waiting.await;
         }

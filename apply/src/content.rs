@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use lockstep_common::Code;
 use lockstep_common::codec::FragmentHeader;
-use lockstep_common::record::{Before, Change, Part, TableTotal};
+use lockstep_common::model::record::{Before, Change, Part, TableTotal};
 use lockstep_common::{Failure, LongKind, LongValue, Position, TableId, Value};
 use sha2::{Digest, Sha256};
 
@@ -142,9 +143,6 @@ impl Content {
 
 /// The records of a transaction are not a transaction.
 pub(crate) fn damaged(position: Position, what: &str) -> Failure {
-    Failure::halt(
-        "apply.damaged",
-        format!("transaction {position} is damaged: {what}"),
-        "delete the spool; if it stays so, the log is damaged: restore it",
-    )
+    Failure::new(Code::ApplyDamaged, format!("transaction {position} is damaged: {what}"))
+        .remedy("delete the spool; if it stays so, the log is damaged: restore it")
 }

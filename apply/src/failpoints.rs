@@ -1,4 +1,4 @@
-//! The places where a test may make apply die; see [`lockstep_common::failpoint`].
+//! The places where a test may make apply die; see [`lockstep_common::service::failpoint`].
 
 /// A batch has been read from the log; nothing of it is kept yet.
 pub const FETCHED: &str = "apply.fetched";
@@ -43,6 +43,3 @@ pub const ALL: [&str; 7] = [
     COMMIT_ACKNOWLEDGED,
     TRIMMED,
 ];
-
-/// The code of the failure that a crash at a fail point is: upon it everything is dropped at once.
-pub(crate) const CRASH: &str = "failpoint";

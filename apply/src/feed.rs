@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use lockstep_common::Code;
 use lockstep_common::codec::{self, Header, Kind};
-use lockstep_common::disposition::Disposition;
-use lockstep_common::load::LoadMarker;
-use lockstep_common::record::Body;
+use lockstep_common::model::load::LoadMarker;
+use lockstep_common::model::record::Body;
 use lockstep_common::{Backoff, FailPoints, Failure, Shutdown};
 use lockstep_log::{Batch, Item, Log, Reader, Seek, Stream};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -49,7 +49,7 @@ impl LogReader {
         });
         opening.await.unwrap_or_else(|error| {
             let what = format!("opening the log ended: {error}");
-            Err(Failure::halt("apply.internal", what, "report this"))
+            Err(Failure::new(Code::ApplyInternal, what).remedy("report this"))
         })
     }
 
@@ -82,7 +82,7 @@ impl Feed {
         let mut away = false;
         loop {
             let Err(failure) = self.follow(&mut backoff, &mut away).await else { continue };
-            if failure.disposition != Disposition::Retry {
+            if !failure.disposition().is_tried_again() {
                 return failure;
             }
             tracing::warn!(error = %failure, "cannot read the log");
@@ -285,9 +285,11 @@ fn is_of_load(offset: u64, header: &Header, payload: &[u8]) -> Result<bool, Fail
 
 /// A record of a load that does not say what it must.
 pub(crate) fn unreadable(offset: u64, error: &dyn std::fmt::Display) -> Failure {
-    Failure::halt(
-        "apply.corrupt",
+    Failure::new(
+        Code::ApplyCorrupt,
         format!("the record of a full load at offset {offset} cannot be read: {error}"),
+    )
+    .remedy(
         "the log is damaged, or its writer is newer than this apply: restore it, or upgrade apply",
     )
 }
@@ -308,44 +310,32 @@ async fn is_end_of(
 }
 
 fn nothing_follows(mark: &Mark, end: u64) -> Failure {
-    Failure::halt(
-        "apply.gap",
-        format!(
+    Failure::new(Code::ApplyGap, format!(
             "the log no longer holds what lies after {}: offsets {} to {end} were removed and nothing \
              follows",
             mark.position, mark.next_offset
-        ),
-        "restore the log's records, or reset the target and choose a start point",
-    )
+        )).remedy("restore the log's records, or reset the target and choose a start point")
 }
 
 pub(crate) fn another_log(mark: &Mark, found: Uuid) -> Failure {
-    Failure::halt(
-        "apply.another_log",
-        format!("this is log {found}, the target follows log {}", mark.log_id),
-        "the log was re-created or this is another pipeline's: restore the log, or reset the target \
-         and choose a start point",
-    )
+    Failure::new(Code::ApplyAnotherLog, format!("this is log {found}, the target follows log {}", mark.log_id)).remedy("the log was re-created or this is another pipeline's: restore the log, or reset the target \
+         and choose a start point")
 }
 
 pub(crate) fn unknown_log(mark: &Mark) -> Failure {
-    Failure::halt(
-        "apply.log_shorter",
-        format!(
+    Failure::new(Code::ApplyLogShorter, format!(
             "the log has lost what the target has been given up to position {}, and with it what tells \
              that it is the same log",
             mark.position
-        ),
-        "the log was emptied or re-created: restore it, or reset the target and choose a start point",
-    )
+        )).remedy("the log was emptied or re-created: restore it, or reset the target and choose a start point")
 }
 
 /// A target without a checkpoint may be started before capture has made the log: that is to be waited
 /// for. With a checkpoint there was a log, and its absence stays what it is.
 pub(crate) fn awaiting_capture(failure: Failure, nothing_applied: bool) -> Failure {
-    if failure.code == "log.no_stream" && nothing_applied {
+    if failure.code == Code::LogNoStream && nothing_applied {
         let what = "the log is not there yet: waiting for capture's first start";
-        return Failure::retry("log.not_yet", what).with_source(failure);
+        return Failure::new(Code::LogNotYet, what).with_source(failure);
     }
     failure
 }

@@ -32,10 +32,10 @@ mod write;
 
 use std::sync::Arc;
 
-use lockstep_common::check::CheckResult;
-use lockstep_common::definition::Definition;
-use lockstep_common::disposition::Disposition;
-use lockstep_common::status::{ApplyStatus, StatusSender, TaskState};
+use lockstep_common::failure::Disposition;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::service::check::CheckResult;
+use lockstep_common::service::status::{ApplyStatus, StatusSender, TaskState};
 use lockstep_common::{FailPoints, Failure, Shutdown, TableName, TableVersion, config};
 use lockstep_log::Log;
 
@@ -80,7 +80,7 @@ pub async fn run(
     };
     match &result {
         Ok(()) => report.state(TaskState::Stopped),
-        Err(failure) if failure.disposition == Disposition::Fenced => {
+        Err(failure) if failure.disposition() == Disposition::Fenced => {
             report.failed(TaskState::Fenced, failure);
         }
         Err(failure) => report.failed(TaskState::Halted, failure),

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use lockstep_apply::{ApplySettings, run};
 use lockstep_common::http::{self, Endpoints};
+use lockstep_common::service::status::ApplyStatus;
+use lockstep_common::service::telemetry::{self, LogFormat};
 use lockstep_common::service::{self, Ending};
-use lockstep_common::status::ApplyStatus;
-use lockstep_common::telemetry::{self, LogFormat};
 use lockstep_common::{FailPoints, Shutdown, config};
 
 /// Commits a pipeline's source transactions in PostgreSQL, each as one transaction, in order.

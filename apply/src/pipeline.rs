@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use lockstep_common::Code;
 use lockstep_common::config::ConflictPolicy;
-use lockstep_common::disposition::Disposition;
 use lockstep_common::{Backoff, FailPoints, Failure, Shutdown};
 use lockstep_log::Log;
 use tokio::task::JoinHandle;
@@ -19,11 +19,11 @@ use uuid::Uuid;
 use crate::ApplySettings;
 use crate::buffer::{Buffer, Limits};
 use crate::destination::postgres::{Attached, Claimant, Ears, Refusal, Session, Target};
-use crate::failpoints::{self, CRASH};
+use crate::failpoints;
 use crate::feed::{Feed, LogReader};
 use crate::report::{Progress, Report, Side};
 use crate::schemas::LogSchemas;
-use crate::spool::{self, Contents, Spool, blocking};
+use crate::spool::{Contents, Spool, blocking};
 use crate::start::{self, Start};
 use crate::unit::Mark;
 use crate::write::{Care, Context, Ended, Sharing, Stopped, Writer};
@@ -50,6 +50,8 @@ pub(crate) struct Pipeline {
     context: Context,
     reader: LogReader,
     feed: Option<Feeding>,
+    /// The target has taken this apply in.
+    attached: bool,
     shutdown: Shutdown,
 }
 
@@ -64,7 +66,7 @@ impl Feeding {
         self.0 = None;
         failure.unwrap_or_else(|error| {
             let what = format!("reading the log ended: {error}");
-            Failure::halt("apply.internal", what, "report this")
+            Failure::new(Code::ApplyInternal, what).remedy("report this")
         })
     }
 
@@ -126,7 +128,19 @@ impl Pipeline {
         };
         let reader = LogReader::new(Arc::clone(&context.log));
         let feed = None;
-        Ok(Pipeline { settings, target, start, claimant, report, context, reader, feed, shutdown })
+        let attached = false;
+        Ok(Pipeline {
+            settings,
+            target,
+            start,
+            claimant,
+            report,
+            context,
+            reader,
+            feed,
+            attached,
+            shutdown,
+        })
     }
 
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
@@ -149,7 +163,7 @@ impl Pipeline {
             self.start_feed();
         }
         loop {
-            match self.attach().await {
+            match self.attach().await.map_err(|failure| self.judge(failure)) {
                 Ok(None) => return Ok(()),
                 Ok(Some((session, attached))) => {
                     let (before, began) = (self.context.commits, Instant::now());
@@ -163,7 +177,7 @@ impl Pipeline {
                         backoff.reset();
                     }
                 }
-                Err(failure) if failure.disposition == Disposition::Retry => {
+                Err(failure) if failure.disposition().is_tried_again() => {
                     tracing::warn!(error = %failure, "cannot take up the target");
                     self.report.trouble(Side::Target, &failure);
                 }
@@ -172,6 +186,21 @@ impl Pipeline {
             if !self.wait(&mut backoff).await? {
                 return Ok(());
             }
+        }
+    }
+
+    /// A target that took this apply in before and refuses it now is not a mistake of the
+    /// configuration: a password is being changed, and will be known here, too.
+    fn judge(&self, failure: Failure) -> Failure {
+        match failure.code {
+            Code::ApplyConnect if self.attached => Failure {
+                code: Code::ApplyConnectRefused,
+                remedy: "give the role back its rights, or write its new password into \
+                         password_file, which is read at every attempt"
+                    .into(),
+                ..failure
+            },
+            _ => failure,
         }
     }
 
@@ -185,6 +214,7 @@ impl Pipeline {
             () = self.shutdown.cancelled() => return Ok(None),
             attached = attaching => attached?,
         };
+        self.attached = true;
         self.claimant.epoch = attached.1.taken.epoch;
         self.claimant.applied |= attached.1.taken.mark.is_some();
         self.context.fail.hit(failpoints::EPOCH_TAKEN)?;
@@ -305,7 +335,7 @@ impl Pipeline {
     /// What a stop means; an error ends apply.
     fn decide(&mut self, stopped: Stopped) -> Result<(), Failure> {
         match stopped {
-            Stopped::Failure(failure) if failure.disposition == Disposition::Retry => {
+            Stopped::Failure(failure) if failure.disposition().is_tried_again() => {
                 tracing::warn!(error = %failure, "connecting to the target again");
                 self.report.trouble(Side::Target, &failure);
                 Ok(())
@@ -331,7 +361,7 @@ impl Pipeline {
             unit.next_offset - 1
         );
         if self.settings.config.on_conflict != ConflictPolicy::Exceptions {
-            return Err(Failure::halt("apply.conflict", what, refusal.remedy));
+            return Err(Failure::new(Code::ApplyConflict, what).remedy(refusal.remedy));
         }
         let care = &mut self.context.care;
         if care.until == Some(unit.place()) {
@@ -378,7 +408,7 @@ impl Silence {
 /// Whether a failure of the feed ends apply wherever it stands. The spool's does: the operator has to
 /// see it, and the target may be away or blocked for long.
 fn ends_at_once(failure: &Failure) -> bool {
-    failure.code == CRASH || failure.code == spool::FAILED
+    failure.code == Code::Failpoint || failure.code == Code::ApplySpool
 }
 
 /// Opens the spool; a predecessor that is just ending may still hold it for a moment.

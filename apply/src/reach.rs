@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use lockstep_common::Code;
 use lockstep_common::Failure;
 use lockstep_log::{Batch, Bounds, Log, Reader, Seek, Stream};
 
@@ -30,8 +31,8 @@ pub(crate) async fn reaches(log: &Arc<dyn Log>, checkpoint: Option<&Mark>) -> Re
             known.ok_or_else(|| unknown_log(mark))?;
         }
     }
-    Err(Failure::retry(
-        "apply.log_behind",
+    Err(Failure::new(
+        Code::ApplyLogBehind,
         format!(
             "the log ends before {}, which the target has been given: waiting until capture has read \
              again what is missing, and leaving the target to whoever follows it meanwhile",

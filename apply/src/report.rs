@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use lockstep_common::record::Operation;
-use lockstep_common::status::{
+use lockstep_common::model::record::Operation;
+use lockstep_common::service::status::{
     ApplyStatus, Counts, HeldTable, LoadStatus, StatusSender, TaskState,
 };
-use lockstep_common::{Failure, TableId};
+use lockstep_common::{Disposition, Failure, TableId};
 
 use crate::buffer::Levels;
 use crate::destination::postgres::Attached;
@@ -28,14 +28,14 @@ pub(crate) enum Side {
 /// What each peer's trouble is, until something got through to it.
 #[derive(Debug, Default)]
 struct Troubles {
-    log: Option<String>,
-    target: Option<String>,
+    log: Option<(TaskState, String)>,
+    target: Option<(TaskState, String)>,
     /// The target has been taken up.
     attached: bool,
 }
 
 impl Troubles {
-    fn of(&mut self, side: Side) -> &mut Option<String> {
+    fn of(&mut self, side: Side) -> &mut Option<(TaskState, String)> {
         match side {
             Side::Log => &mut self.log,
             Side::Target => &mut self.target,
@@ -43,9 +43,10 @@ impl Troubles {
     }
 
     fn show(&self, status: &mut ApplyStatus) {
-        status.last_error = self.target.clone().or(self.log.clone());
-        status.enter(match status.last_error {
-            Some(_) => TaskState::Retrying,
+        let trouble = self.target.as_ref().or(self.log.as_ref());
+        status.last_error = trouble.map(|(_, what)| what.clone());
+        status.enter(match trouble {
+            Some((state, _)) => *state,
             None if self.attached => TaskState::Running,
             None => TaskState::Starting,
         });
@@ -71,8 +72,12 @@ impl Report {
 
     /// A failure of a peer that is being retried.
     pub(crate) fn trouble(&self, side: Side, failure: &Failure) {
+        let state = match failure.disposition() {
+            Disposition::Wait => TaskState::Waiting,
+            _ => TaskState::Retrying,
+        };
         let mut troubles = self.troubles();
-        *troubles.of(side) = Some(failure.to_string());
+        *troubles.of(side) = Some((state, failure.to_string()));
         self.0.send_modify(|status| troubles.show(status));
     }
 

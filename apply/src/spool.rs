@@ -26,6 +26,7 @@ mod directory;
 mod layout;
 mod memory;
 
+use lockstep_common::Code;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,9 +48,6 @@ const BATCH: usize = 2 << 20;
 
 /// A unit larger than this is not read whole.
 const WHOLE: u64 = 1 << 20;
-
-/// Code of the failure that the spool's disk is.
-pub(crate) const FAILED: &str = "apply.spool";
 
 pub(crate) struct Spool {
     db: DB,
@@ -397,20 +395,22 @@ fn open(path: &Path) -> Result<DB, rocksdb::Error> {
 }
 
 fn failed(what: &str, path: &Path, error: &rocksdb::Error) -> Failure {
-    Failure::halt(
-        FAILED,
+    Failure::new(
+        Code::ApplySpool,
         format!("cannot {what} the spool in {}: {error}", path.display()),
+    )
+    .remedy(
         "make room on its disk (or lower `spool_budget`) and see that only this apply uses the \
          directory; nothing is lost, the log still has it",
     )
 }
 
 fn unreadable(path: &Path) -> Failure {
-    Failure::halt(
-        FAILED,
+    Failure::new(
+        Code::ApplySpool,
         format!("the spool in {} holds an entry that cannot be read", path.display()),
-        "delete the directory: the spool is a cache, the log still has everything",
     )
+    .remedy("delete the directory: the spool is a cache, the log still has everything")
 }
 
 /// Runs work that may wait for the disk without holding up the runtime's other tasks.

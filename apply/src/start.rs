@@ -7,6 +7,7 @@
 use std::fmt;
 use std::time::UNIX_EPOCH;
 
+use lockstep_common::Code;
 use lockstep_common::{Failure, Position};
 use lockstep_log::Seek;
 
@@ -38,9 +39,7 @@ impl Start {
             _ => None,
         };
         parsed.ok_or_else(|| {
-            Failure::halt(
-                "apply.start",
-                format!("`{text}` is not a start point"),
+            Failure::new(Code::ApplyStart, format!("`{text}` is not a start point")).remedy(
                 "use `earliest`, `offset:N`, `position:1/00000027:00000758:0005` or \
                  `time:2026-11-23T10:00:00Z`",
             )
@@ -89,14 +88,14 @@ pub(crate) fn agree(
     if stored == Some(start.to_string().as_str()) {
         return Ok(());
     }
-    Err(Failure::halt(
-        "apply.start",
+    Err(Failure::new(
+        Code::ApplyStart,
         format!(
             "the target has a checkpoint at {position}; start point `{start}` would skip or repeat \
              transactions"
         ),
-        "remove `start` to go on from the checkpoint, or reset the target first",
-    ))
+    )
+    .remedy("remove `start` to go on from the checkpoint, or reset the target first"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use lockstep_common::FailPoints;
 use lockstep_common::config::{Secret, TargetTls};
-use lockstep_common::status::TaskState;
+use lockstep_common::service::status::TaskState;
 
 use crate::bed::Bed;
 use crate::cluster::{self, Cluster, Kind};
@@ -19,7 +19,7 @@ async fn an_unfit_table_halts_with_everything_that_is_wrong() {
     let a = bed.source.table(&accounts()).await;
     bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.table");
+    assert_eq!(failure.code.as_str(), "apply.table");
     let wrong = [
         "column \"owner\" is missing",
         "column \"balance\" has type smallint",
@@ -196,7 +196,7 @@ async fn a_socket_directory_is_a_host_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn check_says_what_is_there_and_what_is_missing() {
-    use lockstep_common::check::{CheckResult, Verdict};
+    use lockstep_common::service::check::{CheckResult, Verdict};
     let mut bed = Bed::new().await;
     let results = lockstep_apply::check(&bed.settings()).await;
     // The tests' role is a superuser, over connections that nothing protects.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use lockstep_apply::{ApplySettings, run};
 use lockstep_common::config::{self, Durability, NameRule, TargetTls};
-use lockstep_common::status::{ApplyStatus, StatusReceiver};
+use lockstep_common::service::status::{ApplyStatus, StatusReceiver};
 use lockstep_common::{Disposition, FailPoints, Failure, Shutdown};
 use lockstep_log::Log;
 use tempfile::TempDir;
@@ -108,6 +108,7 @@ impl Bed {
             types: Default::default(),
             columns: Default::default(),
             invalid_text: config::InvalidText::Halt,
+            triggers: config::TriggerPolicy::Refuse,
             offset_columns: None,
             key_collation: config::KeyCollation::Exact,
             http: None,
@@ -141,6 +142,20 @@ impl Bed {
 
     pub async fn query(&self, sql: &str) -> Vec<String> {
         self.database.query(sql).await
+    }
+
+    /// The server's major version.
+    pub async fn major(&self) -> u32 {
+        let version = "SELECT current_setting('server_version_num')::int / 10000";
+        self.query(version).await[0].parse().expect("a number")
+    }
+
+    /// What is said of a unique index that the source has: NULLs are equal in it, from 15 on here too.
+    pub async fn of_nulls(&self) -> &'static str {
+        match self.major().await {
+            ..15 => "SQL Server allows one NULL, this PostgreSQL (older than 15) any number",
+            _ => "NULL",
+        }
     }
 }
 
@@ -257,7 +272,7 @@ impl Apply {
 
     pub async fn halts(self) -> Failure {
         let failure = self.fails().await;
-        assert_eq!(failure.disposition, Disposition::Halt, "{failure}");
+        assert_eq!(failure.disposition(), Disposition::Halt, "{failure}");
         failure
     }
 

@@ -1,7 +1,7 @@
 //! What changes do to tables.
 
 use lockstep_common::Value;
-use lockstep_common::record::{Before, Operation};
+use lockstep_common::model::record::{Before, Operation};
 
 use crate::bed::Bed;
 use crate::source::{
@@ -125,7 +125,7 @@ async fn a_change_that_fits_two_different_rows_is_refused() {
     bed.source.commit(&[insert(t, row(1, "a")), insert(t, row(1, "b"))]).await;
     bed.source.commit(&[delete(t, vec![int(1), Value::Unavailable])]).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.conflict", "{failure}");
+    assert_eq!(failure.code.as_str(), "apply.conflict", "{failure}");
     assert!(failure.remedy.starts_with("several rows of the target fit"), "{}", failure.remedy);
     assert_eq!(bed.query("SELECT * FROM heap ORDER BY s").await, ["1|a", "1|b"]);
 }

@@ -22,8 +22,8 @@ async fn the_older_of_two_applies_is_fenced() {
     let mut younger = bed.start_with(settings, FailPoints::default());
     younger.until("its epoch", |status| status.epoch == 2).await;
     let failure = older.fails().await;
-    assert_eq!(failure.disposition, Disposition::Fenced, "{failure}");
-    assert_eq!(failure.exit_code(), lockstep_common::disposition::exit::FENCED);
+    assert_eq!(failure.disposition(), Disposition::Fenced, "{failure}");
+    assert_eq!(failure.exit_code(), lockstep_common::failure::exit::FENCED);
     let n = bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
     younger.reaches(n).await;
     younger.stop().await;
@@ -41,7 +41,7 @@ async fn a_chain_that_is_broken_in_the_target_fences() {
     bed.query("UPDATE lockstep.checkpoint SET epoch = epoch + 1, instance = NULL").await;
     bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
     let failure = apply.fails().await;
-    assert_eq!(failure.disposition, Disposition::Fenced, "{failure}");
+    assert_eq!(failure.disposition(), Disposition::Fenced, "{failure}");
     assert_eq!(bed.query(COUNT).await, ["1|1"]);
 }
 
@@ -55,7 +55,7 @@ async fn a_missing_checkpoint_row_commits_nothing() {
     bed.query("DELETE FROM lockstep.checkpoint").await;
     bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
     let failure = apply.halts().await;
-    assert_eq!(failure.code, "apply.checkpoint_gone", "{failure}");
+    assert_eq!(failure.code.as_str(), "apply.checkpoint_gone", "{failure}");
     assert_eq!(bed.query(COUNT).await, ["1|1"]);
 }
 
@@ -186,7 +186,7 @@ async fn two_pipelines_share_a_target_but_no_table() {
     settings.pipeline = "second".into();
     settings.config.database = bed.database.name.clone();
     let failure = other.start_with(settings.clone(), FailPoints::default()).halts().await;
-    assert_eq!(failure.code, "apply.claimed");
+    assert_eq!(failure.code.as_str(), "apply.claimed");
     assert!(failure.message.contains(PIPELINE), "{failure}");
     settings.config.schemas = [("dbo".to_owned(), "second".to_owned())].into();
     other.catch_up_with(settings).await;
@@ -206,7 +206,7 @@ async fn a_reset_fences_who_still_runs() {
     assert_eq!(removed.as_deref(), Some("1/00000000:00000001"));
     bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
     let failure = apply.fails().await;
-    assert_eq!(failure.disposition, Disposition::Fenced, "{failure}");
+    assert_eq!(failure.disposition(), Disposition::Fenced, "{failure}");
     assert_eq!(bed.query(COUNT).await, ["1|1"]);
     assert!(failpoints::ALL.contains(&failpoints::COMMIT_SENT));
 }

@@ -1,7 +1,7 @@
 //! A log that lost something, or is another one, stops apply; duplicates and voided fragments do not.
 
 use lockstep_common::codec::FragmentWriter;
-use lockstep_common::record::{Body, SchemaChange};
+use lockstep_common::model::record::{Body, SchemaChange};
 use lockstep_common::{TableName, Value};
 use lockstep_log::Stream;
 
@@ -18,7 +18,7 @@ async fn a_gap_halts_naming_the_range_and_what_came_before_is_applied() {
     bed.source.at += 1;
     bed.source.commit(&[insert(a, account(3, "x", 1))]).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.gap");
+    assert_eq!(failure.code.as_str(), "apply.gap");
     let (from, to) = (at(1).to_string(), at(2).to_string());
     assert!(failure.message.contains(&from) && failure.message.contains(&to), "{failure}");
     assert_eq!(bed.query(IDS).await, ["1"]);
@@ -66,7 +66,7 @@ async fn a_lower_epoch_after_a_higher_one_halts() {
     bed.source.epoch = 4;
     bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.disorder");
+    assert_eq!(failure.code.as_str(), "apply.disorder");
     assert_eq!(bed.query(IDS).await, ["1"]);
 }
 
@@ -80,7 +80,7 @@ async fn a_missing_fragment_halts() {
     entries.remove(1);
     bed.source.append(entries).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.disorder");
+    assert_eq!(failure.code.as_str(), "apply.disorder");
     assert_eq!(bed.query(IDS).await, ["0"]);
 }
 
@@ -102,7 +102,7 @@ async fn counts_that_do_not_add_up_halt() {
     short.push_change(&insert(a, account(3, "x", 1)));
     bed.source.append(vec![entry(2, 0, first), entry(2, 1, short.finish())]).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.damaged");
+    assert_eq!(failure.code.as_str(), "apply.damaged");
     assert_eq!(bed.query(IDS).await, ["0"]);
 }
 
@@ -118,7 +118,7 @@ async fn another_log_halts() {
         bed.source.commit(&[insert(a, account(i, "x", 1))]).await;
     }
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.another_log", "{failure}");
+    assert_eq!(failure.code.as_str(), "apply.another_log", "{failure}");
     assert_eq!(bed.query(IDS).await, ["1"]);
 }
 
@@ -133,7 +133,7 @@ async fn an_emptied_log_halts() {
     // Re-created: shorter than what the target has been given.
     bed.replace_log("new").await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.another_log", "{failure}");
+    assert_eq!(failure.code.as_str(), "apply.another_log", "{failure}");
 }
 
 /// The log as it was after `kept` of five transactions is put in the place of the one that the target
@@ -195,7 +195,7 @@ async fn a_gap_in_a_log_that_lost_its_end_halts() {
     bed.source.at = 3;
     bed.source.commit(&[insert(a, account(4, "x", 1))]).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.gap", "{failure}");
+    assert_eq!(failure.code.as_str(), "apply.gap", "{failure}");
     assert_eq!(bed.query(IDS).await, ["1", "2"]);
 }
 
@@ -213,12 +213,12 @@ async fn a_log_trimmed_past_the_checkpoint_halts() {
     bed.log.trim(Stream::Transactions, end - 2).await.unwrap();
     std::fs::remove_dir_all(bed.spool("spool")).unwrap();
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.gap", "{failure}");
+    assert_eq!(failure.code.as_str(), "apply.gap", "{failure}");
     assert!(failure.message.contains(&at(1).to_string()), "{failure}");
     // All of it gone: nothing follows that could tell.
     bed.log.trim(Stream::Transactions, end).await.unwrap();
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.gap", "{failure}");
+    assert_eq!(failure.code.as_str(), "apply.gap", "{failure}");
     assert_eq!(bed.query(IDS).await, ["1"]);
 }
 
@@ -249,7 +249,7 @@ async fn what_apply_does_not_follow_halts_by_name() {
     };
     bed.source.append_body(2, 1, Body::SchemaChange(change)).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.unfollowed");
+    assert_eq!(failure.code.as_str(), "apply.unfollowed");
     assert!(failure.message.contains("SchemaChange"), "{failure}");
     assert_eq!(bed.query(IDS).await, ["1"]);
 }
@@ -262,6 +262,6 @@ async fn a_change_that_names_no_row_halts() {
     let nameless = vec![Value::Unavailable, text("x"), int(1)];
     bed.source.commit(&[crate::source::delete(a, nameless)]).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.unidentified", "{failure}");
+    assert_eq!(failure.code.as_str(), "apply.unidentified", "{failure}");
     assert_eq!(bed.query(IDS).await, ["1"]);
 }

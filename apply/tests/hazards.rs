@@ -1,10 +1,11 @@
 //! What of the target loses or alters rows, and is found: triggers, rules, tables that do not keep them.
 
-use lockstep_common::check::{CheckResult, Verdict};
-use lockstep_common::config::{ConflictPolicy, Prepare};
-use lockstep_common::load::{ChunkAttributes, Handoff};
-use lockstep_common::record::{Before, Operation};
-use lockstep_common::status::ApplyStatus;
+use lockstep_apply::ApplySettings;
+use lockstep_common::config::{ConflictPolicy, Prepare, Task, TriggerPolicy};
+use lockstep_common::model::load::{ChunkAttributes, Handoff};
+use lockstep_common::model::record::{Before, Operation};
+use lockstep_common::service::check::{CheckResult, Verdict};
+use lockstep_common::service::status::ApplyStatus;
 use lockstep_common::{FailPoints, Value};
 
 use crate::bed::Bed;
@@ -28,6 +29,13 @@ async fn checked(bed: &Bed) -> Vec<CheckResult> {
     lockstep_apply::check(&bed.settings()).await
 }
 
+/// Triggers may fire.
+fn allowing(bed: &Bed) -> ApplySettings {
+    let mut settings = bed.settings();
+    settings.config.triggers = TriggerPolicy::Allow;
+    settings
+}
+
 /// However the row is written: alone, among others, as an upsert, by an update, in a replacement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_a_trigger_drops_halts_before_its_commit_and_again_after_a_restart() {
@@ -45,7 +53,7 @@ async fn a_row_that_a_trigger_drops_halts_before_its_commit_and_again_after_a_re
         bed.source.commit(&[insert(a, account(10, "x", 1))]).await;
         let rows: Vec<_> = ids.iter().map(|id| insert(a, account(*id, "x", 1))).collect();
         bed.source.commit(&rows).await;
-        let mut settings = bed.settings();
+        let mut settings = allowing(&bed);
         settings.config.on_conflict = policy;
         for _ in 0..2 {
             let apply = bed.start_with(settings.clone(), FailPoints::default());
@@ -56,7 +64,7 @@ async fn a_row_that_a_trigger_drops_halts_before_its_commit_and_again_after_a_re
             assert_eq!(bed.query(IDS).await, ["10"], "{ids:?} {policy:?}");
         }
         // The trigger is named by `check`; without it everything arrives.
-        let results = checked(&bed).await;
+        let results = lockstep_apply::check(&settings).await;
         let named = results.iter().find(|r| r.detail.contains("drops of public.accounts"));
         assert_eq!(named.map(|r| r.verdict), Some(Verdict::Warn), "{results:#?}");
         bed.query("ALTER TABLE accounts DISABLE TRIGGER drops").await;
@@ -93,19 +101,128 @@ async fn triggers_of_partitions_and_of_roles_without_the_right_are_found() {
          GRANT USAGE ON SCHEMA lockstep TO {role}"
     ))
     .await;
-    let mut settings = bed.settings();
-    settings.config.user = role;
+    let mut settings = allowing(&bed);
+    settings.config.user = role.clone();
     let results = lockstep_apply::check(&settings).await;
     let named = results.iter().find(|r| r.detail.contains("alters of public.low"));
     assert_eq!(named.map(|r| r.verdict), Some(Verdict::Warn), "{results:#?}");
+    // Unless it is allowed, it is refused by check and start.
+    let refusing = ApplySettings {
+        config: lockstep_common::config::Apply {
+            triggers: TriggerPolicy::Refuse,
+            ..settings.config.clone()
+        },
+        ..settings.clone()
+    };
+    let results = lockstep_apply::check(&refusing).await;
+    let named = results.iter().find(|r| r.detail.contains("alters of public.low"));
+    assert_eq!(named.map(|r| r.verdict), Some(Verdict::Fail), "{results:#?}");
+    let failure = bed.start_with(refusing, FailPoints::default()).halts().await;
+    assert!(failure.message.contains("alters of public.low"), "{failure}");
+    assert!(failure.remedy.contains("DISABLE TRIGGER"), "{failure}");
     bed.source.commit(&[insert(a, account(3, "x", 1)), insert(a, account(4, "x", 1))]).await;
     let status = bed.catch_up_with(settings.clone()).await;
     assert!(noticed(&status, "alters of public.low (before each row"), "{status:?}");
     bed.query("ALTER TABLE low ENABLE REPLICA TRIGGER alters").await;
     let status = bed.catch_up_with(settings).await;
     assert!(!noticed(&status, "alters"), "{status:?}");
-    let status = bed.catch_up().await;
+    let status = bed.catch_up_with(allowing(&bed)).await;
     assert!(noticed(&status, "alters"), "{status:?}");
+}
+
+/// What comes while apply runs: nothing that it may have altered or dropped goes by unseen, whatever
+/// statements met it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fires_from_now_on_is_found_while_apply_runs() {
+    const ALTERS: &str = "CREATE FUNCTION alters() RETURNS trigger LANGUAGE plpgsql AS \
+        $$ BEGIN NEW.owner := 'somebody else'; RETURN NEW; END $$; \
+        CREATE TRIGGER alters BEFORE INSERT OR UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION \
+        alters(); ALTER TABLE accounts ENABLE ALWAYS TRIGGER alters";
+    const DELETES: &str = "CREATE FUNCTION keeps() RETURNS trigger LANGUAGE plpgsql AS \
+        $$ BEGIN RETURN NULL; END $$; \
+        CREATE TRIGGER keeps BEFORE DELETE ON accounts FOR EACH ROW EXECUTE FUNCTION keeps(); \
+        ALTER TABLE accounts ENABLE REPLICA TRIGGER keeps";
+    const AFTER: &str = "CREATE FUNCTION later() RETURNS trigger LANGUAGE plpgsql AS \
+        $$ BEGIN UPDATE public.accounts SET balance = 0 WHERE id = NEW.id; RETURN NULL; END $$; \
+        CREATE TRIGGER later AFTER INSERT ON accounts FOR EACH ROW EXECUTE FUNCTION later(); \
+        ALTER TABLE accounts ENABLE ALWAYS TRIGGER later";
+    const RULE: &str = "CREATE RULE turns AS ON DELETE TO accounts DO INSTEAD NOTHING; \
+        ALTER TABLE accounts ENABLE ALWAYS RULE turns";
+    use TriggerPolicy::{Allow, Refuse};
+    for (made, name, triggers, policy) in [
+        (ALTERS, "alters", Refuse, ConflictPolicy::Halt),
+        (ALTERS, "alters", Allow, ConflictPolicy::Converge),
+        (DELETES, "keeps", Allow, ConflictPolicy::Converge),
+        (AFTER, "later", Refuse, ConflictPolicy::Halt),
+        (RULE, "turns", Allow, ConflictPolicy::Converge),
+    ] {
+        let mut bed = Bed::new().await;
+        let a = bed.source.table(&accounts()).await;
+        bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
+        let mut settings = allowing(&bed);
+        settings.config.on_conflict = policy;
+        settings.config.triggers = triggers;
+        let mut apply = bed.start_with(settings.clone(), FailPoints::default());
+        apply.reaches(1).await;
+        bed.query(made).await;
+        let gone = change(a, Operation::Delete, Before::Full(account(1, "x", 1)), Vec::new());
+        let n = bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
+        if policy == ConflictPolicy::Converge {
+            bed.source.commit(&[gone]).await;
+        } else {
+            // Nothing fails of itself.
+            apply.reaches(n).await;
+        }
+        let failure = apply.halts().await;
+        assert_eq!(failure.code.as_str(), "apply.rows", "{name}: {failure}");
+        assert!(failure.message.contains(name), "{failure}");
+        // No later start passes over it, until its remedy is followed.
+        bed.query("DROP RULE IF EXISTS turns ON accounts; DROP FUNCTION IF EXISTS alters, keeps, later CASCADE")
+            .await;
+        let failure = bed.start_with(settings.clone(), FailPoints::default()).halts().await;
+        assert!(failure.message.contains(name), "{failure}");
+        bed.query("UPDATE lockstep.exceptions SET resolved_at = now() WHERE kind = 'rows'").await;
+        bed.catch_up_with(settings).await;
+    }
+}
+
+/// What is allowed, and what comes or goes without a word about rows, does not end anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trigger_beside_the_rows_may_come_and_go_where_triggers_are_allowed() {
+    let mut bed = Bed::new().await;
+    let a = bed.source.table(&accounts()).await;
+    bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
+    let mut apply = bed.start_with(allowing(&bed), FailPoints::default());
+    apply.reaches(1).await;
+    bed.query(
+        "CREATE TABLE heard (id bigint); CREATE FUNCTION hear() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN INSERT INTO public.heard VALUES (NEW.id); RETURN NULL; END $$; \
+         CREATE TRIGGER hear AFTER INSERT ON accounts FOR EACH ROW EXECUTE FUNCTION hear(); \
+         ALTER TABLE accounts ENABLE ALWAYS TRIGGER hear",
+    )
+    .await;
+    let epoch = apply.until("the trigger is named", |s| noticed(s, "hear")).await.epoch;
+    let n = bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
+    assert_eq!(apply.reaches(n).await.epoch, epoch);
+    assert_eq!(bed.query("SELECT id FROM heard").await, ["2"]);
+    apply.stop().await;
+}
+
+/// Nothing brings the rows of a table back in a task without loads: apply says so and stops.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_replaced_while_apply_runs_halts_where_nothing_loads() {
+    for made in ["", "; CREATE TABLE accounts (id int PRIMARY KEY, owner text, balance int)"] {
+        let mut bed = Bed::new().await;
+        let a = bed.source.table(&accounts()).await;
+        bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
+        let settings = ApplySettings { task: Task::Cdc, ..bed.settings() };
+        let mut apply = bed.start_with(settings, FailPoints::default());
+        apply.reaches(1).await;
+        bed.query(&format!("BEGIN; DROP TABLE accounts{made}; COMMIT")).await;
+        let failure = apply.halts().await;
+        assert_eq!(failure.code.as_str(), "apply.table", "{failure}");
+        assert!(failure.message.contains("while apply ran"), "{failure}");
+    }
 }
 
 /// A trigger that comes while apply runs: the count comes with the reply, behind the commit. It halts,
@@ -122,11 +239,11 @@ async fn rows_dropped_by_a_trigger_that_came_meanwhile_are_not_forgotten() {
         let rows: Vec<_> = ids.iter().map(|id| insert(a, account(*id, "x", 1))).collect();
         bed.source.commit(&rows).await;
         let failure = apply.halts().await;
-        assert_eq!(failure.code, "apply.rows", "{failure}");
+        assert_eq!(failure.code.as_str(), "apply.rows", "{failure}");
         assert!(failure.message.contains("insert on dbo.accounts"), "{failure}");
         bed.query("DROP TRIGGER drops ON accounts").await;
         let failure = bed.start().halts().await;
-        assert_eq!(failure.code, "apply.rows", "{failure}");
+        assert_eq!(failure.code.as_str(), "apply.rows", "{failure}");
         // As its remedy says.
         bed.query("INSERT INTO accounts VALUES (3, 'x', 1)").await;
         bed.query("UPDATE lockstep.exceptions SET resolved_at = now() WHERE kind = 'rows'").await;
@@ -158,7 +275,7 @@ async fn a_load_does_not_lose_rows_to_a_trigger() {
         bed.source.table_read(LOAD, a, 1, 4).await;
         bed.source.end_load(LOAD).await;
         bed.source.progress().await;
-        let mut settings = bed.settings();
+        let mut settings = allowing(&bed);
         settings.config.prepare = Prepare::Truncate;
         for _ in 0..2 {
             let apply = bed.start_with(settings.clone(), FailPoints::default());
@@ -212,7 +329,7 @@ async fn tables_that_do_not_keep_rows_are_refused() {
             continue;
         }
         let failure = bed.start().halts().await;
-        assert_eq!(failure.code, "apply.table", "{failure}");
+        assert_eq!(failure.code.as_str(), "apply.table", "{failure}");
         assert!(failure.message.contains(word), "{failure}");
         assert_eq!(bed.query("SELECT count(*) FROM ONLY accounts").await, ["0"]);
         // Claimed it is, and `check` and every start say the same.

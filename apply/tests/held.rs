@@ -5,8 +5,8 @@ use lockstep_apply::{ApplySettings, failpoints};
 use lockstep_common::FailPoints;
 use lockstep_common::TableId;
 use lockstep_common::config::Task;
-use lockstep_common::load::{ChunkAttributes, Handoff, LoadMarker};
-use lockstep_common::status::ApplyStatus;
+use lockstep_common::model::load::{ChunkAttributes, Handoff, LoadMarker};
+use lockstep_common::service::status::ApplyStatus;
 use uuid::Uuid;
 
 use crate::bed::Bed;
@@ -108,6 +108,50 @@ async fn a_table_that_was_made_anew_and_is_empty_is_held_until_it_is_loaded() {
     held_until_loaded(&mut bed, settings, a, o).await;
 }
 
+/// While apply runs: gone, or in another's place, written or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_dropped_or_replaced_while_apply_runs_is_held_until_it_is_loaded() {
+    const COPY: &str = "CREATE TABLE copy (LIKE accounts INCLUDING ALL);";
+    const SWAP: &str = "DROP TABLE accounts; ALTER TABLE copy RENAME TO accounts;";
+    for (changed, written) in [
+        ("DROP TABLE accounts".to_owned(), true),
+        ("DROP TABLE accounts".to_owned(), false),
+        ("ALTER TABLE accounts RENAME TO aside".to_owned(), true),
+        ("DROP SCHEMA public CASCADE; CREATE SCHEMA public; CREATE TABLE other (id int PRIMARY KEY)"
+            .to_owned(), true),
+        (format!("{COPY} {SWAP}"), true),
+        (format!("{COPY} INSERT INTO copy SELECT * FROM accounts; {SWAP}"), true),
+    ] {
+        let (mut bed, a, o) = loaded().await;
+        let mut apply = bed.start_with(loading(&bed), FailPoints::default());
+        let n = bed.source.commit(&[insert(a, account(4, "new", 0))]).await;
+        apply.reaches(n).await;
+        bed.query(&changed).await;
+        if written {
+            bed.source.commit(&[insert(a, account(5, "new", 0)), insert(o, vec![int(5)])]).await;
+        }
+        let of_accounts = |s: &ApplyStatus| held(s).contains(&"dbo.accounts");
+        apply.until("the table is held", of_accounts).await;
+        // The others go on, and the load brings it in, while apply runs.
+        let of_other = !changed.contains("SCHEMA");
+        let n = bed.source.commit(&[insert(a, account(6, "new", 0)), insert(o, vec![int(6)])]).await;
+        apply.reaches(n).await;
+        if of_other {
+            assert!(bed.query(OTHER).await.contains(&"6".to_owned()), "{changed}");
+        } else {
+            assert!(held(&apply.status.borrow()).contains(&"dbo.other"), "{changed}");
+        }
+        load(&mut bed, a, true, &[1, 2, 3, 4, 5, 6]).await;
+        let loaded = account(1, "loaded", 0);
+        let n = bed.source.commit(&[update(a, loaded, account(1, "after", 7))]).await;
+        let status = apply.reaches(n).await;
+        assert!(!held(&status).contains(&"dbo.accounts"), "{changed}");
+        apply.stop().await;
+        assert_eq!(bed.query(ROWS).await.len(), 6, "{changed}");
+        assert_eq!(bed.query(ROWS).await[0], "1|after|7", "{changed}");
+    }
+}
+
 /// The remedy of a table that does not fit: it is dropped, and loaded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_way_out_of_a_table_that_does_not_fit_is_gone() {
@@ -115,7 +159,7 @@ async fn the_way_out_of_a_table_that_does_not_fit_is_gone() {
     bed.query("ALTER TABLE accounts DROP COLUMN owner").await;
     bed.source.commit(&[insert(a, account(4, "new", 0))]).await;
     let failure = bed.start_with(loading(&bed), FailPoints::default()).halts().await;
-    assert_eq!(failure.code, "apply.table");
+    assert_eq!(failure.code.as_str(), "apply.table");
     assert!(failure.remedy.contains("lockstep reload"), "{failure}");
     bed.query("DROP TABLE accounts").await;
     let settings = loading(&bed);
@@ -169,9 +213,15 @@ async fn a_table_of_a_log_without_a_load_is_held_where_tables_come_by_loads() {
     assert_eq!(bed.query("SELECT to_regclass('accounts') IS NULL").await, ["t"]);
 }
 
-/// What has come of a table is gone while its load goes on.
+/// What has come of a table is gone while its load goes on; apply runs, or is stopped meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_is_dropped_within_its_load_is_held() {
+    for running in [false, true] {
+        dropped_within_its_load(running).await;
+    }
+}
+
+async fn dropped_within_its_load(running: bool) {
     let (mut bed, a, o) = loaded().await;
     let id = Uuid::new_v4();
     let tables = vec![(a, Handoff::Bracketed)];
@@ -183,11 +233,18 @@ async fn a_table_that_is_dropped_within_its_load_is_held() {
         load.is_some_and(|load| load.tables["dbo.accounts"].rows == 1)
     };
     apply.until("the chunk is in", read).await;
-    apply.stop().await;
-    bed.query("DROP TABLE accounts").await;
+    if running {
+        bed.query("DROP TABLE accounts").await;
+    } else {
+        apply.stop().await;
+        bed.query("DROP TABLE accounts").await;
+        apply = bed.start_with(loading(&bed), FailPoints::default());
+    }
     bed.source.chunk((id, a, 1), PLAIN, &[account(2, "loaded", 0)]).await;
     bed.source.table_read(id, a, 2, 2).await;
     bed.source.end_load(id).await;
+    apply.until("the table is held", |s| held(s) == ["dbo.accounts"]).await;
+    apply.stop().await;
     let settings = loading(&bed);
     held_until_loaded(&mut bed, settings, a, o).await;
 }

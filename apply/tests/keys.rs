@@ -2,9 +2,9 @@
 
 use lockstep_apply::ApplySettings;
 use lockstep_common::config::{ConflictPolicy, KeyCollation, Prepare};
-use lockstep_common::definition::{ForeignKey, Index, IndexColumn, IndexKind, Referential};
-use lockstep_common::load::{ChunkAttributes, Handoff};
-use lockstep_common::record::{Before, Change, Operation};
+use lockstep_common::model::definition::{ForeignKey, Index, IndexColumn, IndexKind, Referential};
+use lockstep_common::model::load::{ChunkAttributes, Handoff};
+use lockstep_common::model::record::{Before, Change, Operation};
 use lockstep_common::{LogicalType, TableId, TableName, TableVersion, Value};
 use uuid::Uuid;
 
@@ -283,7 +283,10 @@ async fn unique_indexes_and_foreign_keys_after_a_load_compare_as_the_source_does
     let objects = "SELECT kind, object, state, reason FROM lockstep.load_object ORDER BY kind";
     assert_eq!(
         bed.query(objects).await,
-        ["foreign_key|FK_login|made|NULL", "unique|UQ_login|made|NULL"]
+        [
+            "foreign_key|FK_login|made|NULL".to_owned(),
+            format!("unique|UQ_login|made|{}", bed.of_nulls().await)
+        ]
     );
     let refused = bed
         .query(

@@ -1,7 +1,7 @@
 //! Full loads that break: crashes, rivals, and logs that have lost something.
 
 use lockstep_apply::failpoints;
-use lockstep_common::load::{ChunkAttributes, Handoff};
+use lockstep_common::model::load::{ChunkAttributes, Handoff};
 use lockstep_common::{FailPoints, TableId};
 use lockstep_log::Stream;
 
@@ -59,7 +59,7 @@ async fn a_crash_at_any_fail_point_of_a_load_changes_nothing() {
         let mut bed = Bed::new().await;
         load(&mut bed).await;
         let failure = bed.start_with(bed.settings(), FailPoints::armed(point, 1)).fails().await;
-        assert_eq!(failure.code, "failpoint", "{point}: {failure}");
+        assert_eq!(failure.code.as_str(), "failpoint", "{point}: {failure}");
         bed.catch_up().await;
         assert_eq!(bed.query(ROWS).await, expected(), "{point}");
         let done = "SELECT count(*), sum(rows) FROM lockstep.load_chunk WHERE state = 'done'";
@@ -213,7 +213,7 @@ async fn a_log_without_the_load_it_continues_halts() {
     // The first bracket of the second chunk is the oldest record left: epoch, progress, the load's
     // begin, and two brackets and two transactions of the first chunk are gone.
     bed.log.trim(Stream::Transactions, 7).await.unwrap();
-    assert_eq!(bed.start().halts().await.code, "apply.load.gap");
+    assert_eq!(bed.start().halts().await.code.as_str(), "apply.load.gap");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -222,7 +222,7 @@ async fn rows_that_the_log_has_lost_halt() {
     load(&mut bed).await;
     bed.log.trim(Stream::Snapshot(1), 2).await.unwrap();
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.load.lost");
+    assert_eq!(failure.code.as_str(), "apply.load.lost");
     assert!(failure.message.contains("chunk 1 of dbo.accounts"), "{failure}");
 }
 
@@ -239,7 +239,7 @@ async fn chunks_that_are_not_what_their_end_says_halt() {
         bed.source.chunk_end((LOAD, a, 0), 0, Some((first + cut, last)), rows).await;
         bed.source.progress().await;
         let failure = bed.start().halts().await;
-        assert_eq!(failure.code, format!("apply.load.{code}"), "{rows} {cut}: {failure}");
+        assert_eq!(failure.code.as_str(), format!("apply.load.{code}"), "{rows} {cut}: {failure}");
         assert_eq!(bed.query("SELECT count(*) FROM accounts").await, ["0"]);
     }
 }
@@ -253,7 +253,7 @@ async fn a_table_whose_chunks_have_not_all_come_halts() {
         bed.source.begin_load(LOAD, &[(a, Handoff::Bracketed)]).await;
         bed.source.chunk((LOAD, a, 0), PLAIN, &[account(1, "a", 1)]).await;
         bed.source.table_read(LOAD, a, chunks, rows).await;
-        assert_eq!(bed.start().halts().await.code, "apply.load.gap", "{chunks} {rows}");
+        assert_eq!(bed.start().halts().await.code.as_str(), "apply.load.gap", "{chunks} {rows}");
     }
 }
 
@@ -264,7 +264,7 @@ async fn an_end_before_its_tables_are_read_halts() {
     bed.source.progress().await;
     bed.source.begin_load(LOAD, &[(a, Handoff::Bracketed)]).await;
     bed.source.end_load(LOAD).await;
-    assert_eq!(bed.start().halts().await.code, "apply.disorder");
+    assert_eq!(bed.start().halts().await.code.as_str(), "apply.disorder");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -275,7 +275,7 @@ async fn a_value_that_the_target_cannot_hold_halts() {
     bed.source.begin_load(LOAD, &[(a, Handoff::Bracketed)]).await;
     bed.source.chunk((LOAD, a, 0), PLAIN, &[account(1, "a\0b", 1)]).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.load.value");
+    assert_eq!(failure.code.as_str(), "apply.load.value");
     assert!(!failure.to_string().contains("a\0b"));
 }
 

@@ -2,9 +2,9 @@
 
 use lockstep_common::FailPoints;
 use lockstep_common::config::Prepare;
-use lockstep_common::load::{ChunkAttributes, Handoff, LoadMarker};
-use lockstep_common::record::{Before, Operation};
-use lockstep_common::status::{LoadState, TableLoadState};
+use lockstep_common::model::load::{ChunkAttributes, Handoff, LoadMarker};
+use lockstep_common::model::record::{Before, Operation};
+use lockstep_common::service::status::{LoadState, TableLoadState};
 use lockstep_common::{LongKind, LongValue, TableId, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -23,7 +23,11 @@ fn exact(n: u64, restart: bool) -> ChunkAttributes {
 }
 
 /// An update that says nothing of the owner.
-fn partial(table: TableId, id: i64, balance: i64) -> lockstep_common::record::Change<'static> {
+fn partial(
+    table: TableId,
+    id: i64,
+    balance: i64,
+) -> lockstep_common::model::record::Change<'static> {
     let before = Before::Key(vec![int(id)]);
     change(table, Operation::Update, before, vec![int(id), Value::Unavailable, int(balance)])
 }
@@ -58,7 +62,7 @@ async fn chunks_and_stream_come_together() {
     bed.source.end_load(LOAD).await;
     let n = bed.source.commit(&[update(a, account(8, "h", 8), account(8, "h", 80))]).await;
     apply.reaches(n).await;
-    let done = |s: &lockstep_common::status::ApplyStatus| {
+    let done = |s: &lockstep_common::service::status::ApplyStatus| {
         s.load.as_ref().is_some_and(|load| load.state == LoadState::Done)
     };
     apply.until("the load's end", done).await;
@@ -77,7 +81,7 @@ async fn chunks_and_stream_come_together() {
     assert_eq!(bed.query(notes).await, ["0"]);
     // From the load's end on, what does not fit is a conflict again.
     bed.source.commit(&[delete(a, account(99, "x", 1))]).await;
-    assert_eq!(bed.start().halts().await.code, "apply.conflict");
+    assert_eq!(bed.start().halts().await.code.as_str(), "apply.conflict");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,7 +115,7 @@ async fn rows_of_many_chunks_and_records_arrive_with_long_values() {
     bed.source.chunk_begin((LOAD, d, 6), PLAIN).await;
     let mut payloads = Vec::new();
     for data in long.as_bytes().chunks(256 << 10) {
-        writer.push_part(&lockstep_common::record::Part { id: 0, data: data.into() });
+        writer.push_part(&lockstep_common::model::record::Part { id: 0, data: data.into() });
         payloads.push(writer.cut());
     }
     let digest = Sha256::digest(long.as_bytes()).into();
@@ -306,7 +310,7 @@ async fn a_row_that_never_came_whole_halts_the_load() {
     bed.source.commit(&[change(a, Operation::Update, before, after)]).await;
     bed.source.table_read(LOAD, a, 1, 0).await;
     bed.source.end_load(LOAD).await;
-    assert_eq!(bed.start().halts().await.code, "apply.load.incomplete");
+    assert_eq!(bed.start().halts().await.code.as_str(), "apply.load.incomplete");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use lockstep_apply::ApplySettings;
-use lockstep_common::check::{CheckResult, Verdict};
 use lockstep_common::config::{ConflictPolicy, InvalidText, KeyCollation};
-use lockstep_common::definition::{Check, ColumnDefinition, Definition};
+use lockstep_common::model::definition::{Check, ColumnDefinition, Definition};
+use lockstep_common::service::check::{CheckResult, Verdict};
 use lockstep_common::{LogicalType, TICKS_PER_DAY, Value};
 
 use crate::bed::Bed;
@@ -136,7 +136,7 @@ async fn mapped_types_are_created_and_every_value_keeps_all_it_has() {
     bed.catch_up_with(settings).await;
     bed.source.commit(&[insert(t, row(5))]).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.table");
+    assert_eq!(failure.code.as_str(), "apply.table");
     assert!(failure.message.contains("\"clock\""), "{failure}");
 }
 
@@ -156,7 +156,7 @@ async fn a_mapping_that_cannot_be_halts_with_all_that_is_wrong_before_anything_i
         .start_with(mapped(&bed, &types, &[("accounts.owner", "text")]), Default::default())
         .halts()
         .await;
-    assert_eq!(failure.code, "apply.types");
+    assert_eq!(failure.code.as_str(), "apply.types");
     for part in [
         "money = numeric(10,2): not every value of money has a lossless form in it",
         "timestamptzz is no type of PostgreSQL",
@@ -172,7 +172,7 @@ async fn a_mapping_that_cannot_be_halts_with_all_that_is_wrong_before_anything_i
     let settings =
         mapped(&bed, &[], &[("dbo.accounts.owner", "integer"), ("dbo.accounts.nope", "text")]);
     let failure = bed.start_with(settings, Default::default()).halts().await;
-    assert_eq!(failure.code, "apply.table");
+    assert_eq!(failure.code.as_str(), "apply.table");
     for part in ["\"owner\"", "cannot be integer", "dbo.accounts.nope"] {
         assert!(failure.message.contains(part), "{part}: {failure}");
     }

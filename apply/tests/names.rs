@@ -1,9 +1,9 @@
 //! Names and sizes that are one thing in SQL Server and another in PostgreSQL.
 
 use lockstep_apply::ApplySettings;
-use lockstep_common::check::Verdict;
 use lockstep_common::config::{ConflictPolicy, NameRule, Prepare};
-use lockstep_common::load::{ChunkAttributes, Handoff, LoadMarker};
+use lockstep_common::model::load::{ChunkAttributes, Handoff, LoadMarker};
+use lockstep_common::service::check::Verdict;
 use lockstep_common::{FailPoints, LogicalType, TableName, TableVersion};
 use uuid::Uuid;
 
@@ -76,7 +76,7 @@ async fn reserved_schemas_are_refused_on_every_path() {
             assert_eq!(claimed, ["0"], "{case}");
             let tables = [(version.clone().into(), bare(&version))];
             let checks = lockstep_apply::check_types(&settings, &tables).await;
-            let named = |r: &&lockstep_common::check::CheckResult| {
+            let named = |r: &&lockstep_common::service::check::CheckResult| {
                 r.verdict == Verdict::Fail && r.detail.contains("belongs to PostgreSQL or Lockstep")
             };
             assert_eq!(checks.iter().filter(named).count(), 1, "{case}: {checks:?}");
@@ -128,11 +128,11 @@ async fn names_with_a_dot_are_told_apart() {
     let mut tables = Vec::new();
     for version in &versions {
         let mut definition = bare(version);
-        definition.indexes.push(lockstep_common::definition::Index {
+        definition.indexes.push(lockstep_common::model::definition::Index {
             name: "IX".into(),
-            kind: lockstep_common::definition::IndexKind::Plain,
+            kind: lockstep_common::model::definition::IndexKind::Plain,
             unique: false,
-            columns: vec![lockstep_common::definition::IndexColumn {
+            columns: vec![lockstep_common::model::definition::IndexColumn {
                 column: "balance".into(),
                 descending: false,
             }],
@@ -191,7 +191,7 @@ async fn rows_that_a_page_cannot_hold_are_refused_by_name() {
         let t = bed.source.defined(&version).await;
         bed.source.commit(&[insert(t, bad.clone())]).await;
         let failure = bed.start().halts().await;
-        assert_eq!(failure.code, "apply.conflict");
+        assert_eq!(failure.code.as_str(), "apply.conflict");
         assert!(failure.message.contains("54000"), "{failure}");
         assert!(failure.message.contains(&version.name.to_string()), "{failure}");
         assert!(failure.remedy.contains("shorten"), "{failure}");
@@ -211,12 +211,12 @@ async fn rows_that_a_page_cannot_hold_are_refused_by_name() {
         bed.source.table_read(LOAD, t, 1, 1).await;
         bed.source.end_load(LOAD).await;
         let failure = bed.start().halts().await;
-        assert_eq!(failure.code, "apply.load.refused");
+        assert_eq!(failure.code.as_str(), "apply.load.refused");
         assert!(failure.message.contains("54000"), "{failure}");
         assert!(failure.remedy.contains("shorten"), "{failure}");
         let tables = [(version.clone().into(), bare(&version))];
         let checks = lockstep_apply::check_types(&bed.settings(), &tables).await;
-        let warned = |r: &lockstep_common::check::CheckResult| {
+        let warned = |r: &lockstep_common::service::check::CheckResult| {
             r.verdict == Verdict::Warn && r.detail.contains("54000")
         };
         assert!(checks.iter().any(warned), "{checks:?}");
@@ -236,7 +236,7 @@ async fn columns_named_like_system_columns_are_named_before_anything_is_made() {
         assert!(failure.message.contains(&named), "{failure}");
         let tables = [(version.clone().into(), bare(&version))];
         let checks = lockstep_apply::check_types(&bed.settings(), &tables).await;
-        let found = |r: &lockstep_common::check::CheckResult| {
+        let found = |r: &lockstep_common::service::check::CheckResult| {
             r.verdict == Verdict::Fail && r.detail.contains(&named)
         };
         assert!(checks.iter().any(found), "{checks:?}");

@@ -1,8 +1,8 @@
 //! Columns of offsets beside `datetimeoffset` columns.
 
 use lockstep_apply::ApplySettings;
-use lockstep_common::load::{ChunkAttributes, Handoff};
-use lockstep_common::record::{Before, Operation};
+use lockstep_common::model::load::{ChunkAttributes, Handoff};
+use lockstep_common::model::record::{Before, Operation};
 use lockstep_common::{LogicalType, TableVersion, Value};
 use uuid::Uuid;
 

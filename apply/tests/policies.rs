@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use lockstep_apply::ApplySettings;
 use lockstep_common::config::ConflictPolicy;
-use lockstep_common::record::{Before, Operation};
+use lockstep_common::model::record::{Before, Operation};
 use lockstep_common::{FailPoints, Value};
 
 use crate::bed::Bed;
@@ -23,7 +23,7 @@ async fn a_failure_in_the_middle_of_the_pipeline_stops_everything_behind_it() {
     transactions[149].push(insert(a, account(0, "twice", 2)));
     bed.source.commit_all(&transactions).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.conflict");
+    assert_eq!(failure.code.as_str(), "apply.conflict");
     assert!(failure.message.contains(&at(151).to_string()), "{failure}");
     assert!(failure.message.contains("23505"), "{failure}");
     assert!(failure.message.contains("insert on dbo.accounts"), "{failure}");
@@ -56,7 +56,7 @@ async fn rows_that_are_not_there_halt() {
             bed.source.commit(&changes).await;
             bed.source.commit(&[insert(a, account(100, "behind", 1))]).await;
             let failure = bed.start().halts().await;
-            assert_eq!(failure.code, "apply.conflict");
+            assert_eq!(failure.code.as_str(), "apply.conflict");
             assert!(failure.message.contains("LS001"), "{failure}");
             assert_eq!(bed.query(ROWS).await.len() as i64, many - 1);
         }
@@ -152,7 +152,7 @@ async fn values_that_postgresql_cannot_store_halt_by_name() {
             .await;
         bed.source.commit(&[insert(a, account(4, "x", 1))]).await;
         let failure = bed.start().halts().await;
-        assert_eq!(failure.code, "apply.conflict");
+        assert_eq!(failure.code.as_str(), "apply.conflict");
         assert!(failure.message.contains(word), "{failure}");
         assert!(failure.message.contains("\"owner\""), "{failure}");
         assert_eq!(bed.query("SELECT id FROM accounts").await, ["1"]);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use lockstep_common::FailPoints;
-use lockstep_common::check::Verdict;
+use lockstep_common::service::check::Verdict;
 use tempfile::TempDir;
 
 use crate::bed::{Bed, connect};
@@ -117,7 +117,7 @@ async fn a_pool_that_changes_server_processes_is_refused_and_left_as_it_was() {
         let named = results.iter().find(|r| r.detail.contains("pooler"));
         assert!(named.is_some_and(|r| r.verdict == Verdict::Fail), "{more}: {results:#?}");
         let failure = bed.start_with(settings, FailPoints::default()).halts().await;
-        assert_eq!(failure.code, "apply.pooler", "{more}: {failure}");
+        assert_eq!(failure.code.as_str(), "apply.pooler", "{more}: {failure}");
         assert!(failure.message.contains("PgBouncer"), "{failure}");
         // Nobody else's session is another than it was.
         for _ in 0..4 {
@@ -148,5 +148,5 @@ async fn a_pool_by_the_statement_is_refused() {
     let mut settings = bed.settings();
     settings.config.port = pooler.port;
     let failure = bed.start_with(settings, FailPoints::default()).halts().await;
-    assert_eq!(failure.code, "apply.pooler", "{failure}");
+    assert_eq!(failure.code.as_str(), "apply.pooler", "{failure}");
 }

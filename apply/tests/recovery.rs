@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytesize::ByteSize;
 use lockstep_apply::failpoints;
-use lockstep_common::record::Change;
+use lockstep_common::model::record::Change;
 use lockstep_common::{FailPoints, TableId};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -82,7 +82,7 @@ async fn a_crash_at_any_fail_point((shared, connections): (u32, usize)) {
         settings.config.connections = connections.try_into().expect("at least one");
         let failure =
             bed.start_with(settings.clone(), FailPoints::armed(point, hits)).fails().await;
-        assert_eq!(failure.code, "failpoint", "{point}: {failure}");
+        assert_eq!(failure.code.as_str(), "failpoint", "{point}: {failure}");
         bed.catch_up_with(settings).await;
         assert_eq!(bed.query(ROWS).await, model.expected(), "{point}, {shared} to a commit");
         let seq = bed.query("SELECT seq FROM lockstep.checkpoint").await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_common::record::{Before, Change, Operation};
+use lockstep_common::model::record::{Before, Change, Operation};
 use lockstep_common::{TableId, Value};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;

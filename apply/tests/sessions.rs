@@ -1,12 +1,12 @@
 //! What a session is, whatever the role, the database, its other users and a pooler make of it.
 
 use lockstep_common::FailPoints;
-use lockstep_common::check::Verdict;
 use lockstep_common::config::ConflictPolicy;
-use lockstep_common::definition::{ColumnDefinition, Definition};
-use lockstep_common::load::{ChunkAttributes, Handoff};
-use lockstep_common::record::{Before, Operation};
-use lockstep_common::status::LoadState;
+use lockstep_common::model::definition::{ColumnDefinition, Definition};
+use lockstep_common::model::load::{ChunkAttributes, Handoff};
+use lockstep_common::model::record::{Before, Operation};
+use lockstep_common::service::check::Verdict;
+use lockstep_common::service::status::LoadState;
 use lockstep_common::{TableId, Value};
 
 use crate::bed::{Bed, connect};
@@ -16,15 +16,23 @@ use crate::source::{
 };
 
 const ROWS: &str = "SELECT id, owner, balance FROM public.accounts ORDER BY id";
+/// A setting, and the first PostgreSQL that has it.
+const IDLE: &str = "idle_session_timeout";
+const IDLE_SINCE: u32 = 14;
 const PLAIN: ChunkAttributes = ChunkAttributes { from: None, restart: false };
 
 /// A role for apply that may make what it needs, and set `session_replication_role`.
 async fn apply_role(bed: &Bed) -> String {
     let (database, role) = (&bed.database.name, format!("apply_{}", bed.database.name));
+    let replica = match bed.major().await {
+        ..15 => format!(
+            "ALTER ROLE {role} IN DATABASE {database} SET session_replication_role = 'replica'"
+        ),
+        _ => format!("GRANT SET ON PARAMETER session_replication_role TO {role}"),
+    };
     bed.query(&format!(
         "CREATE ROLE {role} LOGIN; GRANT CREATE, TEMP ON DATABASE {database} TO {role}; \
-         GRANT USAGE, CREATE ON SCHEMA public TO {role}; \
-         GRANT SET ON PARAMETER session_replication_role TO {role}"
+         GRANT USAGE, CREATE ON SCHEMA public TO {role}; {replica}"
     ))
     .await;
     role
@@ -172,7 +180,7 @@ async fn everything(bed: &mut Bed, settings: &lockstep_apply::ApplySettings) {
     let n = bed.source.progress().await;
     let mut apply = bed.start_with(settings.clone(), FailPoints::default());
     apply.reaches(n).await;
-    let done = |s: &lockstep_common::status::ApplyStatus| {
+    let done = |s: &lockstep_common::service::status::ApplyStatus| {
         s.load.as_ref().is_some_and(|load| load.state == LoadState::Done)
     };
     apply.until("the load's end", done).await;
@@ -222,7 +230,7 @@ async fn settings_of_role_and_database_are_not_the_sessions() {
     let mut bed = Bed::new().await;
     let role = apply_role(&bed).await;
     let database = bed.database.name.clone();
-    for setting in [
+    let settings = [
         "standard_conforming_strings = off",
         "default_transaction_isolation = 'serializable'",
         "default_transaction_deferrable = on",
@@ -242,7 +250,10 @@ async fn settings_of_role_and_database_are_not_the_sessions() {
         "row_security = on",
         "exit_on_error = on",
         "client_encoding = 'LATIN1'",
-    ] {
+    ];
+    let major = bed.major().await;
+    let known = |setting: &&&str| !setting.starts_with(IDLE) || major >= IDLE_SINCE;
+    for setting in settings.iter().filter(known) {
         bed.query(&format!("ALTER ROLE {role} SET {setting}")).await;
     }
     bed.query(&format!("ALTER DATABASE {database} SET default_transaction_read_only = on")).await;
@@ -256,9 +267,12 @@ async fn settings_of_role_and_database_are_not_the_sessions() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_session_is_not_ended_by_its_role() {
     let mut bed = Bed::new().await;
+    if bed.major().await < IDLE_SINCE {
+        return;
+    }
     let a = bed.source.table(&accounts()).await;
     let role = apply_role(&bed).await;
-    bed.query(&format!("ALTER ROLE {role} SET idle_session_timeout = '50ms'")).await;
+    bed.query(&format!("ALTER ROLE {role} SET {IDLE} = '50ms'")).await;
     let mut settings = bed.settings();
     settings.config.user = role.clone();
     bed.source.commit(&[insert(a, account(1, "x", 1))]).await;

@@ -1,6 +1,6 @@
 //! A target that does not answer: said in the status while it lasts, and forgotten afterwards.
 
-use lockstep_common::status::TaskState;
+use lockstep_common::service::status::TaskState;
 
 use crate::bed::{Bed, connect};
 use crate::source::{account, accounts, insert};

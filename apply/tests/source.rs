@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lockstep_common::codec::entry::{EntryKey, SchemaEntry};
 use lockstep_common::codec::{self, ChunkHead, ChunkWriter, FragmentHead, FragmentWriter};
-use lockstep_common::definition::Definition;
-use lockstep_common::entry::{EntryKey, SchemaEntry};
-use lockstep_common::load::{ChunkAttributes, Handoff, LoadMarker};
-use lockstep_common::record::{
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::{ChunkAttributes, Handoff, LoadMarker};
+use lockstep_common::model::record::{
     Before, Body, Boundary, Change, ChunkBegin, ChunkEnd, EpochStart, Operation, Part, Progress,
     Record,
 };

@@ -1,7 +1,7 @@
 //! Outages of the target, the spool, its budget, and what it must not be used for.
 
 use bytesize::ByteSize;
-use lockstep_common::status::{ApplyStatus, TaskState};
+use lockstep_common::service::status::{ApplyStatus, TaskState};
 use lockstep_common::{FailPoints, LogicalType, TableId, Value};
 
 use crate::bed::Bed;
@@ -123,7 +123,7 @@ async fn a_transaction_larger_than_the_budget_halts() {
     settings.config.memory = ByteSize::kib(64);
     settings.config.spool_budget = ByteSize::mib(1);
     let failure = bed.start_with(settings, FailPoints::default()).halts().await;
-    assert_eq!(failure.code, "apply.spool_budget", "{failure}");
+    assert_eq!(failure.code.as_str(), "apply.spool_budget", "{failure}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -189,7 +189,7 @@ async fn a_spool_that_another_process_holds_halts() {
     let mut apply = bed.start();
     apply.reaches(5).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.spool", "{failure}");
+    assert_eq!(failure.code.as_str(), "apply.spool", "{failure}");
     assert!(failure.message.contains("spool"), "{failure}");
     apply.stop().await;
 }
@@ -204,7 +204,7 @@ async fn a_spool_that_cannot_be_written_halts() {
     std::fs::write(&file, "not a directory").unwrap();
     settings.config.spool = file.join("spool");
     let failure = bed.start_with(settings, FailPoints::default()).halts().await;
-    assert_eq!(failure.code, "apply.spool", "{failure}");
+    assert_eq!(failure.code.as_str(), "apply.spool", "{failure}");
     assert!(failure.remedy.contains("nothing is lost"), "{failure}");
 }
 
@@ -238,5 +238,5 @@ async fn long_values_are_put_together_again() {
     let wrong: [(u32, &[u8]); 2] = [(0, &text.as_bytes()[1..]), (1, &bytes)];
     bed.source.commit_long(&wrong, &[insert(t, row)], 100_000).await;
     let failure = bed.start().halts().await;
-    assert_eq!(failure.code, "apply.damaged", "{failure}");
+    assert_eq!(failure.code.as_str(), "apply.damaged", "{failure}");
 }

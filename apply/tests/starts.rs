@@ -47,7 +47,7 @@ async fn a_start_that_was_obeyed_may_stay_another_is_refused() {
     assert_eq!(bed.query(IDS).await, ["3", "4", "5"]);
     settings.config.start = Some("earliest".into());
     let failure = bed.start_with(settings.clone(), FailPoints::default()).halts().await;
-    assert_eq!(failure.code, "apply.start");
+    assert_eq!(failure.code.as_str(), "apply.start");
     assert!(failure.message.contains(&at(5).to_string()), "{failure}");
     // Reset, and the other start is obeyed: rows that are there conflict.
     lockstep_apply::reset(&settings).await.unwrap();

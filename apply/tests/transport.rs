@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use lockstep_apply::{ApplySettings, check};
 use lockstep_common::FailPoints;
-use lockstep_common::check::Verdict;
 use lockstep_common::config::{Secret, TargetTls};
+use lockstep_common::service::check::Verdict;
 
 use crate::bed::{Bed, connect};
 use crate::cluster::{Cluster, Kind};
@@ -48,7 +48,11 @@ async fn an_impostor_is_not_told_the_password() {
             for tls in [defaults, TargetTls::Require, TargetTls::Prefer, TargetTls::Disable] {
                 let settings = towards(&bed, middle.port, tls, None);
                 let failure = bed.start_with(settings, FailPoints::default()).halts().await;
-                assert_eq!(failure.code, "apply.transport", "{tls:?}, {offer:?}: {failure}");
+                assert_eq!(
+                    failure.code.as_str(),
+                    "apply.transport",
+                    "{tls:?}, {offer:?}: {failure}"
+                );
                 assert!(!failure.to_string().contains(PASSWORD), "{failure}");
                 assert_eq!(middle.heard(), b"", "{tls:?}, {offer:?}");
             }
@@ -71,7 +75,7 @@ async fn an_impostor_that_asks_for_nothing_gets_nothing() {
         ] {
             let settings = towards(&bed, middle.port, tls, ca_file);
             let failure = bed.start_with(settings, FailPoints::default()).halts().await;
-            assert_eq!(failure.code, "apply.transport", "{tls:?}, {offer:?}: {failure}");
+            assert_eq!(failure.code.as_str(), "apply.transport", "{tls:?}, {offer:?}: {failure}");
             assert_eq!(middle.heard(), b"", "{tls:?}, {offer:?}");
         }
     }
@@ -120,7 +124,7 @@ async fn passwords_are_told_over_verified_connections_only() {
             bed.catch_up_with(settings).await;
         } else {
             let failure = bed.start_with(settings, FailPoints::default()).halts().await;
-            assert_eq!(failure.code, "apply.transport", "{role}, {tls:?}: {failure}");
+            assert_eq!(failure.code.as_str(), "apply.transport", "{role}, {tls:?}: {failure}");
         }
     }
     // A local socket is the server's own.
@@ -152,7 +156,7 @@ async fn a_client_certificate_logs_in() {
     assert_eq!(bed.query("SELECT id FROM accounts").await, ["1"]);
     settings.config.key_file = Some(cluster.directory.join("ca.pem"));
     let failure = bed.start_with(settings, FailPoints::default()).halts().await;
-    assert_eq!(failure.code, "apply.config", "{failure}");
+    assert_eq!(failure.code.as_str(), "apply.config", "{failure}");
     assert!(failure.message.contains("key_file"), "{failure}");
 }
 

@@ -2,7 +2,7 @@
 
 use lockstep_apply::ApplySettings;
 use lockstep_common::FailPoints;
-use lockstep_common::check::Verdict;
+use lockstep_common::service::check::Verdict;
 
 use crate::bed::{Bed, connect};
 use crate::source::{account, accounts, insert};
@@ -31,7 +31,7 @@ async fn refused(bed: &Bed, settings: &ApplySettings, word: &str) {
     let named = results.iter().find(|r| r.detail.contains(word));
     assert_eq!(named.map(|r| r.verdict), Some(Verdict::Fail), "{word}: {results:#?}");
     let failure = bed.start_with(settings.clone(), FailPoints::default()).halts().await;
-    assert_eq!(failure.code, "apply.untrusted", "{word}: {failure}");
+    assert_eq!(failure.code.as_str(), "apply.untrusted", "{word}: {failure}");
     assert!(failure.message.contains(word), "{word}: {failure}");
     assert_eq!(bed.query("SELECT is_called FROM called").await, ["f"], "{word}");
 }

@@ -3,8 +3,8 @@
 //! PostGIS is asked what it holds where it is installed; where it is not, these tests say so and prove
 //! nothing about it.
 
-use lockstep_common::load::{ChunkAttributes, Handoff};
-use lockstep_common::record::{Before, Operation};
+use lockstep_common::model::load::{ChunkAttributes, Handoff};
+use lockstep_common::model::record::{Before, Operation};
 use lockstep_common::{LogicalType, Value};
 use uuid::Uuid;
 
@@ -389,7 +389,7 @@ async fn what_a_geography_of_postgis_cannot_hold_halts_with_a_way_out_that_works
             let failure = bed.start_with(settings.clone(), Default::default()).halts().await;
             let case = format!("asked {asked}, load {load}: {failure}");
             let code = if load { "apply.load.value" } else { "apply.conflict" };
-            assert_eq!(failure.code, code, "{case}");
+            assert_eq!(failure.code.as_str(), code, "{case}");
             for part in [word, "column \"place\"", "\"id\" = 17", "TYPE geometry USING"] {
                 assert!(failure.message.contains(part), "{case}");
             }

@@ -15,11 +15,11 @@ mod task;
 
 use std::sync::Arc;
 
-use lockstep_common::check::CheckResult;
 use lockstep_common::config;
-use lockstep_common::definition::Definition;
-use lockstep_common::reload::Reloads;
-use lockstep_common::status::{CaptureStatus, StatusSender};
+use lockstep_common::model::definition::Definition;
+use lockstep_common::service::check::CheckResult;
+use lockstep_common::service::reload::Reloads;
+use lockstep_common::service::status::{CaptureStatus, StatusSender};
 use lockstep_common::{FailPoints, Failure, Position, Shutdown, TableVersion};
 use lockstep_log::Log;
 

@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use lockstep_common::geometry::to_ewkb;
-use lockstep_common::record::{Before, Change, Part};
+use lockstep_common::model::geometry::to_ewkb;
+use lockstep_common::model::record::{Before, Change, Part};
 use lockstep_common::{LongKind, LongValue, Value};
 use sha2::{Digest, Sha256};
 
@@ -128,7 +128,7 @@ fn take(value: &mut Value<'_>) -> Option<(LongKind, Vec<u8>)> {
 mod tests {
     use super::*;
     use lockstep_common::TableId;
-    use lockstep_common::record::Operation;
+    use lockstep_common::model::record::Operation;
 
     fn change(after: Vec<Value<'static>>) -> Change<'static> {
         Change {
@@ -170,7 +170,7 @@ mod tests {
         let bytes = |i: usize| -> Vec<u8> {
             longs[i].parts().flat_map(|part| part.data.into_owned()).collect()
         };
-        assert_eq!(lockstep_common::geometry::from_ewkb(&bytes(0)), Some((wkb, 4326)));
+        assert_eq!(lockstep_common::model::geometry::from_ewkb(&bytes(0)), Some((wkb, 4326)));
         assert_eq!(bytes(1), words.into_bytes());
         let kinds = change.after.iter().map(|value| match value {
             Value::Long(long) => long.kind,

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use lockstep_capture::CaptureSettings;
 use lockstep_common::http::{self, Endpoints};
-use lockstep_common::reload::Reloads;
+use lockstep_common::service::reload::Reloads;
+use lockstep_common::service::status::CaptureStatus;
+use lockstep_common::service::telemetry::{self, LogFormat};
 use lockstep_common::service::{self, Ending};
-use lockstep_common::status::CaptureStatus;
-use lockstep_common::telemetry::{self, LogFormat};
 use lockstep_common::{FailPoints, Shutdown, config};
 use tokio::sync::watch;
 
@@ -37,7 +37,10 @@ async fn capture(arguments: Arguments, shutdown: Shutdown) -> Result<(), Ending>
         Ending::usage(format!("{}: there is no [source]", arguments.config.display()))
     })?;
     let fail = FailPoints::from_env().map_err(|text| {
-        Ending::usage(format!("{}={text}: not name:n", lockstep_common::failpoint::VARIABLE))
+        Ending::usage(format!(
+            "{}={text}: not name:n",
+            lockstep_common::service::failpoint::VARIABLE
+        ))
     })?;
     let (pipeline, task) = (config.pipeline.name, config.pipeline.task);
     let reloads = Reloads::default();

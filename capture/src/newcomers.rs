@@ -30,7 +30,7 @@
 //! next attempt asks its instance for nothing before.
 
 use lockstep_common::config::Task;
-use lockstep_common::load::{Handoff, TableLoad, TableStage};
+use lockstep_common::model::load::{Handoff, TableLoad, TableStage};
 use lockstep_common::{TableId, TableVersion};
 use uuid::Uuid;
 

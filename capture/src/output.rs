@@ -15,10 +15,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use lockstep_common::codec::entry::{KeptPosition, SchemaEntry};
 use lockstep_common::codec::{self, FragmentHead, FragmentWriter};
-use lockstep_common::entry::{KeptPosition, SchemaEntry};
-use lockstep_common::load::TableLoad;
-use lockstep_common::record::{Body, Boundary, Change, EpochStart, Progress, Record};
+use lockstep_common::model::load::TableLoad;
+use lockstep_common::model::record::{Body, Boundary, Change, EpochStart, Progress, Record};
 use lockstep_common::{FailPoints, Failure, Position, TableId};
 use lockstep_log::{Entry, Stream, Writer};
 use uuid::Uuid;

@@ -32,10 +32,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lockstep_common::Code;
 use lockstep_common::config::{self, Task};
-use lockstep_common::definition::Definition;
-use lockstep_common::reload::{Reloads, Serving};
-use lockstep_common::status::{CaptureStatus, StatusSender, TaskState};
+use lockstep_common::failure::code::Group;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::service::reload::{Reloads, Serving};
+use lockstep_common::service::status::{CaptureStatus, StatusSender, TaskState};
 use lockstep_common::{
     Backoff, Disposition, FailPoints, Failure, Position, Shutdown, TICKS_PER_SECOND, TableId,
 };
@@ -119,7 +121,7 @@ impl Service {
                 Err(failure) => failure,
             };
             self.status.failed(&failure);
-            if failure.disposition != Disposition::Retry {
+            if !failure.disposition().is_tried_again() {
                 return Err(failure);
             }
             warn!(error = %failure, "capture will try again");
@@ -215,7 +217,7 @@ impl Service {
     async fn connect(&mut self) -> Result<String, Failure> {
         match self.source.connect().await {
             Err(failure)
-                if failure.disposition == Disposition::Halt
+                if failure.disposition() == Disposition::Halt
                     && has_records(self.log.as_ref()).await =>
             {
                 self.source.followed_before();
@@ -298,11 +300,11 @@ impl Service {
     /// Ends the task as configured.
     async fn end(&mut self, output: &mut Output, loads: &mut Loads) -> Result<(), Failure> {
         if !loads.is_idle() {
-            return Err(Failure::halt(
-                "config.stop",
+            return Err(Failure::new(
+                Code::ConfigStop,
                 "capture.stop is reached, and the full load is not consistent yet",
-                "remove capture.stop or set it later; the load goes on where it is",
-            ));
+            )
+            .remedy("remove capture.stop or set it later; the load goes on where it is"));
         }
         output.task_end().await?;
         self.status.committed(output);
@@ -414,9 +416,9 @@ impl Service {
 
     /// What lies behind a failure of reading a window: a gap explains all others.
     async fn explain_read(&mut self, window: &Window, failure: Failure) -> Failure {
-        if failure.disposition == Disposition::Halt
+        if failure.disposition() == Disposition::Halt
             && let Err(gap) = self.source.verify(window).await
-            && gap.code == "source.gap"
+            && gap.code == Code::SourceGap
         {
             return gap;
         }
@@ -426,8 +428,8 @@ impl Service {
     /// What lies behind a halt of the source, if a look at the catalogue tells. (It may tell that
     /// the table has another instance that can be read, and then there is no need to halt.)
     async fn explain(&mut self, cursor: Position, failure: Failure) -> Failure {
-        let of_source = failure.code.starts_with("source.");
-        if failure.disposition != Disposition::Halt || !of_source {
+        let of_source = failure.code.group() == Group::Source;
+        if failure.disposition() != Disposition::Halt || !of_source {
             return failure;
         }
         match self.source.inspect(cursor).await {
@@ -473,7 +475,7 @@ async fn unless_stopped<T>(
     tokio::select! {
         biased;
         done = work => done,
-        () = too_long => Err(Failure::retry("source.stopping", "the source takes too long to stop")),
+        () = too_long => Err(Failure::new(Code::SourceStopping, "the source takes too long to stop")),
     }
 }
 

@@ -11,12 +11,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use lockstep_common::Code;
+use lockstep_common::codec::entry::{KeptPosition, SchemaEntry};
 use lockstep_common::codec::{Decoder, Kind};
 use lockstep_common::config::Task;
-use lockstep_common::definition::Definition;
-use lockstep_common::entry::{KeptPosition, SchemaEntry};
-use lockstep_common::load::{TableLoad, TableStage};
-use lockstep_common::record::Body;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::{TableLoad, TableStage};
+use lockstep_common::model::record::Body;
 use lockstep_common::{Failure, TableId, TableVersion};
 use lockstep_log::{Log, Schemas, Tail, Writer};
 use uuid::Uuid;
@@ -92,11 +93,11 @@ fn kept(tail: &Tail, decoder: &Decoder) -> Result<Option<KeptPosition>, Failure>
     let Some(payload) = &tail.kept_position else { return Ok(None) };
     match SchemaEntry::decode(payload, decoder)? {
         SchemaEntry::Position(kept) => Ok(Some(kept)),
-        _ => Err(Failure::halt(
-            "log.corrupt_record",
+        _ => Err(Failure::new(
+            Code::LogCorruptRecord,
             "the schemas stream's entry `position` is something else",
-            "something else wrote to the log, or its storage is damaged",
-        )),
+        )
+        .remedy("something else wrote to the log, or its storage is damaged")),
     }
 }
 
@@ -126,23 +127,23 @@ fn from(
 }
 
 fn emptied(kept: &KeptPosition) -> Failure {
-    Failure::halt(
-        "log.emptied",
+    Failure::new(
+        Code::LogEmptied,
         format!("the log has no records but once ended at {}: it was emptied", kept.position),
-        format!(
-            "if every target is at or past that position, or can be loaded anew, set capture.start \
-             to {} (or a lower position that the source still has)",
-            kept.position
-        ),
     )
+    .remedy(format!(
+        "if every target is at or past that position, or can be loaded anew, set capture.start \
+             to {} (or a lower position that the source still has)",
+        kept.position
+    ))
 }
 
 fn emptied_within_a_load() -> Failure {
-    Failure::halt(
-        "log.emptied",
+    Failure::new(
+        Code::LogEmptied,
         "the log has no records, and a full load had begun in it that has not ended",
-        "begin a new pipeline (new log), which loads the tables anew",
     )
+    .remedy("begin a new pipeline (new log), which loads the tables anew")
 }
 
 /// What the record at the log's end says of the source's transaction there.
@@ -169,7 +170,7 @@ mod tests {
     use bytes::Bytes;
     use lockstep_common::Position;
     use lockstep_common::codec;
-    use lockstep_common::record::{Progress, Record, SourceTime};
+    use lockstep_common::model::record::{Progress, Record, SourceTime};
     use std::collections::BTreeMap;
 
     fn position(n: u8) -> Position {

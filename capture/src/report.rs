@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use lockstep_common::record::Operation;
-use lockstep_common::status::{CaptureStatus, Counts, HeldTable, Look, StatusSender, TaskState};
+use lockstep_common::Code;
+use lockstep_common::model::record::Operation;
+use lockstep_common::service::status::{
+    CaptureStatus, Counts, HeldTable, Look, StatusSender, TaskState,
+};
 use lockstep_common::{Disposition, Failure, Position, TableId};
 
 use crate::output::Output;
@@ -62,8 +65,9 @@ impl Reporter {
     pub fn failed(&self, failure: &Failure) {
         self.sender.send_modify(|status| {
             status.last_error = Some(failure.to_string());
-            status.state = match failure.disposition {
+            status.state = match failure.disposition() {
                 Disposition::Retry => TaskState::Retrying,
+                Disposition::Wait => TaskState::Waiting,
                 Disposition::Halt => TaskState::Halted,
                 Disposition::Fenced => TaskState::Fenced,
             };
@@ -197,7 +201,7 @@ const STALLED: &str = "the source has not answered for";
 
 fn stalled(sender: &StatusSender<CaptureStatus>, what: &str) {
     let seconds = SILENCE.as_secs();
-    let text = format!("[source.silent] {STALLED} {seconds} s: {what}");
+    let text = format!("[{}] {STALLED} {seconds} s: {what}", Code::SourceSilent);
     tracing::warn!("{text}");
     sender.send_modify(|status| {
         status.state = TaskState::Retrying;

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::UNIX_EPOCH;
 
+use lockstep_common::Code;
 use lockstep_common::config::Task;
 use lockstep_common::{Failure, Position};
 
@@ -14,11 +15,7 @@ use crate::source::{Start, Window};
 /// `Halt` for what is no start.
 pub fn parse_start(start: Option<&str>) -> Result<Option<Start>, Failure> {
     let wrong = |why: &str| {
-        Failure::halt(
-            "config.start",
-            format!("capture.start: {why}"),
-            "write `now`, `earliest`, `time:` with a time such as 2026-11-23T10:00:00Z, or a position",
-        )
+        Failure::new(Code::ConfigStart, format!("capture.start: {why}")).remedy("write `now`, `earliest`, `time:` with a time such as 2026-11-23T10:00:00Z, or a position")
     };
     Ok(match start {
         None => None,
@@ -39,11 +36,11 @@ pub fn first_start(task: Task, start: Option<Start>) -> Result<Start, Failure> {
     match (task, start) {
         (Task::Cdc, start) => Ok(start.unwrap_or(Start::Earliest)),
         (Task::FullLoad | Task::FullLoadAndCdc, None | Some(Start::Now)) => Ok(Start::Load),
-        (Task::FullLoad | Task::FullLoadAndCdc, Some(_)) => Err(Failure::halt(
-            "config.start",
+        (Task::FullLoad | Task::FullLoadAndCdc, Some(_)) => Err(Failure::new(
+            Code::ConfigStart,
             "capture.start is set, but the task loads the tables, which begins now",
-            "remove capture.start, or set pipeline.task = \"cdc\" to follow changes only",
-        )),
+        )
+        .remedy("remove capture.start, or set pipeline.task = \"cdc\" to follow changes only")),
     }
 }
 
@@ -64,11 +61,8 @@ impl Stop {
     /// `Halt` for what is none.
     pub fn parse(stop: Option<&str>) -> Result<Option<Self>, Failure> {
         let place = stop.map(parse_place).transpose().map_err(|why| {
-            Failure::halt(
-                "config.stop",
-                format!("capture.stop: {why}"),
-                "write `time:` with a time such as 2026-11-23T10:00:00Z, or a position",
-            )
+            Failure::new(Code::ConfigStop, format!("capture.stop: {why}"))
+                .remedy("write `time:` with a time such as 2026-11-23T10:00:00Z, or a position")
         })?;
         Ok(place.map(|place| match place {
             Place::Position(position) => Stop::At(position),
@@ -116,7 +110,7 @@ fn parse_place(text: &str) -> Result<Place, String> {
 mod tests {
     use super::*;
     use crate::source::{Head, Witness};
-    use lockstep_common::record::SourceTime;
+    use lockstep_common::model::record::SourceTime;
 
     fn position(n: u8) -> Position {
         Position::new(1, &[n; 10]).unwrap()
@@ -144,7 +138,11 @@ mod tests {
         let time = parse_start(Some("time:1970-01-01T00:00:02Z")).unwrap();
         assert_eq!(time, Some(Start::Time(20_000_000)));
         for wrong in ["yesterday", "time:yesterday", "time:1960-01-01T00:00:00Z", ""] {
-            assert_eq!(parse_start(Some(wrong)).unwrap_err().code, "config.start", "{wrong}");
+            assert_eq!(
+                parse_start(Some(wrong)).unwrap_err().code.as_str(),
+                "config.start",
+                "{wrong}"
+            );
         }
     }
 
@@ -155,7 +153,10 @@ mod tests {
                 assert_eq!(first_start(task, start).unwrap(), Start::Load);
             }
             for start in [Start::Earliest, Start::Time(1), Start::After(position(1))] {
-                assert_eq!(first_start(task, Some(start)).unwrap_err().code, "config.start");
+                assert_eq!(
+                    first_start(task, Some(start)).unwrap_err().code.as_str(),
+                    "config.start"
+                );
             }
         }
         assert_eq!(first_start(Task::Cdc, None).unwrap(), Start::Earliest);
@@ -179,7 +180,7 @@ mod tests {
         assert!(Stop::At(position(2)).is_reached(position(2)));
         assert!(!Stop::At(position(2)).is_reached(position(1)));
         assert!(!Stop::Time(0).is_reached(position(9)));
-        assert_eq!(Stop::parse(Some("now")).unwrap_err().code, "config.stop");
+        assert_eq!(Stop::parse(Some("now")).unwrap_err().code.as_str(), "config.stop");
         assert_eq!(Stop::parse(None).unwrap(), None);
     }
 }

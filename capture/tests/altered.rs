@@ -1,8 +1,8 @@
 //! What others do to a table that is followed, and that changes nothing of what is replicated: nothing
 //! halts, nothing begins anew, and a restart goes on as well.
 
-use lockstep_common::record::Change;
-use lockstep_common::status::{CaptureStatus, TaskState};
+use lockstep_common::model::record::Change;
+use lockstep_common::service::status::{CaptureStatus, TaskState};
 
 use crate::contents;
 use crate::server::Server;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lockstep_common::codec;
-use lockstep_common::record::{Before, Body, Change, Record};
+use lockstep_common::model::record::{Before, Body, Change, Record};
 use lockstep_common::{LongKind, Position, TableId, TableVersion, Value};
 use lockstep_log::{Batch, Log, Schemas, Seek, Stream};
 

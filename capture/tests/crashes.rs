@@ -44,7 +44,7 @@ async fn a_crash_at_any_place_is_as_if_nothing_had_happened() {
                 running.stop().await.expect("it stops as asked");
             } else {
                 let crash = running.ends().await.expect_err("it crashes");
-                assert_eq!(crash.code, "failpoint", "{point}:{hit}: {crash}");
+                assert_eq!(crash.code.as_str(), "failpoint", "{point}:{hit}: {crash}");
             }
             contents::read(bed.log.as_ref()).await;
             let contents = run_through(&bed, &script).await;

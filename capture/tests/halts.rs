@@ -17,7 +17,7 @@ async fn with_a_row() -> (Server, Bed) {
 async fn halts(running: Running, code: &str, says: &[&str]) -> Failure {
     let failure = running.ends().await.expect_err("it halts");
     let line = failure.to_string();
-    assert_eq!((failure.code, failure.disposition), (code, Disposition::Halt), "{line}");
+    assert_eq!((failure.code.as_str(), failure.disposition()), (code, Disposition::Halt), "{line}");
     assert!(!line.contains('\n') && !failure.remedy.is_empty(), "{line}");
     for word in says {
         assert!(line.contains(word), "{word:?} is not in {line:?}");
@@ -116,12 +116,18 @@ async fn ddl_of_a_captured_column_halts_with_everything_before_it_in_the_log() {
         running.reaches(server.newest().await).await;
         server.captured(ddl).await;
         let failure = running.ends().await.expect_err("it halts");
-        assert!(["source.ddl", "source.shape"].contains(&failure.code), "{ddl}: {failure}");
+        assert!(
+            ["source.ddl", "source.shape"].contains(&failure.code.as_str()),
+            "{ddl}: {failure}"
+        );
         let contents = contents::read(bed.log.as_ref()).await;
         assert_eq!(contents.transactions.len(), 2, "{ddl}");
         // Nor does a restart pass it.
         let failure = server.follow(&bed.log).ends().await.expect_err("it halts");
-        assert!(["source.ddl", "source.shape"].contains(&failure.code), "{ddl}: {failure}");
+        assert!(
+            ["source.ddl", "source.shape"].contains(&failure.code.as_str()),
+            "{ddl}: {failure}"
+        );
         assert!(failure.message.contains("dbo.t"), "{failure}");
     }
 }
@@ -176,7 +182,7 @@ async fn a_right_that_is_missing_or_taken_away_is_named() {
     server.admin.run("REVOKE SELECT ON cdc.dbo_t_CT FROM reader").await;
     server.captured("INSERT INTO dbo.t VALUES (2, 2)").await;
     let failure = running.ends().await.expect_err("it halts");
-    assert_eq!(failure.disposition, Disposition::Halt);
+    assert_eq!(failure.disposition(), Disposition::Halt);
     assert!(failure.to_string().contains("dbo_t"), "{failure}");
     server.admin.run("GRANT SELECT ON cdc.dbo_t_CT TO reader").await;
     let contents = server.run_through(&bed).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lockstep_capture::source::load::{Loader, RowSink, Rows};
 use lockstep_capture::source::sqlserver_cdc::SqlServer;
 use lockstep_capture::source::{Source, Start, Table};
-use lockstep_common::load::ChunkRange;
+use lockstep_common::model::load::ChunkRange;
 use lockstep_common::{Failure, Position, Value, config};
 
 use crate::server::Server;

@@ -1,7 +1,7 @@
 //! Definitions: what a table has beside its shape, as far as the login may see it.
 
 use lockstep_common::TableName;
-use lockstep_common::definition::{
+use lockstep_common::model::definition::{
     Check, ColumnDefinition, Definition, ForeignKey, Identity, Index, IndexColumn, IndexKind,
     OtherObject, Referential,
 };

@@ -1,8 +1,8 @@
 //! What goes wrong under a load is said, by table; nothing is passed over.
 
 use lockstep_capture::source::sqlserver_cdc::prerequisites::check_load;
-use lockstep_common::check::Verdict;
-use lockstep_common::load::{ChunkRange, Handoff};
+use lockstep_common::model::load::{ChunkRange, Handoff};
+use lockstep_common::service::check::Verdict;
 use lockstep_common::{Disposition, Failure, Value, config};
 
 use crate::load_bed::{Keep, Loading, see_positions, whole};
@@ -11,7 +11,11 @@ use crate::service::capture;
 
 fn halts(result: Result<Vec<Vec<Value<'static>>>, Failure>, code: &str, table: &str) {
     let failure = result.expect_err("it fails");
-    assert_eq!((failure.code, failure.disposition), (code, Disposition::Halt), "{failure}");
+    assert_eq!(
+        (failure.code.as_str(), failure.disposition()),
+        (code, Disposition::Halt),
+        "{failure}"
+    );
     assert!(failure.to_string().contains(table) && !failure.remedy.is_empty(), "{failure}");
 }
 
@@ -52,7 +56,10 @@ async fn a_missing_right_halts_with_the_grant() {
     let loading = Loading::new(&server).await;
     server.admin.run("REVOKE SELECT ON dbo.t FROM reader").await;
     let failure = loading.rows(loading.table("t"), &whole()).await.expect_err("it may not");
-    assert_eq!((failure.code, failure.disposition), ("source.permission", Disposition::Halt));
+    assert_eq!(
+        (failure.code.as_str(), failure.disposition()),
+        ("source.permission", Disposition::Halt)
+    );
     assert!(failure.remedy.contains("GRANT SELECT ON [dbo].[t]"), "{failure}");
     // A failure leaves the loader usable.
     server.admin.run("GRANT SELECT ON dbo.t TO reader").await;
@@ -79,7 +86,7 @@ async fn a_lost_connection_is_retried_and_never_an_end() {
             Err(failure) => break failure,
         }
     };
-    assert_eq!(failure.disposition, Disposition::Retry, "{failure}");
+    assert_eq!(failure.disposition(), Disposition::Retry, "{failure}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,7 +112,7 @@ async fn a_range_of_another_key_is_refused() {
     let loading = Loading::new(&server).await;
     let wrong = ChunkRange { chunk: 0, lower: Some(vec![Value::String("1".into())]), upper: None };
     let failure = loading.rows(loading.table("t"), &wrong).await.expect_err("no key of the table");
-    assert_eq!((failure.code, failure.disposition), ("source.load", Disposition::Halt));
+    assert_eq!((failure.code.as_str(), failure.disposition()), ("source.load", Disposition::Halt));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use lockstep_capture::source::load::Frozen;
-use lockstep_common::load::ChunkRange;
+use lockstep_common::model::load::ChunkRange;
 use lockstep_common::{Disposition, Failure, Position, Value, config};
 
 use crate::load_bed::{Loading, Row, drain, see_positions, whole};
@@ -151,7 +151,7 @@ async fn freeze(
 ) -> Result<Frozen, Failure> {
     loop {
         match freeze_once(server, loading, names, readers).await {
-            Err(failure) if failure.disposition == Disposition::Retry => println!("{failure}"),
+            Err(failure) if failure.disposition() == Disposition::Retry => println!("{failure}"),
             other => return other,
         }
     }
@@ -239,8 +239,8 @@ async fn empty_tables_freeze_too() {
 
 fn code(result: Result<Frozen, Failure>) -> (&'static str, Disposition) {
     let failure = result.err().expect("it does not freeze");
-    assert_eq!(failure.disposition == Disposition::Halt, !failure.remedy.is_empty(), "{failure}");
-    (failure.code, failure.disposition)
+    assert_eq!(failure.disposition() == Disposition::Halt, !failure.remedy.is_empty(), "{failure}");
+    (failure.code.as_str(), failure.disposition())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,7 +270,7 @@ async fn a_writer_that_does_not_end_is_waited_for_and_no_lock_stays_behind() {
         .await;
     let tables = [loading.table("one").clone(), loading.table("two").clone()];
     let failure = loading.loader.freeze(&tables, 1).await.err().expect("it is locked out");
-    assert_eq!((failure.code, failure.disposition), ("source.busy", Disposition::Retry));
+    assert_eq!((failure.code.as_str(), failure.disposition()), ("source.busy", Disposition::Retry));
     assert!(failure.message.contains("dbo.two"), "{failure}");
     // The lock on the other table went with the failure.
     server.admin.run("SET LOCK_TIMEOUT 20000; UPDATE dbo.one SET v = v").await;
@@ -289,7 +289,7 @@ async fn a_reader_that_gives_up_loses_its_snapshot_and_no_other() {
     let mut frozen = freeze(&mut server, &loading, &["one"], 2).await.expect("it freezes");
     drop(frozen.snapshots[0].rows(&table, &whole()).await.expect("rows"));
     let lost = frozen.snapshots[0].rows(&table, &whole()).await.err().expect("it is gone");
-    assert_eq!(lost.disposition, Disposition::Retry);
+    assert_eq!(lost.disposition(), Disposition::Retry);
     let other = snapshot(&loading, &mut frozen, 1, "one", 5).await;
     assert_eq!(i64::try_from(other.len()), Ok(ACCOUNTS));
 }

@@ -134,7 +134,8 @@ async fn live_chunks_keep_their_contract_beside_writers() {
         for chunk in 0.. {
             let upper =
                 loading.loader.boundary(table, lower.as_deref(), size).await.expect("a boundary");
-            let range = lockstep_common::load::ChunkRange { chunk, lower, upper: upper.clone() };
+            let range =
+                lockstep_common::model::load::ChunkRange { chunk, lower, upper: upper.clone() };
             let asked = tick(&history);
             let rows = loading.rows(table, &range).await.expect("rows");
             let ended = tick(&history);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use lockstep_capture::source::Source;
 use lockstep_capture::source::sqlserver_cdc::prerequisites::check_load;
 use lockstep_common::Position;
-use lockstep_common::check::Verdict;
+use lockstep_common::service::check::Verdict;
 
 use crate::load_bed::{Keep, Loading, Row, drain, integers, whole};
 use crate::server::Server;

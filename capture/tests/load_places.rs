@@ -2,7 +2,7 @@
 
 use lockstep_capture::source::load::Clock;
 use lockstep_capture::source::{Head, Source};
-use lockstep_common::record::Operation;
+use lockstep_common::model::record::Operation;
 use lockstep_common::{Disposition, Position, config};
 
 use crate::load_bed::{Loading, see_positions};
@@ -72,7 +72,10 @@ async fn a_signal_table_that_cannot_be_written_is_refused() {
     let refused = async |server: &Server| {
         let loading = Loading::with(server, signalling()).await;
         let failure = loading.loader.signal().await.expect_err("it is refused");
-        assert_eq!((failure.code, failure.disposition), ("source.signal_table", Disposition::Halt));
+        assert_eq!(
+            (failure.code.as_str(), failure.disposition()),
+            ("source.signal_table", Disposition::Halt)
+        );
         assert!(failure.remedy.contains("capture.signal_table"), "{failure}");
     };
     // It is not there; it may not be written; another column must be given; no column takes a text.
@@ -88,7 +91,7 @@ async fn a_signal_table_that_cannot_be_written_is_refused() {
     for name in ["dbo.demanding", "dbo.short"] {
         let settings = config::Capture { signal_table: Some(name.to_owned()), ..capture() };
         let failure = Loading::with(&server, settings).await.loader.signal().await.err();
-        assert_eq!(failure.expect("it is refused").code, "source.signal_table", "{name}");
+        assert_eq!(failure.expect("it is refused").code.as_str(), "source.signal_table", "{name}");
     }
 }
 
@@ -171,7 +174,10 @@ async fn rows_that_were_read_before_commits_were_lost_are_told_by_what_was_seen_
         let loading = Loading::new(&server).await;
         for text in [&mark, &clock] {
             let failure = loading.loader.recognise(text).await.expect_err("another history");
-            assert_eq!((failure.code, failure.disposition), ("source.rewound", Disposition::Halt));
+            assert_eq!(
+                (failure.code.as_str(), failure.disposition()),
+                ("source.rewound", Disposition::Halt)
+            );
             assert!(failure.message.contains("rows of a full load"), "{failure}");
         }
     }
@@ -214,11 +220,11 @@ async fn a_source_that_has_gone_another_way_is_noticed_without_a_new_start() {
                 };
                 match asked.expect_err("it is another source") {
                     // Connections that the restore has cut.
-                    failure if failure.disposition == Disposition::Retry => {}
+                    failure if failure.disposition() == Disposition::Retry => {}
                     failure => break failure,
                 }
             };
-            assert_eq!(failure.code, "source.rewound", "{failure}");
+            assert_eq!(failure.code.as_str(), "source.rewound", "{failure}");
         }
     }
 }
@@ -242,12 +248,12 @@ async fn a_failover_that_loses_commits_is_noticed_under_surviving_sessions() {
         }
         let failure = loop {
             match loading.source.poll(cursor).await.map(drop).expect_err("another history") {
-                failure if failure.disposition == Disposition::Retry => {}
+                failure if failure.disposition() == Disposition::Retry => {}
                 failure => break failure,
             }
         };
-        assert_eq!(failure.code, "source.rewound", "{failure}");
+        assert_eq!(failure.code.as_str(), "source.rewound", "{failure}");
         let failure = loading.loader.recognise(&mark).await.expect_err("another history");
-        assert_eq!(failure.code, "source.rewound", "{failure}");
+        assert_eq!(failure.code.as_str(), "source.rewound", "{failure}");
     }
 }

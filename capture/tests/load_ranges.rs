@@ -251,7 +251,7 @@ async fn tables_without_a_usable_key_say_why() {
     ids.sort_unstable();
     assert_eq!(ids, [1, 1, 2]);
     let refused = loading.loader.boundary(loading.table("heap"), None, 1).await;
-    assert_eq!(refused.map_err(|failure| failure.code).unwrap_err(), "source.load");
+    assert_eq!(refused.map_err(|failure| failure.code.as_str()).unwrap_err(), "source.load");
 }
 
 #[tokio::test(flavor = "multi_thread")]

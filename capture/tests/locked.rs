@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lockstep_capture::CaptureSettings;
 use lockstep_common::config::{self, Task};
-use lockstep_common::status::CaptureStatus;
+use lockstep_common::service::status::CaptureStatus;
 use lockstep_common::{FailPoints, Shutdown};
 use tokio::sync::watch;
 

@@ -2,7 +2,7 @@
 //! byte, and of as many columns as can be captured.
 
 use lockstep_common::Value;
-use lockstep_common::record::{Before, Operation};
+use lockstep_common::model::record::{Before, Operation};
 
 use crate::contents::Contents;
 use crate::server::{Server, text};
@@ -76,7 +76,7 @@ async fn updates_are_told_apart(server: &mut Server, columns: usize, updated: &[
     assert_eq!(last.before, Before::Full(row), "{columns} columns: a delete has MAX values");
 }
 
-fn changes(contents: &Contents) -> Vec<&lockstep_common::record::Change<'static>> {
+fn changes(contents: &Contents) -> Vec<&lockstep_common::model::record::Change<'static>> {
     contents.transactions.iter().flat_map(|transaction| &transaction.changes).collect()
 }
 
@@ -268,7 +268,7 @@ async fn a_value_that_a_key_update_leaves_out_halts() {
             server.fault("clock_advance", "2").await;
             server.captured("UPDATE dbo.t SET v = v + 1 WHERE id = 2").await;
         };
-        assert_eq!(failure.code, "source.left_out", "{failure}");
+        assert_eq!(failure.code.as_str(), "source.left_out", "{failure}");
         assert!(failure.message.contains("dbo.t") && failure.message.contains("note"), "{failure}");
     }
 }
@@ -308,6 +308,6 @@ async fn a_value_that_is_changed_in_part_comes_whole_or_halts() {
             server.fault("clock_advance", "2").await;
             server.captured("UPDATE dbo.t SET v = v + 1 WHERE id = 2").await;
         };
-        assert_eq!(failure.code, "source.left_out", "{answer}: {failure}");
+        assert_eq!(failure.code.as_str(), "source.left_out", "{answer}: {failure}");
     }
 }

@@ -1,6 +1,6 @@
 //! Commit order, and order within a transaction over all tables.
 
-use lockstep_common::record::{Before, Change, Operation};
+use lockstep_common::model::record::{Before, Change, Operation};
 use lockstep_common::{FailPoints, Value, config};
 
 use crate::contents::{self, Contents};
@@ -192,7 +192,10 @@ async fn a_crash_anywhere_gives_the_same_log() {
                 running.reaches(newest).await;
                 running.stop().await.expect("it stops as asked");
             } else {
-                assert_eq!(running.ends().await.expect_err("it crashes").code, "failpoint");
+                assert_eq!(
+                    running.ends().await.expect_err("it crashes").code.as_str(),
+                    "failpoint"
+                );
             }
             contents::read(bed.log.as_ref()).await;
             let contents = server.run_through_with(&bed, capture).await;

@@ -1,8 +1,8 @@
 //! `check`: every prerequisite, at once.
 
 use lockstep_capture::check;
-use lockstep_common::check::{CheckResult, Verdict};
 use lockstep_common::config::Secret;
+use lockstep_common::service::check::{CheckResult, Verdict};
 
 use crate::server::Server;
 

@@ -1,7 +1,7 @@
 //! Transactional replication beside change data capture: transactions that come in parts.
 
 use lockstep_capture::check;
-use lockstep_common::check::Verdict;
+use lockstep_common::service::check::Verdict;
 use lockstep_common::{Disposition, FailPoints};
 
 use crate::contents;
@@ -64,7 +64,10 @@ async fn a_transaction_whose_parts_have_lsns_of_their_own_halts() {
         server.scan().await;
         server.captured("INSERT INTO dbo.t VALUES (20)").await;
         let failure = running.ends().await.expect_err("it halts");
-        assert_eq!((failure.code, failure.disposition), ("source.split", Disposition::Halt));
+        assert_eq!(
+            (failure.code.as_str(), failure.disposition()),
+            ("source.split", Disposition::Halt)
+        );
         assert!(failure.remedy.contains("MaxCmdsInTran"), "{failure}");
         let contents = contents::read(bed.log.as_ref()).await;
         assert!(contents.transactions.iter().all(|t| t.changes.len() == 1), "{contents:?}");

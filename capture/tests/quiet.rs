@@ -69,7 +69,11 @@ impl Reader {
 fn is_gap(verified: Result<(), Failure>, table: &str) {
     let failure = verified.expect_err("something is missing");
     let line = failure.to_string();
-    assert_eq!((failure.code, failure.disposition), ("source.gap", Disposition::Halt), "{line}");
+    assert_eq!(
+        (failure.code.as_str(), failure.disposition()),
+        ("source.gap", Disposition::Halt),
+        "{line}"
+    );
     assert!(line.contains(table), "{table} is not in {line:?}");
 }
 

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
+use lockstep_common::Code;
 use lockstep_common::{Disposition, FailPoints, Failure};
 
 use crate::contents::{self, Contents};
 use crate::scripted::{Script, Scripted, Shared, insert, position};
 use crate::service::{Bed, Running, capture};
 
-pub fn script(transactions: Vec<Vec<lockstep_common::record::Change<'static>>>) -> Shared {
+pub fn script(transactions: Vec<Vec<lockstep_common::model::record::Change<'static>>>) -> Shared {
     Arc::new(Mutex::new(Script { transactions, window: 4, ..Script::default() }))
 }
 
@@ -75,11 +76,11 @@ async fn an_idle_source_moves_the_position_and_a_restart_goes_on_from_there() {
 }
 
 fn gap() -> Failure {
-    Failure::halt("source.gap", "cleanup passed", "")
+    Failure::new(Code::SourceGap, "cleanup passed")
 }
 
 fn lost() -> Failure {
-    Failure::retry("source.connection", "the connection is gone")
+    Failure::new(Code::SourceConnection, "the connection is gone")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,7 +93,10 @@ async fn nothing_of_a_window_that_cannot_be_verified_is_ever_seen() {
         let source = Box::new(Scripted(Arc::clone(&script)));
         let running = Running::start(source, capture(), &bed.log, FailPoints::default());
         let failure = running.ends().await.expect_err("it halts");
-        assert_eq!((failure.code, failure.disposition), ("source.gap", Disposition::Halt));
+        assert_eq!(
+            (failure.code.as_str(), failure.disposition()),
+            ("source.gap", Disposition::Halt)
+        );
         let before = contents::read(bed.log.as_ref()).await;
         if at == 1 {
             assert_eq!(before.transactions.len(), 0);
@@ -144,7 +148,7 @@ async fn a_second_capture_fences_the_first() {
     second.shows("to begin", |status| status.epoch == 2).await;
     script.lock().unwrap().transactions.push(vec![insert(2, 1)]);
     let failure = first.ends().await.expect_err("it is fenced");
-    assert_eq!(failure.disposition, Disposition::Fenced);
+    assert_eq!(failure.disposition(), Disposition::Fenced);
     second.reaches(position(2)).await;
     second.stop().await.expect("it stops as asked");
     expect_script(&contents::read(bed.log.as_ref()).await, &script);

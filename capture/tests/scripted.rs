@@ -7,9 +7,10 @@ use lockstep_capture::source::load::{Clock, Frozen, Loader, Rows, Survey};
 use lockstep_capture::source::{
     Changes, Cursor, Head, Located, Poll, Source, Start, Table, Window, Witness,
 };
-use lockstep_common::definition::Definition;
-use lockstep_common::load::ChunkRange;
-use lockstep_common::record::{Before, Change, Operation, SourceTime};
+use lockstep_common::Code;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::ChunkRange;
+use lockstep_common::model::record::{Before, Change, Operation, SourceTime};
 use lockstep_common::{
     Column, Failure, LogicalType, Position, TICKS_PER_SECOND, TableName, TableVersion, Value,
 };
@@ -190,7 +191,8 @@ impl Changes for Batches {
 struct NoRows;
 
 fn no_rows<T>() -> Result<T, Failure> {
-    Err(Failure::halt("source.scripted", "the script has no rows to load", "follow its changes"))
+    Err(Failure::new(Code::SourceStatement, "the script has no rows to load")
+        .remedy("follow its changes"))
 }
 
 #[async_trait]

@@ -3,9 +3,9 @@
 use lockstep_capture::source::Source;
 use lockstep_capture::source::sqlserver_cdc::prerequisites::check_load;
 use lockstep_capture::{CaptureSettings, check};
-use lockstep_common::check::Verdict;
 use lockstep_common::config::{self, Task};
-use lockstep_common::status::CaptureStatus;
+use lockstep_common::service::check::Verdict;
+use lockstep_common::service::status::CaptureStatus;
 use lockstep_common::{Disposition, FailPoints, Failure, Shutdown};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -58,7 +58,7 @@ async fn refused(server: &Server, code: &str, says: &[&str]) {
 
 fn is(failure: &Failure, code: &str, says: &[&str]) {
     let line = failure.to_string();
-    assert_eq!((failure.code, failure.disposition), (code, Disposition::Halt), "{line}");
+    assert_eq!((failure.code.as_str(), failure.disposition()), (code, Disposition::Halt), "{line}");
     for word in says {
         assert!(line.contains(word), "{word:?} is not in {line}");
     }

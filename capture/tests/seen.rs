@@ -1,8 +1,8 @@
 //! Which tables are seen: what the login may not read is named, and names mean what the server says.
 
 use lockstep_capture::check;
-use lockstep_common::check::{CheckResult, Verdict};
 use lockstep_common::config;
+use lockstep_common::service::check::{CheckResult, Verdict};
 use lockstep_common::{Disposition, FailPoints};
 
 use crate::server::{Server, follow};
@@ -70,7 +70,7 @@ async fn captured_tables_that_may_not_be_read_are_named_with_what_lets_them_be()
         let bed = Bed::new().await;
         let running = follow(source, &bed.log, capture(), FailPoints::default());
         let failure = running.ends().await.expect_err("it halts");
-        assert_eq!(failure.disposition, Disposition::Halt, "{failure}");
+        assert_eq!(failure.disposition(), Disposition::Halt, "{failure}");
     }
     // The grants are what was missing.
     for fix in &fixes {

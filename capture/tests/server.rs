@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lockstep_capture::CaptureSettings;
 use lockstep_common::config::{self, Encrypt, Secret};
-use lockstep_common::status::CaptureStatus;
+use lockstep_common::service::status::CaptureStatus;
 use lockstep_common::{FailPoints, Position, Shutdown, Value};
 use lockstep_log::Log;
 use mssql_double::product::Release;

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use lockstep_common::config::Capture;
-use lockstep_common::status::TaskState;
+use lockstep_common::service::status::TaskState;
 use lockstep_common::{Disposition, FailPoints};
 use mssql_double::SqlError;
 use mssql_double::tds::LoginFault;
@@ -28,7 +28,10 @@ async fn a_database_that_the_log_knows_is_waited_for_by_a_new_process() {
 
     server.double.faults().answer_logins(unavailable());
     let failure = server.follow(&bed.log).ends().await.expect_err("nothing shows that it is right");
-    assert_eq!((failure.code, failure.disposition), ("source.database", Disposition::Halt));
+    assert_eq!(
+        (failure.code.as_str(), failure.disposition()),
+        ("source.database", Disposition::Halt)
+    );
 
     server.double.faults().answer_logins(None);
     server.run_through(&bed).await;

@@ -176,7 +176,7 @@ async fn a_server_that_goes_away_is_waited_for() {
     let mut running = server.follow(&bed.log);
     running.reaches(server.newest().await).await;
     server.double.faults().go_down().await;
-    let retrying = lockstep_common::status::TaskState::Retrying;
+    let retrying = lockstep_common::service::status::TaskState::Retrying;
     running.shows("to retry", |status| status.state == retrying).await;
     server.double.faults().come_up().await;
     server.admin = server.session().await;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use lockstep_common::telemetry::LogFormat;
+use lockstep_common::service::telemetry::LogFormat;
 
 /// Moves a SQL Server database to PostgreSQL, one source transaction at a time.
 #[derive(Debug, Parser)]

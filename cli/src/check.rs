@@ -1,13 +1,14 @@
 //! `lockstep check`: every prerequisite of source, log and targets, all failures with their fix.
 
+use lockstep_common::Code;
 use std::path::Path;
 
 use lockstep_apply::ApplySettings;
 use lockstep_common::Failure;
-use lockstep_common::check::{CheckResult, Verdict};
 use lockstep_common::config::{self, Config};
-use lockstep_common::disposition::exit;
+use lockstep_common::failure::exit;
 use lockstep_common::service::Ending;
+use lockstep_common::service::check::{CheckResult, Verdict};
 use lockstep_log::Stream;
 
 use crate::{files, sharing};
@@ -71,7 +72,7 @@ async fn check_log(config: &Config) -> Vec<CheckResult> {
     };
     let looked = match looked.await {
         Ok(found) => CheckResult::pass(name, found),
-        Err(failure) if failure.code == "log.no_stream" => {
+        Err(failure) if failure.code == Code::LogNoStream => {
             CheckResult::pass(name, "reachable; capture will make the streams")
         }
         Err(failure) => CheckResult::fail(name, failure.message, failure.remedy),

@@ -3,8 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use lockstep_common::check::CheckResult;
 use lockstep_common::config::{Config, Log};
+use lockstep_common::service::check::CheckResult;
 
 /// What group and others may do.
 const OTHERS: u32 = 0o077;
@@ -40,7 +40,7 @@ fn look(path: &Path) -> Option<CheckResult> {
 
 #[cfg(test)]
 mod tests {
-    use lockstep_common::check::Verdict;
+    use lockstep_common::service::check::Verdict;
 
     use super::*;
 

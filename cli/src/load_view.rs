@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use lockstep_common::status::{LoadState, LoadStatus, TableLoadState, TableLoadStatus};
+use lockstep_common::service::status::{LoadState, LoadStatus, TableLoadState, TableLoadStatus};
 
 /// Sums over the tables of a load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use lockstep_common::codec::DecodeError;
 use lockstep_common::config::Config;
-use lockstep_common::record::{Body, Fragment, Record};
+use lockstep_common::model::record::{Body, Fragment, Record};
 use lockstep_common::service::Ending;
 use lockstep_common::{Failure, Shutdown};
 use lockstep_log::{Batch, Item, Schemas, Seek, Stream};
@@ -110,7 +110,7 @@ impl Printer {
 
     /// `dbo.orders +1 ~2 -0, dbo.stock ~3`, in order of first appearance.
     async fn summary(&mut self, fragment: &Fragment<'_>) -> Result<String, Failure> {
-        use lockstep_common::record::Operation;
+        use lockstep_common::model::record::Operation;
         let mut counts: Vec<(String, [u64; 4])> = Vec::new();
         for change in &fragment.changes {
             let name = self.schemas.table(change.table).await?.name.to_string();

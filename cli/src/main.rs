@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use lockstep_common::service::{self, Ending};
-use lockstep_common::{Shutdown, config, telemetry};
+use lockstep_common::{Shutdown, config, service::telemetry};
 
 use arguments::{Arguments, Command};
 

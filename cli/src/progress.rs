@@ -12,10 +12,10 @@ use indicatif::{
     HumanBytes, HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget,
     ProgressStyle,
 };
-use lockstep_common::status::{
+use lockstep_common::service::status::{
     ApplyStatus, CaptureStatus, LoadState, LoadStatus, StatusReceiver, TableLoadState,
 };
-use lockstep_common::{Shutdown, telemetry};
+use lockstep_common::{Shutdown, service::telemetry};
 
 use crate::load_view::{Rate, Totals, expected, state_name};
 
@@ -264,7 +264,7 @@ fn style(template: &str) -> ProgressStyle {
 
 #[cfg(test)]
 mod tests {
-    use lockstep_common::status::TableLoadStatus;
+    use lockstep_common::service::status::TableLoadStatus;
 
     use super::*;
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use lockstep_common::config::Config;
-use lockstep_common::disposition::exit;
+use lockstep_common::failure::exit;
 use lockstep_common::http::RELOAD_HEADER;
 use lockstep_common::service::Ending;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,6 +1,6 @@
 //! Records of the log as JSON for programs and as lines for people.
 
-use lockstep_common::record::{Before, Body, Change, Operation, Record};
+use lockstep_common::model::record::{Before, Body, Change, Operation, Record};
 use lockstep_common::{TableVersion, Value};
 use serde_json::{Map, json};
 use time::{Duration, OffsetDateTime};

@@ -13,9 +13,10 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use lockstep_apply::ApplySettings;
 use lockstep_capture::CaptureSettings;
+use lockstep_common::Code;
 use lockstep_common::config::{self, Config};
 use lockstep_common::http::{self, Endpoints};
-use lockstep_common::reload::Reloads;
+use lockstep_common::service::reload::Reloads;
 use lockstep_common::service::{self, Ending};
 use lockstep_common::{FailPoints, Failure, Shutdown};
 use lockstep_log::Log;
@@ -26,9 +27,6 @@ use crate::progress::Progress;
 
 /// The name of capture's task; those of applies begin otherwise.
 const CAPTURE: &str = "capture";
-/// The code of a crash at a fail point.
-const FAIL_POINT: &str = "failpoint";
-
 type Task = BoxFuture<'static, (String, Result<(), Failure>)>;
 
 /// Runs everything until shutdown, or until nothing is left that works on its own.
@@ -85,7 +83,7 @@ async fn until_all_have_ended(
                 let of_apply = name != CAPTURE;
                 applies -= usize::from(of_apply);
                 // A crash at a fail point is one of the whole process.
-                if of_apply && applies > 0 && failure.code != FAIL_POINT {
+                if of_apply && applies > 0 && failure.code != Code::Failpoint {
                     tracing::warn!(service = name, "the other services go on without it");
                 } else {
                     shutdown.cancel();
@@ -197,7 +195,7 @@ async fn reset(config: &Config, names: &[String]) -> Result<(), Ending> {
 
 #[cfg(test)]
 mod tests {
-    use lockstep_common::disposition::exit;
+    use lockstep_common::failure::exit;
     use tokio::sync::oneshot;
 
     use super::*;
@@ -221,7 +219,7 @@ mod tests {
     }
 
     fn halt() -> Result<(), Failure> {
-        Err(Failure::halt("apply.conflict", "refused", "correct it"))
+        Err(Failure::new(Code::ApplyConflict, "refused").remedy("correct it"))
     }
 
     #[tokio::test]

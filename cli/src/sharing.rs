@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use lockstep_common::check::CheckResult;
 use lockstep_common::config::{Config, Log};
+use lockstep_common::service::check::CheckResult;
 
 /// Everything that is wrong; nothing when it all agrees.
 pub(crate) fn check(config: &Config) -> Vec<CheckResult> {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount};
 use lockstep_common::config::{Config, Http};
-use lockstep_common::disposition::exit;
+use lockstep_common::failure::exit;
 use lockstep_common::http;
 use lockstep_common::service::Ending;
-use lockstep_common::status::{Counts, HeldTable, LoadState, LoadStatus, TableLoadStatus};
+use lockstep_common::service::status::{Counts, HeldTable, LoadState, LoadStatus, TableLoadStatus};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -239,7 +239,7 @@ fn aligned(rows: &[Vec<String>]) -> Vec<String> {
 mod tests {
     use lockstep_common::Shutdown;
     use lockstep_common::http::Endpoints;
-    use lockstep_common::status::{ApplyStatus, CaptureStatus, TableLoadState};
+    use lockstep_common::service::status::{ApplyStatus, CaptureStatus, TableLoadState};
     use tokio::sync::watch;
 
     use super::*;

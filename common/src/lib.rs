@@ -1,35 +1,27 @@
-//! What capture and apply share: the value model, positions, the log's records and their codec,
-//! configuration, failures, fail points, status and telemetry. No Kafka and no database in here.
+//! What capture and apply share by contract. No Kafka and no database in here.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`model`] | values, tables, positions, records: what the log is about |
+//! | [`codec`] | the log's bytes: records, and entries of the schemas stream |
+//! | [`failure`] | what goes wrong, by code, and what is done about it |
+//! | [`config`] | the configuration file |
+//! | [`service`] | what a running program needs: status, metrics, telemetry, fail points |
+//! | [`http`] | the HTTP endpoints and the dashboard |
 
-mod backoff;
-pub mod check;
 pub mod codec;
 pub mod config;
-pub mod definition;
-pub mod disposition;
-pub mod entry;
-pub mod failpoint;
-pub mod geometry;
+pub mod failure;
 pub mod http;
-pub mod load;
-pub mod metrics;
-pub mod name;
-mod position;
-pub mod private;
-pub mod record;
-pub mod reload;
+pub mod model;
 pub mod service;
-pub mod status;
-mod table;
-pub mod telemetry;
-mod value;
 
-pub use backoff::Backoff;
-pub use disposition::{Disposition, Failure};
-pub use failpoint::FailPoints;
-pub use position::{MAX_SOURCE_BYTES, ParsePositionError, Position, SourceBytes};
-pub use table::{Column, LogicalType, TableId, TableName, TableVersion};
-pub use value::{LongKind, LongValue, TICKS_PER_DAY, TICKS_PER_SECOND, Value};
+pub use failure::{Backoff, Code, Disposition, Failure};
+pub use model::{
+    Column, LogicalType, LongKind, LongValue, MAX_SOURCE_BYTES, ParsePositionError, Position,
+    SourceBytes, TICKS_PER_DAY, TICKS_PER_SECOND, TableId, TableName, TableVersion, Value,
+};
+pub use service::failpoint::FailPoints;
 
 /// Stops a service from outside; services finish the transaction in hand, flush and leave.
 pub use tokio_util::sync::CancellationToken as Shutdown;

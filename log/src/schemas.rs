@@ -9,10 +9,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockstep_common::Code;
+use lockstep_common::codec::entry::{EntryKey, SchemaEntry};
 use lockstep_common::codec::{DecodeError, Decoder, RECORD_FINGERPRINT};
-use lockstep_common::definition::Definition;
-use lockstep_common::entry::{EntryKey, SchemaEntry};
-use lockstep_common::load::TableLoad;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::TableLoad;
 use lockstep_common::{Failure, TableId, TableVersion};
 use tokio::time::Instant;
 
@@ -120,14 +121,16 @@ impl Schemas {
     async fn read_on_until(&mut self, deadline: Instant, what: &str) -> Result<(), Failure> {
         match tokio::time::timeout_at(deadline, self.read_on()).await {
             Ok(read) => read.map(drop),
-            Err(_) => Err(Failure::halt(
-                "log.unknown_id",
+            Err(_) => Err(Failure::new(
+                Code::LogUnknownId,
                 format!(
                     "{what} is used in the log but is not in its schemas stream, read up to \
                      offset {} for {} s",
                     self.next_offset,
                     PATIENCE.as_secs()
                 ),
+            )
+            .remedy(
                 "the schemas stream lost entries: check that it is compacted and was never emptied",
             )),
         }
@@ -195,9 +198,9 @@ impl Schemas {
 
 /// An entry under another kind's key.
 fn misplaced(item: &Item) -> Failure {
-    Failure::halt(
-        "log.corrupt_record",
+    Failure::new(
+        Code::LogCorruptRecord,
         format!("the schemas entry at offset {} is not what its key says", item.offset),
-        "something else wrote to the log",
     )
+    .remedy("something else wrote to the log")
 }

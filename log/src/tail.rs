@@ -8,8 +8,9 @@ use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use lockstep_common::Code;
 use lockstep_common::codec::Decoder;
-use lockstep_common::entry::{self, EntryKey, SchemaEntry};
+use lockstep_common::codec::entry::{self, EntryKey, SchemaEntry};
 use lockstep_common::{Failure, TICKS_PER_SECOND};
 use uuid::Uuid;
 
@@ -91,9 +92,11 @@ pub(crate) async fn find(
 fn identity(kept: &Kept, newest: Option<&Newest>) -> Result<Uuid, Failure> {
     let found = newest.map(|n| n.last.header.log_id);
     match (found, kept.log_id) {
-        (Some(found), Some(kept)) if found != kept => Err(Failure::halt(
-            "log.identity",
+        (Some(found), Some(kept)) if found != kept => Err(Failure::new(
+            Code::LogIdentity,
             format!("the transactions stream belongs to log {found}, the schemas stream to {kept}"),
+        )
+        .remedy(
             "one of the two has been replaced: bring back the streams that belong together, or \
              remove all of them and load the targets again",
         )),

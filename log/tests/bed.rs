@@ -91,7 +91,7 @@ pub async fn read(reader: &mut dyn Reader) -> Batch {
 /// The failure of what must halt.
 pub fn halted<T>(result: Result<T, Failure>) -> Failure {
     match result {
-        Err(failure) if failure.disposition == Disposition::Halt => failure,
+        Err(failure) if failure.disposition() == Disposition::Halt => failure,
         Err(failure) => panic!("not a halt: {failure}"),
         Ok(_) => panic!("this must halt"),
     }

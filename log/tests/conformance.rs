@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use lockstep_common::definition::Definition;
-use lockstep_common::entry::{KeptPosition, SchemaEntry};
-use lockstep_common::load::{Handoff, TableLoad, TableStage};
+use lockstep_common::codec::entry::{KeptPosition, SchemaEntry};
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::{Handoff, TableLoad, TableStage};
 use lockstep_common::{Column, Disposition, LogicalType, TableId, TableName, TableVersion, Value};
 use lockstep_log::{Batch, Entry, Item, Schemas, Seek, Stream};
 use uuid::Uuid;
@@ -122,7 +122,7 @@ async fn a_second_writer_fences_the_first(bed: Bed) {
         outcome = first.commit().await;
     }
     let failure = outcome.expect_err("the first writer is fenced");
-    assert_eq!(failure.disposition, Disposition::Fenced, "{failure}");
+    assert_eq!(failure.disposition(), Disposition::Fenced, "{failure}");
     second.append(vec![younger.transaction(5, 0)]).await.unwrap();
     second.commit().await.unwrap();
     assert_eq!(places(&bed.all(Stream::Transactions, 3).await), [(0, 0), (0, 0), (5, 0)]);
@@ -177,7 +177,7 @@ async fn streams_of_different_logs_halt(bed: Bed) {
     writer.append(vec![schema(&other)]).await.unwrap();
     writer.commit().await.unwrap();
     let failure = halted(bed.log.writer().await.map(drop));
-    assert_eq!(failure.code, "log.identity");
+    assert_eq!(failure.code.as_str(), "log.identity");
 }
 
 async fn the_tail_of_progress_only(bed: Bed) {
@@ -423,8 +423,8 @@ async fn a_trimmed_log_halts_the_reader_behind(bed: Bed) {
             Err(failure) => break failure,
         }
     };
-    assert_eq!(failure.disposition, Disposition::Halt, "{failure}");
-    assert_eq!(failure.code, "log.gap");
+    assert_eq!(failure.disposition(), Disposition::Halt, "{failure}");
+    assert_eq!(failure.code.as_str(), "log.gap");
     let left = places(&bed.all(Stream::Transactions, 11).await);
     assert_eq!(left, (10..=20).map(|n| (n, 0)).collect::<Vec<_>>());
     let (_, tail) = bed.writer().await;
@@ -607,5 +607,5 @@ async fn a_fenced_writer_is_given_no_offset(bed: Bed) {
         outcome = first.newest(Stream::Transactions).await;
     }
     let failure = outcome.expect_err("the first writer is fenced");
-    assert_eq!(failure.disposition, Disposition::Fenced, "{failure}");
+    assert_eq!(failure.disposition(), Disposition::Fenced, "{failure}");
 }

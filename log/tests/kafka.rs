@@ -55,7 +55,7 @@ async fn topics_of_the_wrong_shape_are_refused_all_at_once() {
     make(brokers, &format!("{pipeline}.snapshot"), 3, &[("cleanup.policy", "delete")]).await;
     make(brokers, &format!("{pipeline}.schemas"), 1, &[("cleanup.policy", "compact,delete")]).await;
     let failure = halted(bed.log.writer().await.map(drop));
-    assert_eq!(failure.code, "log.topic_shape");
+    assert_eq!(failure.code.as_str(), "log.topic_shape");
     for part in [
         "transactions has 2 partitions and must have exactly 1",
         "snapshot has message.timestamp.type=CreateTime and must have LogAppendTime",
@@ -125,7 +125,7 @@ async fn a_schemas_topic_made_anew_shows_in_the_tail() {
         match bed.log.writer().await {
             Ok((_, tail)) => break tail,
             // Kafka says for a moment that the topic is there still.
-            Err(failure) => assert!(failure.code.starts_with("log."), "{failure}"),
+            Err(failure) => assert!(failure.code.as_str().starts_with("log."), "{failure}"),
         }
     };
     assert_eq!((tail.log_id, tail.kept_log_id), (scribe.log_id, None));
@@ -137,7 +137,7 @@ async fn a_reader_makes_no_topics() {
     let Some(bed) = Bed::kafka().await else { return };
     for _ in 0..2 {
         let failure = halted(bed.log.reader(Stream::Transactions).await.map(drop));
-        assert_eq!(failure.code, "log.no_stream");
+        assert_eq!(failure.code.as_str(), "log.no_stream");
     }
     halted(bed.log.snapshot_partitions().await);
 }
@@ -167,7 +167,7 @@ async fn a_misspelt_setting_is_refused_without_its_value() {
 async fn a_broker_that_is_not_there_is_retried() {
     let log = open(&broker::config("127.0.0.1:1"), "p").await.unwrap();
     let failure = log.reader(Stream::Transactions).await.map(drop).unwrap_err();
-    assert_eq!(failure.disposition, Disposition::Retry, "{failure}");
+    assert_eq!(failure.disposition(), Disposition::Retry, "{failure}");
 }
 
 #[tokio::test]
@@ -234,7 +234,7 @@ async fn a_topic_made_anew_halts_its_reader() {
         match bed.log.writer().await {
             Ok(writer) => break writer,
             // Kafka says for a moment that the topic is there still.
-            Err(failure) => assert!(failure.code.starts_with("log."), "{failure}"),
+            Err(failure) => assert!(failure.code.as_str().starts_with("log."), "{failure}"),
         }
     };
     assert_eq!((tail.position, tail.kept_log_id), (None, Some(scribe.log_id)));
@@ -244,11 +244,11 @@ async fn a_topic_made_anew_halts_its_reader() {
         match tokio::time::timeout(WAIT, reader.read()).await.expect("the reader notices") {
             Ok(Batch::CaughtUp { .. }) => {}
             Ok(Batch::Items(items)) => panic!("read on in another log: {:?}", places(&items)),
-            Err(failure) if failure.disposition == Disposition::Retry => {}
+            Err(failure) if failure.disposition() == Disposition::Retry => {}
             Err(failure) => break failure,
         }
     };
-    assert_eq!(failure.disposition, Disposition::Halt, "{failure}");
+    assert_eq!(failure.disposition(), Disposition::Halt, "{failure}");
 }
 
 /// Reads until `count` items have come, through however many retries.
@@ -260,7 +260,7 @@ async fn read_through(reader: &mut dyn Reader, count: usize) -> (Vec<Item>, u32)
             Ok(Batch::Items(items)) => all.extend(items),
             Ok(Batch::CaughtUp { .. }) => {}
             Err(failure) => {
-                assert_eq!(failure.disposition, Disposition::Retry, "{failure}");
+                assert_eq!(failure.disposition(), Disposition::Retry, "{failure}");
                 retries += 1;
             }
         }
@@ -273,14 +273,14 @@ async fn next_writer(bed: &Bed) -> (Box<dyn lockstep_log::Writer>, lockstep_log:
     loop {
         match bed.log.writer().await {
             Ok(writer) => return writer,
-            Err(failure) => assert_eq!(failure.disposition, Disposition::Retry, "{failure}"),
+            Err(failure) => assert_eq!(failure.disposition(), Disposition::Retry, "{failure}"),
         }
     }
 }
 
 fn retried(result: Result<(), Failure>) {
     let failure = result.expect_err("the broker is away");
-    assert_eq!(failure.disposition, Disposition::Retry, "{failure}");
+    assert_eq!(failure.disposition(), Disposition::Retry, "{failure}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -298,7 +298,7 @@ async fn a_stopped_broker_is_waited_for() {
     writer.append(vec![scribe.transaction(2, 1)]).await.unwrap();
     broker.stop();
     let failure = reader.read().await.expect_err("the broker is away");
-    assert_eq!(failure.disposition, Disposition::Retry, "{failure}");
+    assert_eq!(failure.disposition(), Disposition::Retry, "{failure}");
     retried(writer.commit().await);
     // Alive, it would still commit when the broker is back: the outcome is open until the next tail.
     drop(writer);
@@ -329,7 +329,7 @@ async fn a_frozen_broker_is_noticed_by_a_reader_that_waits_and_by_a_writer() {
     writer.append(vec![scribe.transaction(2, 1)]).await.unwrap();
     let (read, committed) = tokio::join!(reader.read(), writer.commit());
     let failure = read.expect_err("the broker does not answer");
-    assert_eq!(failure.disposition, Disposition::Retry, "{failure}");
+    assert_eq!(failure.disposition(), Disposition::Retry, "{failure}");
     retried(committed);
     drop(writer);
     broker.thaw();
@@ -375,7 +375,7 @@ async fn a_killed_broker_loses_and_doubles_nothing() {
         }
         n += 1;
         if let Err(failure) = outcome {
-            assert_eq!(failure.disposition, Disposition::Retry, "{failure}");
+            assert_eq!(failure.disposition(), Disposition::Retry, "{failure}");
             let tail;
             (writer, tail) = next_writer(&bed).await;
             let position = tail.position.expect("the log is not empty");

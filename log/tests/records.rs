@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use lockstep_common::record::{Body, Boundary, EpochStart, Fragment, Progress, Record};
+use lockstep_common::model::record::{Body, Boundary, EpochStart, Fragment, Progress, Record};
 use lockstep_common::{Position, codec};
 use lockstep_log::{Entry, Item, Stream};
 use uuid::Uuid;

@@ -55,8 +55,8 @@ fn completed(assembler: &mut Assembler, headers: &[Header]) -> Vec<(u64, bool)> 
 fn code(assembler: &mut Assembler, headers: &[Header]) -> &'static str {
     for (offset, header) in headers.iter().enumerate() {
         if let Err(failure) = push(assembler, offset as u64, header) {
-            assert_eq!(failure.disposition, Disposition::Halt);
-            return failure.code;
+            assert_eq!(failure.disposition(), Disposition::Halt);
+            return failure.code.as_str();
         }
     }
     "none"

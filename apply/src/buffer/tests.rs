@@ -25,7 +25,7 @@ fn what_the_disk_refuses_is_neither_lost_nor_passed_over() {
     let payload = || Bytes::from(vec![7; 1000]);
     buffer.complete(&completed(1), (1, payload())).unwrap();
     let failure = buffer.complete(&completed(2), (2, payload())).unwrap_err();
-    assert_eq!(failure.code, "apply.spool");
+    assert_eq!(failure.code.as_str(), "apply.spool");
     assert_eq!(buffer.end(), Some(completed(1).mark));
     assert_eq!(buffer.levels().units, 1);
     assert_eq!(buffer.take().unwrap().map(|unit| unit.mark), Some(completed(1).mark));

@@ -6,15 +6,16 @@
 //! mark is left as it is, whatever it holds: an embedded log is a RocksDB directory too, and the only
 //! copy of what it holds. (Spools made before there was a mark are known by their column families.)
 
+use lockstep_common::Code;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 
-use lockstep_common::check::CheckResult;
-use lockstep_common::{Failure, private};
+use lockstep_common::service::check::CheckResult;
+use lockstep_common::{Failure, service::private};
 use rocksdb::{DB, Options};
 
-use super::{FAILED, RECORDS, UNITS};
+use super::{RECORDS, UNITS};
 
 /// The file that says that a directory is a spool.
 const MARK: &str = "lockstep-spool";
@@ -103,20 +104,16 @@ fn writable(path: &Path) -> io::Result<()> {
 }
 
 fn foreign(path: &Path) -> Failure {
-    Failure::halt(
-        FAILED,
+    Failure::new(
+        Code::ApplySpool,
         format!("{} is not empty and is no spool: nothing in it was changed", path.display()),
-        "let `spool` name a directory of its own: an empty one, or one that is not there yet",
     )
+    .remedy("let `spool` name a directory of its own: an empty one, or one that is not there yet")
 }
 
 fn unusable(path: &Path, error: &io::Error) -> Failure {
-    Failure::halt(
-        FAILED,
-        format!("cannot use the spool in {}: {error}", path.display()),
-        "let `spool` name a directory that apply may write, with room for `spool_budget`; nothing is \
-         lost, the log still has it",
-    )
+    Failure::new(Code::ApplySpool, format!("cannot use the spool in {}: {error}", path.display())).remedy("let `spool` name a directory that apply may write, with room for `spool_budget`; nothing is \
+         lost, the log still has it")
 }
 
 #[cfg(test)]
@@ -140,9 +137,9 @@ mod tests {
     fn refused(path: &Path) {
         let before = files(path);
         let failure = Spool::open(path).map(drop).unwrap_err();
-        assert_eq!(failure.code, FAILED, "{failure}");
+        assert_eq!(failure.code, Code::ApplySpool, "{failure}");
         assert!(failure.message.contains("is no spool"), "{failure}");
-        assert_eq!(check(path).verdict, lockstep_common::check::Verdict::Fail);
+        assert_eq!(check(path).verdict, lockstep_common::service::check::Verdict::Fail);
         assert_eq!(files(path), before, "something was changed");
     }
 
@@ -191,9 +188,9 @@ mod tests {
     fn a_check_makes_nothing() {
         let top = tempfile::tempdir().unwrap();
         let path = top.path().join("a/b");
-        assert_eq!(check(&path).verdict, lockstep_common::check::Verdict::Pass);
+        assert_eq!(check(&path).verdict, lockstep_common::service::check::Verdict::Pass);
         assert!(!top.path().join("a").exists());
         std::fs::write(top.path().join("a"), "a file").unwrap();
-        assert_eq!(check(&path).verdict, lockstep_common::check::Verdict::Fail);
+        assert_eq!(check(&path).verdict, lockstep_common::service::check::Verdict::Fail);
     }
 }

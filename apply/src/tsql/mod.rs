@@ -33,7 +33,7 @@ mod types;
 
 use std::collections::HashMap;
 
-use lockstep_common::name::literal_postgres;
+use lockstep_common::model::name::literal_postgres;
 use lockstep_common::{Column, LogicalType};
 
 use parse::Expr;

@@ -1,7 +1,7 @@
 //! Translations, evaluated by a real PostgreSQL and held against what SQL Server answers by its
 //! documentation.
 
-use lockstep_common::name::quote_postgres;
+use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Column, LogicalType};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lockstep_common::codec::FragmentReader;
-use lockstep_common::status::Counts;
+use lockstep_common::service::status::Counts;
 use lockstep_common::{Failure, TableId};
 
 use super::{Broken, Writer};

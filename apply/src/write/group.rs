@@ -14,7 +14,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use lockstep_common::config;
-use lockstep_common::status::Counts;
+use lockstep_common::service::status::Counts;
 use lockstep_common::{Failure, TableId};
 
 use super::changes::table_counts;

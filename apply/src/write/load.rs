@@ -7,9 +7,10 @@
 //!   of it that have ended are in the target. A transaction waits before its first statement: it holds
 //!   no lock that a loader could wait for.
 
+use lockstep_common::Code;
 use lockstep_common::codec::{self, FragmentReader};
-use lockstep_common::load::{ChunkAttributes, Handoff, LoadMarker};
-use lockstep_common::record::{Body as RecordBody, ChunkBegin, ChunkEnd};
+use lockstep_common::model::load::{ChunkAttributes, Handoff, LoadMarker};
+use lockstep_common::model::record::{Body as RecordBody, ChunkBegin, ChunkEnd};
 use lockstep_common::{Failure, TableId};
 use uuid::Uuid;
 
@@ -271,9 +272,11 @@ impl Writer<'_> {
             return Ok(());
         }
         if self.earliest {
-            return Err(Failure::halt(
-                "apply.load.gap",
+            return Err(Failure::new(
+                Code::ApplyLoadGap,
                 format!("the log has lost the beginning of the full load {load}"),
+            )
+            .remedy(
                 "restore the log's missing records, load anew (a new log, or `lockstep reload` for \
                  each table), or reset the target and choose a start point whose rows it has",
             ));

@@ -29,14 +29,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use lockstep_common::Code;
 use lockstep_common::config::Durability;
-use lockstep_common::disposition::Disposition;
+use lockstep_common::failure::Disposition;
 use lockstep_common::{FailPoints, Failure, Position, Shutdown};
 use lockstep_log::Log;
 
 use crate::buffer::Buffer;
-use crate::destination::postgres::{LOST, Refusal, Session, Trouble};
-use crate::failpoints::{self, CRASH};
+use crate::destination::postgres::{Refusal, Session, Trouble};
+use crate::failpoints;
 use crate::report::Progress;
 use crate::schemas::LogSchemas;
 use crate::unit::{Mark, Place, Unit, UnitKind};
@@ -47,12 +48,15 @@ pub(crate) use group::Sharing;
 const WINDOW: usize = 4096;
 /// Bytes of them.
 const WINDOW_BYTES: u64 = 8 << 20;
-/// In `group` durability every so-manieth commit is flushed,
+/// In `group` durability every n-th commit is flushed,
 const FLUSH_EVERY: u32 = 100;
 /// and one this long after the last flush; and any that nothing follows.
 const FLUSH_AFTER: Duration = Duration::from_millis(20);
 /// The buffer's base goes to disk this often.
 const SAVE_BASE: Duration = Duration::from_secs(1);
+
+/// How often the target's tables are looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// How writing ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +85,19 @@ pub(crate) enum Stopped {
         until: Place,
         why: String,
     },
+}
+
+impl Stopped {
+    /// Whether the target may have refused something because its tables are not what they were.
+    fn may_be_the_tables(&self) -> bool {
+        match self {
+            Stopped::Failure(failure) => {
+                failure.disposition() == Disposition::Halt
+                    && ![Code::Failpoint, Code::ApplyRows].contains(&failure.code)
+            }
+            Stopped::Refused { .. } | Stopped::Shared { .. } => true,
+        }
+    }
 }
 
 impl From<Failure> for Stopped {
@@ -127,6 +144,7 @@ pub(crate) struct Writer<'a> {
     unflushed: u32,
     flushed_at: Instant,
     saved_at: Instant,
+    looked_at: Instant,
     /// The position last handed to the target; none until its first unit.
     reached: Option<Position>,
     /// The unit being written, which is not in flight yet.
@@ -187,6 +205,7 @@ impl<'a> Writer<'a> {
             unflushed: 0,
             flushed_at: Instant::now(),
             saved_at: Instant::now(),
+            looked_at: Instant::now(),
             reached,
             current: None,
             earliest,
@@ -201,9 +220,15 @@ impl<'a> Writer<'a> {
     /// What stopped it; the connection is of no further use.
     pub(crate) async fn run(mut self, at: Option<&Mark>) -> Result<Ended, Stopped> {
         self.resume_loads(at).await?;
-        let ended = self.write_all().await;
+        let mut ended = self.write_all().await;
+        if let Err(stopped) = &ended
+            && stopped.may_be_the_tables()
+            && let Err(failure) = self.look_again().await
+        {
+            ended = Err(failure.into());
+        }
         if let Err(Stopped::Failure(failure)) = &ended
-            && failure.code == LOST
+            && failure.code == Code::ApplyRows
         {
             self.remember_lost(failure).await;
         }
@@ -222,8 +247,17 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Looks whether the target's tables are what they were.
+    async fn look_again(&mut self) -> Result<(), Failure> {
+        self.looked_at = Instant::now();
+        self.session.look_again(self.reached.unwrap_or(Position::ORIGIN)).await
+    }
+
     async fn write_all(&mut self) -> Result<Ended, Stopped> {
         loop {
+            if self.session.has_tables() && self.looked_at.elapsed() >= LOOK_AGAIN {
+                self.look_again().await?;
+            }
             self.settle()?;
             if self.commit_next() {
                 self.flush().await?;
@@ -260,10 +294,12 @@ impl<'a> Writer<'a> {
     async fn wait(&mut self) -> Result<(), Failure> {
         let (window, stopping) = (self.has_window(), self.shutdown.is_cancelled());
         let buffer = &self.context.buffer;
+        let (looks, next_look) = (self.session.has_tables(), self.looked_at + LOOK_AGAIN);
         tokio::select! {
             () = self.shutdown.cancelled(), if !stopping => Ok(()),
             changed = self.session.changed() => changed,
             () = buffer.arrived(), if window && !stopping => Ok(()),
+            () = tokio::time::sleep_until(next_look.into()), if looks => Ok(()),
         }
     }
 
@@ -352,11 +388,13 @@ impl<'a> Writer<'a> {
                     Some((unit, first_offset)) => {
                         Stopped::Refused { unit, first_offset, refusal: Box::new(refusal) }
                     }
-                    None => Stopped::Failure(Failure::halt(
-                        "apply.protocol",
-                        format!("the target refuses what was not sent: {refusal}"),
-                        "report this with the log",
-                    )),
+                    None => Stopped::Failure(
+                        Failure::new(
+                            Code::ApplyProtocol,
+                            format!("the target refuses what was not sent: {refusal}"),
+                        )
+                        .remedy("report this with the log"),
+                    ),
                 }
             }
         }
@@ -426,7 +464,7 @@ impl<'a> Writer<'a> {
         let connection_works = match &trouble {
             Trouble::Refused(_) => true,
             Trouble::Failure(failure) => {
-                failure.disposition == Disposition::Halt && failure.code != CRASH
+                failure.disposition() == Disposition::Halt && failure.code != Code::Failpoint
             }
         };
         if connection_works && let Err(stopped) = self.quiesce().await {
@@ -460,13 +498,15 @@ impl<'a> Writer<'a> {
 /// nothing is written behind a hole.
 fn follows(reached: Option<Position>, unit: &Unit) -> Result<(), Failure> {
     match reached {
-        Some(reached) if unit.after > reached => Err(Failure::halt(
-            "apply.gap",
+        Some(reached) if unit.after > reached => Err(Failure::new(
+            Code::ApplyGap,
             format!(
                 "what lies after {reached} up to {} did not reach the target: transaction {} \
                  continues from there",
                 unit.after, unit.mark.position
             ),
+        )
+        .remedy(
             "start apply again, which reads it from the log; if it halts again, delete the spool's \
              directory",
         )),
@@ -490,7 +530,10 @@ mod tests {
         assert!(follows(None, &unit).is_ok());
         assert!(follows(Some(at(4)), &unit).is_ok());
         let failure = follows(Some(at(3)), &unit).unwrap_err();
-        assert_eq!((failure.code, failure.disposition), ("apply.gap", Disposition::Halt));
+        assert_eq!(
+            (failure.code.as_str(), failure.disposition()),
+            ("apply.gap", Disposition::Halt)
+        );
         for end in [at(3), at(4)] {
             assert!(failure.message.contains(&end.to_string()), "{failure}");
         }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use lockstep_common::definition::Definition;
-use lockstep_common::load::{Handoff, TableLoad, TableStage};
+use lockstep_common::Code;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::{Handoff, TableLoad, TableStage};
 use lockstep_common::{Failure, TableId};
 use tracing::info;
 use uuid::Uuid;
@@ -76,12 +77,14 @@ pub async fn resume(
             entry.read_at = Some(loader.recognise(mark).await?);
         }
         let Some(table) = tables.iter().find(|table| table.id == entry.table) else {
-            return Err(Failure::halt(
-                "source.load",
+            return Err(Failure::new(
+                Code::SourceLoad,
                 format!(
                     "a load has begun of the table with object id {}, which is no longer followed",
                     entry.object_id
                 ),
+            )
+            .remedy(
                 "put the table back into source.tables, with its capture instance, or begin a new \
                  pipeline (new log)",
             ));
@@ -118,11 +121,11 @@ async fn survey(
     let surveys: HashMap<_, _> = surveys.into_iter().map(|survey| (survey.table, survey)).collect();
     match tables.iter().find(|table| !surveys.contains_key(&table.id)) {
         None => Ok(surveys),
-        Some(table) => Err(Failure::halt(
-            "source.load",
+        Some(table) => Err(Failure::new(
+            Code::SourceLoad,
             format!("the source has nothing to say of table {}", table.version.name),
-            "see that the login may read it: `lockstep check`",
-        )),
+        )
+        .remedy("see that the login may read it: `lockstep check`")),
     }
 }
 

@@ -9,7 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_common::{Backoff, Disposition, Failure, Shutdown};
+use lockstep_common::Code;
+use lockstep_common::{Backoff, Failure, Shutdown};
 use tracing::{info, warn};
 
 use super::readers::Reader;
@@ -90,17 +91,17 @@ impl Loads {
             let failure = match freezing.await {
                 None => return Ok(None),
                 Some(Ok(frozen)) if frozen.snapshots.is_empty() => {
-                    return Err(Failure::halt(
-                        "source.internal",
+                    return Err(Failure::new(
+                        Code::SourceInternal,
                         "the source froze tables and gave no snapshot of them",
-                        "report this with the program's log",
-                    ));
+                    )
+                    .remedy("report this with the program's log"));
                 }
                 Some(Ok(frozen)) => return Ok(Some(frozen)),
                 Some(Err(failure)) => failure,
             };
             failures += 1;
-            if failure.disposition != Disposition::Retry || failures >= MOST_FREEZES {
+            if !failure.disposition().is_tried_again() || failures >= MOST_FREEZES {
                 return Err(failure);
             }
             warn!(error = %failure, "the tables will be frozen again");

@@ -2,7 +2,7 @@
 //!
 //! # Why no row is lost or doubled
 //!
-//! *The log alone says what is left.* What a table's load has come to ([`TableLoad`]) is written in the
+//! *The log alone says what is left.* What a table's load has come to ([`TableLoad`](lockstep_common::model::load::TableLoad)) is written in the
 //! same log transaction as the bracket that brought it there. So after a crash the next attempt knows
 //! every chunk that has begun and not ended, and the key up to which chunks have begun; nothing
 //! else about a load is remembered anywhere. Chunks tile the key space ([`state`]), so every row that is
@@ -53,9 +53,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockstep_common::load::{ChunkRange, LoadMarker, TableStage};
-use lockstep_common::record::Change;
-use lockstep_common::status::{CaptureStatus, StatusSender};
+use lockstep_common::model::load::{ChunkRange, LoadMarker, TableStage};
+use lockstep_common::model::record::Change;
+use lockstep_common::service::status::{CaptureStatus, StatusSender};
 use lockstep_common::{FailPoints, Failure, Position, config};
 use tracing::info;
 use uuid::Uuid;

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use lockstep_common::Position;
-use lockstep_common::load::{Handoff, TableStage};
-use lockstep_common::status::{LoadState, LoadStatus, TableLoadState, TableLoadStatus};
+use lockstep_common::model::load::{Handoff, TableStage};
+use lockstep_common::service::status::{LoadState, LoadStatus, TableLoadState, TableLoadStatus};
 
 use super::Loads;
 use super::proof::Proof;

@@ -15,7 +15,7 @@
 //!
 //! [`Loader::proves`]: crate::source::load::Loader::proves
 
-use lockstep_common::record::Change;
+use lockstep_common::model::record::Change;
 use lockstep_common::{Failure, Position, Value};
 
 use super::state::Load;

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lockstep_common::Code;
 use lockstep_common::codec::{ChunkHead, ChunkWriter};
-use lockstep_common::load::ChunkRange;
+use lockstep_common::model::load::ChunkRange;
 use lockstep_common::{Failure, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -224,7 +225,7 @@ async fn read(
             let size = payload.len().min(ROOM_BYTES);
             let size = u32::try_from(size).expect("the room is below 4 GiB");
             let Ok(room) = Arc::clone(room).acquire_many_owned(size).await else {
-                return Err(Failure::retry("source.stopping", "the load is being stopped"));
+                return Err(Failure::new(Code::SourceStopping, "the load is being stopped"));
             };
             let _ = sender.send(Event::Rows { attempt: job.attempt, payload, rows, room });
         }

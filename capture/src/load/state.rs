@@ -9,7 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use lockstep_common::load::{ChunkAttributes, ChunkRange, Handoff, TableLoad, TableStage};
+use lockstep_common::model::load::{ChunkAttributes, ChunkRange, Handoff, TableLoad, TableStage};
 use lockstep_common::{Position, Value};
 use uuid::Uuid;
 

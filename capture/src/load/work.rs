@@ -1,12 +1,13 @@
 //! What the loop does for the loads between transactions: begins chunks, ends those that were read,
 //! begins those again whose read failed.
 
+use lockstep_common::Code;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockstep_common::load::{ChunkAttributes, ChunkRange, Handoff, LoadMarker};
-use lockstep_common::record::{Body, ChunkBegin, ChunkEnd};
-use lockstep_common::{Disposition, Failure};
+use lockstep_common::Failure;
+use lockstep_common::model::load::{ChunkAttributes, ChunkRange, Handoff, LoadMarker};
+use lockstep_common::model::record::{Body, ChunkBegin, ChunkEnd};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -16,7 +17,6 @@ use super::state::{Key, Load, TableState};
 use super::{Attempt, Loads, Slot};
 use crate::fail_points;
 use crate::output::Output;
-use crate::source::LOCKED;
 use crate::source::load::{Clock, SEEN};
 
 /// Reads of one chunk that may fail for now in a row.
@@ -191,10 +191,10 @@ impl Loads {
 
     /// Puts off what failed, or gives up.
     fn pause(&mut self, failure: Failure) -> Result<(), Failure> {
-        if failure.code != LOCKED {
+        if failure.code != Code::SourceLocked {
             self.failures += 1;
         }
-        if failure.disposition != Disposition::Retry || self.failures >= MOST_FAILURES {
+        if !failure.disposition().is_tried_again() || self.failures >= MOST_FAILURES {
             return Err(failure);
         }
         warn!(error = %failure, "the load will try again");
@@ -306,7 +306,7 @@ impl Loads {
         output: &mut Output,
     ) -> Result<(), Failure> {
         // What was frozen is so no more.
-        if attempt.frozen || failure.disposition != Disposition::Retry {
+        if attempt.frozen || !failure.disposition().is_tried_again() {
             return Err(failure);
         }
         if attempt.first.is_some() {
@@ -315,7 +315,7 @@ impl Loads {
         let Some(state) = self.table(attempt.of) else { return Ok(()) };
         // Somebody else's lock is given up when it is given up.
         let failures = match failure.code {
-            LOCKED => 1,
+            Code::SourceLocked => 1,
             _ => state.failed(attempt.range.chunk),
         };
         if failures >= MOST_FAILURES {

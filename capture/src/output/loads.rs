@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use lockstep_common::codec::ChunkHead;
-use lockstep_common::definition::Definition;
-use lockstep_common::entry::SchemaEntry;
-use lockstep_common::load::{LoadMarker, TableLoad};
-use lockstep_common::record::Body;
+use lockstep_common::codec::entry::SchemaEntry;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::{LoadMarker, TableLoad};
+use lockstep_common::model::record::Body;
 use lockstep_common::{Failure, TableId};
 use lockstep_log::{Entry, Stream};
 use uuid::Uuid;

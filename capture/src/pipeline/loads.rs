@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use lockstep_common::load::TableLoad;
-use lockstep_common::reload::{Refused, Request};
+use lockstep_common::Code;
+use lockstep_common::failure::code::Group;
+use lockstep_common::model::load::TableLoad;
+use lockstep_common::service::reload::{Refused, Request};
 use lockstep_common::{Failure, Position};
 use tracing::info;
 
@@ -17,7 +19,7 @@ impl Service {
     pub(super) async fn partitions(&mut self) -> Result<u32, Failure> {
         // The writer has made the streams; one that is not there is not known everywhere yet.
         self.log.snapshot_partitions().await.map_err(|failure| match failure.code {
-            "log.no_stream" => Failure::retry("log.not_yet", failure.message),
+            Code::LogNoStream => Failure::new(Code::LogNotYet, failure.message),
             _ => failure,
         })
     }
@@ -152,14 +154,14 @@ impl Service {
 fn refuse(request: Request, failure: Failure) -> Result<(), Failure> {
     request.answer(Err(Refused::Failed(failure.to_string())));
     // A failure that stops the rest as well shows there.
-    if failure.code.starts_with("source.") { Ok(()) } else { Err(failure) }
+    if failure.code.group() == Group::Source { Ok(()) } else { Err(failure) }
 }
 
 /// The stream waits while a load is planned.
 fn too_slow() -> Failure {
     let seconds = PATIENCE.as_secs();
-    Failure::retry(
-        "source.busy",
+    Failure::new(
+        Code::SourceBusy,
         format!("the source takes more than {seconds} s to describe the table"),
     )
 }
@@ -177,9 +179,11 @@ fn named(mut tables: Vec<Table>, name: &str) -> Option<Table> {
 
 /// A task that loads once met a log that was never loaded into.
 pub(super) fn loads_too_late() -> Failure {
-    Failure::halt(
-        "config.task",
+    Failure::new(
+        Code::ConfigTask,
         "pipeline.task is full_load, and the log holds changes already and no load",
+    )
+    .remedy(
         "begin a new pipeline (new log); or follow the changes (task \"cdc\" or \
          \"full_load_and_cdc\") and load single tables with `lockstep reload`",
     )

@@ -9,8 +9,8 @@
 //! - when [`Loader::proves`] says so, the commit lies after the moment of the clock.
 
 use async_trait::async_trait;
-use lockstep_common::definition::Definition;
-use lockstep_common::load::ChunkRange;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::ChunkRange;
 use lockstep_common::{Failure, Position, TableId, Value};
 
 use super::{Head, Table};

@@ -12,14 +12,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lockstep_common::record::{Change, SourceTime};
-use lockstep_common::status::HeldTable;
+use lockstep_common::model::record::{Change, SourceTime};
+use lockstep_common::service::status::HeldTable;
 use lockstep_common::{Failure, Position, TableId, TableVersion};
-
-/// Code of a failure that is none: a wait for somebody else's lock, given up for now. Nothing was read
-/// and nothing is wrong; whoever meets it goes on with what else there is to do and asks again, as often
-/// as it takes.
-pub const LOCKED: &str = "source.locked";
 
 /// A place in the source's order that capture has reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +129,7 @@ pub struct Newcomers {
 /// A table that was held, to be loaded.
 #[derive(Clone, Debug)]
 pub struct Admitted {
-    /// It.
+    /// The table, as its changes will be reported from now on.
     pub table: Table,
     /// Where its changes begin, if that lies after the place asked for.
     pub begins: Option<Position>,

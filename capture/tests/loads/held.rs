@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use lockstep_capture::{CaptureSettings, fail_points};
 use lockstep_common::config::{self, Task};
-use lockstep_common::record::Change;
-use lockstep_common::reload::{Refused, Reloads};
-use lockstep_common::status::{CaptureStatus, LoadState, TaskState};
+use lockstep_common::model::record::Change;
+use lockstep_common::service::reload::{Refused, Reloads};
+use lockstep_common::service::status::{CaptureStatus, LoadState, TaskState};
 use lockstep_common::{FailPoints, Shutdown, Value};
 use lockstep_log::Schemas;
 use tokio::sync::watch;
@@ -187,7 +187,11 @@ async fn a_table_that_is_captured_while_capture_stands_is_held_and_loaded_throug
             assert!(matches!(answer, Err(Refused::NotRunning(_))), "{point}: {answer:?}");
             begun = point == fail_points::LOAD_COMMIT_AFTER;
         }
-        assert_eq!(running.ends().await.expect_err("it crashes").code, "failpoint", "{point}");
+        assert_eq!(
+            running.ends().await.expect_err("it crashes").code.as_str(),
+            "failpoint",
+            "{point}"
+        );
         late.server.captured("UPDATE dbo.b SET v = v + N'.' WHERE id % 2 = 0").await;
     }
     let mut running = late.start(FailPoints::default());
@@ -214,7 +218,7 @@ async fn a_table_whose_capture_begins_after_the_logs_end_is_loaded_at_once() {
     let mut running = late.start(FailPoints::armed(fail_points::LOAD_COMMIT_AFTER, 1));
     running.shows("dbo.b as held", |status| held(status) == ["dbo.b"]).await;
     let _ = late.reloads.ask("dbo.b").await;
-    assert_eq!(running.ends().await.expect_err("it crashes").code, "failpoint");
+    assert_eq!(running.ends().await.expect_err("it crashes").code.as_str(), "failpoint");
     let mut running = late.start(FailPoints::default());
     late.loaded(&mut running, None).await;
     late.server.captured("UPDATE dbo.b SET v = N'z' WHERE id = 2").await;

@@ -8,9 +8,10 @@ mod tasks;
 mod world;
 
 use lockstep_capture::{Following, fail_points};
+use lockstep_common::Code;
 use lockstep_common::config::{self, Task};
-use lockstep_common::load::Handoff;
-use lockstep_common::reload::Reloads;
+use lockstep_common::model::load::Handoff;
+use lockstep_common::service::reload::Reloads;
 use lockstep_common::{FailPoints, Failure};
 use proptest::prelude::*;
 
@@ -104,9 +105,12 @@ async fn crash_everywhere(handoff: Handoff) {
             let (_, failures) = load(plan, handoff, &[(point, hit)]).await;
             let codes: Vec<_> = failures.iter().map(|failure| failure.code).collect();
             // Some places are passed once.
-            let expected = if hit == 1 { vec!["failpoint"] } else { codes.clone() };
+            let expected = if hit == 1 { vec![Code::Failpoint] } else { codes.clone() };
             assert_eq!(codes, expected, "{point}:{hit}");
-            assert!(codes.iter().all(|code| *code == "failpoint"), "{codes:?} at {point}:{hit}");
+            assert!(
+                codes.iter().all(|code| *code == Code::Failpoint),
+                "{codes:?} at {point}:{hit}"
+            );
         }
     }
 }

@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lockstep_common::codec::{self, ChunkReader};
-use lockstep_common::load::{ChunkAttributes, Handoff, LoadMarker};
-use lockstep_common::record::{Before, Body, Change, ChunkBegin, ChunkEnd, Operation, Record};
+use lockstep_common::model::load::{ChunkAttributes, Handoff, LoadMarker};
+use lockstep_common::model::record::{
+    Before, Body, Change, ChunkBegin, ChunkEnd, Operation, Record,
+};
 use lockstep_common::{LongKind, Position, TableId, Value};
 use lockstep_log::{Batch, Item, Log, Schemas, Seek, Stream};
 use sha2::{Digest, Sha256};
@@ -334,7 +336,7 @@ impl Replica {
 
     /// What the schemas stream keeps of the loads agrees.
     fn check_kept(&self, schemas: &Schemas) {
-        use lockstep_common::load::TableStage;
+        use lockstep_common::model::load::TableStage;
         for load in schemas.loads() {
             let open = self.open.contains(&load.load);
             assert_eq!(open, load.stage != TableStage::Done, "{load:?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lockstep_capture::{CaptureSettings, fail_points};
 use lockstep_common::config::Task;
-use lockstep_common::status::CaptureStatus;
+use lockstep_common::service::status::CaptureStatus;
 use lockstep_common::{FailPoints, Shutdown, Value, config};
 use tokio::sync::watch;
 
@@ -53,7 +53,11 @@ async fn tables_that_have_just_been_enabled_are_loaded_through_crashes() {
         (fail_points::LOAD_TABLE_READ, 2),
     ] {
         let running = start(&server, &bed, FailPoints::armed(point, hit));
-        assert_eq!(running.ends().await.expect_err("it crashes").code, "failpoint", "{point}");
+        assert_eq!(
+            running.ends().await.expect_err("it crashes").code.as_str(),
+            "failpoint",
+            "{point}"
+        );
         server.admin.run("UPDATE dbo.t SET v = N'between' WHERE id % 70 = 0").await;
     }
     let running = start(&server, &bed, FailPoints::default());
@@ -182,5 +186,5 @@ async fn a_log_begins_at_a_time() {
     let other = Bed::new().await;
     let long_ago = starts("time:2000-01-01T00:00:00Z");
     let running = server.follow_with(&other.log, long_ago, FailPoints::default());
-    assert_eq!(running.ends().await.expect_err("it halts").code, "source.start_time");
+    assert_eq!(running.ends().await.expect_err("it halts").code.as_str(), "source.start_time");
 }

@@ -1,10 +1,11 @@
 //! What tasks do: where they begin and end, loads again, failures, and what is shown.
 
 use lockstep_capture::{Following, fail_points};
+use lockstep_common::Code;
 use lockstep_common::config::{self, Task};
-use lockstep_common::load::Handoff;
-use lockstep_common::reload::Refused;
-use lockstep_common::status::{LoadState, TableLoadState, TaskState};
+use lockstep_common::model::load::Handoff;
+use lockstep_common::service::reload::Refused;
+use lockstep_common::service::status::{LoadState, TableLoadState, TaskState};
 use lockstep_common::{Disposition, FailPoints, Failure};
 
 use super::replica::{self, Replica};
@@ -29,16 +30,20 @@ async fn read(bed: &Bed, world: &World) -> Replica {
 
 async fn halts(running: Running, code: &str) -> Failure {
     let failure = running.ends().await.expect_err("it halts");
-    assert_eq!((failure.code, failure.disposition), (code, Disposition::Halt), "{failure}");
+    assert_eq!(
+        (failure.code.as_str(), failure.disposition()),
+        (code, Disposition::Halt),
+        "{failure}"
+    );
     failure
 }
 
 fn away() -> Failure {
-    Failure::retry("source.world", "the world is away")
+    Failure::new(Code::SourceUnavailable, "the world is away")
 }
 
 fn gone() -> Failure {
-    Failure::halt("source.world", "a table was dropped", "load the target anew")
+    Failure::new(Code::SourceMissing, "a table was dropped").remedy("load the target anew")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +98,7 @@ async fn a_halt_of_a_read_halts_and_nothing_is_marked_read() {
     for handoff in [Handoff::Bracketed, Handoff::Exact] {
         let full_load = settings(Task::FullLoad, handoff);
         world.fail([gone as fn() -> Failure]);
-        let failure = halts(run(&world, &full_load, &bed), "source.world").await;
+        let failure = halts(run(&world, &full_load, &bed), "source.missing").await;
         assert!(failure.message.contains("dropped"), "{failure}");
         let replica = read(&bed, &world).await;
         assert_eq!((replica.ended.len(), replica.open.len()), (0, 1));
@@ -118,7 +123,7 @@ async fn the_status_shows_a_load_until_it_is_consistent() {
     let (world, bed) = (World::new(Plan::new(7)), Bed::new().await);
     let mut running = run(&world, &settings(Task::FullLoadAndCdc, Handoff::Bracketed), &bed);
     let done = |state| {
-        move |s: &lockstep_common::status::CaptureStatus| {
+        move |s: &lockstep_common::service::status::CaptureStatus| {
             s.load.as_ref().is_some_and(|load| load.state == state)
         }
     };
@@ -270,7 +275,7 @@ async fn tables_are_loaded_again_while_the_stream_goes_on() {
     running.shows("to run", |status| status.state == TaskState::Running).await;
     assert_eq!(ask("dbo.t9").await, Err(Refused::UnknownTable("dbo.t9".into())));
     let done = |id: String| {
-        move |status: &lockstep_common::status::CaptureStatus| {
+        move |status: &lockstep_common::service::status::CaptureStatus| {
             status.load.as_ref().is_some_and(|load| load.state == LoadState::Done && load.id == id)
         }
     };
@@ -322,7 +327,7 @@ async fn a_reload_that_crashes_has_begun_or_has_not() {
         running.shows("to run", |status| status.state == TaskState::Running).await;
         let answer = both.reloads.ask("dbo.t2").await;
         let crash = running.ends().await.expect_err("it crashes");
-        assert_eq!(crash.code, "failpoint", "{point}");
+        assert_eq!(crash.code.as_str(), "failpoint", "{point}");
         if reloads == 0 {
             assert!(matches!(answer, Err(Refused::NotRunning(_))), "{point}: {answer:?}");
         }

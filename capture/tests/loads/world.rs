@@ -12,9 +12,10 @@ use lockstep_capture::source::load::{
 use lockstep_capture::source::{
     Changes, Cursor, Head, Located, Poll, Source, Start, Table, Window, Witness,
 };
-use lockstep_common::definition::Definition;
-use lockstep_common::load::ChunkRange;
-use lockstep_common::record::{Before, Change, Operation, SourceTime};
+use lockstep_common::Code;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::ChunkRange;
+use lockstep_common::model::record::{Before, Change, Operation, SourceTime};
 use lockstep_common::{
     Column, Failure, LogicalType, Position, TICKS_PER_SECOND, TableId, TableName, TableVersion,
     Value,
@@ -369,7 +370,7 @@ impl Inner {
         }
         self.reads += 1;
         if self.plan.failing > 0 && self.reads.is_multiple_of(self.plan.failing) {
-            return Err(Failure::retry("source.world", "the world does not hold still"));
+            return Err(Failure::new(Code::SourceLoadAgain, "the world does not hold still"));
         }
         Ok(())
     }
@@ -582,7 +583,9 @@ impl Loader for WorldLoader {
 
     async fn recognise(&self, mark: &Clock) -> Result<Clock, Failure> {
         if self.0.lock().forgetful {
-            return Err(Failure::halt("source.rewound", format!("{mark} is gone"), "load anew"));
+            return Err(
+                Failure::new(Code::SourceRewound, format!("{mark} is gone")).remedy("load anew")
+            );
         }
         Ok(mark.clone())
     }

@@ -1,6 +1,6 @@
 //! `xml`, and `json` and `vector` of SQL Server 2025 as a client from before them sees them.
 
-use lockstep_common::record::Before;
+use lockstep_common::model::record::Before;
 use lockstep_common::{LogicalType, Value};
 
 use super::arrive;

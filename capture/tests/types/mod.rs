@@ -1,6 +1,6 @@
 //! Every type arrives exactly, read by a login with the least rights.
 
-use lockstep_common::record::{Before, Operation};
+use lockstep_common::model::record::{Before, Operation};
 use lockstep_common::{LogicalType, TICKS_PER_DAY, TICKS_PER_SECOND, TableVersion, Value};
 
 use crate::load_bed::{Loading, whole};
@@ -183,7 +183,7 @@ async fn a_value_over_the_limit_stops_capture_and_names_its_column() {
     };
     let running = server.follow_with(&bed.log, small, Default::default());
     let failure = running.ends().await.expect_err("it halts");
-    assert_eq!(failure.code, "source.value");
+    assert_eq!(failure.code.as_str(), "source.value");
     assert!(failure.to_string().contains("big"), "{failure}");
     let enough = lockstep_common::config::Capture {
         max_value_bytes: bytesize::ByteSize::b(2000),

@@ -1,6 +1,6 @@
 //! `text`, `ntext`, `image`, `rowversion` and computed columns.
 
-use lockstep_common::record::Before;
+use lockstep_common::model::record::Before;
 use lockstep_common::{LogicalType, Value};
 
 use crate::load_bed::{Loading, whole};

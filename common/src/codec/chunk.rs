@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::record::Part;
+use crate::model::record::Part;
 use crate::{Position, TableId, Value};
 
 use super::cell::{put_row, row_into};
@@ -149,7 +149,7 @@ impl<'a> ChunkReader<'a> {
     /// Reads the head; `None` when the record is not rows of a chunk.
     ///
     /// # Errors
-    /// As [`decode`](super::decode), as far as it reads.
+    /// As [`decode`](fn@super::decode), as far as it reads.
     pub fn new(payload: &'a [u8]) -> Result<Option<Self>, DecodeError> {
         let (header, mut input) = read_header(own_datum(payload)?)?;
         if header.kind != Kind::ChunkRows {
@@ -196,7 +196,7 @@ impl<'a> ChunkReader<'a> {
     /// The next part; none when the rows begin.
     ///
     /// # Errors
-    /// As [`decode`](super::decode).
+    /// As [`decode`](fn@super::decode).
     pub fn part(&mut self) -> Result<Option<Part<'a>>, DecodeError> {
         let read = self.enter(Array::Parts).and_then(|there| match there {
             true => part(&mut self.input).map(Some),
@@ -209,7 +209,7 @@ impl<'a> ChunkReader<'a> {
     /// are passed over. After an error `row` holds anything.
     ///
     /// # Errors
-    /// As [`decode`](super::decode).
+    /// As [`decode`](fn@super::decode).
     pub fn row(&mut self, row: &mut Vec<Value<'a>>) -> Result<bool, DecodeError> {
         while self.part()?.is_some() {}
         let read = self.enter(Array::Rows).and_then(|there| {

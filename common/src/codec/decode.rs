@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use crate::record::{
+use crate::model::record::{
     Before, Body, Change, ChunkBegin, ChunkEnd, ChunkRows, EpochStart, Fragment, Operation, Part,
     Progress, Record, SchemaChange, SourceTime, TableTotal, TimelineStart,
 };

@@ -18,7 +18,7 @@ use apache_avro::writer::datum::GenericDatumWriter;
 use super::resolve::{self, Misfit};
 use super::schema::{self, RECORD, RECORD_FINGERPRINT};
 use super::{DecodeError, Header, KINDS};
-use crate::record::Record;
+use crate::model::record::Record;
 
 /// Knows writers' schemas by fingerprint.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +71,7 @@ impl Decoder {
     /// Reads a whole record of any known schema.
     ///
     /// # Errors
-    /// As [`Decoder::translate`] and [`decode`](super::decode).
+    /// As [`Decoder::translate`] and [`decode`](fn@super::decode).
     pub fn decode<'a>(&self, payload: &'a [u8]) -> Result<Record<'a>, DecodeError> {
         match self.translate(payload)? {
             Cow::Borrowed(payload) => super::decode(payload),

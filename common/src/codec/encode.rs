@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::record::{
+use crate::model::record::{
     Before, Body, Boundary, Change, ChunkBegin, ChunkEnd, ChunkRows, Fragment, Operation, Part,
     Progress, Record, SchemaChange, SourceTime, TableTotal,
 };

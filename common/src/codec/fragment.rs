@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::record::{Boundary, Change, Part, SourceTime, TableTotal};
+use crate::model::record::{Boundary, Change, Part, SourceTime, TableTotal};
 use crate::{Position, TableId};
 
 use super::decode::{change_into, no_change, own_datum, part, read_header, skip_source, total};
@@ -220,7 +220,7 @@ impl<'a> FragmentReader<'a> {
     /// Reads the head; `None` when the record is not a fragment.
     ///
     /// # Errors
-    /// As [`decode`](super::decode), as far as it reads.
+    /// As [`decode`](fn@super::decode), as far as it reads.
     pub fn new(payload: &'a [u8]) -> Result<Option<Self>, DecodeError> {
         let (header, mut input) = read_header(own_datum(payload)?)?;
         if header.kind != Kind::Fragment {
@@ -244,7 +244,7 @@ impl<'a> FragmentReader<'a> {
     /// The next part; none when the changes begin.
     ///
     /// # Errors
-    /// As [`decode`](super::decode).
+    /// As [`decode`](fn@super::decode).
     pub fn part(&mut self) -> Result<Option<Part<'a>>, DecodeError> {
         let read = self.next_part();
         self.checked(read)
@@ -254,7 +254,7 @@ impl<'a> FragmentReader<'a> {
     /// asked for are passed over.
     ///
     /// # Errors
-    /// As [`decode`](super::decode).
+    /// As [`decode`](fn@super::decode).
     pub fn change(&mut self) -> Result<Option<&mut Change<'a>>, DecodeError> {
         let read = self.next_change();
         Ok(self.checked(read)?.then_some(&mut self.change))
@@ -263,7 +263,7 @@ impl<'a> FragmentReader<'a> {
     /// The next total; none at the end. Changes that were not asked for are passed over.
     ///
     /// # Errors
-    /// As [`decode`](super::decode).
+    /// As [`decode`](fn@super::decode).
     pub fn total(&mut self) -> Result<Option<TableTotal>, DecodeError> {
         let read = self.next_total();
         self.checked(read)

@@ -13,12 +13,14 @@ mod chunk;
 mod decode;
 mod decoder;
 mod encode;
+pub mod entry;
 mod fragment;
 mod items;
 mod resolve;
 pub(crate) mod schema;
 mod wire;
 
+use crate::Code;
 use crate::Failure;
 
 pub use chunk::{ChunkHead, ChunkReader, ChunkWriter};
@@ -82,23 +84,23 @@ pub struct FragmentHeader {
 /// The kinds of record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// [`Body::Fragment`](crate::record::Body::Fragment)
+    /// [`Body::Fragment`](crate::model::record::Body::Fragment)
     Fragment,
-    /// [`Body::Progress`](crate::record::Body::Progress)
+    /// [`Body::Progress`](crate::model::record::Body::Progress)
     Progress,
-    /// [`Body::Epoch`](crate::record::Body::Epoch)
+    /// [`Body::Epoch`](crate::model::record::Body::Epoch)
     Epoch,
-    /// [`Body::Timeline`](crate::record::Body::Timeline)
+    /// [`Body::Timeline`](crate::model::record::Body::Timeline)
     Timeline,
-    /// [`Body::SchemaChange`](crate::record::Body::SchemaChange)
+    /// [`Body::SchemaChange`](crate::model::record::Body::SchemaChange)
     SchemaChange,
-    /// [`Body::ChunkBegin`](crate::record::Body::ChunkBegin)
+    /// [`Body::ChunkBegin`](crate::model::record::Body::ChunkBegin)
     ChunkBegin,
-    /// [`Body::ChunkEnd`](crate::record::Body::ChunkEnd)
+    /// [`Body::ChunkEnd`](crate::model::record::Body::ChunkEnd)
     ChunkEnd,
-    /// [`Body::Marker`](crate::record::Body::Marker)
+    /// [`Body::Marker`](crate::model::record::Body::Marker)
     Marker,
-    /// [`Body::ChunkRows`](crate::record::Body::ChunkRows)
+    /// [`Body::ChunkRows`](crate::model::record::Body::ChunkRows)
     ChunkRows,
 }
 
@@ -190,16 +192,17 @@ impl From<DecodeError> for Failure {
     fn from(error: DecodeError) -> Self {
         let (code, remedy) = match &error {
             DecodeError::UnknownSchema(_) => (
-                "log.unknown_schema",
+                Code::LogUnknownSchema,
                 "the schemas stream lost it: check that the topic is compacted and was not emptied",
             ),
             DecodeError::UnknownKind { .. } | DecodeError::Unresolved(_) => {
-                ("log.newer_writer", "upgrade this reader to the writer's version")
+                (Code::LogNewerWriter, "upgrade this reader to the writer's version")
             }
-            DecodeError::NotSingleObject | DecodeError::BadSchema(_) | DecodeError::Corrupt(_) => {
-                ("log.corrupt_record", "something else wrote to the log, or its storage is damaged")
-            }
+            DecodeError::NotSingleObject | DecodeError::BadSchema(_) | DecodeError::Corrupt(_) => (
+                Code::LogCorruptRecord,
+                "something else wrote to the log, or its storage is damaged",
+            ),
         };
-        Failure::halt(code, error.to_string(), remedy)
+        Failure::new(code, error.to_string()).remedy(remedy)
     }
 }

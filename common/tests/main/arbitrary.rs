@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use lockstep_common::record::{
+use lockstep_common::model::record::{
     Before, Body, Boundary, Change, ChunkBegin, ChunkEnd, ChunkRows, EpochStart, Fragment,
     Operation, Part, Progress, Record, SchemaChange, SourceTime, TableTotal, TimelineStart,
 };

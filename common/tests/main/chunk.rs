@@ -2,7 +2,7 @@
 
 use lockstep_common::Value;
 use lockstep_common::codec::{self, ChunkHead, ChunkReader, ChunkWriter};
-use lockstep_common::record::{Body, ChunkRows, Part, Record};
+use lockstep_common::model::record::{Body, ChunkRows, Part, Record};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -1,7 +1,7 @@
 //! The codec and apache-avro agree, in both directions.
 
 use lockstep_common::codec::{self, FragmentHeader, Kind};
-use lockstep_common::record::{Body, Record};
+use lockstep_common::model::record::{Body, Record};
 use proptest::prelude::*;
 
 use crate::{arbitrary, oracle};

@@ -6,9 +6,9 @@ use apache_avro::Schema;
 use apache_avro::rabin::Rabin;
 use apache_avro::schema_compatibility::SchemaCompatibility;
 use apache_avro::types::Value as Avro;
+use lockstep_common::codec::entry::{EntryKey, SchemaEntry, writer_schemas};
 use lockstep_common::codec::{self, DecodeError, Decoder, RECORD_SCHEMA};
-use lockstep_common::entry::{EntryKey, SchemaEntry, writer_schemas};
-use lockstep_common::record::{Body, Record};
+use lockstep_common::model::record::{Body, Record};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
@@ -239,8 +239,8 @@ fn an_unknown_operation_or_value_is_refused() {
     ];
     for (change, refused) in cases {
         let record = Record {
-            body: Body::Fragment(lockstep_common::record::Fragment {
-                boundary: lockstep_common::record::Boundary::SourceTransaction,
+            body: Body::Fragment(lockstep_common::model::record::Fragment {
+                boundary: lockstep_common::model::record::Boundary::SourceTransaction,
                 transaction_id: None,
                 source_time: None,
                 index: 0,

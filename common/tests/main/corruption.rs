@@ -4,12 +4,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use lockstep_common::codec::entry::SchemaEntry;
 use lockstep_common::codec::{
     self, ChunkReader, DecodeError, Decoder, FragmentHead, FragmentReader, FragmentWriter,
     RECORD_FINGERPRINT, RECORD_SCHEMA,
 };
-use lockstep_common::entry::SchemaEntry;
-use lockstep_common::record::{Before, Boundary, Change, Operation, SourceTime};
+use lockstep_common::model::record::{Before, Boundary, Change, Operation, SourceTime};
 use lockstep_common::{TableId, Value};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -18,7 +18,7 @@ use crate::arbitrary;
 use crate::codec::encoded;
 
 /// Everything that reads a payload, reads it.
-fn read_all(payload: &[u8]) {
+pub fn read_all(payload: &[u8]) {
     let _ = codec::decode(payload);
     let _ = codec::header(payload);
     if let Ok(Some(mut reader)) = FragmentReader::new(payload) {
@@ -129,7 +129,9 @@ fn blocks_with_sizes_and_several_blocks_are_read() {
     payload.extend_from_slice(&[0x01, 0x06, 0x02, 0x02, b'a', 0x02, 0x02, 0x02, b'b', 0x00]);
     payload.extend_from_slice(&[0x00, 0x00]);
     let record = codec::decode(&payload).unwrap();
-    let lockstep_common::record::Body::Fragment(fragment) = record.body else { unreachable!() };
+    let lockstep_common::model::record::Body::Fragment(fragment) = record.body else {
+        unreachable!()
+    };
     let data: Vec<_> = fragment.parts.iter().map(|p| (p.id, &*p.data)).collect();
     assert_eq!(data, [(1, &b"a"[..]), (1, &b"b"[..])]);
 }

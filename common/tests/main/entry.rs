@@ -1,13 +1,13 @@
 //! Entries of the schemas stream.
 
+use lockstep_common::codec::entry::{EntryKey, KeptPosition, SchemaEntry, writer_schemas};
 use lockstep_common::codec::{DecodeError, Decoder};
-use lockstep_common::definition::{
+use lockstep_common::model::definition::{
     Check, ColumnDefinition, Definition, ForeignKey, Identity, Index, IndexColumn, IndexKind,
     OtherObject, Referential,
 };
-use lockstep_common::entry::{EntryKey, KeptPosition, SchemaEntry, writer_schemas};
-use lockstep_common::load::{ChunkRange, Handoff, TableLoad, TableStage};
-use lockstep_common::record::SourceTime;
+use lockstep_common::model::load::{ChunkRange, Handoff, TableLoad, TableStage};
+use lockstep_common::model::record::SourceTime;
 use lockstep_common::{Column, LogicalType, Position, TableId, TableName, TableVersion, Value};
 use uuid::Uuid;
 
@@ -193,8 +193,8 @@ fn other_load(stage: TableStage) -> TableLoad {
     }
 }
 
-#[test]
-fn every_entry_round_trips() {
+/// Entries of every kind.
+pub fn all() -> Vec<SchemaEntry> {
     let bare = KeptPosition { transaction_id: None, source_time: None, ..kept() };
     let mut entries = vec![
         SchemaEntry::Log { log_id: Uuid::from_u128(1 << 100), created: 1 },
@@ -210,7 +210,12 @@ fn every_entry_round_trips() {
         SchemaEntry::Load(other_load(TableStage::Done)),
     ];
     entries.extend(writer_schemas());
-    for entry in entries {
+    entries
+}
+
+#[test]
+fn every_entry_round_trips() {
+    for entry in all() {
         let payload = entry.encode();
         assert_eq!(SchemaEntry::decode(&payload, &Decoder::new()).unwrap(), entry);
         for cut in 0..payload.len() {

@@ -1,133 +1,114 @@
-//! docs/errors.md against the sources: every code, with its one disposition, both ways.
+//! docs/errors.md has its tables from the list of codes, and every code is used.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-type Codes = BTreeMap<String, BTreeSet<&'static str>>;
+use lockstep_common::failure::code::{GROUPS, Group};
+use lockstep_common::{Code, Disposition};
 
-/// The sources of the services, without their tests.
+const BEGIN: &str = "<!-- codes: ";
+const END: &str = "<!-- end of codes -->";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn table(group: Group) -> String {
+    let mut text = String::from("| code | disposition | meaning | what to do |\n");
+    text.push_str("| --- | --- | --- | --- |\n");
+    for code in group.codes() {
+        let disposition = match code.disposition() {
+            Disposition::Retry => "retry",
+            Disposition::Wait => "wait",
+            Disposition::Halt => "halt",
+            Disposition::Fenced => "fenced",
+        };
+        let (meaning, remedy) = (code.meaning(), code.remedy());
+        let _ = writeln!(text, "| `{code}` | {disposition} | {meaning} | {remedy} |");
+    }
+    text
+}
+
+/// The page with the tables of today.
+fn generated(page: &str) -> String {
+    let mut text = String::new();
+    let mut skipping = false;
+    for line in page.lines() {
+        if line == END {
+            skipping = false;
+        }
+        if !skipping {
+            text.push_str(line);
+            text.push('\n');
+        }
+        if let Some(heading) = line.strip_prefix(BEGIN).and_then(|line| line.strip_suffix(" -->")) {
+            let group = GROUPS.iter().find(|group| group.heading() == heading);
+            let group = group.unwrap_or_else(|| panic!("no group of codes is called {heading}"));
+            text.push_str(&table(*group));
+            skipping = true;
+        }
+    }
+    text
+}
+
+#[test]
+fn the_page_of_errors_has_the_tables_of_the_list() {
+    let path = root().join("docs/errors.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    for group in GROUPS.iter().filter(|group| **group != Group::Tests) {
+        assert!(page.contains(&format!("{BEGIN}{} -->", group.heading())), "{group:?}");
+    }
+    let wanted = generated(&page);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    assert!(
+        page == wanted,
+        "docs/errors.md differs from the list of codes: run this with UPDATE=1"
+    );
+}
+
+/// The sources of the services.
 fn sources() -> Vec<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut places: Vec<PathBuf> =
-        ["common", "log", "capture", "apply", "cli"].map(|part| root.join(part).join("src")).into();
+    let mut places: Vec<PathBuf> = ["common", "log", "capture", "apply", "cli"]
+        .map(|part| root().join(part).join("src"))
+        .into();
     let mut texts = Vec::new();
     while let Some(path) = places.pop() {
-        if path.ends_with("tests") {
-            continue;
-        }
         if path.is_dir() {
             places.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        } else if path.extension().is_some_and(|kind| kind == "rs") && !path.ends_with("tests.rs") {
-            let text = std::fs::read_to_string(&path).unwrap();
-            texts.push(text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned());
+        } else if path.extension().is_some_and(|kind| kind == "rs") && !path.ends_with("code.rs") {
+            texts.push(std::fs::read_to_string(&path).unwrap());
         }
     }
     texts
 }
 
-fn quoted(text: &str) -> Option<&str> {
-    let (code, _) = text.trim_start().strip_prefix('"')?.split_once('"')?;
-    let plain = |c: char| c.is_ascii_lowercase() || c == '_' || c == '.';
-    (!code.is_empty() && code.chars().all(plain)).then_some(code)
-}
-
-/// Codes by the name of the constant that holds them.
-fn constants(sources: &[String]) -> BTreeMap<String, BTreeSet<String>> {
-    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for source in sources {
-        for rest in source.split("const ").skip(1) {
-            let Some((name, value)) = rest.split_once(": &str = ") else { continue };
-            if let (Some(code), false) = (quoted(value), name.contains(char::is_whitespace)) {
-                found.entry(name.to_owned()).or_default().insert(code.to_owned());
-            }
-        }
-    }
-    found
-}
-
-fn of_sources() -> Codes {
+#[test]
+fn every_code_is_said_somewhere() {
     let sources = sources();
-    let constants = constants(&sources);
-    let mut codes = Codes::new();
-    let calls = [
-        ("Failure::retry(", "retry"),
-        ("Failure::halt(", "halt"),
-        ("Failure::fenced(", "fenced"),
-        // By SQLSTATE: what is retried has one code for all of them.
-        ("error::failure(", "halt"),
-        ("server_failure(", "halt"),
-    ];
-    for source in &sources {
-        for (call, disposition) in calls {
-            for rest in source.split(call).skip(1) {
-                let name: String = rest
-                    .trim_start()
-                    .chars()
-                    .take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':')
-                    .collect();
-                let constant = name.rsplit("::").next().and_then(|name| constants.get(name));
-                let named = quoted(rest).map(str::to_owned).into_iter();
-                for code in named.chain(constant.into_iter().flatten().cloned()) {
-                    codes.entry(code).or_default().insert(disposition);
-                }
-            }
-        }
-    }
-    // Shown in the status beside what goes on: `[code] …` in a text of its own.
-    for source in &sources {
-        for rest in source.split("\"[").skip(1) {
-            if let Some((code, _)) = rest.split_once("] ")
-                && quoted(&format!("\"{code}\"")).is_some_and(|code| code.starts_with("source."))
-            {
-                codes.entry(code.to_owned()).or_default().insert("retry");
-            }
-        }
-    }
-    // Chosen by a match, beside the call.
-    for code in ["log.newer_writer", "log.unknown_schema"] {
-        codes.entry(code.to_owned()).or_default().insert("halt");
-    }
-    codes
-}
-
-fn disposition(text: &str) -> Option<&'static str> {
-    ["retry", "halt", "fenced"].into_iter().find(|known| {
-        text.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with(','))
-    })
-}
-
-fn of_documentation() -> Codes {
-    let mut codes = Codes::new();
-    let mut section = None;
-    for line in include_str!("../../../docs/errors.md").lines() {
-        section = match line {
-            "Retried:" => Some("retry"),
-            "Halt:" => Some("halt"),
-            _ if line.starts_with('#') => None,
-            _ => section,
+    let all = || GROUPS.iter().flat_map(|group| group.codes());
+    assert!(all().count() > 100);
+    for code in all() {
+        let name = format!("Code::{code:?}");
+        let used = |text: &String| {
+            text.match_indices(&name)
+                .any(|(at, _)| !text[at + name.len()..].starts_with(|c: char| c.is_alphanumeric()))
         };
-        let Some(row) = line.strip_prefix("| `") else { continue };
-        let cells: Vec<&str> = row.split(" | ").collect();
-        let said = section.or_else(|| disposition(cells.get(1)?.trim()));
-        for code in format!("`{}", cells[0]).split('`').filter(|code| code.contains('.')) {
-            let said =
-                said.unwrap_or_else(|| panic!("{code} has no disposition in docs/errors.md"));
-            codes.entry(code.to_owned()).or_default().insert(said);
-        }
+        assert!(sources.iter().any(used), "nothing says {code}");
     }
-    codes
 }
 
 #[test]
-fn every_code_has_one_disposition_and_is_documented_with_it() {
-    let (mut used, documented) = (of_sources(), of_documentation());
-    used.remove("failpoint");
-    assert!(used.len() > 80, "{}", used.len());
-    for (code, dispositions) in &used {
-        assert_eq!(dispositions.len(), 1, "{code} means {dispositions:?}: give each its own code");
-        assert_eq!(documented.get(code), Some(dispositions), "{code} in docs/errors.md");
-    }
-    for code in documented.keys() {
-        assert!(used.contains_key(code), "docs/errors.md has {code}, which nothing says");
+fn codes_are_distinct_and_halts_say_what_to_do() {
+    let all: Vec<Code> = GROUPS.iter().flat_map(|group| group.codes()).copied().collect();
+    let texts: std::collections::BTreeSet<&str> = all.iter().map(|code| code.as_str()).collect();
+    assert_eq!(texts.len(), all.len());
+    for code in all {
+        assert!(!code.meaning().is_empty() && !code.meaning().contains('|'), "{code}");
+        let halts = matches!(code.disposition(), Disposition::Halt | Disposition::Wait);
+        if halts && code != Code::Failpoint {
+            assert!(!code.remedy().is_empty(), "{code} does not say what to do");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use lockstep_common::Value;
 use lockstep_common::codec::{self, FragmentHead, FragmentReader, FragmentWriter};
-use lockstep_common::record::{Before, Body, Change, Fragment, Part, TableTotal};
+use lockstep_common::model::record::{Before, Body, Change, Fragment, Part, TableTotal};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -190,7 +190,7 @@ fn check_totals(totals: &[TableTotal], steps: &[Step]) {
 
 #[test]
 fn a_record_of_another_kind_is_no_fragment() {
-    let record = lockstep_common::record::Record {
+    let record = lockstep_common::model::record::Record {
         log_id: uuid::Uuid::nil(),
         epoch: 1,
         position: Default::default(),

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use lockstep_common::config::Http;
 use lockstep_common::http::{self, Endpoints};
-use lockstep_common::metrics;
-use lockstep_common::reload::{Refused, Reloads};
-use lockstep_common::status::{
+use lockstep_common::service::metrics;
+use lockstep_common::service::reload::{Refused, Reloads};
+use lockstep_common::service::status::{
     ApplyStatus, CaptureStatus, Counts, LoadState, LoadStatus, Look, TableLoadState,
     TableLoadStatus, TaskState,
 };

@@ -8,6 +8,7 @@ mod corruption;
 mod entry;
 mod errors;
 mod fragment;
+mod fuzz;
 mod hostile;
 mod http;
 mod oracle;

@@ -9,7 +9,7 @@ use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value as Avro;
 use apache_avro::writer::datum::GenericDatumWriter;
 use lockstep_common::codec::{RECORD_FINGERPRINT, RECORD_SCHEMA};
-use lockstep_common::record::{
+use lockstep_common::model::record::{
     Before, Body, Boundary, Change, ChunkBegin, ChunkEnd, ChunkRows, Fragment, Operation, Part,
     Record, SchemaChange, SourceTime,
 };

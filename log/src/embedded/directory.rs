@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use lockstep_common::{Failure, private};
+use lockstep_common::Code;
+use lockstep_common::{Failure, service::private};
 use rocksdb::{DB, Options, WriteBatch, WriteOptions};
 
 use super::layout;
@@ -56,11 +57,7 @@ fn check_contents(path: &Path) -> Result<(), Failure> {
         Ok(families) if families.iter().all(|family| family == "default") => Ok(()),
         // Whatever is wrong with it, opening says; nothing is written to a database that does not open.
         Err(_) if holds_database(path) => Ok(()),
-        _ => Err(Failure::halt(
-            "log.not_a_log",
-            format!("{} is not empty and holds no embedded log", path.display()),
-            "let `log.path` name a directory of its own: an empty one, or one that is not there yet",
-        )),
+        _ => Err(Failure::new(Code::LogNotALog, format!("{} is not empty and holds no embedded log", path.display())).remedy("let `log.path` name a directory of its own: an empty one, or one that is not there yet")),
     }
 }
 
@@ -75,22 +72,22 @@ pub(super) fn is_log_of(db: &DB, path: &Path, pipeline: &str) -> Result<bool, Fa
     match (format.as_deref(), name) {
         (None, None) => Ok(false),
         (Some([layout::FORMAT]), Some(name)) if name == pipeline.as_bytes() => Ok(true),
-        (Some([layout::FORMAT]), Some(name)) => Err(Failure::halt(
-            "log.other_pipeline",
+        (Some([layout::FORMAT]), Some(name)) => Err(Failure::new(
+            Code::LogOtherPipeline,
             format!(
                 "{path} holds the log of pipeline `{}`, not of `{pipeline}`",
                 String::from_utf8_lossy(&name)
             ),
-            "give each pipeline its own [log] path",
-        )),
-        (format, _) => Err(Failure::halt(
-            "log.format",
+        )
+        .remedy("give each pipeline its own [log] path")),
+        (format, _) => Err(Failure::new(
+            Code::LogFormat,
             format!(
                 "{path} has the format {format:?}; this version reads format {}",
                 layout::FORMAT
             ),
-            "use the version of Lockstep that wrote it, or another directory",
-        )),
+        )
+        .remedy("use the version of Lockstep that wrote it, or another directory")),
     }
 }
 
@@ -105,27 +102,23 @@ pub(super) fn mark(db: &DB, pipeline: &str) -> Result<(), Failure> {
 }
 
 fn unreachable_path(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::halt(
-        "log.open",
+    Failure::new(
+        Code::LogOpen,
         format!("cannot open the embedded log in {}: {error}", path.display()),
-        "check the directory's rights and disk; if it is damaged, restore it",
     )
+    .remedy("check the directory's rights and disk; if it is damaged, restore it")
 }
 
 pub(super) fn failure(path: &Path, error: rocksdb::Error) -> Failure {
     let shown = path.display();
     let failure = if error.as_ref().contains("LOCK") {
-        Failure::halt(
-            "log.locked",
-            format!("another process holds the embedded log in {shown}"),
-            "an embedded log belongs to one `lockstep run`; stop the other one, or use Kafka",
-        )
+        Failure::new(Code::LogLocked, format!("another process holds the embedded log in {shown}"))
+            .remedy(
+                "an embedded log belongs to one `lockstep run`; stop the other one, or use Kafka",
+            )
     } else {
-        Failure::halt(
-            "log.open",
-            format!("cannot open the embedded log in {shown}"),
-            "check the directory's rights and disk; if it is damaged, restore it",
-        )
+        Failure::new(Code::LogOpen, format!("cannot open the embedded log in {shown}"))
+            .remedy("check the directory's rights and disk; if it is damaged, restore it")
     };
     failure.with_source(error)
 }

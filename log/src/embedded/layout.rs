@@ -10,6 +10,7 @@
 //! Integers are big-endian, so that keys sort by stream and offset. A key length of 0 is no key.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use lockstep_common::Code;
 use lockstep_common::Failure;
 
 use crate::{Bounds, Entry, Item, Stream};
@@ -106,9 +107,6 @@ pub(super) fn decode_item(key: &[u8], value: &[u8]) -> Result<Item, Failure> {
 
 /// The directory holds something that this code never wrote.
 pub(super) fn damaged(what: &str) -> Failure {
-    Failure::halt(
-        "log.corrupt",
-        format!("the embedded log is damaged: {what}"),
-        "restore the directory, or remove it and load the target again",
-    )
+    Failure::new(Code::LogCorrupt, format!("the embedded log is damaged: {what}"))
+        .remedy("restore the directory, or remove it and load the target again")
 }

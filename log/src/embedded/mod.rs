@@ -36,6 +36,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lockstep_common::Code;
 use lockstep_common::{Failure, config};
 
 use self::reader::EmbeddedReader;
@@ -83,11 +84,8 @@ impl EmbeddedLog {
         let shown = path.display().to_string();
         let store = blocking(move || Store::open_for_reading(&path, &pipeline)).await?;
         let store = store.ok_or_else(|| {
-            Failure::halt(
-                "log.no_stream",
-                format!("there is no embedded log in {shown} yet"),
-                "capture makes it at its first start",
-            )
+            Failure::new(Code::LogNoStream, format!("there is no embedded log in {shown} yet"))
+                .remedy("capture makes it at its first start")
         })?;
         let store = Arc::new(store);
         tokio::spawn(keep_looking(Arc::downgrade(&store)));
@@ -140,7 +138,7 @@ async fn blocking<T: Send + 'static>(
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Failure::retry("log.stopping", "the runtime is shutting down")),
+            Err(_) => Err(Failure::new(Code::LogStopping, "the runtime is shutting down")),
         },
     }
 }

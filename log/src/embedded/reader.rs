@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use lockstep_common::Code;
 use lockstep_common::Failure;
 use tokio::sync::watch;
 
@@ -59,7 +60,7 @@ impl Reader for EmbeddedReader {
                 return Ok(Batch::CaughtUp { next_offset: self.next });
             }
             if self.committed.changed().await.is_err() {
-                return Err(Failure::retry("log.closed", "the embedded log has been closed"));
+                return Err(Failure::new(Code::LogClosed, "the embedded log has been closed"));
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use lockstep_common::Code;
 use lockstep_common::Failure;
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, Options, ReadOptions,
@@ -52,11 +53,8 @@ impl Streams {
             }
         };
         slot.ok_or_else(|| {
-            Failure::halt(
-                "log.no_stream",
-                format!("the embedded log has no stream {stream}"),
-                format!("its snapshot stream has {SNAPSHOT_PARTITIONS} partitions"),
-            )
+            Failure::new(Code::LogNoStream, format!("the embedded log has no stream {stream}"))
+                .remedy(format!("its snapshot stream has {SNAPSHOT_PARTITIONS} partitions"))
         })
     }
 
@@ -393,7 +391,7 @@ impl State {
     fn check(&self, generation: u64) -> Result<(), Failure> {
         if generation != self.generation {
             let what = "another writer of this embedded log took over";
-            return Err(Failure::fenced("log.fenced", what));
+            return Err(Failure::new(Code::LogFenced, what));
         }
         self.check_usable()
     }
@@ -437,11 +435,8 @@ pub(super) fn failed(error: rocksdb::Error) -> Failure {
 }
 
 fn unusable(what: &str) -> Failure {
-    Failure::halt(
-        "log.storage",
-        format!("the embedded log cannot go on: {what}"),
-        "check the disk (space, rights, health) and start again",
-    )
+    Failure::new(Code::LogStorage, format!("the embedded log cannot go on: {what}"))
+        .remedy("check the disk (space, rights, health) and start again")
 }
 
 fn now_millis() -> i64 {

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockstep_common::Code;
 use lockstep_common::{Failure, config};
 use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
@@ -90,11 +91,11 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(config: &config::KafkaLog, pipeline: &str) -> Result<Self, Failure> {
         if let Some(key) = config.properties.keys().find(|key| RESERVED.contains(&key.as_str())) {
-            return Err(Failure::halt(
-                "log.reserved_property",
+            return Err(Failure::new(
+                Code::LogReservedProperty,
                 format!("[log.properties] sets `{key}`, which Lockstep sets itself"),
-                "remove it; the brokers' addresses go into `brokers`",
-            ));
+            )
+            .remedy("remove it; the brokers' addresses go into `brokers`"));
         }
         let ours = [
             ("bootstrap.servers", config.brokers.as_str()),
@@ -141,7 +142,7 @@ impl Client {
             ("queue.buffering.max.kbytes", "65536"),
         ])?;
         let producer = Producer::start(base).map_err(|error| {
-            Failure::retry("log.kafka_away", "no thread for a Kafka producer").with_source(error)
+            Failure::new(Code::LogKafkaAway, "no thread for a Kafka producer").with_source(error)
         })?;
         Ok(Held(Some(producer)))
     }
@@ -220,7 +221,7 @@ pub(super) async fn blocking<T: Send + 'static>(
         Ok(value) => Ok(value),
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Failure::retry("log.stopping", "the runtime is shutting down")),
+            Err(_) => Err(Failure::new(Code::LogStopping, "the runtime is shutting down")),
         },
     }
 }

@@ -1,5 +1,6 @@
 //! Reading one partition from an offset on: what readers and searches share.
 
+use lockstep_common::Code;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use futures_util::{FutureExt, StreamExt};
 use lockstep_common::Failure;
 use rdkafka::Message;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as KafkaCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -183,21 +184,27 @@ impl Cursor {
             Err(KafkaError::PartitionEOF(_)) => Ok(Some(Step::End)),
             Err(error) => match error.rdkafka_error_code() {
                 // librdkafka connects again by itself, and says so when no broker is left.
-                Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => {
-                    Ok(None)
-                }
+                Some(
+                    KafkaCode::BrokerTransportFailure
+                    | KafkaCode::Resolve
+                    | KafkaCode::OperationTimedOut,
+                ) => Ok(None),
                 // The group that librdkafka wants decides nothing here.
                 Some(
-                    Code::GroupAuthorizationFailed
-                    | Code::CoordinatorNotAvailable
-                    | Code::CoordinatorLoadInProgress
-                    | Code::NotCoordinator,
+                    KafkaCode::GroupAuthorizationFailed
+                    | KafkaCode::CoordinatorNotAvailable
+                    | KafkaCode::CoordinatorLoadInProgress
+                    | KafkaCode::NotCoordinator,
                 ) => Ok(None),
-                Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation) => {
+                Some(
+                    KafkaCode::AutoOffsetReset
+                    | KafkaCode::OffsetOutOfRange
+                    | KafkaCode::LogTruncation,
+                ) => {
                     self.sent = Sent::Nowhere;
                     Err(missing(self.stream, self.next, self.bounds().await?).with_source(error))
                 }
-                Some(Code::AllBrokersDown) => {
+                Some(KafkaCode::AllBrokersDown) => {
                     Err(failure(&format!("reading {}", self.stream), error))
                 }
                 _ => {
@@ -217,8 +224,8 @@ impl Probe for Cursor {
             Ok(Ok(Step::Item(item))) => Ok((item.offset < end).then_some(item)),
             Ok(Ok(Step::End)) => Ok(None),
             Ok(Err(failure)) => Err(failure),
-            Err(_) => Err(Failure::retry(
-                "log.kafka_away",
+            Err(_) => Err(Failure::new(
+                Code::LogKafkaAway,
                 format!("no answer while searching {} at offset {from}", self.stream),
             )),
         }
@@ -230,7 +237,11 @@ impl Probe for Cursor {
 fn between_leaders(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
-        Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::ReplicaNotAvailable)
+        Some(
+            KafkaCode::NotLeaderForPartition
+                | KafkaCode::LeaderNotAvailable
+                | KafkaCode::ReplicaNotAvailable
+        )
     )
 }
 

@@ -30,12 +30,12 @@ mod writer;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use lockstep_common::Code;
 use lockstep_common::config::Weakness;
 use lockstep_common::{Failure, config};
 
 use self::client::{Client, PATIENCE};
 use self::cursor::Cursor;
-use self::failure::NO_STREAM;
 use self::reader::{KafkaReader, SEARCH_WAIT};
 use self::writer::KafkaWriter;
 use crate::failures::{outside, untrimmable};
@@ -67,16 +67,16 @@ fn limits(config: &config::KafkaLog) -> Result<Limits, Failure> {
     let bytes = usize::try_from(config.transaction_bytes.as_u64()).unwrap_or(usize::MAX);
     let time = config.transaction_time;
     if time > PATIENCE || bytes == 0 || bytes > 1 << 30 {
-        return Err(Failure::halt(
-            "log.kafka_config",
+        return Err(Failure::new(
+            Code::LogKafkaConfig,
             format!(
                 "transaction_time is {time:?}, transaction_bytes {}: out of range",
                 config.transaction_bytes
             ),
-            format!(
-                "give a transaction_time of at most {PATIENCE:?} and transaction_bytes up to 1 GiB"
-            ),
-        ));
+        )
+        .remedy(format!(
+            "give a transaction_time of at most {PATIENCE:?} and transaction_bytes up to 1 GiB"
+        )));
     }
     Ok(Limits { bytes, time })
 }
@@ -92,8 +92,8 @@ impl Log for KafkaLog {
         let mut writer = KafkaWriter::open(self.client.clone(), self.limits).await?;
         let schemas = KafkaReader::open(self.client.clone(), Stream::Schemas).await;
         let mut schemas = schemas.map_err(|failure| match failure.code {
-            NO_STREAM if created => {
-                Failure::retry("log.not_yet", "the topics are not known everywhere")
+            Code::LogNoStream if created => {
+                Failure::new(Code::LogNotYet, "the topics are not known everywhere")
             }
             _ => failure,
         })?;
@@ -111,11 +111,8 @@ impl Log for KafkaLog {
         let (topic, _) = self.client.place(Stream::Snapshot(0));
         let consumer = Arc::new(self.client.consumer(SEARCH_WAIT)?);
         topics::partitions(&consumer, &topic).await?.ok_or_else(|| {
-            Failure::halt(
-                NO_STREAM,
-                format!("topic {topic} is not there"),
-                "capture makes the topics at its first start",
-            )
+            Failure::new(Code::LogNoStream, format!("topic {topic} is not there"))
+                .remedy("capture makes the topics at its first start")
         })
     }
 

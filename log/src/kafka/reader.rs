@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lockstep_common::Code;
 use lockstep_common::Failure;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 
 use super::client::{Client, Committer};
 use super::cursor::{Cursor, Step, place_at};
-use super::failure::{NO_STREAM, failure};
+use super::failure::failure;
 use super::topics;
 use crate::failures::{outside, unsearchable};
 use crate::search::Search;
@@ -52,19 +53,21 @@ impl KafkaReader {
         let partitions = topics::partitions(cursor.consumer(), &topic).await?;
         let there = partitions.is_some_and(|count| i64::from(partition) < i64::from(count));
         if !there {
-            return Err(Failure::halt(
-                NO_STREAM,
+            return Err(Failure::new(
+                Code::LogNoStream,
                 format!("topic {topic} has no partition {partition}"),
+            )
+            .remedy(
                 "capture makes the topics at its first start; if they were deleted, the log is \
                  lost: load the targets again",
             ));
         }
         if stream == Stream::Transactions && partitions != Some(1) {
-            return Err(Failure::halt(
-                "log.topic_shape",
+            return Err(Failure::new(
+                Code::LogTopicShape,
                 format!("topic {topic} has {partitions:?} partitions and must have exactly one"),
-                "its order is lost: make the pipeline anew under another name",
-            ));
+            )
+            .remedy("its order is lost: make the pipeline anew under another name"));
         }
         let first = cursor.bounds().await?.first;
         cursor.go_to(first);

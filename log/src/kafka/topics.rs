@@ -1,12 +1,13 @@
 //! The pipeline's topics: made when absent, checked when present.
 
+use lockstep_common::Code;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_common::{Failure, config};
 use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::error::RDKafkaErrorCode as KafkaCode;
 
 use super::client::{Admin, Client, Consumer, MAX_RECORD_BYTES, PATIENCE, blocking};
 use super::failure::{by_code, failure};
@@ -135,11 +136,8 @@ pub(super) async fn ensure(client: &Client, config: &config::KafkaLog) -> Result
     }
     wrong.extend(check_settings(&admin, &shapes, &absent).await?);
     if !wrong.is_empty() {
-        return Err(Failure::halt(
-            "log.topic_shape",
-            wrong.join("; "),
-            "correct the topics and start again",
-        ));
+        return Err(Failure::new(Code::LogTopicShape, wrong.join("; "))
+            .remedy("correct the topics and start again"));
     }
     create(&admin, &absent, config.replication).await?;
     let deadline = Instant::now() + PATIENCE;
@@ -164,9 +162,9 @@ pub(super) async fn partitions(
     let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
         return Ok(None);
     };
-    match found.error().map(Code::from) {
+    match found.error().map(KafkaCode::from) {
         None => Ok(Some(u32::try_from(found.partitions().len()).unwrap_or(u32::MAX))),
-        Some(Code::UnknownTopicOrPartition) => Ok(None),
+        Some(KafkaCode::UnknownTopicOrPartition) => Ok(None),
         Some(code) => Err(by_code(&doing, code)),
     }
 }
@@ -189,7 +187,7 @@ async fn check_settings(
     for (shape, found) in present.iter().zip(found.map_err(|error| failure(doing, error))?) {
         match found {
             Ok(settings) => wrong.extend(shape.check_settings(&settings)),
-            Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed) => {
+            Err(KafkaCode::TopicAuthorizationFailed | KafkaCode::ClusterAuthorizationFailed) => {
                 tracing::warn!(
                     topic = shape.topic,
                     "no right to read the topic's settings (DescribeConfigs): not checked"
@@ -211,7 +209,7 @@ async fn create(admin: &Admin, absent: &[&Shape], replication: i32) -> Result<()
     for result in created.map_err(|error| failure("creating the topics", error))? {
         match result {
             Ok(topic) => tracing::info!(topic, "created"),
-            Err((_, Code::TopicAlreadyExists)) => {}
+            Err((_, KafkaCode::TopicAlreadyExists)) => {}
             Err((topic, code)) => {
                 return Err(by_code(&format!("creating topic {topic}"), code));
             }

@@ -12,12 +12,13 @@
 //! a transaction that old, this one says `Retry`. Should another writer have taken over meanwhile,
 //! that one is then fenced: still only one goes on.
 
+use lockstep_common::Code;
 use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
 use lockstep_common::Failure;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as KafkaCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 
@@ -46,7 +47,7 @@ impl KafkaWriter {
     async fn send(&mut self, entry: &Entry) -> Result<(), Failure> {
         let deadline = Instant::now() + PATIENCE;
         while let Err(error) = self.try_send(entry) {
-            let full = error.rdkafka_error_code() == Some(Code::QueueFull);
+            let full = error.rdkafka_error_code() == Some(KafkaCode::QueueFull);
             if !full || Instant::now() > deadline {
                 return Err(self.settle("appending", error).await);
             }
@@ -99,11 +100,13 @@ impl KafkaWriter {
                 let _ = producer.abort_transaction(PATIENCE);
             }
             match producer.client().fatal_error() {
-                Some(_) if too_old => Failure::retry(
-                    "log.transaction_timeout",
+                Some(_) if too_old => Failure::new(
+                    Code::LogTransactionTimeout,
                     format!("{doing}: the log transaction was open for too long"),
                 ),
-                Some((Code::InvalidProducerEpoch, _)) => by_code(doing, Code::ProducerFenced),
+                Some((KafkaCode::InvalidProducerEpoch, _)) => {
+                    by_code(doing, KafkaCode::ProducerFenced)
+                }
                 Some((code, _)) => by_code(doing, code).with_source(error),
                 None => failure(doing, error),
             }
@@ -117,7 +120,7 @@ impl KafkaWriter {
 fn needs_abort(error: &KafkaError) -> bool {
     match error {
         KafkaError::Transaction(error) => error.txn_requires_abort(),
-        KafkaError::MessageProduction(code) => *code != Code::QueueFull,
+        KafkaError::MessageProduction(code) => *code != KafkaCode::QueueFull,
         _ => false,
     }
 }
@@ -167,7 +170,7 @@ impl Writer for KafkaWriter {
             if producer.drain(Instant::now() + PATIENCE) {
                 Ok(())
             } else {
-                Err(KafkaError::Flush(Code::OperationTimedOut))
+                Err(KafkaError::Flush(KafkaCode::OperationTimedOut))
             }
         })
         .await?;

@@ -51,7 +51,7 @@ pub struct Postgres {
     // Before the directory, so that it ends before its files go.
     server: Option<Process>,
     program: Program,
-    bin: PathBuf,
+    psql: PathBuf,
     port: u16,
     password: String,
     dir: Scratch,
@@ -73,7 +73,8 @@ impl Postgres {
         initdb(&bin, user, dir.path(), &password)?;
         let port = free_port();
         let program = server_program(&bin, user, dir.path(), port, &options);
-        let mut postgres = Postgres { server: None, program, bin, port, password, dir };
+        let psql = find_psql(&bin)?;
+        let mut postgres = Postgres { server: None, program, psql, port, password, dir };
         postgres.start_again()?;
         Ok(postgres)
     }
@@ -151,7 +152,7 @@ impl Postgres {
     /// # Errors
     /// The server's message of the first statement that failed.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String> {
-        run(Command::new(self.bin.join("psql"))
+        run(Command::new(&self.psql)
             .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])
             .args(["--set", "ON_ERROR_STOP=1", "--command", sql])
             .arg(self.url(database)))
@@ -255,8 +256,24 @@ fn initdb(bin: &Path, user: Option<User>, dir: &Path, password: &str) -> Result<
     Ok(())
 }
 
-/// The newest complete installation among `PATH`, `pg_config` and the distribution's own folders.
+/// The first installation of a server among `PATH`, `pg_config` and the distribution's own folders, of
+/// these the newest.
 fn find_binaries() -> Result<PathBuf> {
+    let server = |dir: &PathBuf| ["initdb", "postgres"].iter().all(|p| dir.join(p).is_file());
+    places()
+        .into_iter()
+        .find(server)
+        .context("no PostgreSQL server on this machine; `scripts/setup` installs one")
+}
+
+/// The server's own client, or another one: not every server comes with one.
+fn find_psql(bin: &Path) -> Result<PathBuf> {
+    let places = std::iter::once(bin.to_owned()).chain(places());
+    let psql = places.map(|dir| dir.join("psql")).find(|psql| psql.is_file());
+    psql.context("no psql on this machine; `scripts/setup` installs one")
+}
+
+fn places() -> Vec<PathBuf> {
     let on_path = std::env::var_os("PATH").map(|p| std::env::split_paths(&p).collect());
     let from_config = run(Command::new("pg_config").arg("--bindir")).ok().map(PathBuf::from);
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
@@ -273,8 +290,7 @@ fn find_binaries() -> Result<PathBuf> {
         .into_iter()
         .chain(from_config)
         .chain(versions.into_iter().rev().map(|(_, dir)| dir))
-        .find(|dir| ["initdb", "postgres", "psql"].iter().all(|p| dir.join(p).is_file()))
-        .context("no PostgreSQL server on this machine; `scripts/setup` installs one")
+        .collect()
 }
 
 /// PostgreSQL refuses to run as root.
@@ -323,8 +339,7 @@ mod tests {
         let postgres = Postgres::start(PostgresOptions::default()).unwrap();
         let dir = postgres.socket_dir().to_owned();
         let wrong = postgres.url("postgres").replace(postgres.password(), "wrong");
-        let psql =
-            Command::new(postgres.bin.join("psql")).arg(wrong).args(["-c", "SELECT 1"]).output();
+        let psql = Command::new(&postgres.psql).arg(wrong).args(["-c", "SELECT 1"]).output();
         assert!(!psql.unwrap().status.success());
         drop(postgres);
         assert!(!dir.exists());

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lockstep_apply::ApplySettings;
+use lockstep_common::codec::entry::SchemaEntry;
 use lockstep_common::config::{self, Durability, EmbeddedLog};
-use lockstep_common::entry::SchemaEntry;
-use lockstep_common::status::{ApplyStatus, TaskState};
+use lockstep_common::service::status::{ApplyStatus, TaskState};
 use lockstep_common::{FailPoints, Position, Shutdown};
 use lockstep_log::{Entry, Log, Stream, Writer};
 use lockstep_servers::Postgres;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use lockstep_common::TableId;
 use lockstep_common::codec::{self, FragmentHead, FragmentReader, FragmentWriter};
-use lockstep_common::record::{Before, Change, Operation};
+use lockstep_common::model::record::{Before, Change, Operation};
 use uuid::Uuid;
 
 use super::figures::Report;

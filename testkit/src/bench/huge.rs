@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lockstep_common::Shutdown;
-use lockstep_common::status::Counts;
+use lockstep_common::service::status::Counts;
 use lockstep_servers::{Double, DoubleOptions, Kafka, Postgres, Scratch};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;

@@ -18,7 +18,7 @@ mod target;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lockstep_common::status::{ApplyStatus, TaskState};
+use lockstep_common::service::status::{ApplyStatus, TaskState};
 use lockstep_servers::{Double, DoubleOptions, Kafka, Postgres, Scratch, Stop};
 use uuid::Uuid;
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use lockstep_common::codec::FragmentHead;
-use lockstep_common::record::{Before, Boundary, Change, Operation};
+use lockstep_common::model::record::{Before, Boundary, Change, Operation};
 use lockstep_common::{Column, LogicalType, Position, TableId, TableName, TableVersion, Value};
 use uuid::Uuid;
 

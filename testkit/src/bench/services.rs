@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use lockstep_common::status::{ApplyStatus, CaptureStatus};
+use lockstep_common::service::status::{ApplyStatus, CaptureStatus};
 use lockstep_servers::Process;
 use serde::Deserialize;
 use serde_json::Value;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use lockstep_capture::CaptureSettings;
 use lockstep_common::config::{self, EmbeddedLog};
-use lockstep_common::status::CaptureStatus;
+use lockstep_common::service::status::CaptureStatus;
 use lockstep_common::{FailPoints, Shutdown};
 use lockstep_log::Log;
 use lockstep_servers::{Double, DoubleOptions};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use lockstep_common::failpoint;
+use lockstep_common::service::failpoint;
 use lockstep_servers::{Postgres, Process, Program, beside_current_exe};
 
 use super::{Disruption, Outcome, SETTLE, kill_target_backend, start_work};

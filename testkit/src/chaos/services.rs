@@ -1,11 +1,12 @@
 //! A step with the services in this process.
 
+use lockstep_common::Code;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lockstep_common::FailPoints;
-use lockstep_common::status::{ApplyStatus, CaptureStatus, LoadState};
+use lockstep_common::service::status::{ApplyStatus, CaptureStatus, LoadState};
 use lockstep_servers::Postgres;
 use tokio::time::timeout;
 
@@ -174,7 +175,7 @@ impl Services {
 /// Fails unless a service ended at a fail point.
 fn crashed(ended: Ended) -> Result<()> {
     ensure!(
-        matches!(&ended.0, Err(failure) if failure.code == "failpoint"),
+        matches!(&ended.0, Err(failure) if failure.code == Code::Failpoint),
         "a service ended by itself: {:?}",
         ended.0
     );

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use indicatif::HumanCount;
-use lockstep_common::status::{LoadState, LoadStatus};
+use lockstep_common::service::status::{LoadState, LoadStatus};
 use tokio::task::JoinHandle;
 use tokio::time;
 

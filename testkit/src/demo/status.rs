@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lockstep_common::status::{ApplyStatus, CaptureStatus};
+use lockstep_common::service::status::{ApplyStatus, CaptureStatus};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

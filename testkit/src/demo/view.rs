@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, MultiProgress, ProgressBar, ProgressStyle};
-use lockstep_common::status::{ApplyStatus, CaptureStatus, LoadState, LoadStatus, TableLoadState};
+use lockstep_common::service::status::{
+    ApplyStatus, CaptureStatus, LoadState, LoadStatus, TableLoadState,
+};
 
 use super::status::Statuses;
 use crate::oracle::Observations;

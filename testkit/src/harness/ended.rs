@@ -1,7 +1,8 @@
 //! How a service in this process ended.
 
+use lockstep_common::Code;
 use lockstep_common::Failure;
-use lockstep_common::disposition::Disposition;
+use lockstep_common::failure::Disposition;
 
 /// The end of a service.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ impl Ended {
     #[track_caller]
     pub fn expect_crashed(self) {
         match self.0 {
-            Err(failure) if failure.code == "failpoint" => {}
+            Err(failure) if failure.code == Code::Failpoint => {}
             other => panic!("the service should have crashed at its fail point: {other:?}"),
         }
     }
@@ -52,7 +53,9 @@ impl Ended {
     #[track_caller]
     fn expect(self, disposition: Disposition) -> Failure {
         match self.0 {
-            Err(failure) if failure.disposition == disposition && failure.code != "failpoint" => {
+            Err(failure)
+                if failure.disposition() == disposition && failure.code != Code::Failpoint =>
+            {
                 failure
             }
             other => panic!("the service should have ended with {disposition:?}: {other:?}"),

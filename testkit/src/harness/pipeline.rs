@@ -5,6 +5,7 @@ mod load;
 
 pub use load::Nudge;
 
+use lockstep_common::Code;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,8 +14,8 @@ use anyhow::{Context, Result, bail, ensure};
 use lockstep_apply::ApplySettings;
 use lockstep_capture::CaptureSettings;
 use lockstep_common::config::{self, Apply, Capture, EmbeddedLog, Encrypt, KafkaLog, Secret, Task};
-use lockstep_common::reload::Reloads;
-use lockstep_common::status::{ApplyStatus, CaptureStatus, StatusReceiver};
+use lockstep_common::service::reload::Reloads;
+use lockstep_common::service::status::{ApplyStatus, CaptureStatus, StatusReceiver};
 use lockstep_common::{FailPoints, TableName};
 use lockstep_log::Log;
 use lockstep_servers::{Double, Kafka, Postgres, Scratch};
@@ -284,7 +285,7 @@ impl Pipeline {
         let log = loop {
             match lockstep_log::open(&self.log_config, &self.name).await {
                 // What a crashed service had running on blocking threads holds it a moment longer.
-                Err(failure) if failure.code == "log.locked" && Instant::now() < deadline => {
+                Err(failure) if failure.code == Code::LogLocked && Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 opened => break opened?,

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use lockstep_common::config;
-use lockstep_common::disposition::exit;
+use lockstep_common::failure::exit;
 use lockstep_servers::{Program, beside_current_exe};
 use lockstep_testkit::harness::Pipeline;
 

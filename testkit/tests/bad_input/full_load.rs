@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use lockstep_common::FailPoints;
 use lockstep_common::config::{Handoff, Task};
-use lockstep_common::disposition::exit;
+use lockstep_common::failure::exit;
 use lockstep_servers::Program;
 use lockstep_testkit::harness::{LogKind, Pipeline, PipelineBuilder, Statements};
 use lockstep_testkit::shape::{Key, Table, Type, column};
@@ -135,7 +135,7 @@ async fn a_table_that_is_dropped_during_its_load_is_named() {
         });
         let mut pipeline = filled(builder, 900).await.unwrap();
         let mut capture = pipeline.start_capture(FailPoints::default()).await.unwrap();
-        let some = |status: &lockstep_common::status::CaptureStatus| {
+        let some = |status: &lockstep_common::service::status::CaptureStatus| {
             let load = status.load.iter().flat_map(|load| load.tables.values());
             load.map(|table| table.chunks).sum::<u32>() >= 3
         };

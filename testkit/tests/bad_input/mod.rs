@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lockstep_common::FailPoints;
-use lockstep_common::disposition::exit;
+use lockstep_common::failure::exit;
 use lockstep_servers::{Program, beside_current_exe};
 use lockstep_testkit::harness::{LogKind, Pipeline, Statements};
 use lockstep_testkit::shape::{Key, Table, Type, column};
@@ -142,7 +142,7 @@ async fn filled(mut pipeline: Pipeline, rows: i64, bytes: usize) -> Result<Pipel
     }
     let mut capture = pipeline.start_capture(FailPoints::default()).await?;
     let newest = pipeline.await_captured_by_source().await?;
-    let written = |status: &lockstep_common::status::CaptureStatus| {
+    let written = |status: &lockstep_common::service::status::CaptureStatus| {
         status.position.source() >= newest.0.as_slice()
     };
     capture.until("everything is in the log", written).await.context("fill the log")?;

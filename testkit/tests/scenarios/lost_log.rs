@@ -1,5 +1,6 @@
 //! A log that no longer has what a reader needs, and targets that are taken back.
 
+use lockstep_common::Code;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -33,7 +34,9 @@ async fn bounds(pipeline: &mut Pipeline) -> Result<Bounds> {
 async fn fall_behind(
     pipeline: &mut Pipeline,
     session: &mut lockstep_testkit::session::Session,
-    capture: &mut lockstep_testkit::harness::Service<lockstep_common::status::CaptureStatus>,
+    capture: &mut lockstep_testkit::harness::Service<
+        lockstep_common::service::status::CaptureStatus,
+    >,
 ) -> Result<u64> {
     for _ in 0..3 {
         session.run(&add(1..=3, 1)).await?;
@@ -152,7 +155,7 @@ async fn made_anew_under_an_apply(log: LogKind) -> Result<()> {
         let ended = work_until_ended(&pipeline, &mut session, &plan, &mut apply).await?;
         let failure = ended.expect_halted();
         pipeline.observe().await?;
-        if failure.code == "apply.log_shorter" {
+        if failure.code == Code::ApplyLogShorter {
             assert_says(&failure, "apply.log_shorter", &[&next.to_string()]);
         } else {
             assert_says(&failure, "apply.another_log", &["re-created"]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use lockstep_common::FailPoints;
-use lockstep_common::status::CaptureStatus;
+use lockstep_common::service::status::CaptureStatus;
 use lockstep_testkit::harness::{LogKind, Pipeline, skipped};
 use lockstep_testkit::history::Lsn;
 
@@ -138,7 +138,7 @@ async fn the_shape_of_a_table_changes(log: LogKind) -> Result<()> {
         }
         let failure = capture.ended().await?.expect_halted();
         let words = ["dbo.items", "ALTER COLUMN", "LSN 0"];
-        match failure.code {
+        match failure.code.as_str() {
             "source.ddl" => assert_says(&failure, "source.ddl", &words),
             _ => assert_says(&failure, "source.shape", &["dbo.items"]),
         }
@@ -168,8 +168,8 @@ async fn a_capture_instance_is_dropped(log: LogKind) -> Result<()> {
     pipeline.await_captured_by_source().await?;
     let mut capture = pipeline.start_capture(FailPoints::default()).await?;
     let failure = capture.ended().await?.expect_halted();
-    assert!(["source.gap", "source.instance"].contains(&failure.code), "{failure}");
-    assert_says(&failure, failure.code, &["dbo.items"]);
+    assert!(["source.gap", "source.instance"].contains(&failure.code.as_str()), "{failure}");
+    assert_says(&failure, failure.code.as_str(), &["dbo.items"]);
     pipeline.observe().await?;
     apply.finish().await
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use bytesize::ByteSize;
 use lockstep_common::FailPoints;
-use lockstep_common::status::TaskState;
+use lockstep_common::service::status::TaskState;
 use lockstep_servers::{Double, DoubleOptions, Kafka, Postgres, PostgresOptions, Scratch, Stop};
 use lockstep_testkit::harness::{LogKind, Pipeline, skipped};
 use tokio::task::block_in_place;
@@ -40,7 +40,7 @@ async fn the_target_is_down_for_a_while(log: LogKind) -> Result<()> {
             let id = round * 100 + n;
             session.run(&insert_with(id..=id, 0, note)).await?;
         }
-        let waits = |s: &lockstep_common::status::ApplyStatus| {
+        let waits = |s: &lockstep_common::service::status::ApplyStatus| {
             s.spool_bytes > 0 && s.waiting_transactions >= 20 && s.state == TaskState::Retrying
         };
         apply.until("the spool holds what the target cannot take", waits).await?;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use lockstep_common::FailPoints;
 use lockstep_common::config::ConflictPolicy;
-use lockstep_common::status::ApplyStatus;
+use lockstep_common::service::status::ApplyStatus;
 use lockstep_testkit::harness::{LogKind, Pipeline, shared_postgres};
 use lockstep_testkit::workload::random::RandomWork;
 use lockstep_testkit::workload::{self, Workload};

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use lockstep_common::FailPoints;
-use lockstep_common::disposition::exit;
+use lockstep_common::failure::exit;
 use lockstep_testkit::harness::{LogKind, Pipeline, shared_postgres};
 
 use super::support::{add, insert, items};
@@ -22,7 +22,11 @@ async fn two_captures(log: LogKind) -> Result<()> {
     younger.until("the younger writes", |s| s.epoch > epoch).await?;
     session.run(&add(1..=3, 1)).await?;
     let failure = older.ended().await?.expect_fenced();
-    assert_eq!((failure.code, failure.exit_code()), ("log.fenced", exit::FENCED), "{failure}");
+    assert_eq!(
+        (failure.code.as_str(), failure.exit_code()),
+        ("log.fenced", exit::FENCED),
+        "{failure}"
+    );
     session.run(&add(1..=3, 1)).await?;
     pipeline.await_arrived(&mut apply).await?;
 
@@ -44,7 +48,11 @@ async fn two_applies_on_one_target(log: LogKind) -> Result<()> {
     younger.until("the younger has the target", |s| s.epoch > epoch).await?;
     session.run(&add(1..=3, 1)).await?;
     let failure = older.ended().await?.expect_fenced();
-    assert_eq!((failure.code, failure.exit_code()), ("apply.fenced", exit::FENCED), "{failure}");
+    assert_eq!(
+        (failure.code.as_str(), failure.exit_code()),
+        ("apply.fenced", exit::FENCED),
+        "{failure}"
+    );
     session.run(&add(1..=3, 1)).await?;
     pipeline.await_arrived(&mut younger).await?;
 

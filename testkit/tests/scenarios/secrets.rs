@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use lockstep_common::http::{self, Endpoints};
-use lockstep_common::{FailPoints, Shutdown, telemetry};
+use lockstep_common::{FailPoints, Shutdown, service::telemetry};
 use lockstep_testkit::harness::{LogKind, Pipeline};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -87,7 +87,7 @@ async fn nothing_said_has_a_value_or_a_secret(log: LogKind) -> Result<()> {
             session.run(&insert_with(2..=2, NUMBER, &canary)).await?;
         }
         let failure = apply.ended().await?.expect_halted();
-        assert_eq!(failure.code, "apply.conflict");
+        assert_eq!(failure.code.as_str(), "apply.conflict");
         writeln!(said.clone(), "{failure} {failure:?}")?;
         for path in ["/status", "/metrics", "/readyz"] {
             writeln!(said.clone(), "{}", get(address, path).await?)?;

@@ -65,7 +65,7 @@ pub fn delete(id: i64) -> Statements {
 #[track_caller]
 pub fn assert_says(failure: &Failure, code: &str, words: &[&str]) {
     let line = failure.to_string();
-    assert_eq!(failure.code, code, "{line}");
+    assert_eq!(failure.code.as_str(), code, "{line}");
     for word in words {
         assert!(line.contains(word), "{word:?} is not in {line:?}");
     }

@@ -3,6 +3,7 @@
 use super::connect::Login;
 use super::error::{self, ServerError};
 use super::socket::{self, Socket};
+use lockstep_common::Code;
 use lockstep_common::Failure;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -20,10 +21,10 @@ impl AskError {
     pub(super) fn into_failure(self, login: &Login) -> Failure {
         match self {
             AskError::Server(error) => {
-                error::server_failure("apply.connect", &login.refused(), &error)
+                error::server_failure(Code::ApplyConnect, &login.refused(), &error)
             }
             AskError::Lost(what) => {
-                Failure::retry("apply.target_away", format!("{}: {what}", login.unreachable()))
+                Failure::new(Code::ApplyTargetAway, format!("{}: {what}", login.unreachable()))
             }
         }
     }

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lockstep_common::config::{self, NameRule};
-use lockstep_common::name::quote_postgres;
+use lockstep_common::Code;
+use lockstep_common::config::{self, NameRule, TriggerPolicy};
+use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Column, Failure, TableId, TableName, TableVersion};
 use tokio_postgres::{Client, Row};
 
@@ -111,7 +112,7 @@ pub(super) async fn prepare(
 ) -> Result<Prepared, Failure> {
     let name = naming.table(&version.name);
     let what = format!("cannot prepare target table {}", name.quoted());
-    let failed = |e: tokio_postgres::Error| error::failure("apply.table", &what, &e);
+    let failed = |e: tokio_postgres::Error| error::failure(Code::ApplyTable, &what, &e);
     let unusable = define::unusable(naming, version, None);
     if !unusable.is_empty() {
         return Err(unfit(version, &name, &unusable));
@@ -179,26 +180,30 @@ async fn claim(
             &[&name.schema, &name.table, &pipeline, &version.name.to_string(), &id.to_string()],
         )
         .await
-        .map_err(|e| error::failure("apply.table", "cannot write lockstep.tables", &e))?;
+        .map_err(|e| error::failure(Code::ApplyTable, "cannot write lockstep.tables", &e))?;
     let (owner, source): (String, String) = (row.get(0), row.get(1));
     if owner == pipeline && source == version.name.to_string() {
         return Ok(());
     }
     if owner == pipeline {
-        return Err(Failure::halt(
-            "apply.table",
+        return Err(Failure::new(
+            Code::ApplyTable,
             format!(
                 "source tables {source} and {} both go to target table {}",
                 version.name,
                 name.quoted()
             ),
+        )
+        .remedy(
             "let each source table have a target table of its own: change `schemas` or `names`, or \
              delete the row in lockstep.tables once the other source table is gone",
         ));
     }
-    Err(Failure::halt(
-        "apply.claimed",
+    Err(Failure::new(
+        Code::ApplyClaimed,
         format!("target table {} belongs to pipeline {owner}", name.quoted()),
+    )
+    .remedy(
         "let each table have one pipeline: change `schemas`, or delete the row in lockstep.tables \
          once the other pipeline is gone",
     ))
@@ -212,15 +217,15 @@ pub(super) async fn survey(
     client: &Client,
     pipeline: &str,
     replica: bool,
+    policy: TriggerPolicy,
 ) -> Result<Vec<String>, Failure> {
     let found = hazards_of(client, pipeline)
         .await
-        .map_err(|e| error::failure("apply.table", "cannot look at the target's tables", &e))?;
+        .map_err(|e| error::failure(Code::ApplyTable, "cannot look at the target's tables", &e))?;
     let mut wrong = Vec::new();
     let mut notices = Vec::new();
     for hazards in found.values() {
-        wrong.extend(hazards.wrong.iter().cloned());
-        wrong.extend(hazards.rules(replica));
+        wrong.extend(hazards.refused(replica, policy));
         notices.extend(hazards.notice(replica));
     }
     if wrong.is_empty() { Ok(notices) } else { Err(hazardous(&wrong)) }
@@ -289,10 +294,14 @@ pub(super) async fn hazards_of(
 
 /// Of tables that lose or alter rows.
 pub(super) fn hazardous(wrong: &[String]) -> Failure {
-    Failure::halt(
-        "apply.table",
+    Failure::new(
+        Code::ApplyTable,
         format!("target tables lose or alter what is written into them: {}", wrong.join("; ")),
-        "do what is said of each (DROP RULE, or ALTER TABLE … DISABLE RULE), then start apply again",
+    )
+    .remedy(
+        "do what is said of each (DROP RULE, or ALTER TABLE … DISABLE RULE, DISABLE TRIGGER; \
+         `triggers = \"allow\"` lets triggers fire that are meant to), then start apply again; what was \
+         written since the trigger or rule was made may be altered: `lockstep reload` of its table",
     )
 }
 
@@ -526,7 +535,8 @@ pub(super) fn fit(
     let hazards = found.hazards.clone();
     let companions = companions.iter().map(|companion| (companion.of, companion.part)).collect();
     let lacking = lacking.iter().map(|c| quote_postgres(&naming.carry(&c.name))).collect();
-    Ok(Relation { id, source, name, columns, key, hazards, companions, lacking })
+    let oid = found.oid;
+    Ok(Relation { id, oid, source, name, columns, key, hazards, companions, lacking })
 }
 
 /// The companions that a table has, or has to have; and those of key columns that it may be without: one
@@ -640,14 +650,16 @@ fn check_key(
 }
 
 fn unfit(version: &TableVersion, name: &TargetName, wrong: &[String]) -> Failure {
-    Failure::halt(
-        "apply.table",
+    Failure::new(
+        Code::ApplyTable,
         format!(
             "target table {} does not fit source table {}: {}",
             name.quoted(),
             version.name,
             wrong.join("; ")
         ),
+    )
+    .remedy(
         "correct the target table and start apply again; or drop it, start apply again and run \
          `lockstep reload` for it (under the task `cdc`, `create_tables` makes it anew, empty)",
     )

@@ -21,7 +21,7 @@
 //!
 //! The epoch's own commit is flushed, and with it everything before it in the server's log: what it
 //! returns survives a crash of the server. In `group` durability the commits after it are flushed at
-//! every so-manieth one (`synchronous_commit` is on for that transaction alone); a crash of the server
+//! every n-th one (`synchronous_commit` is on for that transaction alone); a crash of the server
 //! takes the tail and its checkpoint back together, and the tail is applied again.
 //!
 //! What is done beside the stream, on the cold connection, takes the row's lock first ([`Fence`],
@@ -31,6 +31,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
+use lockstep_common::Code;
 use lockstep_common::{Failure, Position};
 use tokio_postgres::{Client, Transaction};
 use uuid::Uuid;
@@ -91,7 +92,7 @@ pub(crate) struct Claimant {
 /// `Halt` without the right to, or where somebody else had a hand in it.
 pub(super) async fn create_schema(client: &mut Client) -> Result<(), Failure> {
     let failed = |e: tokio_postgres::Error| {
-        error::failure("apply.schema", "cannot create the schema `lockstep` in the target", &e)
+        error::failure(Code::ApplySchema, "cannot create the schema `lockstep` in the target", &e)
     };
     trust::examine(client).await?;
     let present = client.query_one(PRESENT, &[]).await.map_err(failed)?;
@@ -121,7 +122,7 @@ pub(super) async fn take_epoch(
     backend_pid: i32,
 ) -> Result<Taken, Failure> {
     let failed = |e: tokio_postgres::Error| {
-        error::failure("apply.epoch", "cannot take the checkpoint's next epoch", &e)
+        error::failure(Code::ApplyEpoch, "cannot take the checkpoint's next epoch", &e)
     };
     client
         .execute(
@@ -194,7 +195,7 @@ pub(super) async fn look(client: &Client, pipeline: &str) -> Result<Option<Mark>
             &[&pipeline],
         )
         .await
-        .map_err(|e| error::failure("apply.epoch", "cannot read the checkpoint", &e))?;
+        .map_err(|e| error::failure(Code::ApplyEpoch, "cannot read the checkpoint", &e))?;
     row.as_ref().map_or(Ok(None), mark)
 }
 
@@ -203,11 +204,11 @@ fn mark(row: &tokio_postgres::Row) -> Result<Option<Mark>, Failure> {
     let (log_id, position): (Option<String>, Option<String>) = (row.get(2), row.get(3));
     let (Some(log_id), Some(position)) = (log_id, position) else { return Ok(None) };
     let unreadable = |what: &str| {
-        Failure::halt(
-            "apply.checkpoint",
+        Failure::new(
+            Code::ApplyCheckpoint,
             format!("the checkpoint in the target has an unreadable {what}"),
-            "restore the row in lockstep.checkpoint",
         )
+        .remedy("restore the row in lockstep.checkpoint")
     };
     Ok(Some(Mark {
         log_id: log_id.parse().map_err(|_| unreadable("log_id"))?,
@@ -249,7 +250,7 @@ pub(super) async fn store_start(
             &[&pipeline, &signed(epoch), &start],
         )
         .await
-        .map_err(|e| error::failure("apply.epoch", "cannot store the start point", &e))?;
+        .map_err(|e| error::failure(Code::ApplyEpoch, "cannot store the start point", &e))?;
     if stored == 1 { Ok(()) } else { Err(displaced(pipeline)) }
 }
 
@@ -260,7 +261,7 @@ pub(super) async fn store_start(
 /// When the target cannot be reached or refuses.
 pub(super) async fn reset(client: &mut Client, pipeline: &str) -> Result<Option<String>, Failure> {
     let failed = |e: tokio_postgres::Error| {
-        error::failure("apply.reset", "cannot remove the checkpoint", &e)
+        error::failure(Code::ApplyReset, "cannot remove the checkpoint", &e)
     };
     let transaction = client.transaction().await.map_err(failed)?;
     let row = transaction
@@ -292,15 +293,15 @@ pub(super) async fn open_exceptions(client: &Client, pipeline: &str) -> Result<u
             &[&pipeline],
         )
         .await
-        .map_err(|e| error::failure("apply.schema", "cannot read lockstep.exceptions", &e))?;
+        .map_err(|e| error::failure(Code::ApplySchema, "cannot read lockstep.exceptions", &e))?;
     Ok(unsigned(row.get(0)))
 }
 
 /// The checkpoint is not what this connection left. Whether another instance has it, or the target went
 /// back, is seen by the next connection.
 pub(super) fn displaced(pipeline: &str) -> Failure {
-    Failure::retry(
-        "apply.displaced",
+    Failure::new(
+        Code::ApplyDisplaced,
         format!(
             "the checkpoint of pipeline {pipeline} in the target is not the one that this connection \
              left"
@@ -310,21 +311,17 @@ pub(super) fn displaced(pipeline: &str) -> Failure {
 
 /// A target that had a checkpoint has none.
 fn gone(pipeline: &str) -> Failure {
-    Failure::halt(
-        "apply.checkpoint_gone",
-        format!(
+    Failure::new(Code::ApplyCheckpointGone, format!(
             "the target has no checkpoint of pipeline {pipeline} any more: it was put back to before the \
              pipeline, or the row was removed"
-        ),
-        "restore lockstep.checkpoint with the tables; or start again, which begins at `start` as on a \
-         new target",
-    )
+        )).remedy("restore lockstep.checkpoint with the tables; or start again, which begins at `start` as on a \
+         new target")
 }
 
 /// Another instance holds the target.
 fn fenced(pipeline: &str) -> Failure {
-    Failure::fenced(
-        "apply.fenced",
+    Failure::new(
+        Code::ApplyFenced,
         format!("another apply took over pipeline {pipeline} on this target"),
     )
 }
@@ -348,7 +345,7 @@ impl Fence<'_> {
                 &[&self.pipeline, &signed(self.epoch)],
             )
             .await
-            .map_err(|e| error::failure("apply.epoch", "cannot lock the checkpoint", &e))?;
+            .map_err(|e| error::failure(Code::ApplyEpoch, "cannot lock the checkpoint", &e))?;
         held.map(drop).ok_or_else(|| displaced(self.pipeline))
     }
 }
@@ -421,7 +418,7 @@ impl Chain {
                 ],
             )
             .await
-            .map_err(|e| error::failure("apply.checkpoint", "cannot move the checkpoint", &e))?;
+            .map_err(|e| error::failure(Code::ApplyCheckpoint, "cannot move the checkpoint", &e))?;
         if advanced == 1 { Ok(()) } else { Err(displaced(&self.pipeline)) }
     }
 

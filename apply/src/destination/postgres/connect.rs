@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lockstep_common::Code;
 use lockstep_common::Failure;
 use lockstep_common::config::{self, Secret};
 use tokio_postgres::NoTls;
@@ -45,7 +46,7 @@ impl Login {
     pub(super) fn new(config: &config::Apply, pipeline: &str) -> Result<Self, Failure> {
         if let Some((key, what)) = config.contradiction() {
             let what = format!("`{key}` {what}");
-            return Err(Failure::halt("apply.config", what, "correct the configuration"));
+            return Err(Failure::new(Code::ApplyConfig, what).remedy("correct the configuration"));
         }
         Ok(Login {
             address: if config.host.starts_with('/') {
@@ -64,7 +65,7 @@ impl Login {
     /// `Halt` when its file cannot be read.
     pub(super) fn password(&self) -> Result<Secret, Failure> {
         self.config.secret().map_err(|error| {
-            Failure::halt("apply.config", error.to_string(), "correct `password_file`")
+            Failure::new(Code::ApplyConfig, error.to_string()).remedy("correct `password_file`")
         })
     }
 
@@ -99,7 +100,7 @@ impl Login {
         let (mut client, connection) = config
             .connect_raw(Entered::new(stream), NoTls)
             .await
-            .map_err(|e| error::failure("apply.connect", &self.refused(), &e))?;
+            .map_err(|e| error::failure(Code::ApplyConnect, &self.refused(), &e))?;
         // Ends with the client; its errors come out of the client's calls.
         tokio::spawn(async move {
             let _ = connection.await;

@@ -2,6 +2,7 @@
 //!
 //! <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 
+use lockstep_common::Code;
 use std::fmt;
 
 use lockstep_common::Failure;
@@ -117,23 +118,20 @@ impl fmt::Display for ServerError {
     }
 }
 
-/// The code of everything that only waits for the target, whatever was being done.
-const AWAY: &str = "apply.target_away";
-
 /// A failure outside of transactions: connecting, preparing the target.
-pub(super) fn failure(code: &'static str, what: &str, error: &tokio_postgres::Error) -> Failure {
+pub(super) fn failure(code: Code, what: &str, error: &tokio_postgres::Error) -> Failure {
     match error.as_db_error() {
         Some(db) => server_failure(code, what, &ServerError::from_client(db)),
-        None => Failure::retry(AWAY, format!("{what}: {}", chain(error))),
+        None => Failure::new(Code::ApplyTargetAway, format!("{what}: {}", chain(error))),
     }
 }
 
 /// A server's error outside of transactions.
-pub(super) fn server_failure(code: &'static str, what: &str, error: &ServerError) -> Failure {
+pub(super) fn server_failure(code: Code, what: &str, error: &ServerError) -> Failure {
     match error.class() {
-        Class::Retry => Failure::retry(AWAY, format!("{what}: {error}")),
+        Class::Retry => Failure::new(Code::ApplyTargetAway, format!("{what}: {error}")),
         Class::Conflict | Class::Halt => {
-            Failure::halt(code, format!("{what}: {error}"), remedy(error))
+            Failure::new(code, format!("{what}: {error}")).remedy(remedy(error))
         }
     }
 }

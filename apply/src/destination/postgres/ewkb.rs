@@ -62,7 +62,7 @@ pub(super) fn put(
 /// # Errors
 /// As [`put`].
 pub(super) fn put_extended(ewkb: &[u8], ty: PgType, out: &mut BytesMut) -> Result<(), EncodeError> {
-    let (wkb, srid) = lockstep_common::geometry::from_ewkb(ewkb).ok_or(MALFORMED)?;
+    let (wkb, srid) = lockstep_common::model::geometry::from_ewkb(ewkb).ok_or(MALFORMED)?;
     put(&wkb, srid, ty, out)
 }
 
@@ -178,6 +178,8 @@ impl Walk<'_> {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,13 +5,17 @@
 //! a table that inherits are met by statements on its parent, and no key of the parent's tells them
 //! apart. A foreign table is committed by another server. A policy hides rows.
 //!
-//! Triggers may be wanted, and may fire for apply: `ENABLE ALWAYS` and `ENABLE REPLICA`, or every one
-//! where the role may not keep them from firing. One that fires before a row may change the row or drop
-//! it. They are *named*; rows are counted by the statements that meet such a table, so that none is
-//! dropped without an error (`run`).
+//! Triggers fire for apply where they are `ENABLE ALWAYS` or `ENABLE REPLICA`, or all of them where the
+//! role may not keep them from firing. One that fires before a row may change the row or drop it, one
+//! that fires after it may update it. They are refused like the rest, unless the configuration allows
+//! them: then they are *named*, and rows are counted by the statements that meet such a table, so that
+//! none is dropped without an error (`run`).
+//!
+//! What comes while apply runs is found by looking again (`watch`).
 
 use std::collections::HashMap;
 
+use lockstep_common::config::TriggerPolicy;
 use tokio_postgres::{Client, Error};
 
 /// Of one table and its partitions.
@@ -37,8 +41,12 @@ struct Trigger {
 }
 
 /// Of the tables `$1` and their partitions: table, kind, name, further words.
-const READ: &str = "WITH tree AS (SELECT root, root AS part FROM unnest($1::oid[]) AS root \
-    UNION SELECT root, relid::oid FROM unnest($1::oid[]) AS root, pg_partition_tree(root)), \
+///
+/// It reads the catalogue alone and takes no lock on a table: it is asked again and again while others
+/// may be altering one.
+const READ: &str = "WITH RECURSIVE tree AS (SELECT root, root AS part FROM unnest($1::oid[]) AS root \
+    UNION SELECT root, inhrelid FROM tree JOIN pg_inherits ON inhparent = part \
+        JOIN pg_class p ON p.oid = inhparent WHERE p.relkind = 'p'), \
     parts AS (SELECT t.root, t.part, t.part::regclass::text AS name, c.relkind, c.relpersistence \
         FROM tree t JOIN pg_class c ON c.oid = t.part WHERE c.relkind IN ('r', 'p', 'f')) \
     SELECT root, 'trigger', format('%s of %s', quote_ident(tgname), name), tgenabled::text, \
@@ -104,6 +112,36 @@ impl Hazards {
         Ok(all)
     }
 
+    /// Everything that it must not have, for people, in a session of that kind.
+    pub(super) fn refused(&self, replica: bool, policy: TriggerPolicy) -> Vec<String> {
+        let triggers = match policy {
+            TriggerPolicy::Refuse => self.notice(replica),
+            TriggerPolicy::Allow => None,
+        };
+        self.wrong.iter().cloned().chain(self.rules(replica)).chain(triggers).collect()
+    }
+
+    /// What fires in a session of that kind and did not `before`, and may have altered or dropped what
+    /// was written meanwhile, for people. Nobody counted for a trigger that nobody knew of.
+    pub(super) fn arrived(
+        &self,
+        before: &Hazards,
+        replica: bool,
+        policy: TriggerPolicy,
+    ) -> Option<String> {
+        let alters = |trigger: &&Trigger| trigger.changes || policy == TriggerPolicy::Refuse;
+        let triggers = self.triggers.iter().filter(alters).filter(|trigger| {
+            let known = |old: &Trigger| old.name == trigger.name && old.fires(replica);
+            trigger.fires(replica) && !before.triggers.iter().any(known)
+        });
+        let rules = self.rules.iter().filter(|rule| {
+            let known = |old: &Trigger| old.name == rule.name && old.fires(replica);
+            rule.fires(replica) && !before.rules.iter().any(known)
+        });
+        let names: Vec<&str> = triggers.chain(rules).filter_map(|t| t.name.as_deref()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+
     /// Whether a trigger fires in a session of that kind.
     pub(super) fn fires(&self, replica: bool) -> bool {
         self.triggers.iter().any(|trigger| trigger.fires(replica))
@@ -135,8 +173,8 @@ impl Hazards {
             .collect();
         (!words.is_empty()).then(|| {
             format!(
-                "triggers of the target fire for what apply writes: {}; disable what is not meant for \
-                 replicated rows",
+                "triggers of the target fire for what apply writes, and may alter it: {}; disable what is \
+                 not meant for replicated rows",
                 words.join("; ")
             )
         })

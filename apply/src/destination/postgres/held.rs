@@ -12,7 +12,8 @@
 //! writes down the load's begin, with the checkpoint. A table that is the same one under another name
 //! (moved by hand) is followed under that name.
 
-use lockstep_common::status::HeldTable;
+use lockstep_common::Code;
+use lockstep_common::service::status::HeldTable;
 use lockstep_common::{Failure, TableVersion};
 use tokio_postgres::{Client, GenericClient};
 
@@ -20,7 +21,7 @@ use super::catalog::TargetName;
 use super::error;
 
 fn failed(e: &tokio_postgres::Error) -> Failure {
-    error::failure("apply.table", "cannot write lockstep.tables", e)
+    error::failure(Code::ApplyTable, "cannot write lockstep.tables", e)
 }
 
 /// What keeps a claimed target table from being followed, noted for good; none when nothing does.

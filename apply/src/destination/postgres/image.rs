@@ -1,7 +1,7 @@
 //! What a change's images say of its row, held against the target table.
 
 use lockstep_common::Value;
-use lockstep_common::record::{Before, Change, Operation};
+use lockstep_common::model::record::{Before, Change, Operation};
 
 use super::relation::Relation;
 use super::run::ChangeError;

@@ -5,6 +5,7 @@
 //! meanwhile. Then the target lacks rows, and that must not be forgotten: it is an exception that nobody
 //! has resolved, and apply does not start while there is one.
 
+use lockstep_common::Code;
 use lockstep_common::Failure;
 use tokio_postgres::Client;
 
@@ -12,16 +13,10 @@ use super::error;
 
 /// What such an exception is called, in `lockstep.exceptions` and as a code.
 pub(super) const KIND: &str = "rows";
-pub(crate) const CODE: &str = "apply.rows";
-
 /// Of a statement that met another number of rows than it was sent.
 pub(super) fn failure(what: &str) -> Failure {
-    Failure::halt(
-        CODE,
-        format!("{what}: something in the target drops or adds rows (a trigger, a rule)"),
-        "disable the trigger, set `resolved_at` of the row of kind `rows` in lockstep.exceptions, start \
-         apply and load the table again (`lockstep reload`), or correct its rows before",
-    )
+    Failure::new(Code::ApplyRows, format!("{what}: something in the target drops or adds rows (a trigger, a rule)")).remedy("disable the trigger, set `resolved_at` of the row of kind `rows` in lockstep.exceptions, start \
+         apply and load the table again (`lockstep reload`), or correct its rows before")
 }
 
 /// # Errors
@@ -34,7 +29,7 @@ pub(super) async fn none_open(client: &Client, pipeline: &str) -> Result<(), Fai
             &[&pipeline, &KIND],
         )
         .await
-        .map_err(|e| error::failure("apply.schema", "cannot read lockstep.exceptions", &e))?;
+        .map_err(|e| error::failure(Code::ApplySchema, "cannot read lockstep.exceptions", &e))?;
     row.map_or(Ok(()), |row| Err(failure(row.get(0))))
 }
 
@@ -56,5 +51,5 @@ pub(super) async fn remember(
         )
         .await
         .map(drop)
-        .map_err(|e| error::failure("apply.schema", "cannot write lockstep.exceptions", &e))
+        .map_err(|e| error::failure(Code::ApplySchema, "cannot write lockstep.exceptions", &e))
 }

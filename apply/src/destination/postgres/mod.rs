@@ -40,15 +40,17 @@ mod trust;
 mod types;
 mod typing;
 mod variant;
+mod watch;
 mod wire;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use lockstep_common::config::{self, ConflictPolicy, Durability, InvalidText};
-use lockstep_common::record::Change;
-use lockstep_common::status::HeldTable;
+use lockstep_common::Code;
+use lockstep_common::config::{self, ConflictPolicy, Durability, InvalidText, TriggerPolicy};
+use lockstep_common::model::record::Change;
+use lockstep_common::service::status::HeldTable;
 use lockstep_common::{FailPoints, Failure, Position, TableId, TableVersion};
 use lockstep_log::Log;
 use tokio::sync::Notify;
@@ -56,7 +58,6 @@ use tokio_postgres::Client;
 
 pub(crate) use checkpoint::{Claimant, Taken};
 pub(crate) use load::Described;
-pub(crate) use lost::CODE as LOST;
 pub(crate) use set_aside::Refusal;
 pub(crate) use trouble::Trouble;
 pub(crate) use typing::{grants, schema};
@@ -88,6 +89,7 @@ pub(crate) struct Target {
     /// Tables come by loads.
     loads: bool,
     policy: ConflictPolicy,
+    triggers: TriggerPolicy,
     design: Design,
     load_connections: usize,
     connections: usize,
@@ -113,6 +115,7 @@ pub(crate) struct Session {
     entries: HashMap<TableId, Entry>,
     naming: Naming,
     absent: Absent,
+    triggers: TriggerPolicy,
     /// Tables whose changes are passed over.
     held: HashMap<TableId, HeldTable>,
     /// Of the transaction being written.
@@ -153,6 +156,7 @@ impl Target {
             create_tables: config.create_tables,
             loads: false,
             policy: config.on_conflict,
+            triggers: config.triggers,
             design: Design::new(config),
             load_connections: config.load_connections,
             connections: config.connections.get(),
@@ -228,7 +232,7 @@ impl Target {
         }
         let exceptions = checkpoint::open_exceptions(&cold, &claimant.pipeline).await?;
         lost::none_open(&cold, &claimant.pipeline).await?;
-        notices.extend(catalog::survey(&cold, &claimant.pipeline, replica).await?);
+        notices.extend(catalog::survey(&cold, &claimant.pipeline, replica, self.triggers).await?);
         let stored = load::stored(&cold, &claimant.pipeline).await?;
         let pending = load::pending(&cold, &claimant.pipeline).await?;
         let loaders =
@@ -262,6 +266,7 @@ impl Target {
                 (false, true) => Absent::Create,
                 (false, false) => Absent::Refuse,
             },
+            triggers: self.triggers,
             held: HashMap::new(),
             position: Position::ORIGIN,
             loads: Loads::new(design, loaders, stored, pending),
@@ -354,12 +359,12 @@ impl Session {
     /// Holds a table that is to be written against what may lose or alter its rows.
     ///
     /// # Errors
-    /// `Halt` when rules of it fire.
+    /// `Halt` when rules of it fire, or triggers that are not allowed to.
     fn admit(&mut self, relation: &Relation) -> Result<(), Failure> {
         let replica = self.runs.mode.replica;
         self.notices.extend(relation.hazards.notice(replica));
-        let rules = relation.hazards.rules(replica);
-        rules.map_or(Ok(()), |rules| Err(catalog::hazardous(&[rules])))
+        let refused = relation.hazards.refused(replica, self.triggers);
+        if refused.is_empty() { Ok(()) } else { Err(catalog::hazardous(&refused)) }
     }
 
     /// What an operator should know and has not been told.
@@ -487,7 +492,7 @@ impl Session {
                 ChangeError::Value { error, .. } => error.to_string(),
                 ChangeError::Unidentified(what) | ChangeError::Corrupt(what) => what.to_owned(),
             };
-            Failure::halt("apply.statement", what, "")
+            Failure::new(Code::ApplyStatement, what)
         })
     }
 

@@ -14,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{BufMut, BytesMut};
-use lockstep_common::record::Operation;
+use lockstep_common::model::record::Operation;
 
 use super::encode::EncodeError;
 use super::statement::{Shape, Sql};

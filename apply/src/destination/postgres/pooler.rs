@@ -12,6 +12,7 @@
 //! That is looked at before anything is set. And every commit names the process that it is meant for
 //! (`checkpoint`), because a pool that is busy may hide all of this for a while.
 
+use lockstep_common::Code;
 use lockstep_common::Failure;
 
 use super::ask::{Ask, AskError};
@@ -32,7 +33,7 @@ pub(super) async fn backend(session: &mut impl Ask, login: &Login) -> Result<i32
     let number = rows.last().and_then(|row| row.first()?.as_deref()?.parse().ok());
     number.ok_or_else(|| {
         let what = format!("{}: no process number in its answer", login.unreachable());
-        Failure::retry("apply.target_away", what)
+        Failure::new(Code::ApplyTargetAway, what)
     })
 }
 
@@ -65,17 +66,13 @@ pub(super) async fn probe(
 
 /// What stands there, and what to do.
 pub(super) fn refused(login: &Login) -> Failure {
-    Failure::halt(
-        "apply.pooler",
-        format!(
+    Failure::new(Code::ApplyPooler, format!(
             "{} is a connection pooler (PgBouncer or one like it) that changes server processes \
              between transactions: what apply sets for its session would be everybody's who uses the \
              pool",
             login.place()
-        ),
-        "let `host` and `port` name PostgreSQL itself, or a pool of the pooler in session mode \
-         (PgBouncer: `pool_mode = session` for this database or user)",
-    )
+        )).remedy("let `host` and `port` name PostgreSQL itself, or a pool of the pooler in session mode \
+         (PgBouncer: `pool_mode = session` for this database or user)")
 }
 
 /// Raised by `lockstep.expect_process`: a commit came to another process than the session's.

@@ -1,8 +1,9 @@
 //! What a target must have before apply can run on it, each with its fix. Changes nothing.
 
 use lockstep_common::Failure;
-use lockstep_common::check::CheckResult;
-use lockstep_common::status::HeldTable;
+use lockstep_common::config::TriggerPolicy;
+use lockstep_common::service::check::CheckResult;
+use lockstep_common::service::status::HeldTable;
 use tokio_postgres::Client;
 
 use super::hazards::Hazards;
@@ -32,7 +33,7 @@ impl Target {
         }
         let (stream, replica) = self.check_stream().await;
         results.push(stream);
-        results.extend(tables(&client, pipeline, replica).await);
+        results.extend(tables(&client, pipeline, replica, self.triggers).await);
         results
     }
 
@@ -60,7 +61,12 @@ impl Target {
 
 /// Target tables that the pipeline has, and what of them may lose or alter rows; nothing is said where
 /// nothing may.
-async fn tables(client: &Client, pipeline: &str, replica: bool) -> Vec<CheckResult> {
+async fn tables(
+    client: &Client,
+    pipeline: &str,
+    replica: bool,
+    policy: TriggerPolicy,
+) -> Vec<CheckResult> {
     let name = "target tables";
     let found = match catalog::has_claims(client).await {
         Ok(true) => catalog::hazards_of(client, pipeline).await,
@@ -70,20 +76,27 @@ async fn tables(client: &Client, pipeline: &str, replica: bool) -> Vec<CheckResu
     match found {
         Ok(found) => found
             .iter()
-            .flat_map(|(table, hazards)| hazard_results(table, hazards, replica))
+            .flat_map(|(table, hazards)| hazard_results(table, hazards, replica, policy))
             .collect(),
         Err(error) => vec![unreadable(name, &error)],
     }
 }
 
 /// What of a target table may lose or alter rows, for a session that is a replica's or not.
-pub(super) fn hazard_results(table: &str, hazards: &Hazards, replica: bool) -> Vec<CheckResult> {
+pub(super) fn hazard_results(
+    table: &str,
+    hazards: &Hazards,
+    replica: bool,
+    policy: TriggerPolicy,
+) -> Vec<CheckResult> {
     let name = format!("target table {table}");
-    let wrong = hazards.wrong.iter().cloned().chain(hazards.rules(replica));
-    let fix = "do what is said of it (DROP RULE, or ALTER TABLE … DISABLE RULE)";
-    let wrong = wrong.map(|what| CheckResult::fail(&name, what, fix));
-    let fix = "ALTER TABLE … DISABLE TRIGGER, unless it leaves the rows as they are";
-    let firing = hazards.notice(replica).map(|what| CheckResult::warn(&name, what, fix));
+    let fix = "do what is said of it (DROP RULE, or ALTER TABLE … DISABLE RULE, DISABLE TRIGGER); \
+        `triggers = \"allow\"` lets triggers fire that are meant to";
+    let wrong = hazards.refused(replica, policy);
+    let wrong = wrong.into_iter().map(|what| CheckResult::fail(&name, what, fix));
+    let allowed = (policy == TriggerPolicy::Allow).then(|| hazards.notice(replica)).flatten();
+    let fix = "ALTER TABLE … DISABLE TRIGGER, unless what it does to the rows is wanted";
+    let firing = allowed.map(|what| CheckResult::warn(&name, what, fix));
     wrong.chain(firing).collect()
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use lockstep_common::record::{Before, Change};
+use lockstep_common::model::record::{Before, Change};
 use lockstep_common::{TableId, TableVersion, Value};
 
 use super::encode::Form;
@@ -16,10 +16,12 @@ use super::types::PgType;
 /// Its columns are those of the source, and behind them their companions (`mapping::companion`), which
 /// the source has not: [`Relation::widen`] gives them their values, and from there on they are columns as
 /// others.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Relation {
     /// The source table's version.
     pub(super) id: TableId,
+    /// The target table's number, which another table of its name does not have.
+    pub(super) oid: u32,
     /// The source table's name, for messages and counts.
     pub(super) source: Arc<str>,
     /// Quoted, with its schema.

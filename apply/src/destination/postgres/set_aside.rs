@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::{BufMut, BytesMut};
-use lockstep_common::record::Operation;
+use lockstep_common::model::record::Operation;
 
 use super::encode::EncodeError;
 use super::error::{self, ServerError};

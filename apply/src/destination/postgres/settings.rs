@@ -9,6 +9,7 @@
 //! to themselves; and they are read back in another transaction, where a pooler that changes server
 //! processes shows (`pooler`).
 
+use lockstep_common::Code;
 use lockstep_common::Failure;
 
 use super::ask::{Ask, AskError, TextRow};
@@ -158,13 +159,15 @@ fn hold(rows: &[TextRow], login: &Login, purpose: Purpose) -> Result<(), Failure
     if other.is_empty() {
         return Ok(());
     }
-    Err(Failure::halt(
-        "apply.session",
+    Err(Failure::new(
+        Code::ApplySession,
         format!(
             "PostgreSQL at {} does not keep what a session is set to: {}",
             login.place(),
             other.join(", ")
         ),
+    )
+    .remedy(
         "see what stands between apply and the server, and let `host` and `port` name the server \
          itself",
     ))

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;
+use lockstep_common::Code;
 use lockstep_common::Failure;
-use postgres_protocol::message::backend::{DataRowBody, Message};
+use postgres_protocol::message::backend::{self, DataRowBody, Message};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -54,22 +55,15 @@ async fn in_time<T>(
     match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(HandshakeError::Server(error))) => {
-            Err(server_failure("apply.connect", &login.refused(), &error))
+            Err(server_failure(Code::ApplyConnect, &login.refused(), &error))
         }
         Ok(Err(HandshakeError::Io(error))) => {
-            Err(Failure::retry("apply.target_away", format!("{}: {error}", login.unreachable())))
+            Err(Failure::new(Code::ApplyTargetAway, format!("{}: {error}", login.unreachable())))
         }
         Ok(Err(HandshakeError::Failure(failure))) => Err(failure),
-        Ok(Err(HandshakeError::Refused(what))) => Err(Failure::halt(
-            "apply.transport",
-            format!("cannot log in at {}: {what}", login.place()),
-            "let the server have a certificate for this name and `ca_file` name who vouches for it; \
-             or let the role's password be stored as SCRAM; or choose a weaker `tls` in words",
-        )),
-        Err(_) => Err(Failure::retry(
-            "apply.target_away",
-            format!("{}: no answer within {CONNECT_TIMEOUT:?}", login.unreachable()),
-        )),
+        Ok(Err(HandshakeError::Refused(what))) => Err(Failure::new(Code::ApplyTransport, format!("cannot log in at {}: {what}", login.place())).remedy("let the server have a certificate for this name and `ca_file` name who vouches for it; \
+             or let the role's password be stored as SCRAM; or choose a weaker `tls` in words")),
+        Err(_) => Err(Failure::new(Code::ApplyTargetAway, format!("{}: no answer within {CONNECT_TIMEOUT:?}", login.unreachable()))),
     }
 }
 
@@ -119,12 +113,32 @@ async fn open(login: &Login) -> Result<Line, HandshakeError> {
     }
 }
 
+/// Longest answer that is read, in bytes. Nothing that is asked on these connections has a longer one, and
+/// no memory is given to whoever claims it.
+const MOST_ANSWER: usize = 16 << 20;
+
+/// The first message's length, its tag included, once all of its head is there.
+///
+/// # Errors
+/// When it cannot be the length of an answer.
+pub(super) fn length(input: &[u8]) -> io::Result<Option<usize>> {
+    let Some(header) = backend::Header::parse(input)? else { return Ok(None) };
+    match usize::try_from(header.len()) {
+        Ok(length) if length < MOST_ANSWER => Ok(Some(length + 1)),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a message of {} bytes, which is no answer of PostgreSQL", header.len()),
+        )),
+    }
+}
+
 /// The next message.
 pub(super) async fn next(
     stream: &mut Box<dyn Duplex>,
     input: &mut BytesMut,
 ) -> io::Result<Message> {
     loop {
+        length(input)?;
         if let Some(message) = Message::parse(input)? {
             return Ok(message);
         }

@@ -11,6 +11,7 @@ use std::io;
 use std::path::Path;
 
 use bytes::BytesMut;
+use lockstep_common::Code;
 use lockstep_common::Failure;
 use lockstep_common::config::{self, TargetTls};
 use native_tls::{Certificate, Identity, TlsConnector};
@@ -91,17 +92,13 @@ fn connector(config: &config::Apply) -> Result<TlsConnector, Failure> {
 fn read(path: &Path, key: &str) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| {
         let what = format!("cannot read {}: {error}", path.display());
-        Failure::halt("apply.config", what, format!("correct `{key}`"))
+        Failure::new(Code::ApplyConfig, what).remedy(format!("correct `{key}`"))
     })
 }
 
 fn unusable(key: &str, why: &dyn std::fmt::Display) -> Failure {
-    Failure::halt(
-        "apply.config",
-        format!("the file of `{key}` cannot be used: {why}"),
-        "let `ca_file` name certificates, `cert_file` a certificate with those that vouch for it, and \
-         `key_file` its key without a passphrase, all PEM",
-    )
+    Failure::new(Code::ApplyConfig, format!("the file of `{key}` cannot be used: {why}")).remedy("let `ca_file` name certificates, `cert_file` a certificate with those that vouch for it, and \
+         `key_file` its key without a passphrase, all PEM")
 }
 
 /// A connection that ended while TLS was being agreed on comes back; a certificate that nobody vouches

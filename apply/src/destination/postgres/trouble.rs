@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use lockstep_common::Code;
 use lockstep_common::Failure;
-use lockstep_common::record::Change;
+use lockstep_common::model::record::Change;
 
 use super::error::{self, Class, ServerError};
 use super::image::{key_in_words, key_value};
@@ -44,15 +45,17 @@ impl Session {
         match latched {
             Latched::Server { error, note } => self.server_trouble(&error, note),
             Latched::Rows { note, met } => Trouble::Failure(lost::failure(&miscounted(&note, met))),
-            Latched::Lost(what) => Trouble::Failure(Failure::retry(
-                "apply.connection",
+            Latched::Lost(what) => Trouble::Failure(Failure::new(
+                Code::ApplyConnection,
                 format!("lost the connection to the target: {what}"),
             )),
-            Latched::Protocol(what) => Trouble::Failure(Failure::halt(
-                "apply.protocol",
-                format!("the target's answers make no sense: {what}"),
-                "report this with the log",
-            )),
+            Latched::Protocol(what) => Trouble::Failure(
+                Failure::new(
+                    Code::ApplyProtocol,
+                    format!("the target's answers make no sense: {what}"),
+                )
+                .remedy("report this with the log"),
+            ),
         }
     }
 
@@ -67,18 +70,20 @@ impl Session {
                 Trouble::Failure(checkpoint::displaced(&self.chain.pipeline))
             }
             Class::Conflict => Trouble::Refused(Refusal::by_server(error, note)),
-            Class::Retry => Trouble::Failure(Failure::retry(
-                "apply.target_away",
+            Class::Retry => Trouble::Failure(Failure::new(
+                Code::ApplyTargetAway,
                 format!("the target gave up a transaction: {error}"),
             )),
-            Class::Halt => Trouble::Failure(Failure::halt(
-                "apply.target",
-                format!(
-                    "the target refuses a statement: {error}{}",
-                    set_aside::describe(note.as_ref())
-                ),
-                error::remedy(error),
-            )),
+            Class::Halt => Trouble::Failure(
+                Failure::new(
+                    Code::ApplyTarget,
+                    format!(
+                        "the target refuses a statement: {error}{}",
+                        set_aside::describe(note.as_ref())
+                    ),
+                )
+                .remedy(error::remedy(error)),
+            ),
         }
     }
 }
@@ -113,15 +118,16 @@ pub(super) fn change_trouble(
             });
             Trouble::Refused(Refusal::by_value(&column, error, row.as_deref(), note))
         }
-        ChangeError::Unidentified(what) => Trouble::Failure(Failure::halt(
-            "apply.unidentified",
-            format!("{what}{}", set_aside::describe(Some(&note))),
-            "have the source record whole before images, or give the table a key",
-        )),
-        ChangeError::Corrupt(what) => Trouble::Failure(Failure::halt(
-            "apply.corrupt",
-            format!("{what}{}", set_aside::describe(Some(&note))),
-            "the log is damaged or its writer is broken: restore it",
-        )),
+        ChangeError::Unidentified(what) => Trouble::Failure(
+            Failure::new(
+                Code::ApplyUnidentified,
+                format!("{what}{}", set_aside::describe(Some(&note))),
+            )
+            .remedy("have the source record whole before images, or give the table a key"),
+        ),
+        ChangeError::Corrupt(what) => Trouble::Failure(
+            Failure::new(Code::ApplyCorrupt, format!("{what}{}", set_aside::describe(Some(&note))))
+                .remedy("the log is damaged or its writer is broken: restore it"),
+        ),
     }
 }

@@ -7,6 +7,7 @@
 //! better can come between: others may have the right to create objects in the schema, as a second
 //! pipeline's role has.
 
+use lockstep_common::Code;
 use lockstep_common::Failure;
 use tokio_postgres::{Client, Error};
 
@@ -72,7 +73,7 @@ pub(super) async fn examine_notes(client: &Client, notes: &[&str]) -> Result<(),
     let names: Vec<String> = notes.iter().map(bare).collect();
     let none: &[&str] = &[];
     let rows = client.query(WRONG, &[&names, &none]).await.map_err(|e| {
-        error::failure("apply.schema", "cannot look at the schema `lockstep` of the target", &e)
+        error::failure(Code::ApplySchema, "cannot look at the schema `lockstep` of the target", &e)
     })?;
     refuse(rows.iter().map(|row| row.get(0)).collect())
 }
@@ -92,7 +93,7 @@ pub(super) async fn wrong(client: &Client) -> Result<Vec<String>, Error> {
 /// `Halt` with everything that is wrong with it.
 pub(super) async fn examine(client: &Client) -> Result<(), Failure> {
     let wrong = wrong(client).await.map_err(|e| {
-        error::failure("apply.schema", "cannot look at the schema `lockstep` of the target", &e)
+        error::failure(Code::ApplySchema, "cannot look at the schema `lockstep` of the target", &e)
     })?;
     refuse(wrong)
 }
@@ -101,11 +102,11 @@ fn refuse(wrong: Vec<String>) -> Result<(), Failure> {
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(Failure::halt(
-        "apply.untrusted",
+    Err(Failure::new(
+        Code::ApplyUntrusted,
         format!("the schema lockstep of the target is not Lockstep's alone: {}", wrong.join("; ")),
-        FIX,
-    ))
+    )
+    .remedy(FIX))
 }
 
 /// What to do about it.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use lockstep_common::check::CheckResult;
+use lockstep_common::Code;
 use lockstep_common::config;
-use lockstep_common::definition::Definition;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::service::check::CheckResult;
 use lockstep_common::{Failure, TableName, TableVersion};
 use tokio_postgres::{Client, Error};
 
@@ -25,15 +26,15 @@ impl Target {
     /// # Errors
     /// `Halt` with everything that is wrong.
     pub(super) async fn typed(&self, client: &Client) -> Result<Naming, Failure> {
-        let extensions = Extensions::read(client)
-            .await
-            .map_err(|e| error::failure("apply.types", "cannot look at the target's types", &e))?;
+        let extensions = Extensions::read(client).await.map_err(|e| {
+            error::failure(Code::ApplyTypes, "cannot look at the target's types", &e)
+        })?;
         let types = self.naming.types.with(extensions);
         let wrong = types.at_start();
         if wrong.is_empty() {
             Ok(Naming { types: Arc::new(types), ..self.naming.clone() })
         } else {
-            Err(Failure::halt("apply.types", wrong.join("; "), FIX))
+            Err(Failure::new(Code::ApplyTypes, wrong.join("; ")).remedy(FIX))
         }
     }
 
@@ -44,7 +45,7 @@ impl Target {
         }
         collation::create(client).await.map_err(|e| {
             let what = "cannot make the collations of `key_collation` in schema lockstep";
-            error::failure("apply.types", what, &e)
+            error::failure(Code::ApplyTypes, what, &e)
         })
     }
 
@@ -91,7 +92,7 @@ impl Target {
         tables: &[(Arc<TableVersion>, Definition)],
     ) -> Result<Vec<CheckResult>, Failure> {
         let client = self.login.cold().await?;
-        let failed = |e| error::failure("apply.types", "cannot look at the target's types", &e);
+        let failed = |e| error::failure(Code::ApplyTypes, "cannot look at the target's types", &e);
         let extensions = Extensions::read(&client).await.map_err(failed)?;
         let types = self.naming.types.with(extensions);
         let wrong = types.of_tables(tables.iter().map(|(version, _)| &**version), true);
@@ -109,7 +110,8 @@ impl Target {
         let found =
             catalog::hazards_of_unclaimed(&client, pipeline, &names).await.map_err(failed)?;
         for (table, hazards) in found {
-            results.extend(prerequisites::hazard_results(&table, &hazards, replica));
+            let policy = self.triggers;
+            results.extend(prerequisites::hazard_results(&table, &hazards, replica, policy));
         }
         Ok(results)
     }
@@ -122,7 +124,7 @@ impl Target {
         let client = self.login.cold().await?;
         Extensions::read(&client)
             .await
-            .map_err(|e| error::failure("apply.types", "cannot look at the target's types", &e))
+            .map_err(|e| error::failure(Code::ApplyTypes, "cannot look at the target's types", &e))
     }
 }
 

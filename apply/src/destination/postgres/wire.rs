@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
+use lockstep_common::Code;
 use lockstep_common::Failure;
 use postgres_protocol::message::backend::{self, Message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -20,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use super::error::ServerError;
 use super::pipe::{Expectations, Expected, Note, Pipe};
-use super::socket::{Duplex, Socket};
+use super::socket::{self, Duplex, Socket};
 
 /// Why a connection is dead.
 #[derive(Clone, Debug)]
@@ -78,8 +79,8 @@ impl Ears {
     pub(crate) fn silent_for(&self, patience: Duration) -> Option<Failure> {
         let silent =
             self.0.iter().find(|ear| ear.silence().is_some_and(|for_| for_ >= patience))?;
-        Some(Failure::retry(
-            "apply.silent",
+        Some(Failure::new(
+            Code::ApplySilent,
             format!(
                 "PostgreSQL has not answered for {} s, in process {}: it waits for a lock, for a standby \
                  that synchronous_standby_names asks for, or for its disk, or the network drops what is \
@@ -303,16 +304,14 @@ impl Receiver {
 
     fn message(&mut self) -> Result<Step, Latched> {
         let garbled = |error: io::Error| Latched::Protocol(error.to_string());
-        let Some(header) = backend::Header::parse(&self.input).map_err(garbled)? else {
+        let Some(length) = socket::length(&self.input).map_err(garbled)? else {
             return Ok(Step::Wait);
         };
-        let length =
-            usize::try_from(header.len()).expect("the header's length is not negative") + 1;
         if self.input.len() < length {
             self.input.reserve(length - self.input.len());
             return Ok(Step::Wait);
         }
-        match header.tag() {
+        match self.input[0] {
             backend::PARSE_COMPLETE_TAG
             | backend::BIND_COMPLETE_TAG
             | backend::CLOSE_COMPLETE_TAG
@@ -385,3 +384,6 @@ fn number(tag: &[u8]) -> Option<u64> {
 fn out_of_order(what: &str, expected: Option<&Expected>) -> Latched {
     Latched::Protocol(format!("{what} where {expected:?} was expected"))
 }
+
+#[cfg(test)]
+mod fuzz;

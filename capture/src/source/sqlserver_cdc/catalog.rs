@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use lockstep_common::Code;
 use lockstep_common::{Failure, TableName};
 use tiberius::Row;
 
@@ -56,7 +57,7 @@ pub async fn identity(lease: &mut Lease) -> Result<Identity, Failure> {
     const OF: &str = "sys.databases";
     let results = lease.batch(statements::IDENTITY, "read sys.databases").await?;
     let row = results.first().and_then(|rows| rows.first()).ok_or_else(|| {
-        Failure::halt("source.database", "sys.databases does not show the database", "")
+        Failure::new(Code::SourceDatabase, "sys.databases does not show the database")
     })?;
     let fields = Fields::new(row, OF);
     let state = fields.number("snapshot_isolation_state")?;
@@ -76,9 +77,11 @@ pub async fn identity(lease: &mut Lease) -> Result<Identity, Failure> {
 
 /// The failure that a database without change data capture is.
 pub fn cdc_off(identity: &Identity) -> Failure {
-    Failure::halt(
-        "source.cdc_off",
+    Failure::new(
+        Code::SourceCdcOff,
         format!("change data capture is not enabled in database {}", identity.database),
+    )
+    .remedy(
         "run EXEC sys.sp_cdc_enable_db in it as sysadmin and enable its tables with \
          sys.sp_cdc_enable_table; if it was enabled before, changes since are lost: begin anew",
     )
@@ -258,12 +261,8 @@ pub struct Ddl {
 impl Ddl {
     /// The failure that it is until DDL can be followed.
     pub fn failure(&self) -> Failure {
-        Failure::halt(
-            "source.ddl",
-            format!("{self}; everything committed before is in the log"),
-            "a change of a captured table's shape is not followed yet: bring the target to the new \
-             shape, create a capture instance with it, and begin a new pipeline (new log)",
-        )
+        Failure::new(Code::SourceDdl, format!("{self}; everything committed before is in the log")).remedy("a change of a captured table's shape is not followed yet: bring the target to the new \
+             shape, create a capture instance with it, and begin a new pipeline (new log)")
     }
 }
 

@@ -24,7 +24,7 @@ use super::lsn::Lsn;
 /// An instance, and what following it would be.
 #[derive(Debug)]
 pub struct Candidate {
-    /// It.
+    /// The capture instance, as `cdc.change_tables` describes it.
     pub instance: Instance,
     /// The table as it would be followed, or why it cannot be.
     pub followed: Result<Followed, Failure>,

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use lockstep_common::Code;
 use lockstep_common::Failure;
 use lockstep_common::config::{self, Encrypt};
 use socket2::{SockRef, TcpKeepalive};
@@ -262,7 +263,7 @@ fn watch(stream: &TcpStream) -> std::io::Result<()> {
 
 fn authentication(source: &config::Source) -> Result<AuthMethod, Failure> {
     let password = source.secret().map_err(|error| {
-        Failure::halt("source.password", error.to_string(), "check source.password_file")
+        Failure::new(Code::SourcePassword, error.to_string()).remedy("check source.password_file")
     })?;
     Ok(AuthMethod::sql_server(&source.user, password.expose()))
 }

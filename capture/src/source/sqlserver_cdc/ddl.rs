@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lockstep_common::name::quote_mssql as quote;
+use lockstep_common::model::name::quote_mssql as quote;
 use lockstep_common::{Failure, TableName};
 use tracing::warn;
 

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::vec;
 
-use lockstep_common::record::{Before, Change};
+use lockstep_common::model::record::{Before, Change};
 use lockstep_common::{TableId, Value};
 use tiberius::{ColumnData, Row};
 
@@ -487,7 +487,7 @@ mod tests {
             ChangeKey { start_lsn: Lsn::ZERO, command_id: None, seqval: Lsn::ZERO, operation: 3 };
         let (change, _) = decoder.change(PairedChange {
             key,
-            operation: lockstep_common::record::Operation::Update,
+            operation: lockstep_common::model::record::Operation::Update,
             before: Some(row([gone(), gone(), gone()], 0)),
             after: Some(row([Value::I64(7), Value::I64(8), Value::I64(9)], 0b010)),
         });

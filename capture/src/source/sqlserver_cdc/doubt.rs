@@ -17,7 +17,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_common::name::quote_mssql as quote;
+use lockstep_common::Code;
+use lockstep_common::model::name::quote_mssql as quote;
 use lockstep_common::{Failure, Value};
 use tiberius::ToSql;
 
@@ -162,29 +163,25 @@ impl Doubt {
             // The server tells nobody when the capture job has written: it must be asked.
             tokio::time::sleep(PAUSE).await;
         }
-        Err(Failure::halt(
-            "source.left_out",
-            format!(
+        Err(Failure::new(Code::SourceLeftOut, format!(
                 "a row of {} that was changed at LSN {} has a value in {name} that no change has",
                 version.name, self.at.start_lsn
-            ),
-            "the server does not record such values: begin a new pipeline (new log), assign them whole (not \
-             by .WRITE, and along with a change of the key), and report this with the server's version",
-        ))
+            )).remedy("the server does not record such values: begin a new pipeline (new log), assign them whole (not \
+             by .WRITE, and along with a change of the key), and report this with the server's version"))
     }
 
     /// Conditions for the row, and their parameters.
     fn key(&self, followed: &Followed) -> Result<(String, Vec<super::load::Parameter>), Failure> {
         let version = &followed.table.version;
         let no_key = || {
-            Failure::halt(
-                "source.left_out",
+            Failure::new(
+                Code::SourceLeftOut,
                 format!(
                     "a row of {} lacks a value, and has no key to look for it by",
                     version.name
                 ),
-                "begin a new pipeline (new log), and give the table a primary key",
             )
+            .remedy("begin a new pipeline (new log), and give the table a primary key")
         };
         let (mut conditions, mut parameters) = (Vec::new(), Vec::new());
         for index in &version.key {

@@ -13,8 +13,9 @@
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
+use lockstep_common::Code;
 use lockstep_common::Failure;
-use lockstep_common::record::Change;
+use lockstep_common::model::record::Change;
 use tiberius::{QueryItem, ToSql};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -121,11 +122,11 @@ impl Feed {
                 Some(Message::Batch(parcel)) => Ok(Some(parcel.batch)),
                 Some(Message::End) => Ok(None),
                 Some(Message::Failed(failure)) => Err(failure),
-                None => Err(Failure::halt(
-                    "source.internal",
+                None => Err(Failure::new(
+                    Code::SourceInternal,
                     "a reader of a change table ended without saying so",
-                    "report this with the program's log",
-                )),
+                )
+                .remedy("report this with the program's log")),
             },
             Feed::Pages(pager) => pager.next().await,
         }
@@ -160,12 +161,8 @@ impl RowReader {
 
     fn push(&mut self, row: tiberius::Row) -> Result<(), Failure> {
         let row = self.followed.decoder.row(row).map_err(|error| {
-            Failure::halt(
-                "source.value",
-                format!("cannot {}", self.doing()),
-                "a value must arrive exactly or not at all: raise capture.max_value_bytes if that \
-                 is the limit, else report this",
-            )
+            Failure::new(Code::SourceValue, format!("cannot {}", self.doing())).remedy("a value must arrive exactly or not at all: raise capture.max_value_bytes if that \
+                 is the limit, else report this")
             .with_source(error)
         })?;
         self.last = Some(row.key);
@@ -229,12 +226,11 @@ impl RowReader {
 
 /// The failure of a server that contradicts itself.
 pub fn contradiction(error: Contradiction, doing: &str) -> Failure {
-    Failure::halt(
-        "source.contradiction",
-        format!("cannot {doing}"),
-        "the change tables do not hold what SQL Server promises: report this with its version",
-    )
-    .with_source(error)
+    Failure::new(Code::SourceContradiction, format!("cannot {doing}"))
+        .remedy(
+            "the change tables do not hold what SQL Server promises: report this with its version",
+        )
+        .with_source(error)
 }
 
 struct Stream {

@@ -1,6 +1,7 @@
 //! Columns of catalogue rows by name. A column that is not there or has another type is a server
 //! that is not what the documents describe; capture stops rather than guess.
 
+use lockstep_common::Code;
 use lockstep_common::Failure;
 use tiberius::{ColumnData, Row};
 
@@ -117,11 +118,11 @@ impl<'a> Fields<'a> {
     }
 
     fn unexpected(&self, name: &str) -> Failure {
-        Failure::halt(
-            "source.metadata",
+        Failure::new(
+            Code::SourceMetadata,
             format!("{}: column {name} of the answer is not what SQL Server documents", self.of),
-            "report this with the server's version",
         )
+        .remedy("report this with the server's version")
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lockstep_common::Code;
 use lockstep_common::{Column, Failure, TableVersion};
 
 use super::catalog::{Shape, UniqueKey};
@@ -111,18 +112,18 @@ impl Followed {
 }
 
 fn invisible(instance: &Instance) -> Failure {
-    Failure::halt(
-        "source.instance",
+    Failure::new(
+        Code::SourceInstance,
         format!(
             "the change table of instance {} ({}) cannot be seen",
             instance.name, instance.table
         ),
-        "GRANT SELECT on it and on the source table's captured columns",
     )
+    .remedy("GRANT SELECT on it and on the source table's captured columns")
 }
 
 fn shape_changed(instance: &Instance, what: &str) -> Failure {
-    Failure::halt("source.shape", format!("table {}: {what}", instance.table), REMAKE)
+    Failure::new(Code::SourceShape, format!("table {}: {what}", instance.table)).remedy(REMAKE)
 }
 
 /// How the captured columns are read from the source table itself, and its columns behind them.
@@ -156,14 +157,16 @@ fn column_plan(
 }
 
 fn unsupported(instance: &Instance, column: &RawColumn) -> Failure {
-    Failure::halt(
-        "source.type",
+    Failure::new(
+        Code::SourceType,
         format!(
             "column {} of {} is {}, which is not followed",
             column.name,
             instance.table,
             types::source_type(column)
         ),
+    )
+    .remedy(
         "leave the column out of the capture instance (@captured_column_list), or the table out of \
          source.tables",
     )
@@ -312,7 +315,7 @@ mod tests {
     }
 
     fn code(shape: Shape) -> Result<Followed, &'static str> {
-        Followed::new(instance(), shape, 100, None).map_err(|failure| failure.code)
+        Followed::new(instance(), shape, 100, None).map_err(|failure| failure.code.as_str())
     }
 
     #[test]

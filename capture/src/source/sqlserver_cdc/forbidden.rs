@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use lockstep_common::name::quote_mssql as quote;
+use lockstep_common::model::name::quote_mssql as quote;
 use lockstep_common::{Failure, TableName};
 
 use super::catalog::Access;

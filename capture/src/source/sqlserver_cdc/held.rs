@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use lockstep_common::status::HeldTable;
+use lockstep_common::Code;
+use lockstep_common::service::status::HeldTable;
 use lockstep_common::{Failure, Position, TableId};
 
 use super::choice::{self, Candidate};
@@ -67,8 +68,8 @@ pub async fn admit(
         Standing::Begins(at) => Some(at),
         Standing::Covers | Standing::Gap(..) => None,
         Standing::NotReady => {
-            return Err(Failure::retry(
-                "source.instance_not_yet",
+            return Err(Failure::new(
+                Code::SourceInstanceNotYet,
                 format!(
                     "the capture job has not come to instance {} of {} yet: ask again in a moment (is \
                      SQL Server Agent running?)",

@@ -7,6 +7,7 @@
 //! restored backup, or change data capture disabled and enabled anew. GUIDs and names are not
 //! asked: they change in a legitimate failover.
 
+use lockstep_common::Code;
 use lockstep_common::Failure;
 
 use super::connection::Lease;
@@ -69,8 +70,9 @@ fn judge(
     witness: Option<&Witness>,
     evidence: &Evidence,
 ) -> Result<(), Failure> {
-    let rewound =
-        |but: String| Err(Failure::halt("source.rewound", format!("{what}, but {but}"), REMEDY));
+    let rewound = |but: String| {
+        Err(Failure::new(Code::SourceRewound, format!("{what}, but {but}")).remedy(REMEDY))
+    };
     // Nothing was read yet, so there is nothing to be inconsistent with.
     if witness.is_none() && evidence.newest.is_none() {
         return Ok(());

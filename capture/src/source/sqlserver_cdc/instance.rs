@@ -7,6 +7,7 @@
 //!
 //! Which of two instances of a table is read: see [`super::choice`].
 
+use lockstep_common::Code;
 use lockstep_common::Failure;
 use lockstep_common::TableName;
 
@@ -64,13 +65,15 @@ pub fn standing(mark: Option<Lsn>, cursor: Lsn, began_after: bool) -> Standing {
 
 /// The failure that a gap is.
 pub fn gap(instance: &Instance, from: Lsn, to: Lsn) -> Failure {
-    Failure::halt(
-        "source.gap",
+    Failure::new(
+        Code::SourceGap,
         format!(
             "changes of {} committed at LSN {from} to {to} are no longer in the change table of \
              instance {}: cleanup passed this reader",
             instance.table, instance.name
         ),
+    )
+    .remedy(
         "the target cannot be brought up to date from here: load it anew with a new pipeline (new \
          log); raise the CDC retention above the longest outage",
     )

@@ -13,7 +13,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use lockstep_common::record::Operation;
+use lockstep_common::model::record::Operation;
 
 use super::lsn::Lsn;
 use super::order::ChangeKey;

@@ -55,7 +55,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use lockstep_common::status::HeldTable;
+use lockstep_common::Code;
+use lockstep_common::service::status::HeldTable;
 use lockstep_common::{Failure, Position, TableId, TableName, TableVersion, config};
 use tracing::info;
 
@@ -72,9 +73,7 @@ use self::lsn::Lsn;
 use self::outlook::Outlook;
 use self::window::MappingRow;
 use super::load::Loader;
-use super::{
-    Admitted, Changes, Cursor, LOCKED, Newcomers, Poll, Source, Start, Table, Window, Witness,
-};
+use super::{Admitted, Changes, Cursor, Newcomers, Poll, Source, Start, Table, Window, Witness};
 
 /// The timeline of a log that was never given another.
 const FIRST_TIMELINE: u32 = 1;
@@ -162,11 +161,11 @@ impl SqlServer {
 
     fn lsn(&self, position: &Position) -> Result<Lsn, Failure> {
         Lsn::from_position(position).ok_or_else(|| {
-            Failure::halt(
-                "source.position",
+            Failure::new(
+                Code::SourcePosition,
                 format!("{position} is no position of a SQL Server database"),
-                "a position is a timeline and an LSN, such as 1/00000027:00000758:0005",
             )
+            .remedy("a position is a timeline and an LSN, such as 1/00000027:00000758:0005")
         })
     }
 
@@ -236,13 +235,9 @@ impl SqlServer {
             lease.query(statements::SPLIT, &[&cursor], "look for divided transactions").await?;
         let Some(row) = results.iter().flatten().next() else { return Ok(()) };
         let lsn = Fields::new(row, "cdc.lsn_time_mapping").mapping()?.lsn;
-        Err(Failure::halt(
-            "source.split",
-            format!("the transaction with a part at LSN {lsn} was captured in several parts"),
-            "transactional replication divides it (MaxCmdsInTran of the Log Reader Agent, to be 0): its \
+        Err(Failure::new(Code::SourceSplit, format!("the transaction with a part at LSN {lsn} was captured in several parts")).remedy("transactional replication divides it (MaxCmdsInTran of the Log Reader Agent, to be 0): its \
              parts may be out of order, and a target would see it in part. Set that, then begin a new \
-             pipeline (new log)",
-        ))
+             pipeline (new log)"))
     }
 
     /// Proves that the source still is the one that the cursor was read from. `own` is what it has there.
@@ -367,8 +362,8 @@ impl SqlServer {
                 Standing::Gap(from, to) => return Err(instance::gap(&followed.instance, from, to)),
                 // Gone, forbidden, or in between: only a new look at the catalogue tells.
                 Standing::NotReady | Standing::Begins(_) => {
-                    return Err(Failure::retry(
-                        "source.instance_not_yet",
+                    return Err(Failure::new(
+                        Code::SourceInstanceNotYet,
                         format!(
                             "instance {} ({}) has no low-water mark",
                             followed.instance.name, followed.instance.table
@@ -403,8 +398,8 @@ impl SqlServer {
         let ddl = ddl::that_matter(self, lease, ddl).await?;
         match ddl.into_iter().find(|ddl| ddl.lsn <= range.through) {
             // It was not shown when the window was planned. The next plan will stop before it.
-            Some(ddl) => Err(Failure::retry(
-                "source.ddl_appeared",
+            Some(ddl) => Err(Failure::new(
+                Code::SourceDdlAppeared,
                 format!("DDL of {} appeared at LSN {}", ddl.table, ddl.lsn),
             )),
             None => Ok(()),
@@ -475,11 +470,11 @@ struct Commits {
 }
 
 fn wrong_results(doing: &str) -> Failure {
-    Failure::halt(
-        "source.metadata",
+    Failure::new(
+        Code::SourceMetadata,
         format!("cannot {doing}: the server answered with another number of results"),
-        "report this with the server's version",
     )
+    .remedy("report this with the server's version")
 }
 
 /// The server's clock and its offset.
@@ -592,7 +587,7 @@ impl Source for SqlServer {
     async fn poll(&mut self, after: Position) -> Result<Poll, Failure> {
         let most = window::rows_to_ask(self.window_transactions);
         match self.poll_once(after).await {
-            Err(failure) if failure.code == LOCKED => {
+            Err(failure) if failure.code == Code::SourceLocked => {
                 info!(%failure, "nothing new can be seen yet");
                 // What the open scan has not come to is asked for alone.
                 self.ask = window::FEWEST;
@@ -651,7 +646,7 @@ impl Source for SqlServer {
         let mut lease = self.pool.get().await?;
         match settle::inspect(self, &mut lease, cursor).await {
             // What was known stays so until the next look.
-            Err(failure) if failure.code == LOCKED => return Ok(self.notices.clone()),
+            Err(failure) if failure.code == Code::SourceLocked => return Ok(self.notices.clone()),
             Err(failure) => return Err(failure),
             Ok(notices) => self.notices = notices,
         }

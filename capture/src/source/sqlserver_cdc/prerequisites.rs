@@ -4,8 +4,9 @@
 //! What needs rights that capture itself does not need (Agent's state, the CDC jobs) degrades to a
 //! warning that says which right would show it.
 
-use lockstep_common::check::CheckResult;
+use lockstep_common::Code;
 use lockstep_common::config;
+use lockstep_common::service::check::CheckResult;
 use lockstep_common::{Failure, TICKS_PER_SECOND};
 
 use super::catalog::{self, Identity};
@@ -18,7 +19,7 @@ use super::instance::Instance;
 use super::lsn::Lsn;
 use super::settle::STALLED_SECONDS;
 use super::window::MappingRow;
-use super::{SqlServer, errors, load, secured, select, statements, time, types};
+use super::{SqlServer, load, secured, select, statements, time, types};
 use crate::source::{Source, Start};
 
 const INSTANCES: &str = "capture instances";
@@ -410,7 +411,7 @@ impl Examined<'_> {
                 lease.keep();
                 Ok(())
             }
-            Err(failure) if failure.code == errors::PERMISSION => {
+            Err(failure) if failure.code == Code::SourcePermission => {
                 let table = statements::change_table(&instance.name);
                 let remedy = format!(
                     "GRANT SELECT ON {table} TO the user of login {}, and of each of its columns that \

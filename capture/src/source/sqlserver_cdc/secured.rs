@@ -16,6 +16,7 @@
 
 use std::collections::BTreeMap;
 
+use lockstep_common::Code;
 use lockstep_common::{Failure, TableName};
 
 use super::connection::Lease;
@@ -130,34 +131,26 @@ impl Hidden {
 }
 
 fn is_masked(columns: &[String], schema: &str, table: &str) -> Failure {
-    let quote = lockstep_common::name::quote_mssql;
-    Failure::halt(
-        "source.masked",
-        format!(
+    let quote = lockstep_common::model::name::quote_mssql;
+    Failure::new(Code::SourceMasked, format!(
             "the login sees masks instead of values: {} of {schema}.{table}",
             columns.join(", ")
-        ),
-        format!(
+        )).remedy(format!(
             "GRANT UNMASK ON {}.{} to its user (from SQL Server 2022 on; before, GRANT UNMASK, which is \
              for the whole database), or take the table out of source.tables",
             quote(schema),
             quote(table)
-        ),
-    )
+        ))
 }
 
 fn is_filtered(table: &TableName, policies: &[String]) -> Failure {
     let mut policies = policies.to_vec();
     policies.dedup();
-    Failure::halt(
-        "source.filtered",
-        format!("security policy {} filters the rows of {table}", policies.join(", ")),
-        format!(
+    Failure::new(Code::SourceFiltered, format!("security policy {} filters the rows of {table}", policies.join(", "))).remedy(format!(
             "no right lets a login through, db_owner neither: ALTER SECURITY POLICY {} DROP FILTER \
              PREDICATE ON the table (or WITH (STATE = OFF)), or take the table out of source.tables",
             policies.first().map_or("", String::as_str)
-        ),
-    )
+        ))
 }
 
 /// Whether the login may see every security policy; a server without them has none to see.
@@ -205,14 +198,10 @@ pub async fn count(
         }
         last = (shown, held);
     }
-    Err(Failure::halt(
-        "source.filtered",
-        format!(
+    Err(Failure::new(Code::SourceFiltered, format!(
             "{table} has {} rows or more and shows {}: a security policy hides rows",
             last.1, last.0
-        ),
-        "GRANT VIEW DEFINITION on the database to its user, and `lockstep check` names the policy; \
+        )).remedy("GRANT VIEW DEFINITION on the database to its user, and `lockstep check` names the policy; \
          DROP its FILTER PREDICATE ON the table, or take the table out of source.tables. (If there is no \
-         policy, DBCC UPDATEUSAGE mends what the server holds to be the number of rows.)",
-    ))
+         policy, DBCC UPDATEUSAGE mends what the server holds to be the number of rows.)"))
 }

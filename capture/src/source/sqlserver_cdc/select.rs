@@ -6,7 +6,8 @@
 
 use std::collections::HashSet;
 
-use lockstep_common::name::quote_mssql as quote;
+use lockstep_common::Code;
+use lockstep_common::model::name::quote_mssql as quote;
 use lockstep_common::{Failure, TableName};
 
 use super::connection::Lease;
@@ -97,9 +98,7 @@ pub async fn none(source: &SqlServer, lease: &mut Lease) -> Failure {
         false => source.forbidden.clone(),
     };
     forbidden.iter().for_each(|table| message.push_str(&format!("; {table}")));
-    Failure::halt(
-        "source.no_instances",
-        message,
+    Failure::new(Code::SourceNoInstances, message).remedy(
         "enable tables with sys.sp_cdc_enable_table, and GRANT SELECT on them and on their change \
          tables",
     )
@@ -120,9 +119,7 @@ async fn absent(source: &SqlServer, lease: &mut Lease, missing: &[&str]) -> Fail
             message.push_str(&format!("; {table}"));
         }
     }
-    Failure::halt(
-        "source.instance",
-        message,
+    Failure::new(Code::SourceInstance, message).remedy(
         "enable the tables with sys.sp_cdc_enable_table, GRANT SELECT on them and on their change \
          tables, or take them out of source.tables (written schema.table)",
     )

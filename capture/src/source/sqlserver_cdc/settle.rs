@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use lockstep_common::Code;
 use lockstep_common::{Failure, TICKS_PER_SECOND, TableName, TableVersion};
 
 use super::catalog;
@@ -97,8 +98,8 @@ fn last_beginning(instances: &[Instance]) -> Result<Lsn, Failure> {
     let mut last = Lsn::ZERO;
     for instance in instances {
         let Some(start) = instance.start_lsn else {
-            return Err(Failure::retry(
-                "source.instance_not_yet",
+            return Err(Failure::new(
+                Code::SourceInstanceNotYet,
                 format!(
                     "the capture job has not come to instance {} of {} yet: its table cannot be \
                      loaded before (is SQL Server Agent running?)",
@@ -120,14 +121,10 @@ async fn commit_before(lease: &mut Lease, local: i64) -> Result<Option<MappingRo
 }
 
 fn too_old(time: i64) -> Failure {
-    Failure::halt(
-        "source.start_time",
-        format!(
+    Failure::new(Code::SourceStartTime, format!(
             "the source has nothing left that was committed before {} (UTC)",
             time::datetime_text(time)
-        ),
-        "changes since then may have been cleaned up: set capture.start to `earliest` or a later time",
-    )
+        )).remedy("changes since then may have been cleaned up: set capture.start to `earliest` or a later time")
 }
 
 /// A new log promises nothing from before: whatever instance is there may begin where it begins.
@@ -239,8 +236,8 @@ fn known_beginning(
     match instance::standing(instance.start_lsn, floor, false) {
         Standing::Covers | Standing::Begins(_) => Ok((floor > cursor).then(|| floor.next())),
         Standing::Gap(from, to) => Err(instance::gap(instance, from, to)),
-        Standing::NotReady => Err(Failure::retry(
-            "source.instance_not_yet",
+        Standing::NotReady => Err(Failure::new(
+            Code::SourceInstanceNotYet,
             format!("the capture job has not come to instance {}", instance.name),
         )),
     }
@@ -317,12 +314,8 @@ fn is_wanted(source: &SqlServer, version: &TableVersion, instances: &[Instance])
 }
 
 fn vanished(table: &TableName, what: &str) -> Failure {
-    Failure::halt(
-        "source.instance",
-        format!("table {table} can no longer be followed: {what}"),
-        "changes made meanwhile may be lost: GRANT SELECT again if only the right is missing; else \
-         begin a new pipeline (new log) and load the target anew",
-    )
+    Failure::new(Code::SourceInstance, format!("table {table} can no longer be followed: {what}")).remedy("changes made meanwhile may be lost: GRANT SELECT again if only the right is missing; else \
+         begin a new pipeline (new log) and load the target anew")
 }
 
 /// The log's version of the table is the one that is read now.
@@ -332,9 +325,11 @@ fn same_as_before(followed: &Followed, known: &[TableVersion]) -> Result<(), Fai
     if before.peek().is_none() || before.any(|version| version.id() == table.id) {
         return Ok(());
     }
-    Err(Failure::halt(
-        "source.shape",
+    Err(Failure::new(
+        Code::SourceShape,
         format!("table {} no longer has the shape that the log has of it", table.version.name),
+    )
+    .remedy(
         "a change of a captured table's shape is not followed yet: begin a new pipeline (new log) \
          with the new shape",
     ))
@@ -446,8 +441,8 @@ async fn no_newcomer(
     };
     match now.iter().find(new) {
         None => Ok(()),
-        Some(instance) => Err(Failure::retry(
-            "source.new_instance",
+        Some(instance) => Err(Failure::new(
+            Code::SourceNewInstance,
             format!("table {} has a capture instance now", instance.table),
         )),
     }
@@ -468,8 +463,8 @@ fn still_there(followed: &Followed, now: &[Instance], cursor: Lsn) -> Result<(),
             i.table_id == instance.table_id && i.start_lsn.is_some_and(|at| at <= cursor.next())
         }) =>
         {
-            Err(Failure::retry(
-                "source.instance_not_yet",
+            Err(Failure::new(
+                Code::SourceInstanceNotYet,
                 format!("instance {} of {} is gone", instance.name, instance.table),
             ))
         }

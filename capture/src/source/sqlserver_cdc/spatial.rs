@@ -473,4 +473,6 @@ impl<'a> Input<'a> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use lockstep_common::name::{literal_mssql as literal, quote_mssql as quote};
+use lockstep_common::model::name::{literal_mssql as literal, quote_mssql as quote};
 
 use super::decode::ColumnPlan;
 use super::order::COLUMNS;

@@ -18,7 +18,7 @@
 //! Rows found in a change table at a dummy's LSN are a real transaction whose own row was lost to
 //! the dummy (KB4521739): its identifier is unknown, its time the dummy's.
 
-use lockstep_common::record::SourceTime;
+use lockstep_common::model::record::SourceTime;
 
 use super::lsn::Lsn;
 use super::time;

@@ -13,7 +13,7 @@ impl Txn {
     /// gone.
     ///
     /// # Errors
-    /// 1205, 1222, 208, [`ATTENTION`].
+    /// 1205, 1222, 208, `ATTENTION`.
     pub fn lock_row(
         &mut self,
         table: ObjectId,
@@ -134,7 +134,7 @@ impl Txn {
     /// changes it, and keeps it from being changed until [`end_statement`](Txn::end_statement).
     ///
     /// # Errors
-    /// 1205, 1222, [`ATTENTION`].
+    /// 1205, 1222, `ATTENTION`.
     pub fn table(&mut self, schema: &str, name: &str) -> Result<Option<Arc<TableDef>>, SqlError> {
         Ok(self.object(schema, name)?.filter(|object| object.module.is_none()))
     }
@@ -142,7 +142,7 @@ impl Txn {
     /// The same, views and procedures among the answers.
     ///
     /// # Errors
-    /// 1205, 1222, [`ATTENTION`].
+    /// 1205, 1222, `ATTENTION`.
     pub fn object(&mut self, schema: &str, name: &str) -> Result<Option<Arc<TableDef>>, SqlError> {
         loop {
             let found = self.database.lock().find_table(schema, name, self.id());
@@ -160,7 +160,7 @@ impl Txn {
     /// The same by `object_id`.
     ///
     /// # Errors
-    /// 1205, 1222, [`ATTENTION`].
+    /// 1205, 1222, `ATTENTION`.
     pub fn table_by_id(&mut self, id: ObjectId) -> Result<Option<Arc<TableDef>>, SqlError> {
         match self.lock_table(id, TableLock::SchemaStability) {
             Ok(()) => Ok(self.database.peek_table(id)),

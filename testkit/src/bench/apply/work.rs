@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use lockstep_common::codec::FragmentWriter;
-use lockstep_common::record::{Before, Change, Operation};
+use lockstep_common::model::record::{Before, Change, Operation};
 use lockstep_common::{TableId, TableVersion, Value};
 use uuid::Uuid;
 

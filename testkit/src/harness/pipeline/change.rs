@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use lockstep_common::config::{self, Apply, Capture};
-use lockstep_common::status::ApplyStatus;
+use lockstep_common::service::status::ApplyStatus;
 use lockstep_log::Stream;
 use lockstep_servers::Postgres;
 use rdkafka::admin::{AdminClient, AdminOptions};

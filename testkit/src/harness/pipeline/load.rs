@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use lockstep_common::config::Task;
-use lockstep_common::reload::{Refused, Reloads};
-use lockstep_common::status::{ApplyStatus, LoadState, LoadStatus};
+use lockstep_common::service::reload::{Refused, Reloads};
+use lockstep_common::service::status::{ApplyStatus, LoadState, LoadStatus};
 use uuid::Uuid;
 
 use super::super::servers::is_real_source;

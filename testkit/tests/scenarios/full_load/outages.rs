@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use lockstep_common::FailPoints;
 use lockstep_common::config::Handoff;
-use lockstep_common::status::{LoadState, LoadStatus, TaskState};
+use lockstep_common::service::status::{LoadState, LoadStatus, TaskState};
 use lockstep_servers::{Double, DoubleOptions, Postgres, PostgresOptions, Scratch, Stop};
 use lockstep_testkit::harness::{LogKind, Pipeline, PipelineBuilder, skipped};
 use tokio::task::block_in_place;

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use lockstep_common::FailPoints;
-use lockstep_common::reload::Refused;
-use lockstep_common::status::{ApplyStatus, LoadState};
+use lockstep_common::service::reload::Refused;
+use lockstep_common::service::status::{ApplyStatus, LoadState};
 use lockstep_testkit::harness::{LogKind, Pipeline, Service};
 use lockstep_testkit::workload::random::RandomWork;
 use uuid::Uuid;

@@ -120,7 +120,7 @@ async fn tables_that_are_there_are_prepared(log: LogKind) -> Result<()> {
 async fn loaded(
     pipeline: &mut Pipeline,
     name: &str,
-    apply: &mut lockstep_testkit::harness::Service<lockstep_common::status::ApplyStatus>,
+    apply: &mut lockstep_testkit::harness::Service<lockstep_common::service::status::ApplyStatus>,
 ) -> Result<()> {
     pipeline.await_loaded(apply).await?;
     pipeline.await_position(apply).await?;

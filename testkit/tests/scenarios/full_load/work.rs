@@ -5,7 +5,7 @@
 use anyhow::{Result, ensure};
 use lockstep_common::FailPoints;
 use lockstep_common::config::Handoff;
-use lockstep_common::status::TableLoadState;
+use lockstep_common::service::status::TableLoadState;
 use lockstep_testkit::harness::{LogKind, Pipeline};
 use lockstep_testkit::workload::random::RandomWork;
 

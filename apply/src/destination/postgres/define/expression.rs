@@ -1,6 +1,6 @@
 //! Expressions of a source table, translated by the dialect that they are written in.
 
-use lockstep_common::name::quote_postgres;
+use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Column, TableVersion};
 
 use super::super::catalog::Naming;

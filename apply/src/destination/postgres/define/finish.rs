@@ -16,6 +16,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use lockstep_common::Code;
 use lockstep_common::{Backoff, Failure, Shutdown};
 use tokio_postgres::{Client, Error};
 use uuid::Uuid;
@@ -140,7 +141,7 @@ pub(crate) async fn finish(
     };
     let Some(mut client) = connected else { return Ok(Report::default()) };
     let failed = |e: Error| {
-        error::failure("apply.finish", "cannot make indexes and constraints in the target", &e)
+        error::failure(Code::ApplyFinish, "cannot make indexes and constraints in the target", &e)
     };
     let mut pending = list(&client, work).await.map_err(failed)?;
     let maker = make::Maker { login, pipeline: &work.pipeline, load: work.load, stop };
@@ -188,7 +189,8 @@ async fn connect(
     stop: &Shutdown,
 ) -> Result<Option<Client>, Failure> {
     let client = login.cold().await?;
-    let failed = |e: Error| error::failure("apply.finish", "cannot begin the finish of a load", &e);
+    let failed =
+        |e: Error| error::failure(Code::ApplyFinish, "cannot begin the finish of a load", &e);
     client
         .batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")
         .await
@@ -355,7 +357,7 @@ impl Loading {
 /// `Retry` when the target is away, `Halt` when it refuses.
 pub(crate) async fn set_sequences(client: &Client, pipeline: &str) -> Result<(), Failure> {
     let failed =
-        |e: Error| error::failure("apply.sequences", "cannot set the identity sequences", &e);
+        |e: Error| error::failure(Code::ApplySequences, "cannot set the identity sequences", &e);
     for row in objects::read(client, pipeline).await.map_err(failed)?.into_values() {
         if row.kind == Kind::Identity && row.state == State::Made {
             make::set_sequence(client, &row.table, &row.name).await.map_err(failed)?;

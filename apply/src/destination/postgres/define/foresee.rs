@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lockstep_common::name::quote_postgres;
+use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Column, LogicalType, TableName};
 
 use super::super::catalog::{Naming, TargetName};

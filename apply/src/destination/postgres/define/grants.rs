@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use lockstep_common::TableName;
-use lockstep_common::name::{literal_postgres, quote_postgres};
+use lockstep_common::model::name::{literal_postgres, quote_postgres};
 
 use super::super::catalog::TargetName;
 use super::Design;

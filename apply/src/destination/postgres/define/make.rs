@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use lockstep_common::name::quote_postgres;
+use lockstep_common::Code;
+use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Failure, Shutdown};
 use tokio_postgres::{Client, Error, GenericClient};
 use uuid::Uuid;
@@ -225,7 +226,7 @@ impl Maker<'_> {
         let other = self.login.cold().await?;
         let cancelled = other.execute("SELECT pg_cancel_backend($1)", &[&backend]).await;
         cancelled.map(drop).map_err(|e| {
-            super::super::error::failure("apply.finish", "cannot cancel a statement", &e)
+            super::super::error::failure(Code::ApplyFinish, "cannot cancel a statement", &e)
         })
     }
 

@@ -1,5 +1,5 @@
-//! Target tables of full loads: checked and made before the load ([`prepare`]), given their indexes,
-//! constraints, defaults and identities after it ([`finish`]).
+//! Target tables of full loads: checked and made before the load ([`mod@prepare`]), given their indexes,
+//! constraints, defaults and identities after it ([`mod@finish`]).
 //!
 //! - [`plan`] is pure: from what the source has to statements for PostgreSQL, and to a list of what
 //!   has no equal there, with the reasons. `lockstep schema --print` shows it.
@@ -26,8 +26,8 @@ mod way;
 use std::sync::Arc;
 
 use lockstep_common::config::{self, Prepare};
-use lockstep_common::definition::Definition;
-use lockstep_common::load::Handoff;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::Handoff;
 use lockstep_common::{TableId, TableVersion};
 
 use super::catalog::Naming;

@@ -7,15 +7,16 @@
 //!
 //! A bracketed load passes through states that the source never had. A unique index that the target
 //! has beside the key's would refuse them, and so would a foreign key that fires: such a target is
-//! refused beforehand. What [`super::finish`] makes later is another matter.
+//! refused beforehand. What [`mod@super::finish`] makes later is another matter.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
+use lockstep_common::Code;
 use lockstep_common::config::Prepare;
-use lockstep_common::definition::Definition;
-use lockstep_common::load::Handoff;
-use lockstep_common::name::quote_postgres;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::Handoff;
+use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Failure, TableVersion};
 use tokio_postgres::{Client, GenericClient, Transaction};
 
@@ -51,13 +52,13 @@ pub(crate) async fn prepare(
     tables: &[LoadTable],
     fence: Fence<'_>,
 ) -> Result<Prepared, Failure> {
-    let survey = survey(client, pipeline, design, tables)
-        .await
-        .map_err(|e| error::failure("apply.prepare", "cannot look at the target's tables", &e))?;
+    let survey = survey(client, pipeline, design, tables).await.map_err(|e| {
+        error::failure(Code::ApplyPrepare, "cannot look at the target's tables", &e)
+    })?;
     if !survey.wrong.is_empty() {
         return Err(unready(&survey.wrong));
     }
-    let failed = |e| error::failure("apply.prepare", "cannot prepare the target's tables", &e);
+    let failed = |e| error::failure(Code::ApplyPrepare, "cannot prepare the target's tables", &e);
     let transaction = client.transaction().await.map_err(failed)?;
     fence.hold(&transaction).await?;
     // A lock that is not free in time is another matter than a table that takes its time.
@@ -75,7 +76,7 @@ pub(crate) async fn prepare(
     for table in tables {
         let name = design.naming.table(&table.version.name);
         let found = catalog::find(client, &name).await.map_err(|e| {
-            error::failure("apply.prepare", "cannot look at the target's tables", &e)
+            error::failure(Code::ApplyPrepare, "cannot look at the target's tables", &e)
         })?;
         let fit = match found {
             None => Err(vec!["it is gone again".to_owned()]),
@@ -107,9 +108,7 @@ fn unready(wrong: &Wrong) -> Failure {
         let _ = write!(message, " [{table}] {};", found.join("; "));
     }
     message.pop();
-    Failure::halt(
-        "apply.prepare",
-        message,
+    Failure::new(Code::ApplyPrepare, message).remedy(
         "correct what is listed; `prepare` says what is done with tables that are there (`create`, \
          `truncate`, `drop_and_create`, `keep`)",
     )

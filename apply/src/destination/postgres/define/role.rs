@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lockstep_common::name::quote_postgres;
+use lockstep_common::model::name::quote_postgres;
 use tokio_postgres::Client;
 
 use super::super::catalog::TargetName;

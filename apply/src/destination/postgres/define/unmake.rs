@@ -3,7 +3,8 @@
 //! One transaction drops the objects and notes them as unmade; [`super::finish()`] makes them again. A
 //! crash before its commit leaves everything as it was, one after it finds nothing more to do.
 
-use lockstep_common::name::quote_postgres;
+use lockstep_common::Code;
+use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Failure, TableId};
 use tokio_postgres::{Client, Error, Transaction};
 
@@ -26,7 +27,7 @@ pub(crate) async fn unmake(
 ) -> Result<(), Failure> {
     let failed = |e: Error| {
         error::failure(
-            "apply.unmake",
+            Code::ApplyUnmake,
             "cannot drop unique indexes and foreign keys of a table that is loaded again",
             &e,
         )
@@ -37,7 +38,7 @@ pub(crate) async fn unmake(
     let lock = format!("SELECT pg_try_advisory_xact_lock({LOCK})");
     if !transaction.query_one(&lock, &[&pipeline]).await.map_err(failed)?.get::<_, bool>(0) {
         let what = "indexes of an earlier load are still being made in the target";
-        return Err(Failure::retry("apply.unmake_waits", what));
+        return Err(Failure::new(Code::ApplyUnmakeWaits, what));
     }
     let sources: Vec<String> = tables.iter().map(|table| table.version.name.to_string()).collect();
     drop_all(&transaction, pipeline, &sources).await.map_err(failed)?;
@@ -116,7 +117,7 @@ pub(crate) async fn unmade(client: &Client, pipeline: &str) -> Result<Vec<TableI
             &[&pipeline, &State::Unmade.as_str()],
         )
         .await
-        .map_err(|e| error::failure("apply.finish", "cannot read lockstep.load_object", &e))?;
+        .map_err(|e| error::failure(Code::ApplyFinish, "cannot read lockstep.load_object", &e))?;
     let ids = rows.iter().filter_map(|row| u64::from_str_radix(row.get(0), 16).ok());
     Ok(ids.map(TableId).collect())
 }

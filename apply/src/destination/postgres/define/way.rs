@@ -3,7 +3,7 @@
 //! PostgreSQL calls the key of `t` `t_pkey` and its sequence `t_id_seq`; the source may have tables of
 //! those names, which are met later. What Lockstep made for another table then gets another name.
 
-use lockstep_common::name::quote_postgres;
+use lockstep_common::model::name::quote_postgres;
 use tokio_postgres::{Error, GenericClient};
 
 use super::super::catalog::TargetName;

@@ -454,7 +454,7 @@ mod tests {
         for (ty, srid) in [(PgType::Geometry, 0), (PgType::Bytea, 27700), (PgType::Geography, 4326)]
         {
             let form = Form { ty, way: Way::Geometry };
-            let long = lockstep_common::geometry::to_ewkb(&wkb, srid).unwrap();
+            let long = lockstep_common::model::geometry::to_ewkb(&wkb, srid).unwrap();
             let short = Value::Geometry { wkb: wkb.clone().into(), srid };
             let short = formed(&short, form, &rules).unwrap();
             assert_eq!(formed(&Value::Bytes(long.into()), form, &rules).unwrap(), short);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use lockstep_common::load::Handoff;
-use lockstep_common::status::{LoadState, LoadStatus, TableLoadState, TableLoadStatus};
+use lockstep_common::model::load::Handoff;
+use lockstep_common::service::status::{LoadState, LoadStatus, TableLoadState, TableLoadStatus};
 use lockstep_common::{Position, TableId};
 use uuid::Uuid;
 

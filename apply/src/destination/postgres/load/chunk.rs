@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lockstep_common::Code;
 use lockstep_common::Failure;
 use lockstep_common::codec::{ChunkReader, Kind};
 use lockstep_log::{Batch, Item, Log, Reader, Seek, Stream};
@@ -141,21 +142,23 @@ impl ChunkStream<'_> {
 
 /// A chunk that is not what its end says.
 pub(super) fn damaged(job: &ChunkJob, what: &str) -> Failure {
-    Failure::halt(
-        "apply.load.damaged",
+    Failure::new(
+        Code::ApplyLoadDamaged,
         format!("chunk {} of {} (load {}): {what}", job.chunk, job.relation.source, job.load),
-        "the snapshot stream is damaged: restore it, or load the table again",
     )
+    .remedy("the snapshot stream is damaged: restore it, or load the table again")
 }
 
 fn lost(job: &ChunkJob, first: u64) -> Failure {
-    Failure::halt(
-        "apply.load.lost",
+    Failure::new(
+        Code::ApplyLoadLost,
         format!(
             "the log has lost rows of chunk {} of {} (load {}): snapshot partition {} begins at \
              offset {first}, the chunk at {}",
             job.chunk, job.relation.source, job.load, job.partition, job.offsets.0
         ),
+    )
+    .remedy(
         "keep the snapshot stream until every target has loaded from it; load the table again \
          (`lockstep reload`), or reset the target and choose a start point behind the load",
     )

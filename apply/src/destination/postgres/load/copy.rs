@@ -22,8 +22,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use lockstep_common::Code;
 use lockstep_common::codec::ChunkReader;
-use lockstep_common::record::Operation;
+use lockstep_common::model::record::Operation;
 use lockstep_common::{FailPoints, Failure, Value};
 
 use super::super::checkpoint;
@@ -528,57 +529,49 @@ fn stop(job: &ChunkJob, latched: Latched) -> Stop {
             UNIQUE => Stop::Present(refused(&what, &error)),
             NOT_PLACED => Stop::Failure(not_placed(&what, &error.to_string())),
             _ => match error.class() {
-                Class::Retry => Stop::Failure(Failure::retry(
-                    "apply.target_away",
+                Class::Retry => Stop::Failure(Failure::new(
+                    Code::ApplyTargetAway,
                     format!("the target gave up {what}: {error}"),
                 )),
                 Class::Conflict | Class::Halt => Stop::Failure(refused(&what, &error)),
             },
         },
-        Latched::Lost(lost) => Stop::Failure(Failure::retry(
-            "apply.connection",
+        Latched::Lost(lost) => Stop::Failure(Failure::new(
+            Code::ApplyConnection,
             format!("lost the connection to the target that loads {what}: {lost}"),
         )),
         Latched::Rows { note, met } => {
             Stop::Failure(not_placed(&what, &trouble::miscounted(&note, met)))
         }
-        Latched::Protocol(answer) => Stop::Failure(Failure::halt(
-            "apply.protocol",
-            format!("the target's answers to {what} make no sense: {answer}"),
-            "report this with the log",
-        )),
+        Latched::Protocol(answer) => Stop::Failure(
+            Failure::new(
+                Code::ApplyProtocol,
+                format!("the target's answers to {what} make no sense: {answer}"),
+            )
+            .remedy("report this with the log"),
+        ),
     }
 }
 
 /// Rows that the source has and the target has not.
 fn not_placed(what: &str, how: &str) -> Failure {
-    Failure::halt(
-        "apply.load.unplaced",
-        format!("not every row of {what} has a place in the target: {how}"),
-        "two keys of the source are one in the target, or a trigger of the target keeps rows out: let \
+    Failure::new(Code::ApplyLoadUnplaced, format!("not every row of {what} has a place in the target: {how}")).remedy("two keys of the source are one in the target, or a trigger of the target keeps rows out: let \
          `key_collation` be \"exact\" and key columns have a type that tells the values apart \
-         (docs/types.md), drop the trigger, then load the table again",
-    )
+         (docs/types.md), drop the trigger, then load the table again")
 }
 
 fn refused(what: &str, error: &ServerError) -> Failure {
     if error.code == UNIQUE {
-        return Failure::halt(
-            "apply.load.refused",
-            format!("the target refuses {what}: {error}"),
-            "two rows of the source are one by that key or unique index in the target, or a row was \
+        return Failure::new(Code::ApplyLoadRefused, format!("the target refuses {what}: {error}")).remedy("two rows of the source are one by that key or unique index in the target, or a row was \
              there before: let `key_collation` be \"exact\" and key columns have a type that tells the \
              values apart (docs/types.md), drop a unique index that the source has not, remove foreign \
-             rows, then load the table again",
-        );
+             rows, then load the table again");
     }
     if error.code == error::TOO_LARGE {
         let message = format!("the target refuses {what}: {error}");
-        return Failure::halt("apply.load.refused", message, error::remedy(error));
+        return Failure::new(Code::ApplyLoadRefused, message).remedy(error::remedy(error));
     }
-    Failure::halt(
-        "apply.load.refused",
-        format!("the target refuses {what}: {error}"),
+    Failure::new(Code::ApplyLoadRefused, format!("the target refuses {what}: {error}")).remedy(
         "while a table is loaded it needs the source's key and no other constraint: drop what \
          refuses the rows (it can be made again once the load is consistent), or correct the \
          target's rows, then start apply again",
@@ -586,12 +579,8 @@ fn refused(what: &str, error: &ServerError) -> Failure {
 }
 
 fn refused_value(job: &ChunkJob, what: &str) -> Failure {
-    Failure::halt(
-        "apply.load.value",
-        format!("chunk {} of {}: {what}", job.chunk, job.relation.source),
-        "change the value at the source and load the table again, or give the target's column a type \
-         that holds it, as the line may say, and start apply again",
-    )
+    Failure::new(Code::ApplyLoadValue, format!("chunk {} of {}: {what}", job.chunk, job.relation.source)).remedy("change the value at the source and load the table again, or give the target's column a type \
+         that holds it, as the line may say, and start apply again")
 }
 
 fn too_large(job: &ChunkJob, error: EncodeError) -> Failure {

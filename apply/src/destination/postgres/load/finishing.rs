@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use lockstep_common::disposition::Disposition;
 use lockstep_common::{Backoff, Failure, Shutdown};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -67,7 +66,7 @@ async fn work(login: Login, finish: Finish, shutdown: Shutdown, end: Arc<End>) {
             return;
         }
         if let Err(failure) = &result
-            && failure.disposition == Disposition::Retry
+            && failure.disposition().is_tried_again()
         {
             tracing::warn!(error = %failure, "making indexes and constraints again");
             if backoff.wait(&shutdown).await {

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use lockstep_common::disposition::Disposition;
 use lockstep_common::{Backoff, FailPoints, Failure, Shutdown, TableId};
 use lockstep_log::Log;
 use tokio::sync::Mutex;
@@ -148,7 +147,7 @@ async fn load(
                 );
                 staged = true;
             }
-            Stop::Failure(failure) if failure.disposition == Disposition::Retry => {
+            Stop::Failure(failure) if failure.disposition().is_tried_again() => {
                 tracing::warn!(error = %failure, "loading a chunk again");
                 backoff.wait(&Shutdown::new()).await;
             }

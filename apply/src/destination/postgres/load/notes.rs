@@ -43,7 +43,7 @@ use std::hash::RandomState;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
-use lockstep_common::name::quote_postgres;
+use lockstep_common::model::name::quote_postgres;
 use sha2::{Digest, Sha256};
 use tokio_postgres::Client;
 

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use lockstep_common::load::Handoff;
-use lockstep_common::record::ChunkEnd;
+use lockstep_common::Code;
+use lockstep_common::model::load::Handoff;
+use lockstep_common::model::record::ChunkEnd;
 use lockstep_common::{Failure, Position, TableId};
 use tokio_postgres::{Client, Row, Transaction};
 use uuid::Uuid;
@@ -51,7 +52,7 @@ pub(in super::super) struct Recorder<'a> {
 }
 
 fn failed(e: &tokio_postgres::Error) -> Failure {
-    error::failure("apply.load", "cannot write down the full load", e)
+    error::failure(Code::ApplyLoad, "cannot write down the full load", e)
 }
 
 impl Recorder<'_> {
@@ -208,12 +209,14 @@ impl Recorder<'_> {
         let all = unsigned(found.get(0));
         let (done, counted) = (unsigned(found.get(1)), unsigned(found.get(2)));
         if (all, done, counted) != (chunks.into(), chunks.into(), rows) {
-            return Err(Failure::halt(
-                "apply.load.gap",
+            return Err(Failure::new(
+                Code::ApplyLoadGap,
                 format!(
                     "the log says that {source} was read in {chunks} chunks with {rows} rows; \
                      {done} of {all} chunks with {counted} rows have come"
                 ),
+            )
+            .remedy(
                 "restore the log's missing records, or load the table again (`lockstep reload`)",
             ));
         }
@@ -455,11 +458,11 @@ pub(in super::super) async fn stored(
     pipeline: &str,
 ) -> Result<Vec<StoredLoad>, Failure> {
     let unreadable = |what: &str| {
-        Failure::halt(
-            "apply.load",
+        Failure::new(
+            Code::ApplyLoad,
             format!("the target's tables of full loads have an unreadable {what}"),
-            "restore the rows in lockstep.load, load_table and load_chunk",
         )
+        .remedy("restore the rows in lockstep.load, load_table and load_chunk")
     };
     let rows = client
         .query(
@@ -559,11 +562,8 @@ pub(in super::super) async fn pending(
         })
     };
     rows.iter().map(range).collect::<Option<_>>().ok_or_else(|| {
-        Failure::halt(
-            "apply.load",
-            "lockstep.load_chunk has an unreadable row",
-            "restore the rows in lockstep.load_chunk",
-        )
+        Failure::new(Code::ApplyLoad, "lockstep.load_chunk has an unreadable row")
+            .remedy("restore the rows in lockstep.load_chunk")
     })
 }
 
@@ -593,37 +593,39 @@ fn integer(value: u32) -> i32 {
 
 /// A record of a load where none of its kind may be.
 pub(in super::super) fn disorder(mark: &Mark, what: &str) -> Failure {
-    Failure::halt(
-        "apply.disorder",
+    Failure::new(
+        Code::ApplyDisorder,
         format!(
             "the record of a full load at offset {} {what}",
             mark.next_offset.saturating_sub(1)
         ),
-        "something other than one fenced writer wrote to the log; restore it",
     )
+    .remedy("something other than one fenced writer wrote to the log; restore it")
 }
 
 fn cannot_restart(relation: &Relation) -> Failure {
-    Failure::halt(
-        "apply.load.restart",
+    Failure::new(
+        Code::ApplyLoadRestart,
         format!(
             "{} is read anew, and rows of the attempt before are in {} among rows that were to be \
              kept",
             relation.source, relation.name
         ),
+    )
+    .remedy(
         "remove the rows that are not to be kept and load the table again, with `prepare` = \
          \"truncate\"",
     )
 }
 
 fn incomplete(relation: &Relation) -> Failure {
-    Failure::halt(
-        "apply.load.incomplete",
+    Failure::new(
+        Code::ApplyLoadIncomplete,
         format!(
             "a row of {} was given another key while the table was read, and its other columns \
              never came",
             relation.source
         ),
-        "load the table again (`lockstep reload`), if need be under the exact handoff",
     )
+    .remedy("load the table again (`lockstep reload`), if need be under the exact handoff")
 }

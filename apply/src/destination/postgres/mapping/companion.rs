@@ -13,7 +13,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use lockstep_common::definition::Definition;
+use lockstep_common::model::definition::Definition;
 use lockstep_common::{Column, LogicalType, TableVersion, Value};
 
 use super::super::catalog::Naming;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use lockstep_common::name::written_mssql;
+use lockstep_common::model::name::written_mssql;
 use lockstep_common::{Column, LogicalType, TableName};
 
 use super::super::types::{base_name, is_limited};

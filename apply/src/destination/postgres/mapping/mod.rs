@@ -11,7 +11,7 @@ mod key;
 use std::collections::BTreeMap;
 
 use lockstep_common::config::{self, KeyCollation};
-use lockstep_common::name::quote_postgres;
+use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Column, LogicalType, TableName, TableVersion};
 
 use super::collation;

@@ -1,6 +1,6 @@
 use lockstep_common::config::Config;
 
-use lockstep_common::definition::Definition;
+use lockstep_common::model::definition::Definition;
 
 use super::super::catalog::Naming;
 use super::super::extension::Extensions;
@@ -157,7 +157,9 @@ fn a_companion_gives_way_to_a_column_of_its_name() {
 
 #[test]
 fn unique_indexes_and_foreign_keys_tell_rows_apart_too() {
-    use lockstep_common::definition::{ForeignKey, Index, IndexColumn, IndexKind, Referential};
+    use lockstep_common::model::definition::{
+        ForeignKey, Index, IndexColumn, IndexKind, Referential,
+    };
     let mut table = orders();
     for name in ["unique", "off", "plain", "pointing"] {
         table.columns.push(column(name, "datetime2(7)", LogicalType::Timestamp { digits: 7 }));

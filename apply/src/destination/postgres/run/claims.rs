@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::hash::BuildHasher;
 
 use lockstep_common::TableId;
-use lockstep_common::record::{Change, Operation};
+use lockstep_common::model::record::{Change, Operation};
 
 use super::super::image::{changes_key, key_value};
 use super::super::relation::Relation;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use lockstep_common::Value;
-use lockstep_common::record::{Before, Change, Operation};
+use lockstep_common::model::record::{Before, Change, Operation};
 
 use super::super::image::{changes_key, is_complete, key_value};
 use super::super::load::Notes;

@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use lockstep_common::Value;
-use lockstep_common::record::{Before, Change, Operation};
+use lockstep_common::model::record::{Before, Change, Operation};
 
 use super::encode::{self, EncodeError, Rules};
 use super::image::{

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
-use lockstep_common::record::{Change, Operation};
+use lockstep_common::model::record::{Change, Operation};
 
 use super::super::image::touches_contested;
 use super::super::load::Notes;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
-use lockstep_common::record::Change;
+use lockstep_common::model::record::Change;
 
 use super::super::encode::{EncodeError, Rules};
 use super::super::image::{key_value, old_value};

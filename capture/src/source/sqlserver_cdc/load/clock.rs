@@ -150,7 +150,7 @@ pub fn proves(head: &Head, clock: &Clock) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lockstep_common::record::SourceTime;
+    use lockstep_common::model::record::SourceTime;
 
     use crate::source::Witness;
     use crate::source::load::SEEN;

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use lockstep_common::definition::{
+use lockstep_common::model::definition::{
     Check, ColumnDefinition, Definition, ForeignKey, Identity, Index, IndexColumn, IndexKind,
     OtherObject, Referential,
 };

@@ -29,7 +29,7 @@
 //!
 //! # Without the right to see LSNs
 //!
-//! Step 2's LSN needs VIEW SERVER STATE. Without it, and with a signal table ([`signal`]), a
+//! Step 2's LSN needs VIEW SERVER STATE. Without it, and with a signal table ([`super::signal`]), a
 //! connection M writes a signal between steps 1 and 2 and keeps its transaction open, with an
 //! exclusive lock on the signal table; it commits between steps 2 and 3. Its commit lies after every
 //! *before* and ahead of every *after*, so L is its commit LSN, which the change table tells once the
@@ -57,7 +57,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use lockstep_common::load::ChunkRange;
+use lockstep_common::Code;
+use lockstep_common::model::load::ChunkRange;
 use lockstep_common::{Failure, TableId, Value};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
@@ -165,9 +166,11 @@ async fn way(loads: &Loads) -> Result<Way, Failure> {
 
 /// The failure of a login that may neither see positions nor write signals.
 pub fn no_position() -> Failure {
-    Failure::halt(
-        "source.freeze",
+    Failure::new(
+        Code::SourceFreeze,
         "the exact handoff must learn the log's position, and the login may not",
+    )
+    .remedy(
         "GRANT VIEW SERVER STATE to it (from SQL Server 2022 on, VIEW SERVER PERFORMANCE STATE is \
          enough; on Azure SQL Database, VIEW DATABASE STATE), or name a captured table in \
          capture.signal_table that it may write to",
@@ -183,8 +186,8 @@ pub async fn allowed(lease: &mut Lease) -> Result<(), Failure> {
     let fields = Fields::new(row, "sys.databases");
     match fields.number("state")? {
         Some(1) => Ok(()),
-        Some(3) => Err(Failure::retry(
-            "source.unavailable",
+        Some(3) => Err(Failure::new(
+            Code::SourceUnavailable,
             "the database is on its way to allowing snapshot isolation",
         )),
         _ => Err(no_snapshots(&fields.name("name")?)),
@@ -193,16 +196,12 @@ pub async fn allowed(lease: &mut Lease) -> Result<(), Failure> {
 
 /// The failure of a database without snapshot isolation.
 pub fn no_snapshots(database: &str) -> Failure {
-    Failure::halt(
-        "source.snapshot_isolation",
-        format!(
+    Failure::new(Code::SourceSnapshotIsolation, format!(
             "database {database} does not allow snapshot isolation, which the exact handoff needs"
-        ),
-        format!(
+        )).remedy(format!(
             "ALTER DATABASE [{database}] SET ALLOW_SNAPSHOT_ISOLATION ON; tables with a key can be loaded with \
          capture.handoff = \"bracketed\" without it"
-        ),
-    )
+        ))
 }
 
 /// Within the freeze's limit.
@@ -212,8 +211,8 @@ async fn within<T>(
 ) -> Result<T, Failure> {
     match timeout(limit.saturating_add(Duration::from_millis(500)), step).await {
         Ok(result) => result,
-        Err(_) => Err(Failure::retry(
-            "source.busy",
+        Err(_) => Err(Failure::new(
+            Code::SourceBusy,
             format!(
                 "the tables could not be frozen within capture.lock_timeout ({} s): writers hold \
                  their locks for longer",
@@ -271,20 +270,22 @@ async fn lock(
     let (number, message) = (fields.number("number")?, fields.text("message")?);
     let message = message.unwrap_or_default();
     match number {
-        Some(1222) => Err(Failure::retry(
-            "source.busy",
+        Some(1222) => Err(Failure::new(
+            Code::SourceBusy,
             format!(
                 "table {table} could not be locked within capture.lock_timeout ({} s): a writer \
                  holds its locks for longer",
                 limit.as_secs_f64()
             ),
         )),
-        Some(1205) => Err(Failure::retry("source.busy", format!("cannot lock {table}: {message}"))),
-        number => Err(Failure::halt(
-            "source.freeze",
+        Some(1205) => {
+            Err(Failure::new(Code::SourceBusy, format!("cannot lock {table}: {message}")))
+        }
+        number => Err(Failure::new(
+            Code::SourceFreeze,
             format!("cannot lock {table}: error {}: {message}", number.unwrap_or_default()),
-            "GRANT SELECT on it, or take it out of source.tables",
-        )),
+        )
+        .remedy("GRANT SELECT on it, or take it out of source.tables")),
     }
 }
 
@@ -341,8 +342,8 @@ async fn await_signal(loads: &Loads, signal: &Signal, text: &str) -> Result<Lsn,
             Err(failure) => wait_for_lock(failure).await?,
         }
         if Instant::now() > deadline {
-            return Err(Failure::retry(
-                "source.busy",
+            return Err(Failure::new(
+                Code::SourceBusy,
                 format!(
                     "the capture job has not come to the signal of the freeze within {} s: check \
                      SQL Server Agent and the capture job",
@@ -365,17 +366,14 @@ impl SnapshotReader {
         let found = self.tables.iter().find(|(id, _)| *id == table.id);
         found.map(|(_, table)| Arc::clone(table)).ok_or_else(|| {
             let name = &table.version.name;
-            Failure::halt(
-                "source.load",
-                format!("table {name} is not in the snapshot"),
-                "report this",
-            )
+            Failure::new(Code::SourceLoad, format!("table {name} is not in the snapshot"))
+                .remedy("report this")
         })
     }
 
     /// Its connection; what does not put it back loses the snapshot.
     fn take(&mut self) -> Result<Lease, Failure> {
-        self.lease.take().ok_or_else(|| Failure::retry("source.load_again", "the snapshot is gone"))
+        self.lease.take().ok_or_else(|| Failure::new(Code::SourceLoadAgain, "the snapshot is gone"))
     }
 }
 

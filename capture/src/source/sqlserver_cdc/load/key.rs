@@ -13,7 +13,7 @@
 
 use std::borrow::Cow;
 
-use lockstep_common::name::quote_mssql as quote;
+use lockstep_common::model::name::quote_mssql as quote;
 use lockstep_common::{TICKS_PER_DAY, TICKS_PER_SECOND, Value};
 use tiberius::time::{Date, DateTime, DateTime2, DateTimeOffset, Time};
 use tiberius::{ColumnData, ToSql, Uuid};

@@ -49,9 +49,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lockstep_common::Code;
 use lockstep_common::config;
-use lockstep_common::definition::Definition;
-use lockstep_common::load::ChunkRange;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::ChunkRange;
 use lockstep_common::{Failure, TableId, Value};
 use tiberius::ToSql;
 
@@ -171,11 +172,11 @@ impl Loads {
 
     fn table(&self, table: &Table) -> Result<Arc<LoadTable>, Failure> {
         self.read().tables.get(&table.id).cloned().ok_or_else(|| {
-            Failure::halt(
-                "source.load",
+            Failure::new(
+                Code::SourceLoad,
                 format!("table {} is loaded in a version that is not followed", table.version.name),
-                "begin a new pipeline (new log) with the table as it is now or without it",
             )
+            .remedy("begin a new pipeline (new log) with the table as it is now or without it")
         })
     }
 

@@ -7,8 +7,9 @@
 //! Rows are held in memory meanwhile. How many a statement asks for follows from how large the rows
 //! before were; a table with MAX values begins with a few.
 
-use lockstep_common::load::ChunkRange;
-use lockstep_common::name::quote_mssql as quote;
+use lockstep_common::Code;
+use lockstep_common::model::load::ChunkRange;
+use lockstep_common::model::name::quote_mssql as quote;
 use lockstep_common::{Failure, Value};
 use tiberius::{Row, ToSql};
 
@@ -125,8 +126,8 @@ async fn key_index(table: &LoadTable, lease: &mut Lease) -> Result<String, Failu
     }
     let found = indexes.into_iter().find(|(_, columns)| *columns == wanted);
     found.map(|(name, _)| name).ok_or_else(|| {
-        Failure::retry(
-            "source.load_again",
+        Failure::new(
+            Code::SourceLoadAgain,
             format!("the index of the key of {} is gone", table.name),
         )
     })

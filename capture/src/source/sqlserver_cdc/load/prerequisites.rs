@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use lockstep_common::Failure;
-use lockstep_common::check::CheckResult;
-use lockstep_common::load::Handoff;
-use lockstep_common::name::literal_mssql as literal;
+use lockstep_common::model::load::Handoff;
+use lockstep_common::model::name::literal_mssql as literal;
+use lockstep_common::service::check::CheckResult;
 
 use super::super::catalog::{self, Versions};
 use super::super::fields::Fields;

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
-use lockstep_common::load::ChunkRange;
+use lockstep_common::Code;
+use lockstep_common::model::load::ChunkRange;
 use lockstep_common::{Failure, Value};
 use tiberius::{QueryItem, Row, ToSql};
 use tokio::sync::mpsc;
@@ -94,11 +95,11 @@ impl Rows for TaskRows<'_> {
                 Ok(false)
             }
             Some(Message::Failed(failure)) => Err(failure),
-            None => Err(Failure::halt(
-                "source.internal",
+            None => Err(Failure::new(
+                Code::SourceInternal,
                 "a reader of a table ended without saying so",
-                "report this with the program's log",
-            )),
+            )
+            .remedy("report this with the program's log")),
         }
     }
 }

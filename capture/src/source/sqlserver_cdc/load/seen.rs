@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use lockstep_common::record::SourceTime;
+use lockstep_common::model::record::SourceTime;
 
 use super::super::lsn::Lsn;
 use super::super::window::MappingRow;

@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use lockstep_common::name::{literal_mssql as literal, quote_mssql as quote};
+use lockstep_common::Code;
+use lockstep_common::model::name::{literal_mssql as literal, quote_mssql as quote};
 use lockstep_common::{Failure, LogicalType};
 use uuid::Uuid;
 
@@ -54,7 +55,7 @@ impl Signal {
         };
         let column = table.columns.iter().find(takes).ok_or_else(|| {
             let what = format!("signal table {name} has no captured column for a text");
-            Failure::halt("source.signal_table", what, FIX)
+            Failure::new(Code::SourceSignalTable, what).remedy(FIX)
         })?;
         Ok(Signal {
             table: table.from.clone(),
@@ -66,7 +67,7 @@ impl Signal {
     /// The failure of a table that is not followed.
     pub fn not_followed(name: &str) -> Failure {
         let what = format!("signal table {name} is not among the tables that are followed");
-        Failure::halt("source.signal_table", what, FIX)
+        Failure::new(Code::SourceSignalTable, what).remedy(FIX)
     }
 
     /// Commits a signal and returns its text.
@@ -122,11 +123,11 @@ impl Signal {
         let table = &self.table;
         match error.code() {
             // No right, a column without a value, a check, a foreign key, a unique key, read-only.
-            Some(229 | 230 | 207 | 208 | 515 | 544 | 547 | 2601 | 2627 | 3906) => Failure::halt(
-                "source.signal_table",
+            Some(229 | 230 | 207 | 208 | 515 | 544 | 547 | 2601 | 2627 | 3906) => Failure::new(
+                Code::SourceSignalTable,
                 format!("cannot write to the signal table {table}"),
-                FIX,
             )
+            .remedy(FIX)
             .with_source(error),
             _ => lease.classify(error, &format!("write to the signal table {table}")),
         }

@@ -6,7 +6,8 @@
 //! shape that the table was settled with; [`LoadTable::same_shape`] proves after a read that the
 //! table still had it, since a cast to a length that the column had would cut a longer value.
 
-use lockstep_common::name::quote_mssql as quote;
+use lockstep_common::Code;
+use lockstep_common::model::name::quote_mssql as quote;
 use lockstep_common::{Failure, TableName, Value};
 use tiberius::ColumnData;
 
@@ -146,9 +147,11 @@ impl LoadTable {
     /// The failure of a key that the server has otherwise than it is sent back: planning or reading would
     /// never end.
     pub fn never_ends(&self) -> Failure {
-        Failure::halt(
-            "source.load",
+        Failure::new(
+            Code::SourceLoad,
             format!("a key of {} compares as greater than itself", self.name),
+        )
+        .remedy(
             "its values cannot be sent back exactly: load it with capture.handoff = \"exact\", and \
              report this with the key's type and collation",
         )
@@ -161,23 +164,15 @@ impl LoadTable {
     ) -> Result<Value<'static>, Failure> {
         let cell = cell.ok_or_else(|| super::super::wrong_results(&self.doing()))?;
         column.value(cell, self.max_value_bytes).map_err(|error| {
-            Failure::halt(
-                "source.value",
-                format!("cannot {}", self.doing()),
-                "a value must arrive exactly or not at all: raise capture.max_value_bytes if that \
-                 is the limit, else report this",
-            )
+            Failure::new(Code::SourceValue, format!("cannot {}", self.doing())).remedy("a value must arrive exactly or not at all: raise capture.max_value_bytes if that \
+                 is the limit, else report this")
             .with_source(error)
         })
     }
 
     /// A range that is not of this table's key.
     pub fn not_of_key(&self, error: NotOfKey) -> Failure {
-        Failure::halt(
-            "source.load",
-            format!("cannot {}", self.doing()),
-            "the log's own picture of the load does not fit the table: begin a new pipeline (new log)",
-        )
+        Failure::new(Code::SourceLoad, format!("cannot {}", self.doing())).remedy("the log's own picture of the load does not fit the table: begin a new pipeline (new log)")
         .with_source(error)
     }
 
@@ -225,9 +220,11 @@ impl LoadTable {
 
     /// The failure of a table that changed under the load.
     pub fn altered(&self, what: &str) -> Failure {
-        Failure::halt(
-            "source.shape",
+        Failure::new(
+            Code::SourceShape,
             format!("table {} changed while its rows were read: {what}", self.name),
+        )
+        .remedy(
             "rows of one load must have one shape: begin a new pipeline (new log), with the table \
              as it is now or without it",
         )
@@ -239,38 +236,37 @@ impl LoadTable {
             // Dropped, or a column of it was.
             Some(207 | 208) => self.altered("it or a column of it is gone").with_source(error),
             // Under SNAPSHOT: DDL came behind the snapshot. A new look tells whether it was of matter.
-            Some(3961) => Failure::retry(
-                "source.load_again",
+            Some(3961) => Failure::new(
+                Code::SourceLoadAgain,
                 format!("table {} was altered while its rows were read", self.name),
             )
             .with_source(error),
             // The hint's index is gone.
-            Some(307 | 308) => Failure::retry(
-                "source.load_again",
+            Some(307 | 308) => Failure::new(
+                Code::SourceLoadAgain,
                 format!("the index of the key of {} is gone", self.name),
             )
             .with_source(error),
             // SNAPSHOT is not allowed any more: a new connection asks how rows are read.
-            Some(3952) => Failure::retry(
-                "source.load_again",
+            Some(3952) => Failure::new(
+                Code::SourceLoadAgain,
                 "the database no longer allows snapshot isolation",
             )
             .with_source(error),
             // The version store no longer has the snapshot, or had no room for it.
-            Some(3958 | 3959 | 3966 | 3967) => Failure::retry(
-                "source.load_again",
+            Some(3958 | 3959 | 3966 | 3967) => Failure::new(
+                Code::SourceLoadAgain,
                 format!("the snapshot that {} was read in is gone", self.name),
             )
             .with_source(error),
-            Some(229 | 230) => Failure::halt(
-                super::super::errors::PERMISSION,
-                format!("the login may not {}", self.doing()),
-                format!(
-                    "GRANT SELECT ON {} to its user: a full load reads the table itself",
-                    self.from
-                ),
-            )
-            .with_source(error),
+            Some(229 | 230) => {
+                Failure::new(Code::SourcePermission, format!("the login may not {}", self.doing()))
+                    .remedy(format!(
+                        "GRANT SELECT ON {} to its user: a full load reads the table itself",
+                        self.from
+                    ))
+                    .with_source(error)
+            }
             _ => lease.classify(error, &self.doing()),
         }
     }

@@ -1,7 +1,7 @@
 //! Foreign keys, checks, defaults and identities.
 
-use lockstep_common::definition::{ForeignKey, Referential};
-use lockstep_common::name::quote_postgres;
+use lockstep_common::model::definition::{ForeignKey, Referential};
+use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Column, LogicalType, TableName};
 
 use super::super::super::mapping::digit_name;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lockstep_common::definition::{Definition, Index, IndexKind};
+use lockstep_common::model::definition::{Definition, Index, IndexKind};
 use lockstep_common::{Column, LogicalType, TableVersion};
 
 use super::super::super::catalog::Naming;

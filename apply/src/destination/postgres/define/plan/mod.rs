@@ -13,8 +13,8 @@ mod table;
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
-use lockstep_common::definition::Definition;
-use lockstep_common::name::quote_postgres;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Column, TableName, TableVersion};
 
 use super::super::catalog::{Naming, TargetName};

@@ -1,8 +1,8 @@
 //! Schemas and tables.
 
 use lockstep_common::TableVersion;
-use lockstep_common::definition::{ColumnDefinition, Definition};
-use lockstep_common::name::{literal_postgres, quote_postgres};
+use lockstep_common::model::definition::{ColumnDefinition, Definition};
+use lockstep_common::model::name::{literal_postgres, quote_postgres};
 
 use super::super::super::catalog::{Naming, TargetName};
 use super::super::super::mapping;
@@ -129,7 +129,9 @@ pub(crate) fn create_table(
         }
         let null = if column.nullable && !key { "" } else { " NOT NULL" };
         let tells_apart = key || definition.is_some_and(|d| in_unique_index(d, &column.name));
-        let collation = naming.types.collation(column, ty).filter(|_| tells_apart);
+        // From PostgreSQL 18 on both ends of a foreign key need the same collation (42P21).
+        let refers = definition.is_some_and(|d| in_foreign_key(d, &column.name));
+        let collation = naming.types.collation(column, ty).filter(|_| tells_apart || refers);
         let collate = collation.map_or(String::new(), |name| format!(" COLLATE {name}"));
         parts.push(format!("{} {sql}{collate}{null}", quote_postgres(&naming.carry(&column.name))));
     }
@@ -154,6 +156,11 @@ pub(crate) fn create_table(
 fn in_unique_index(definition: &Definition, column: &str) -> bool {
     let mut unique = definition.indexes.iter().filter(|index| index.unique && !index.disabled);
     unique.any(|index| index.columns.iter().any(|c| c.column == column))
+}
+
+/// Whether a column refers to another table's key or unique index.
+fn in_foreign_key(definition: &Definition, column: &str) -> bool {
+    definition.foreign_keys.iter().any(|key| key.columns.iter().any(|c| **c == *column))
 }
 
 /// What PostgreSQL calls the key's constraint.

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use lockstep_common::config::Prepare;
-use lockstep_common::definition::{
+use lockstep_common::model::definition::{
     Check, ColumnDefinition, Definition, ForeignKey, Identity, Index, IndexColumn, IndexKind,
     OtherObject, Referential,
 };
-use lockstep_common::load::Handoff;
+use lockstep_common::model::load::Handoff;
 use lockstep_common::{
     Column, Disposition, Failure, LogicalType, Shutdown, TableName, TableVersion,
 };
@@ -87,7 +87,10 @@ impl Bed {
     /// Prepares and halts; gives the message.
     async fn refused(&mut self, mode: Prepare, tables: &[LoadTable]) -> String {
         let failure = self.prepare(mode, tables).await.expect_err("it is refused");
-        assert_eq!((failure.code, failure.disposition), ("apply.prepare", Disposition::Halt));
+        assert_eq!(
+            (failure.code.as_str(), failure.disposition()),
+            ("apply.prepare", Disposition::Halt)
+        );
         failure.message
     }
 

@@ -170,10 +170,10 @@ async fn an_apply_that_was_replaced_prepares_nothing() {
     bed.prepare(Prepare::Create, &tables).await.unwrap();
     bed.run("INSERT INTO orders (id, customer, total) VALUES (1, 1, 1); UPDATE lockstep.checkpoint SET epoch = 2").await;
     let failure = bed.prepare(Prepare::Truncate, &tables).await.unwrap_err();
-    assert_eq!(failure.code, "apply.displaced");
+    assert_eq!(failure.code.as_str(), "apply.displaced");
     assert_eq!(bed.query("SELECT count(*) FROM orders").await, ["1"]);
     let failure = unmake(&mut bed.client, PIPELINE, &tables, FENCE).await.unwrap_err();
-    assert_eq!(failure.code, "apply.displaced");
+    assert_eq!(failure.code.as_str(), "apply.displaced");
 }
 
 #[tokio::test]

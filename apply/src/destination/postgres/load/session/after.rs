@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use lockstep_common::definition::Definition;
-use lockstep_common::load::Handoff;
+use lockstep_common::Code;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::Handoff;
 use lockstep_common::{Failure, TableId, TableVersion};
 
 use super::super::super::define::{self, LoadTable};
@@ -128,9 +129,9 @@ impl Session {
 }
 
 fn reshaped(relation: &Relation) -> Failure {
-    Failure::halt(
-        "apply.load.reshaped",
+    Failure::new(
+        Code::ApplyLoadReshaped,
         format!("{} changed its shape while it is being loaded", relation.source),
-        "load the table again (`lockstep reload`)",
     )
+    .remedy("load the table again (`lockstep reload`)")
 }

@@ -5,10 +5,11 @@ mod after;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use lockstep_common::definition::Definition;
-use lockstep_common::load::Handoff;
-use lockstep_common::record::ChunkEnd;
-use lockstep_common::status::LoadStatus;
+use lockstep_common::Code;
+use lockstep_common::model::definition::Definition;
+use lockstep_common::model::load::Handoff;
+use lockstep_common::model::record::ChunkEnd;
+use lockstep_common::service::status::LoadStatus;
 use lockstep_common::{Failure, Position, TableId, TableVersion};
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -17,6 +18,7 @@ use super::super::catalog::{self, Absent, Naming, Prepared};
 use super::super::define::{self, Design, LoadTable};
 use super::super::encode::Rules;
 use super::super::error;
+use super::super::relation::Relation;
 use super::super::{Entry, Session, trust};
 use super::book::{Book, Live, Load, Stage, StoredLoad, StoredTable, Table, TableStage};
 use super::finishing::Finishing;
@@ -73,6 +75,25 @@ impl Loads {
 }
 
 impl Loads {
+    /// The tables of loads that are not done.
+    pub(in super::super) fn relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
+        let tables = self.book.loads.iter().flat_map(|load| &load.tables);
+        tables.filter_map(|table| table.live.as_ref()).map(|live| &live.relation)
+    }
+
+    /// Changes what is known of a target table.
+    pub(in super::super) fn change_relations(
+        &mut self,
+        oid: u32,
+        change: impl Fn(&Relation) -> Arc<Relation>,
+    ) {
+        let tables = self.book.loads.iter_mut().flat_map(|load| &mut load.tables);
+        let lives = tables.filter_map(|table| table.live.as_mut());
+        for live in lives.filter(|live| live.relation.oid == oid) {
+            live.relation = change(&live.relation);
+        }
+    }
+
     fn chunk_done(&mut self, done: &ChunkDone) {
         self.book.chunk_done(done);
         self.moved = true;
@@ -115,7 +136,9 @@ async fn is_there(
 ) -> Result<super::super::Relation, Failure> {
     match found(cold, pipeline, naming, table, Absent::Refuse).await? {
         Prepared::Ready(relation) => Ok(relation),
-        Prepared::Held(reason) => Err(Failure::halt("apply.prepare", reason, "report this")),
+        Prepared::Held(reason) => {
+            Err(Failure::new(Code::ApplyPrepare, reason).remedy("report this"))
+        }
     }
 }
 
@@ -153,7 +176,7 @@ impl Session {
         {
             notes::align(&self.cold, &notes, &relation).await.map_err(|e| {
                 let what = format!("cannot give {notes} the types of {}", relation.name);
-                error::failure("apply.load", &what, &e)
+                error::failure(Code::ApplyLoad, &what, &e)
             })?;
         }
         let keep = self.loads.design.keeps();
@@ -293,6 +316,7 @@ impl Session {
         for table in &begun.tables {
             if let Some(live) = &table.live {
                 let relation = Arc::clone(&live.relation);
+                self.forget_others_of(&relation);
                 self.entries.insert(relation.id, Entry { relation, regime: Regime::Stream });
             }
         }
@@ -309,11 +333,11 @@ impl Session {
     fn check_handoffs(&self, described: &[Described]) -> Result<(), Failure> {
         for table in described {
             if table.handoff == Handoff::Bracketed && table.version.key.is_empty() {
-                return Err(Failure::halt(
-                    "apply.corrupt",
+                return Err(Failure::new(
+                    Code::ApplyCorrupt,
                     format!("{} has no key and is loaded beside the stream", table.version.name),
-                    "the log is damaged or its writer is broken: restore it",
-                ));
+                )
+                .remedy("the log is damaged or its writer is broken: restore it"));
             }
         }
         Ok(())
@@ -326,7 +350,11 @@ impl Session {
     ) -> Result<(Vec<super::super::Relation>, Vec<String>), Failure> {
         let pipeline = self.chain.pipeline.clone();
         let failed = |e| {
-            super::super::error::failure("apply.prepare", "cannot look at the target's tables", &e)
+            super::super::error::failure(
+                Code::ApplyPrepare,
+                "cannot look at the target's tables",
+                &e,
+            )
         };
         // A table that is not there, or nobody's, is loaded for the first time.
         let mut first = !reload;
@@ -602,9 +630,5 @@ impl Table {
 
 /// A table that cannot be loaded again as it is.
 fn unready(relation: &super::super::Relation, what: &str) -> Failure {
-    Failure::halt(
-        "apply.prepare",
-        format!("{} cannot be loaded again into {}: {what}", relation.source, relation.name),
-        "change the target table as described and start apply again: the load empties it and goes on",
-    )
+    Failure::new(Code::ApplyPrepare, format!("{} cannot be loaded again into {}: {what}", relation.source, relation.name)).remedy("change the target table as described and start apply again: the load empties it and goes on")
 }
