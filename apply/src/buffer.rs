@@ -122,14 +122,14 @@ impl Buffer {
     /// room, all has to stay in memory.
     pub(crate) fn has_room(&self) -> bool {
         let held = self.lock();
-        let in_memory = held.memory_bytes + held.pending.bytes;
         let all = held.disk.bytes() + held.memory_bytes + held.pending.total();
         if all >= self.limits.disk.max(self.limits.memory) {
             return false;
         }
+        // What comes next may be the one that memory does not hold: there is half of it for that.
+        let in_memory = held.memory_bytes + held.pending.bytes < self.limits.memory / 2;
         let spilling = held.disk.next.is_some() || held.pending.spooled.is_some();
-        let most = if spilling { self.limits.gathered() } else { self.limits.memory };
-        in_memory < most || self.disk.is_left()
+        in_memory && !spilling || self.disk.is_left()
     }
 
     /// Waits for [`Buffer::has_room`]; `waits` is told what of the disk it waits for.
