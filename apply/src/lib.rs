@@ -11,6 +11,10 @@
 
 mod assemble;
 mod buffer;
+#[cfg(test)]
+#[path = "../tests/cluster.rs"]
+#[expect(dead_code, reason = "tests of the whole program use more of it")]
+mod cluster;
 mod content;
 mod destination;
 pub mod failpoints;
@@ -22,6 +26,7 @@ mod report;
 mod schemas;
 mod spool;
 mod start;
+mod tsql;
 mod unit;
 mod write;
 

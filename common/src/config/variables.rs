@@ -16,6 +16,8 @@ const RESERVED: &[&str] = &[
     "CONFIG",
     "DOUBLE",
     "FAIL_POINT",
+    "FUZZ_SECONDS",
+    "FUZZ_SEED",
     "LOAD_SEED",
     "LOAD_SEEDS",
     "LOG",

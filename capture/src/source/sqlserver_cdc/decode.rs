@@ -94,6 +94,11 @@ impl RowDecoder {
         self.columns[column].plan.recording
     }
 
+    /// A column's place in the update mask, from 1.
+    pub fn ordinal(&self, column: usize) -> u32 {
+        self.columns[column].ordinal
+    }
+
     /// Reads a row.
     pub fn row(&self, row: Row) -> Result<ChangeRow<DecodedRow>, DecodeError> {
         if row.len() != SYSTEM_COLUMNS + self.columns.len() {

@@ -21,10 +21,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::connection::Pool;
 use super::decode::DecodedRow;
-use super::doubt::Doubts;
 use super::errors::wait_for_lock;
 use super::followed::Followed;
 use super::lsn::Lsn;
+use super::max_values::MaxValues;
 use super::merge::{Contradiction, Pairing};
 use super::order::ChangeKey;
 
@@ -138,7 +138,7 @@ struct RowReader {
     followed: Arc<Followed>,
     pairing: Pairing<DecodedRow>,
     last: Option<ChangeKey>,
-    doubts: Doubts,
+    max_values: MaxValues,
     batch: Vec<Keyed>,
     bytes: usize,
 }
@@ -149,7 +149,7 @@ impl RowReader {
             followed,
             pairing: Pairing::default(),
             last: None,
-            doubts: Doubts::default(),
+            max_values: MaxValues::default(),
             batch: Vec::new(),
             bytes: 0,
         }
@@ -166,7 +166,7 @@ impl RowReader {
             .with_source(error)
         })?;
         self.last = Some(row.key);
-        self.doubts.push(&self.followed, &row);
+        self.max_values.push(&self.followed, &row)?;
         let paired = self.pairing.push(row).map_err(|e| self.contradiction(e))?;
         if let Some(paired) = paired {
             let key = paired.key;
@@ -204,9 +204,9 @@ impl RowReader {
         }
     }
 
-    /// Settles whatever is doubtful in the rows that were read and not taken.
-    async fn settle(&mut self, pool: &Arc<Pool>) -> Result<(), Failure> {
-        self.doubts.settle(pool, &self.followed).await
+    /// Verifies the MAX values of the rows that were read and not taken.
+    async fn verify(&mut self, pool: &Arc<Pool>) -> Result<(), Failure> {
+        self.max_values.verify(pool, &self.followed).await
     }
 
     fn take(&mut self) -> (Vec<Keyed>, usize) {
@@ -295,7 +295,7 @@ impl Stream {
     }
 
     async fn pass_on(&mut self) -> Result<(), Failure> {
-        self.reader.settle(&self.pool).await?;
+        self.reader.verify(&self.pool).await?;
         let (batch, bytes) = self.reader.take();
         if batch.is_empty() {
             return Ok(());
@@ -388,7 +388,7 @@ impl Pager {
             if self.next.is_none() {
                 self.reader.finish()?;
             }
-            while let Err(failure) = self.reader.settle(&self.pool).await {
+            while let Err(failure) = self.reader.verify(&self.pool).await {
                 wait_for_lock(failure).await?;
             }
             let (batch, _) = self.reader.take();

@@ -10,6 +10,7 @@
 //!   A crash between an object and its row leaves an object that the next run finds and accepts, or a
 //!   half-made index that it drops and makes again.
 
+mod expression;
 mod finish;
 mod foresee;
 mod grants;
@@ -19,7 +20,6 @@ mod plan;
 mod prepare;
 mod print;
 mod role;
-mod translate;
 mod unmake;
 mod way;
 
@@ -32,10 +32,6 @@ use lockstep_common::{TableId, TableVersion};
 
 use super::catalog::Naming;
 
-#[cfg(test)]
-#[path = "../../../../tests/cluster.rs"]
-#[expect(dead_code, reason = "tests of the whole program use more of it")]
-mod cluster;
 #[cfg(test)]
 mod tests;
 

@@ -5,7 +5,7 @@ use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Column, LogicalType, TableName};
 
 use super::super::super::mapping::digit_name;
-use super::super::translate::{self, Purpose, is_binary_text};
+use super::super::expression::{self, Purpose, is_binary_text};
 use super::{Action, Context, Fate, Kind, Object, Planned, digit_of};
 
 /// What becomes of the defaults.
@@ -15,7 +15,8 @@ pub(super) fn defaults(context: &Context<'_>) -> Vec<Object> {
         let Some(text) = &column.default else { continue };
         let name = context.naming.carry(&column.column);
         let made = context.scope.column(&column.column).and_then(|(_, found)| {
-            translate::value(text, &context.scope.without_columns(), Purpose::Default, found)
+            let scope = context.scope.without_columns();
+            expression::value(context.version, text, &scope, Purpose::Default, found)
         });
         let fate = match made {
             Ok(made) => Fate::Make {
@@ -73,7 +74,7 @@ pub(super) fn checks(context: &Context<'_>) -> Vec<Object> {
         let made = if check.disabled {
             Err("it is disabled in the source".to_owned())
         } else {
-            translate::condition(&check.condition, &context.scope, Purpose::Check)
+            expression::condition(context.version, &check.condition, &context.scope, Purpose::Check)
         };
         let fate = match made {
             Ok(condition) => added(format!("CHECK ({condition})"), check.unchecked),

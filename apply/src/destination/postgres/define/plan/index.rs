@@ -8,7 +8,7 @@ use lockstep_common::{Column, LogicalType, TableVersion};
 use super::super::super::catalog::Naming;
 use super::super::super::text;
 use super::super::super::types::PgType;
-use super::super::translate::{self, Purpose, is_binary_text, is_unicode};
+use super::super::expression::{self, Purpose, is_binary_text, is_unicode};
 use super::name::Taken;
 use super::{Action, Context, Fate, Kind, Object};
 
@@ -160,8 +160,9 @@ fn action(
         }
     }
     if let Some(filter) = &index.filter {
-        let condition = translate::condition(filter, &context.scope, Purpose::Filter)
-            .map_err(|reason| format!("its filter is not translated: {reason}"))?;
+        let condition =
+            expression::condition(context.version, filter, &context.scope, Purpose::Filter)
+                .map_err(|reason| format!("its filter is not translated: {reason}"))?;
         what.push_str(&format!(" WHERE {condition}"));
     }
     Ok((Action::Index { unique, what, constraint }, notes))

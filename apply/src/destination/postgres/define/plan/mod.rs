@@ -20,7 +20,7 @@ use lockstep_common::{Column, TableName, TableVersion};
 use super::super::catalog::{Naming, TargetName};
 use super::super::mapping::{Companion, Part};
 use super::super::types::PgType;
-use super::translate::Scope;
+use super::expression::Scope;
 
 pub(crate) use index::{MOST_ENTRY_BYTES, bytes_of, contested};
 pub(crate) use name::{fit, other_index_name};

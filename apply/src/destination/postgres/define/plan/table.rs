@@ -6,7 +6,7 @@ use lockstep_common::model::name::{literal_postgres, quote_postgres};
 
 use super::super::super::catalog::{Naming, TargetName};
 use super::super::super::mapping;
-use super::super::translate::{self, Purpose, Scope};
+use super::super::expression::{self, Purpose, Scope};
 use super::name::fit;
 use super::{Context, Fate, Kind, Object};
 
@@ -179,7 +179,7 @@ pub(super) fn scope<'a>(
     version: &'a TableVersion,
     definition: &Definition,
 ) -> Scope<'a> {
-    let mut scope = Scope::new(naming, version);
+    let mut scope = expression::scope(naming, version);
     for column in version.columns.iter().filter(|column| column.computed) {
         if !matches!(generated(naming, version, definition, &column.name), Some(Ok(_))) {
             scope.leave_out(&column.name);
@@ -200,7 +200,7 @@ fn generated(
     let text = found.computed.as_deref()?;
     let column = version.columns.iter().find(|column| column.name == name)?;
     // A generated column of PostgreSQL must not name another one.
-    let mut scope = Scope::new(naming, version);
+    let mut scope = expression::scope(naming, version);
     for other in version.columns.iter().filter(|column| column.computed) {
         scope.leave_out(&other.name);
     }
@@ -208,7 +208,7 @@ fn generated(
         return Some(Err("its type is mapped".to_owned()));
     }
     let purpose = Purpose::Computed { persisted: found.persisted };
-    Some(translate::value(text, &scope, purpose, column).map(|made| made.sql))
+    Some(expression::value(version, text, &scope, purpose, column).map(|made| made.sql))
 }
 
 /// What becomes of the computed columns.

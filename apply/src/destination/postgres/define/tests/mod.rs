@@ -27,7 +27,8 @@ use super::finish::{Finish, Report, finish, set_sequences};
 use super::plan::{Fate, Planned, Server, contested, plan};
 use super::prepare::{Prepared, prepare};
 use super::unmake::unmake;
-use super::{Design, LoadTable, cluster};
+use super::{Design, LoadTable};
+use crate::cluster;
 
 const PIPELINE: &str = "shop";
 const FENCE: Fence<'static> = Fence { pipeline: PIPELINE, epoch: 1 };

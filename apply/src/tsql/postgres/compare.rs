@@ -1,9 +1,10 @@
 //! Comparisons and LIKE.
 
-use super::emit::{Sql, Translator, whole};
-use super::types::Ty;
+use super::super::types::Ty;
+use super::super::{Refusal, literal_text};
+use super::literal;
 use super::unite::{one_collation, same_floats};
-use super::{Refusal, literal, literal_text};
+use super::{Sql, Translator, whole};
 
 impl Translator<'_> {
     /// `=`, `<>`, `<`, `>`, `<=`, `>=`

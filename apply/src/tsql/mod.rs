@@ -1,4 +1,8 @@
-//! T-SQL expressions of defaults, checks, computed columns and filters, for PostgreSQL.
+//! The expression translator: T-SQL expressions of defaults, checks, computed columns and filters.
+//!
+//! [`parse`] reads an expression, [`types`] says what SQL Server takes its parts for, [`postgres`]
+//! writes it for PostgreSQL. It knows T-SQL and PostgreSQL's SQL, and nothing of how a target is
+//! named or made: who uses it says which columns there are ([`Scope`]).
 //!
 //! A translation means the same for every value that the target can hold, or there is none: what is
 //! not known to be the same is refused, with the reason. `docs/full-load.md` ("What is translated")
@@ -20,35 +24,28 @@
 //!   it is evaluated when its row is written. One that could fail (a division) is refused.
 //!   (Overflow of an integer sum, difference or product is the exception: it would stop the row.)
 
-mod compare;
-mod convert;
-mod date;
-mod emit;
-mod function;
-mod literal;
 mod parse;
+mod postgres;
 #[cfg(test)]
 mod tests;
 mod token;
 mod types;
-mod unite;
 
 use std::collections::HashMap;
 
-use lockstep_common::model::name::{literal_postgres, quote_postgres};
-use lockstep_common::{Column, LogicalType, TableVersion};
+use lockstep_common::model::name::literal_postgres;
+use lockstep_common::{Column, LogicalType};
 
-use super::super::catalog::Naming;
-use emit::Translator;
 use parse::Expr;
+use postgres::Translator;
 use types::{Text, Ty};
 
 /// Why an expression is not translated.
-pub(super) type Refusal = String;
+pub(crate) type Refusal = String;
 
 /// What an expression is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// A default: evaluated when a row is inserted by somebody else than apply.
     Default,
     /// A check.
@@ -64,16 +61,16 @@ pub(super) enum Purpose {
 
 /// A value in PostgreSQL's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Made {
+pub(crate) struct Made {
     /// An expression that can stand anywhere.
-    pub(super) sql: String,
+    pub(crate) sql: String,
     /// In what it differs.
-    pub(super) note: Option<String>,
+    pub(crate) note: Option<String>,
 }
 
 /// What an expression may name.
 #[derive(Clone, Debug)]
-pub(super) struct Scope<'a> {
+pub(crate) struct Scope<'a> {
     /// By source name.
     columns: HashMap<&'a str, (String, &'a Column)>,
     /// Columns that the target does not have.
@@ -85,18 +82,18 @@ pub(super) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// All columns of a version.
-    pub(super) fn new(naming: &Naming, version: &'a TableVersion) -> Self {
-        let column = |column: &'a Column| {
-            (column.name.as_str(), (quote_postgres(&naming.carry(&column.name)), column))
-        };
-        let columns = version.columns.iter().map(column).collect();
-        let types = &naming.types;
-        let mapped = version.columns.iter().filter(|column| {
-            types.asked(&version.name, column).is_some_and(|ty| ty != types.own(column))
-        });
-        let mapped = mapped.map(|column| column.name.as_str()).collect();
-        Scope { columns, absent: Vec::new(), mapped, bare: false }
+    /// Columns of the source, each with its quoted name in the target and whether the target's type
+    /// for it is another than the one that expressions are translated for.
+    pub(crate) fn new(columns: impl IntoIterator<Item = (&'a Column, String, bool)>) -> Self {
+        let mut scope =
+            Scope { columns: HashMap::new(), absent: Vec::new(), mapped: Vec::new(), bare: false };
+        for (column, quoted, mapped) in columns {
+            scope.columns.insert(column.name.as_str(), (quoted, column));
+            if mapped {
+                scope.mapped.push(column.name.as_str());
+            }
+        }
+        scope
     }
 
     /// Whether a column's type is the one that expressions are translated for.
@@ -108,7 +105,7 @@ impl<'a> Scope<'a> {
     ///
     /// # Errors
     /// Why it is none.
-    pub(super) fn operand(&self, name: &str) -> Result<(String, &'a Column), Refusal> {
+    pub(crate) fn operand(&self, name: &str) -> Result<(String, &'a Column), Refusal> {
         let found = self.column(name)?;
         if self.is_mapped(found.1) {
             return Err(format!("the type of {name} is mapped to another one"));
@@ -117,12 +114,12 @@ impl<'a> Scope<'a> {
     }
 
     /// Takes a column out.
-    pub(super) fn leave_out(&mut self, name: &str) {
+    pub(crate) fn leave_out(&mut self, name: &str) {
         self.absent.push(name.to_owned());
     }
 
     /// The same without any column.
-    pub(super) fn without_columns(&self) -> Self {
+    pub(crate) fn without_columns(&self) -> Self {
         Scope { bare: true, ..self.clone() }
     }
 
@@ -130,7 +127,7 @@ impl<'a> Scope<'a> {
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) fn column(&self, name: &str) -> Result<(String, &'a Column), Refusal> {
+    pub(crate) fn column(&self, name: &str) -> Result<(String, &'a Column), Refusal> {
         if self.bare {
             return Err(format!("the name {name} is not translated"));
         }
@@ -150,7 +147,7 @@ impl<'a> Scope<'a> {
 ///
 /// # Errors
 /// Why it is not translated.
-pub(super) fn condition(
+pub(crate) fn condition(
     text: &str,
     scope: &Scope<'_>,
     purpose: Purpose,
@@ -165,7 +162,7 @@ pub(super) fn condition(
 ///
 /// # Errors
 /// Why it is not translated.
-pub(super) fn value(
+pub(crate) fn value(
     text: &str,
     scope: &Scope<'_>,
     purpose: Purpose,
@@ -210,12 +207,12 @@ fn literal_text(value: &str) -> Result<String, Refusal> {
 }
 
 /// Whether a column's text is compared by code alone.
-pub(super) fn is_binary_text(column: &Column) -> bool {
+pub(crate) fn is_binary_text(column: &Column) -> bool {
     let collation = column.collation.clone();
     Text { unicode: false, max: None, fixed: false, collation }.binary()
 }
 
 /// Whether a column's text is UTF-16.
-pub(super) fn is_unicode(column: &Column) -> bool {
+pub(crate) fn is_unicode(column: &Column) -> bool {
     matches!(types::base_name(&column.source_type).as_str(), "nchar" | "nvarchar" | "sysname")
 }

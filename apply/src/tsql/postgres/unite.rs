@@ -1,8 +1,8 @@
 //! Values of several types that meet.
 
-use super::Refusal;
-use super::emit::{Sql, whole};
-use super::types::{Text, Ty};
+use super::super::Refusal;
+use super::super::types::{Text, Ty};
+use super::{Sql, whole};
 
 /// Two numbers of which one is floating, both as the wider floating type.
 pub(super) fn same_floats(left: &Sql, right: &Sql) -> Result<(String, String, Ty), Refusal> {

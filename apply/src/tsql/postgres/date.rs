@@ -1,9 +1,10 @@
 //! Functions of dates and times.
 
-use super::emit::{Sql, Translator};
-use super::parse::Expr;
-use super::types::Ty;
-use super::{Refusal, literal};
+use super::super::Refusal;
+use super::super::parse::Expr;
+use super::super::types::Ty;
+use super::literal;
+use super::{Sql, Translator};
 
 impl Translator<'_> {
     /// The clock, as of the statement.

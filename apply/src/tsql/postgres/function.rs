@@ -1,13 +1,13 @@
 //! Functions, but for those of dates.
 
-use super::emit::{Sql, Translator};
-use super::parse::Expr;
-use super::types::{Text, Ty};
+use super::super::parse::Expr;
+use super::super::types::{Text, Ty};
+use super::super::{Refusal, literal_text};
 use super::unite::{concatenated, united};
-use super::{Refusal, literal_text};
+use super::{Sql, Translator};
 
 /// Every function that is translated; the documentation's list is held against it.
-pub(super) const FUNCTIONS: &[&str] = &[
+pub(crate) const FUNCTIONS: &[&str] = &[
     "abs",
     "ceiling",
     "choose",

@@ -1,11 +1,21 @@
-//! Values and conditions.
+//! For PostgreSQL: values and conditions.
+
+mod compare;
+mod convert;
+mod date;
+mod function;
+mod literal;
+mod unite;
 
 use std::cell::Cell;
 
 use super::parse::{Expr, TypeName};
 use super::types::{Text, Ty};
-use super::unite::{concatenated, same_floats, united};
 use super::{Purpose, Refusal, Scope, literal_text};
+use unite::{concatenated, same_floats, united};
+
+#[cfg(test)]
+pub(super) use function::FUNCTIONS;
 
 /// A value in PostgreSQL's words, and what it is in the source.
 #[derive(Clone, Debug)]

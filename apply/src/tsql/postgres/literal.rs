@@ -3,8 +3,8 @@
 //! Only forms that mean the same in every language and date format of a session:
 //! <https://learn.microsoft.com/en-us/sql/t-sql/data-types/datetime-transact-sql#supported-string-literal-formats-for-datetime>
 
-use super::Refusal;
-use super::types::Ty;
+use super::super::Refusal;
+use super::super::types::Ty;
 
 /// A text as a constant of a date or time type.
 ///

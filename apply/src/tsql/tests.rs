@@ -1,15 +1,13 @@
 //! Translations, evaluated by a real PostgreSQL and held against what SQL Server answers by its
 //! documentation.
 
-use lockstep_common::config::NameRule;
-use lockstep_common::{Column, LogicalType, TableName, TableVersion};
+use lockstep_common::model::name::quote_postgres;
+use lockstep_common::{Column, LogicalType};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use super::super::cluster;
-use super::super::plan::create_table;
-use super::emit::Translator;
-use super::function::FUNCTIONS;
-use super::{Naming, Purpose, Scope, condition, parse, value};
+use super::postgres::{FUNCTIONS, Translator};
+use super::{Purpose, Scope, condition, parse, value};
+use crate::cluster;
 
 const USUAL: &str = "SQL_Latin1_General_CP1_CI_AS";
 const BINARY: &str = "Latin1_General_BIN2";
@@ -33,53 +31,45 @@ fn text(name: &str, source_type: &str, max: u32, collation: &str) -> Column {
     column(name, source_type, ty, Some(collation))
 }
 
-fn version() -> TableVersion {
+fn columns() -> Vec<Column> {
     let int = |bytes| LogicalType::Int { bytes };
-    TableVersion {
-        dialect: "sqlserver".into(),
-        object_id: 1,
-        name: TableName { schema: "dbo".into(), table: "all types".into() },
-        columns: vec![
-            column("a", "int", int(4), None),
-            column("b", "int", int(4), None),
-            column("tiny", "tinyint", int(1), None),
-            column("big", "bigint", int(8), None),
-            column("flag", "bit", LogicalType::Bool, None),
-            column(
-                "price",
-                "decimal(10,2)",
-                LogicalType::Decimal { precision: 10, scale: 2 },
-                None,
-            ),
-            column("cash", "money", LogicalType::Decimal { precision: 19, scale: 4 }, None),
-            column("x", "float", LogicalType::F64, None),
-            column("r", "real", LogicalType::F32, None),
-            text("uname", "nvarchar(20)", 20, USUAL),
-            text("sc", "nvarchar(20)", 20, SUPPLEMENTARY),
-            text("code", "varchar(10)", 10, USUAL),
-            text("bin", "varchar(10)", 10, BINARY),
-            text("ubin", "nvarchar(10)", 10, BINARY),
-            text("fix", "char(5)", 5, BINARY),
-            column("d", "date", LogicalType::Date, None),
-            column("dt", "datetime", LogicalType::Timestamp { digits: 3 }, None),
-            column("dt3", "datetime2(3)", LogicalType::Timestamp { digits: 3 }, None),
-            column("dt7", "datetime2(7)", LogicalType::Timestamp { digits: 7 }, None),
-            column("sd", "smalldatetime", LogicalType::Timestamp { digits: 0 }, None),
-            column("t", "time(3)", LogicalType::Time { digits: 3 }, None),
-            column("off", "datetimeoffset(3)", LogicalType::TimestampTz { digits: 3 }, None),
-            column("id", "uniqueidentifier", LogicalType::Uuid, None),
-            column("bytes", "varbinary(10)", LogicalType::Bytes { max: Some(10) }, None),
-        ],
-        key: Vec::new(),
-    }
+    vec![
+        column("a", "int", int(4), None),
+        column("b", "int", int(4), None),
+        column("tiny", "tinyint", int(1), None),
+        column("big", "bigint", int(8), None),
+        column("flag", "bit", LogicalType::Bool, None),
+        column("price", "decimal(10,2)", LogicalType::Decimal { precision: 10, scale: 2 }, None),
+        column("cash", "money", LogicalType::Decimal { precision: 19, scale: 4 }, None),
+        column("x", "float", LogicalType::F64, None),
+        column("r", "real", LogicalType::F32, None),
+        text("uname", "nvarchar(20)", 20, USUAL),
+        text("sc", "nvarchar(20)", 20, SUPPLEMENTARY),
+        text("code", "varchar(10)", 10, USUAL),
+        text("bin", "varchar(10)", 10, BINARY),
+        text("ubin", "nvarchar(10)", 10, BINARY),
+        text("fix", "char(5)", 5, BINARY),
+        column("d", "date", LogicalType::Date, None),
+        column("dt", "datetime", LogicalType::Timestamp { digits: 3 }, None),
+        column("dt3", "datetime2(3)", LogicalType::Timestamp { digits: 3 }, None),
+        column("dt7", "datetime2(7)", LogicalType::Timestamp { digits: 7 }, None),
+        column("sd", "smalldatetime", LogicalType::Timestamp { digits: 0 }, None),
+        column("t", "time(3)", LogicalType::Time { digits: 3 }, None),
+        column("off", "datetimeoffset(3)", LogicalType::TimestampTz { digits: 3 }, None),
+        column("id", "uniqueidentifier", LogicalType::Uuid, None),
+        column("bytes", "varbinary(10)", LogicalType::Bytes { max: Some(10) }, None),
+    ]
 }
 
-fn naming() -> Naming {
-    Naming {
-        schemas: [("dbo".to_owned(), "public".to_owned())].into(),
-        rule: NameRule::Keep,
-        types: Default::default(),
-    }
+/// The table of [`columns`], as apply makes it.
+const TABLE: &str = "CREATE TABLE \"all types\" (a integer, b integer, tiny smallint, big bigint, \
+    flag boolean, price numeric(10,2), cash numeric(19,4), x double precision, r real, \
+    uname varchar(20), sc varchar(20), code varchar(10), bin varchar(10), ubin varchar(10), \
+    fix char(5), d date, dt timestamp(3), dt3 timestamp(3), dt7 timestamp(6), sd timestamp(0), \
+    t time(3), off timestamptz(3), id uuid, bytes bytea)";
+
+fn scope(columns: &[Column]) -> Scope<'_> {
+    Scope::new(columns.iter().map(|column| (column, quote_postgres(&column.name), false)))
 }
 
 async fn database(name: &str) -> Client {
@@ -93,8 +83,7 @@ async fn database(name: &str) -> Client {
     };
     open("postgres".into()).await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
     let client = open(name.into()).await;
-    let table = create_table(&naming(), &version(), None, None).unwrap();
-    client.batch_execute(&table).await.unwrap();
+    client.batch_execute(TABLE).await.unwrap();
     client
         .batch_execute(
             "INSERT INTO \"all types\" VALUES \
@@ -325,8 +314,8 @@ const REFUSED: &[(&str, &str)] = &[
 #[tokio::test]
 async fn values_are_what_sql_server_answers() {
     let client = database("values_are").await;
-    let version = version();
-    let scope = Scope::new(&naming(), &version);
+    let columns = columns();
+    let scope = scope(&columns);
     let mut wrong = Vec::new();
     for (text, first, nulls) in VALUES {
         let translator = Translator::new(&scope, Purpose::Check);
@@ -348,8 +337,8 @@ async fn values_are_what_sql_server_answers() {
 #[tokio::test]
 async fn conditions_hold_as_in_sql_server() {
     let client = database("conditions_hold").await;
-    let version = version();
-    let scope = Scope::new(&naming(), &version);
+    let columns = columns();
+    let scope = scope(&columns);
     let mut wrong = Vec::new();
     for (index, (text, first, nulls)) in CONDITIONS.iter().enumerate() {
         let made = match condition(text, &scope, Purpose::Check) {
@@ -376,8 +365,8 @@ async fn conditions_hold_as_in_sql_server() {
 #[tokio::test]
 async fn every_value_can_be_a_generated_column() {
     let client = database("generated").await;
-    let version = version();
-    let scope = Scope::new(&naming(), &version);
+    let columns = columns();
+    let scope = scope(&columns);
     let mut wrong = Vec::new();
     for (index, (text, first, _)) in VALUES.iter().enumerate() {
         let translator = Translator::new(&scope, Purpose::Computed { persisted: true });
@@ -412,8 +401,8 @@ async fn every_value_can_be_a_generated_column() {
 
 #[test]
 fn what_could_mean_another_thing_is_refused() {
-    let version = version();
-    let scope = Scope::new(&naming(), &version);
+    let columns = columns();
+    let scope = scope(&columns);
     for (text, reason) in REFUSED {
         let refusal = condition(text, &scope, Purpose::Check).expect_err(text);
         assert!(refusal.contains(reason), "{text}: {refusal}");
@@ -423,8 +412,8 @@ fn what_could_mean_another_thing_is_refused() {
 #[tokio::test]
 async fn defaults_become_defaults() {
     let client = database("defaults").await;
-    let version = version();
-    let scope = Scope::new(&naming(), &version).without_columns();
+    let columns = columns();
+    let scope = scope(&columns).without_columns();
     let cases = [
         ("a", "((0))", Some("0")),
         ("a", "((-1))", Some("-1")),
@@ -456,7 +445,7 @@ async fn defaults_become_defaults() {
         ("bytes", "(0x0aff)", Some("\\x0aff")),
     ];
     let set = |name: &str, text: &str| {
-        let column = version.columns.iter().find(|column| column.name == name).unwrap();
+        let column = columns.iter().find(|column| column.name == name).unwrap();
         value(text, &scope, Purpose::Default, column)
     };
     let insert = async |name: &str, sql: &str| -> Option<String> {
@@ -520,10 +509,10 @@ async fn defaults_become_defaults() {
 
 #[test]
 fn a_computed_column_that_may_fail_is_stored_only_where_the_source_stores_it() {
-    let version = version();
-    let scope = Scope::new(&naming(), &version);
+    let columns = columns();
+    let scope = scope(&columns);
     let quotient =
-        |persisted| value("[a]/[b]", &scope, Purpose::Computed { persisted }, &version.columns[0]);
+        |persisted| value("[a]/[b]", &scope, Purpose::Computed { persisted }, &columns[0]);
     assert!(quotient(true).is_ok());
     assert!(quotient(false).unwrap_err().contains("may fail"));
 }
@@ -531,7 +520,7 @@ fn a_computed_column_that_may_fail_is_stored_only_where_the_source_stores_it() {
 /// The list of the documentation is the list of the code.
 #[test]
 fn the_documentation_lists_every_function() {
-    let page = include_str!("../../../../../../docs/full-load.md");
+    let page = include_str!("../../../docs/full-load.md");
     let section = page.split("## What is translated").nth(1).expect("the section is there");
     let section = section.split("\n## ").next().expect("a section");
     let line =
@@ -552,8 +541,8 @@ fn any_text_is_answered() {
     let seed: u64 = rand::rng().random();
     println!("seed {seed}");
     let mut random = rand::rngs::StdRng::seed_from_u64(seed);
-    let version = version();
-    let scope = Scope::new(&naming(), &version);
+    let columns = columns();
+    let scope = scope(&columns);
     let words = [
         "[a]",
         "[uname]",
@@ -627,7 +616,7 @@ fn any_text_is_answered() {
             (0..length).map(|_| words[random.random_range(0..words.len())]).collect();
         let text = text.join(" ");
         let _ = condition(&text, &scope, Purpose::Check);
-        let _ = value(&text, &scope, Purpose::Default, &version.columns[0]);
-        let _ = value(&text, &scope, Purpose::Computed { persisted: true }, &version.columns[9]);
+        let _ = value(&text, &scope, Purpose::Default, &columns[0]);
+        let _ = value(&text, &scope, Purpose::Computed { persisted: true }, &columns[9]);
     }
 }

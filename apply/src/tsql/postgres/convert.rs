@@ -2,12 +2,13 @@
 //!
 //! <https://learn.microsoft.com/en-us/sql/t-sql/functions/cast-and-convert-transact-sql>
 
+use super::super::types::{Text, Ty};
+use super::super::{Purpose, Refusal, literal_text};
 use super::compare::uuid;
-use super::emit::{Constant, Sql, Translator, whole};
 use super::function::unfixed;
-use super::types::{Text, Ty};
+use super::literal;
 use super::unite::floating;
-use super::{Purpose, Refusal, literal, literal_text};
+use super::{Constant, Sql, Translator, whole};
 
 impl Translator<'_> {
     /// An explicit conversion.
@@ -182,7 +183,7 @@ impl Translator<'_> {
     }
 
     /// A value as it is stored in a column of type `to`.
-    pub(super) fn store(&self, value: Sql, to: &Ty) -> Result<String, Refusal> {
+    pub(crate) fn store(&self, value: Sql, to: &Ty) -> Result<String, Refusal> {
         match (&value.ty, to) {
             (Ty::Text(_), Ty::Text(target)) if target.fixed => {
                 // The column pads by itself.
