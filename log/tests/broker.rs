@@ -134,7 +134,7 @@ impl OwnBroker {
             .arg(command)
             .arg(self.path())
             .env_remove("LOCKSTEP_TEST_KAFKA")
-            .env("LOCKSTEP_KAFKA_TLS", if self.tls { "1" } else { "0" })
+            .env("LOCKSTEP_TEST_KAFKA_TLS", if self.tls { "1" } else { "0" })
             .stderr(Stdio::inherit())
             .output()
             .expect("scripts/kafka runs");
