@@ -238,7 +238,17 @@ impl Feed {
     ) -> Result<(), Failure> {
         if !self.buffer.has_room() {
             self.report.fetched(item.offset, self.buffer.levels(), true);
-            self.buffer.room().await?;
+            let mut waited = false;
+            let waits = |failure: Failure| {
+                if !std::mem::replace(&mut waited, true) {
+                    tracing::warn!(error = %failure, "waiting for room");
+                    self.report.trouble(Side::Log, &failure);
+                }
+            };
+            self.buffer.room(waits).await?;
+            if waited {
+                self.report.recovered(Side::Log);
+            }
         }
         let Some((payload, header)) = foreign.read(item.payload).await? else {
             return Ok(());

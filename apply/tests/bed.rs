@@ -199,6 +199,12 @@ impl Database {
             .collect()
     }
 
+    /// The SQLSTATE of what the server refuses.
+    pub async fn refused(&self, sql: &str) -> String {
+        let error = self.client.batch_execute(sql).await.expect_err(sql);
+        error.code().map(|code| code.code().to_owned()).unwrap_or_default()
+    }
+
     /// Waits until a query gives these rows.
     pub async fn shows(&self, sql: &str, rows: &[&str]) {
         let deadline = tokio::time::Instant::now() + DEADLINE;

@@ -225,7 +225,7 @@ fn start(binaries: &Path, directory: &Path) -> Child {
         .expect("a shell runs")
 }
 
-const NOBODY: u32 = 65534;
+pub const NOBODY: u32 = 65534;
 
 fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)

@@ -66,13 +66,35 @@ pub fn config(brokers: &str) -> config::Log {
 /// A broker that a test may stop.
 pub struct OwnBroker {
     directory: TempDir,
+    /// It speaks TLS only, and only to who has a certificate of its authority's.
+    tls: bool,
 }
 
 impl OwnBroker {
     pub fn new() -> Self {
-        let broker = OwnBroker { directory: tempfile::tempdir().expect("a temporary directory") };
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = OwnBroker { directory, tls: false };
         broker.start();
         broker
+    }
+
+    /// One that wants certificates.
+    pub fn certified() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = OwnBroker { directory, tls: true };
+        broker.certify();
+        broker.start();
+        broker
+    }
+
+    /// Another authority, and certificates of its; the broker knows it with its next start.
+    pub fn certify(&self) {
+        self.script("certify");
+    }
+
+    /// A file of the authority's: `ca.pem`, `client.pem`, `client.key`.
+    pub fn certificate(&self, file: &str) -> PathBuf {
+        self.path().join("tls").join(file)
     }
 
     pub fn start(&self) {
@@ -112,6 +134,7 @@ impl OwnBroker {
             .arg(command)
             .arg(self.path())
             .env_remove("LOCKSTEP_TEST_KAFKA")
+            .env("LOCKSTEP_TEST_KAFKA_TLS", if self.tls { "1" } else { "0" })
             .stderr(Stdio::inherit())
             .output()
             .expect("scripts/kafka runs");
