@@ -124,7 +124,7 @@ pub async fn check_types(
     tables: &[(Arc<TableVersion>, Definition)],
 ) -> Vec<CheckResult> {
     let checked = async {
-        let target = Target::new(&settings.config, &settings.pipeline)?;
+        let target = Target::new(&settings.config, &settings.pipeline)?.for_task(settings.task);
         target.check_types(&settings.pipeline, tables).await
     };
     match checked.await {

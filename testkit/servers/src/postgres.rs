@@ -244,7 +244,7 @@ fn initdb(bin: &Path, user: Option<User>, dir: &Path, password: &str) -> Result<
     let mut command =
         crate::child::command(&bin.join("initdb"), user, crate::child::OnOurDeath::Kill);
     command
-        .args(["--no-sync", "--no-instructions", "--encoding=UTF8", "--locale=C.UTF-8"])
+        .args(["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"])
         .args(["--auth=scram-sha-256", "--username", SUPERUSER])
         .arg("--pwfile")
         .arg(&password_file)

@@ -27,6 +27,7 @@ mod parameter;
 mod pipe;
 mod pooler;
 mod prerequisites;
+mod readiness;
 mod relation;
 mod run;
 mod set_aside;
