@@ -95,7 +95,7 @@ pub async fn check(settings: &ApplySettings) -> Vec<CheckResult> {
     if let Some(weakness) = config.weakness() {
         results.push(CheckResult::warn("transport", weakness.what, weakness.fix));
     }
-    if let Err(failure) = start::Start::parse(config.start.as_deref()) {
+    if let Err(failure) = start::parse(config.start.as_deref()) {
         results.push(CheckResult::fail("start point", failure.message, failure.remedy));
     }
     match Target::new(config, &settings.pipeline).map(|target| target.for_task(settings.task)) {
