@@ -11,10 +11,6 @@
 
 mod assemble;
 mod buffer;
-#[cfg(test)]
-#[path = "../tests/cluster.rs"]
-#[expect(dead_code, reason = "tests of the whole program use more of it")]
-mod cluster;
 mod content;
 mod destination;
 pub mod failpoints;

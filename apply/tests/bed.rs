@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use crate::cluster::{self, Cluster};
 use crate::source::{Source, at};
+use lockstep_servers::cluster::{self, Cluster};
 
 pub const PIPELINE: &str = "shop";
 /// How long anything may take before a test gives up.

@@ -6,7 +6,6 @@
 mod bad_input;
 mod bed;
 mod changes;
-mod cluster;
 mod digits;
 mod disk;
 mod durability;
