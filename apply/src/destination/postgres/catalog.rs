@@ -172,12 +172,22 @@ async fn claim(
 ) -> Result<(), Failure> {
     let row = client
         .query_one(
-            "INSERT INTO lockstep.tables AS t (schema_name, table_name, pipeline, source, version) \
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (schema_name, table_name) DO UPDATE \
+            "INSERT INTO lockstep.tables AS t \
+             (schema_name, table_name, pipeline, source, version, source_ref) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (schema_name, table_name) DO UPDATE \
              SET version = CASE WHEN t.pipeline = $3 AND t.source = $4 THEN $5 \
-                           ELSE t.version END \
+                           ELSE t.version END, \
+                 source_ref = CASE WHEN t.pipeline = $3 AND t.source = $4 THEN $6 \
+                              ELSE t.source_ref END \
              RETURNING t.pipeline, t.source",
-            &[&name.schema, &name.table, &pipeline, &version.name.to_string(), &id.to_string()],
+            &[
+                &name.schema,
+                &name.table,
+                &pipeline,
+                &version.name.to_string(),
+                &id.to_string(),
+                &version.table_ref().to_string(),
+            ],
         )
         .await
         .map_err(|e| error::failure(Code::ApplyTable, "cannot write lockstep.tables", &e))?;

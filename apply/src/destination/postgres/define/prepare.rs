@@ -463,12 +463,14 @@ async fn claim(
     table: &LoadTable,
 ) -> Result<(), tokio_postgres::Error> {
     let (source, id) = (table.version.name.to_string(), table.id.to_string());
+    let source_ref = table.version.table_ref().to_string();
     client
         .execute(
-            "INSERT INTO lockstep.tables AS t (schema_name, table_name, pipeline, source, version) \
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (schema_name, table_name) DO UPDATE \
-             SET version = $5 WHERE t.pipeline = $3 AND t.source = $4",
-            &[&name.schema, &name.table, &pipeline, &source, &id],
+            "INSERT INTO lockstep.tables AS t \
+             (schema_name, table_name, pipeline, source, version, source_ref) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (schema_name, table_name) DO UPDATE \
+             SET version = $5, source_ref = $6 WHERE t.pipeline = $3 AND t.source = $4",
+            &[&name.schema, &name.table, &pipeline, &source, &id, &source_ref],
         )
         .await?;
     Ok(())

@@ -165,6 +165,7 @@ pub(in super::super) fn expand<'v>(
     }
     expanded.key = key;
     expanded.columns.extend(companions.iter().map(|companion| Column {
+        id: None,
         name: companion.name.clone(),
         ty: LogicalType::Int { bytes: 2 },
         source_type: "smallint".to_owned(),

@@ -108,6 +108,7 @@ impl TypeKey {
             _ => return None,
         };
         Some(Column {
+            id: None,
             name: String::new(),
             ty,
             source_type: self.0.clone(),

@@ -17,6 +17,7 @@ fn types(more: &str) -> Types {
 
 fn column(name: &str, source_type: &str, ty: LogicalType) -> Column {
     Column {
+        id: None,
         name: name.into(),
         ty,
         source_type: source_type.into(),
@@ -31,6 +32,7 @@ fn orders() -> TableVersion {
     TableVersion {
         dialect: "sqlserver".into(),
         object_id: 1,
+        origin: None,
         name: TableName { schema: "dbo".into(), table: "orders".into() },
         columns: vec![
             column("id", "int", LogicalType::Int { bytes: 4 }),
