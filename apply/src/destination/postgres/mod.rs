@@ -22,9 +22,9 @@ mod held;
 mod image;
 mod load;
 mod lost;
-mod mapping;
 mod parameter;
 mod pipe;
+mod plan;
 mod pooler;
 mod prerequisites;
 mod relation;
@@ -66,12 +66,13 @@ pub(crate) use wire::Ears;
 use crate::reach;
 use crate::unit::Mark;
 use ask::Ask;
-use catalog::{Absent, Naming, Prepared};
+use catalog::{Absent, Prepared};
 use checkpoint::Chain;
 use connect::Login;
 use define::Design;
 use encode::Rules;
 use load::{Loaders, Loads, Regime};
+use plan::Naming;
 use relation::Relation;
 use run::{ChangeError, Claims, Mode, Place, Runs};
 use trouble::change_trouble;
@@ -425,7 +426,7 @@ impl Session {
         let loading = !matches!(regime, Regime::Stream);
         let claim = self
             .runs
-            .claim(relation, loading, &relation.widen(change))
+            .claim(relation, loading, &relation.projection.apply(change))
             .map_err(|error| change_trouble(error, relation, Some(change), index))?;
         self.claims.add(&claim);
         Ok(self.claimed.iter().any(|claims| claims.meet(&claim)))
@@ -468,7 +469,7 @@ impl Session {
             Regime::Beyond(Some(from)) if self.position > *from => None,
             Regime::Beyond(_) => return Ok(false),
         };
-        let wide = relation.widen(change);
+        let wide = relation.projection.apply(change);
         self.runs
             .change(relation, notes, &wide, index, &mut self.wires[self.lane].pipe)
             .map_err(|error| change_trouble(error, relation, Some(change), index))?;
