@@ -18,9 +18,11 @@ mod held;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use lockstep_common::Code;
+use lockstep_common::service::limits::Room;
 use lockstep_common::{FailPoints, Failure, Position};
 use tokio::sync::Notify;
 
@@ -53,6 +55,9 @@ const TRIM_BYTES: u64 = 8 << 20;
 /// What is to go to disk is gathered to this much.
 const GATHERED_BYTES: u64 = 1 << 20;
 
+/// How often a full disk is looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// How full it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Levels {
@@ -64,6 +69,8 @@ pub(crate) struct Levels {
 pub(crate) struct Buffer {
     held: Mutex<Held>,
     spool: SharedSpool,
+    /// Of the spool.
+    disk: Room,
     limits: Limits,
     fail: FailPoints,
     /// There is a unit more, or the end.
@@ -82,6 +89,7 @@ impl Buffer {
     ) -> Self {
         Buffer {
             held: Mutex::new(Held::new(contents.as_ref())),
+            disk: Room::of(spool.path()),
             spool: Arc::new(spool),
             limits,
             fail,
@@ -110,22 +118,41 @@ impl Buffer {
 
     // --- The log's side -------------------------------------------------------------------------
 
-    /// Whether more can be taken now: all that is held may have to go to disk.
+    /// Whether more can be taken now: all that is held may have to go to disk, and where that has no
+    /// room, all has to stay in memory.
     pub(crate) fn has_room(&self) -> bool {
         let held = self.lock();
         let all = held.disk.bytes() + held.memory_bytes + held.pending.total();
-        all < self.limits.disk.max(self.limits.memory)
+        if all >= self.limits.disk.max(self.limits.memory) {
+            return false;
+        }
+        // What comes next may be the one that memory does not hold: there is half of it for that.
+        let in_memory = held.memory_bytes + held.pending.bytes < self.limits.memory / 2;
+        let spilling = held.disk.next.is_some() || held.pending.spooled.is_some();
+        in_memory && !spilling || self.disk.is_left()
     }
 
-    /// Waits for [`Buffer::has_room`].
+    /// Waits for [`Buffer::has_room`]; `waits` is told what of the disk it waits for.
     ///
     /// # Errors
     /// `Halt` when a single transaction is larger than the budget: it will never fit.
-    pub(crate) async fn room(&self) -> Result<(), Failure> {
+    pub(crate) async fn room(&self, mut waits: impl FnMut(Failure)) -> Result<(), Failure> {
         loop {
             let waiting = self.room.notified();
             if self.has_room() {
                 return Ok(());
+            }
+            if !self.disk.is_left() {
+                waits(Failure::new(Code::ApplySpoolFull, self.disk.shortage()).remedy(
+                    "make room on that disk, or lower `spool_budget`: apply goes on by itself, and \
+                     nothing is lost",
+                ));
+                // Nothing tells of room on a disk.
+                tokio::select! {
+                    () = waiting => {}
+                    () = tokio::time::sleep(LOOK_AGAIN) => {}
+                }
+                continue;
             }
             let pending = self.lock().pending.total();
             if pending >= self.limits.disk {

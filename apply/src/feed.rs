@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lockstep_common::Code;
 use lockstep_common::codec::{self, Header, Kind};
 use lockstep_common::model::load::LoadMarker;
+use lockstep_common::model::place::Place;
 use lockstep_common::model::record::Body;
 use lockstep_common::{Backoff, FailPoints, Failure, Shutdown};
 use lockstep_log::{Batch, Item, Log, Reader, Seek, Stream};
@@ -21,7 +22,6 @@ use crate::buffer::Buffer;
 use crate::failpoints;
 use crate::foreign::Foreign;
 use crate::report::{Report, Side};
-use crate::start::Start;
 use crate::unit::Mark;
 
 /// The reader that one feed leaves to the next: opening one takes longer than sending it elsewhere.
@@ -65,7 +65,7 @@ pub(crate) struct Feed {
     pub(crate) reader: LogReader,
     pub(crate) buffer: Arc<Buffer>,
     /// Where to begin while the buffer has no end.
-    pub(crate) start: Start,
+    pub(crate) start: Place,
     /// Name under which the log's tools see how far this apply is.
     pub(crate) name: String,
     /// Everything below it is flushed in the target.
@@ -162,11 +162,11 @@ impl Feed {
 
     /// Begins at the chosen start.
     async fn begin(&self, reader: &mut dyn Reader) -> Result<Assembler, Failure> {
-        let offset = reader.seek(self.start.seek()).await?;
+        let offset = reader.seek(Seek::to(self.start)).await?;
         tracing::info!(offset, start = %self.start, "reading the log");
         Ok(match self.start {
-            Start::After(position) => Assembler::after(position),
-            Start::Time(time) => {
+            Place::Position(position) => Assembler::after(position),
+            Place::Time(time) => {
                 let first = reader.bounds().await?.first;
                 if offset == first && first > 0 {
                     Assembler::since(time)
@@ -238,7 +238,17 @@ impl Feed {
     ) -> Result<(), Failure> {
         if !self.buffer.has_room() {
             self.report.fetched(item.offset, self.buffer.levels(), true);
-            self.buffer.room().await?;
+            let mut waited = false;
+            let waits = |failure: Failure| {
+                if !std::mem::replace(&mut waited, true) {
+                    tracing::warn!(error = %failure, "waiting for room");
+                    self.report.trouble(Side::Log, &failure);
+                }
+            };
+            self.buffer.room(waits).await?;
+            if waited {
+                self.report.recovered(Side::Log);
+            }
         }
         let Some((payload, header)) = foreign.read(item.payload).await? else {
             return Ok(());

@@ -11,10 +11,6 @@
 
 mod assemble;
 mod buffer;
-#[cfg(test)]
-#[path = "../tests/cluster.rs"]
-#[expect(dead_code, reason = "tests of the whole program use more of it")]
-mod cluster;
 mod content;
 mod destination;
 pub mod failpoints;
@@ -95,7 +91,7 @@ pub async fn check(settings: &ApplySettings) -> Vec<CheckResult> {
     if let Some(weakness) = config.weakness() {
         results.push(CheckResult::warn("transport", weakness.what, weakness.fix));
     }
-    if let Err(failure) = start::Start::parse(config.start.as_deref()) {
+    if let Err(failure) = start::parse(config.start.as_deref()) {
         results.push(CheckResult::fail("start point", failure.message, failure.remedy));
     }
     match Target::new(config, &settings.pipeline).map(|target| target.for_task(settings.task)) {
@@ -124,7 +120,7 @@ pub async fn check_types(
     tables: &[(Arc<TableVersion>, Definition)],
 ) -> Vec<CheckResult> {
     let checked = async {
-        let target = Target::new(&settings.config, &settings.pipeline)?;
+        let target = Target::new(&settings.config, &settings.pipeline)?.for_task(settings.task);
         target.check_types(&settings.pipeline, tables).await
     };
     match checked.await {

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use lockstep_common::Code;
 use lockstep_common::config::ConflictPolicy;
+use lockstep_common::model::place::Place;
 use lockstep_common::{Backoff, FailPoints, Failure, Shutdown};
-use lockstep_log::Log;
+use lockstep_log::{Log, Stream};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -24,7 +25,7 @@ use crate::feed::{Feed, LogReader};
 use crate::report::{Progress, Report, Side};
 use crate::schemas::LogSchemas;
 use crate::spool::{Contents, Spool, blocking};
-use crate::start::{self, Start};
+use crate::start;
 use crate::unit::Mark;
 use crate::write::{Care, Context, Ended, Sharing, Stopped, Writer};
 
@@ -44,7 +45,10 @@ const SPOOL_PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Pipeline {
     settings: ApplySettings,
     target: Target,
-    start: Option<Start>,
+    /// As configured.
+    start: Option<Place>,
+    /// Where reading begins on a target without a checkpoint.
+    begin: Place,
     claimant: Claimant,
     report: Report,
     context: Context,
@@ -102,7 +106,7 @@ impl Pipeline {
         let config = &settings.config;
         let start = match &config.start {
             None => None,
-            Some(text) => Some(Start::parse(Some(text))?),
+            Some(text) => Some(start::parse(Some(text))?),
         };
         let target = Target::new(config, &settings.pipeline)?.for_task(settings.task);
         let (spool, contents) = open_spool(&config.spool).await?;
@@ -132,6 +136,7 @@ impl Pipeline {
         Ok(Pipeline {
             settings,
             target,
+            begin: start.unwrap_or(Place::Earliest),
             start,
             claimant,
             report,
@@ -248,7 +253,7 @@ impl Pipeline {
             log: Arc::clone(&self.context.log),
             reader: self.reader.clone(),
             buffer: Arc::clone(&self.context.buffer),
-            start: self.start.unwrap_or(Start::Earliest),
+            start: self.begin,
             name: format!("{}.{}", self.settings.pipeline, self.settings.name),
             flushed_offset: Arc::clone(&self.context.flushed_offset),
             report: self.report.clone(),
@@ -264,7 +269,7 @@ impl Pipeline {
         let stored = attached.taken.start.as_deref();
         start::agree(self.start, stored, checkpoint.map(|mark| mark.position))?;
         if checkpoint.is_none() {
-            let start = self.start.unwrap_or(Start::Earliest).to_string();
+            let start = self.first_start(stored).await?;
             session.store_start(&start).await?;
         }
         let covered = self.context.buffer.rewind(checkpoint)?;
@@ -284,6 +289,20 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Where a target without a checkpoint begins, as it is stored. `now` is the end of the log at the
+    /// first attach, and stays it: what comes before the first commit is not passed over by a restart.
+    async fn first_start(&mut self, stored: Option<&str>) -> Result<String, Failure> {
+        if self.start != Some(Place::Now) {
+            return Ok(start::stored_text(self.start.unwrap_or(Place::Earliest)));
+        }
+        let offset = match stored.and_then(start::stored_now) {
+            Some(offset) => offset,
+            None => self.context.log.reader(Stream::Transactions).await?.bounds().await?.end,
+        };
+        self.begin = Place::Offset(offset);
+        Ok(start::now_at(offset))
+    }
+
     /// Writes over one connection; `true` when apply is done.
     async fn write(&mut self, session: Session, attached: &Attached) -> Result<bool, Failure> {
         self.align(&session, attached).await?;
@@ -293,9 +312,9 @@ impl Pipeline {
         let buffer = Arc::clone(&self.context.buffer);
         let at = attached.taken.mark.as_ref();
         let reached = at.map(|mark| mark.position);
-        let chosen = self.start.map(|start| start.to_string());
+        let chosen = self.start.map(start::stored_text);
         let start = attached.taken.start.clone().or(chosen);
-        let earliest = start.is_none_or(|start| start == Start::Earliest.to_string());
+        let earliest = start.is_none_or(|start| start == start::stored_text(Place::Earliest));
         let mut log_ended = None;
         let mut silence = Silence { ears: session.ears(), report: self.report.clone(), looks: 0 };
         let ended = {

@@ -115,11 +115,19 @@ impl Report {
             // What stopped the connection before is over when a commit got through.
             troubles.show(status);
             status.epoch = attached.taken.epoch;
-            status.exceptions = attached.exceptions;
-            status.diverged = attached.exceptions > 0;
+            diverged(status, attached.exceptions, attached.forced);
             if let Some(mark) = &attached.taken.mark {
                 reached(status, mark);
             }
+        });
+    }
+
+    /// What of the target was found to be other than the source.
+    pub(crate) fn told(&self, exceptions: u64, forced: u64) {
+        self.0.send_if_modified(|status| {
+            let before = (status.exceptions, status.forced);
+            diverged(status, exceptions, forced);
+            before != (exceptions, forced)
         });
     }
 
@@ -167,6 +175,11 @@ impl Report {
     }
 }
 
+fn diverged(status: &mut ApplyStatus, exceptions: u64, forced: u64) {
+    (status.exceptions, status.forced) = (exceptions, forced);
+    status.diverged = exceptions > 0 || forced > 0;
+}
+
 /// Commits since the last publication.
 pub(crate) struct Progress {
     report: Report,
@@ -200,6 +213,11 @@ impl Progress {
     /// A transaction was set aside.
     pub(crate) fn set_aside(&self) {
         self.report.set_aside();
+    }
+
+    /// What of the target was found to be other than the source.
+    pub(crate) fn told(&self, exceptions: u64, forced: u64) {
+        self.report.told(exceptions, forced);
     }
 
     /// Something an operator should know.

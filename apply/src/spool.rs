@@ -139,6 +139,11 @@ impl Spool {
         Spool { db: db.expect("the spool opens again"), path: path.to_owned() }
     }
 
+    /// Its directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn contents(&self) -> Result<Option<Contents>, Failure> {
         let Some(base) =
             self.read(self.db.get(layout::BASE))?.and_then(|v| layout::decode_base(&v))

@@ -4,75 +4,38 @@
 //! checkpoint, so that leaving it in the configuration is harmless, and choosing another one is
 //! refused: it would skip or repeat transactions. Only a reset takes a checkpoint away.
 
-use std::fmt;
-use std::time::UNIX_EPOCH;
-
 use lockstep_common::Code;
+use lockstep_common::model::place::Place;
 use lockstep_common::{Failure, Position};
-use lockstep_log::Seek;
 
-/// A start point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Start {
-    /// The oldest record of the log.
-    Earliest,
-    /// The first transaction that begins at or after an offset.
-    Offset(u64),
-    /// The first transaction above a position.
-    After(Position),
-    /// The first transaction at or after a time, 100 ns since 1970-01-01Z.
-    Time(i64),
+/// Reads `apply.start`; none is `earliest`.
+///
+/// # Errors
+/// `Halt` for what is no place.
+pub(crate) fn parse(text: Option<&str>) -> Result<Place, Failure> {
+    let Some(text) = text else { return Ok(Place::Earliest) };
+    text.parse().map_err(|why: String| {
+        Failure::new(Code::ApplyStart, format!("apply.start: {why}"))
+            .remedy("correct `start`, or remove it to begin with the oldest record")
+    })
 }
 
-impl Start {
-    /// Reads `earliest`, `offset:N`, `position:P` or `time:T`; none is `earliest`.
-    ///
-    /// # Errors
-    /// `Halt` for anything else.
-    pub(crate) fn parse(text: Option<&str>) -> Result<Self, Failure> {
-        let Some(text) = text.map(str::trim) else { return Ok(Start::Earliest) };
-        let parsed = match text.split_once(':') {
-            None if text == "earliest" => Some(Start::Earliest),
-            Some(("offset", offset)) => offset.parse().ok().map(Start::Offset),
-            Some(("position", position)) => position.parse().ok().map(Start::After),
-            Some(("time", time)) => parse_time(time).map(Start::Time),
-            _ => None,
-        };
-        parsed.ok_or_else(|| {
-            Failure::new(Code::ApplyStart, format!("`{text}` is not a start point")).remedy(
-                "use `earliest`, `offset:N`, `position:1/00000027:00000758:0005` or \
-                 `time:2026-11-23T10:00:00Z`",
-            )
-        })
-    }
-
-    /// Where the log's reader goes.
-    pub(crate) fn seek(self) -> Seek {
-        match self {
-            Start::Earliest => Seek::Earliest,
-            Start::Offset(offset) => Seek::Offset(offset),
-            Start::After(position) => Seek::After(position),
-            Start::Time(time) => Seek::Time(time),
-        }
+/// A start as it is stored beside the checkpoint: the same start has the same text.
+pub(crate) fn stored_text(start: Place) -> String {
+    match start {
+        Place::Time(ticks) => format!("time:{ticks}"),
+        place => place.to_string(),
     }
 }
 
-/// As it is stored beside the checkpoint: the same start has the same text.
-impl fmt::Display for Start {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Start::Earliest => f.write_str("earliest"),
-            Start::Offset(offset) => write!(f, "offset:{offset}"),
-            Start::After(position) => write!(f, "position:{position}"),
-            Start::Time(ticks) => write!(f, "time:{ticks}"),
-        }
-    }
+/// `now`, as it is stored: with the offset that it was at the first attach.
+pub(crate) fn now_at(offset: u64) -> String {
+    format!("now=offset:{offset}")
 }
 
-fn parse_time(text: &str) -> Option<i64> {
-    let time = humantime::parse_rfc3339_weak(text).ok()?;
-    let nanos = time.duration_since(UNIX_EPOCH).ok()?.as_nanos();
-    i64::try_from(nanos / 100).ok()
+/// Reads [`now_at`].
+pub(crate) fn stored_now(stored: &str) -> Option<u64> {
+    stored.strip_prefix("now=offset:")?.parse().ok()
 }
 
 /// Holds the configured start against what the target says.
@@ -80,12 +43,13 @@ fn parse_time(text: &str) -> Option<i64> {
 /// # Errors
 /// `Halt` for another start than the one the target's checkpoint began with.
 pub(crate) fn agree(
-    configured: Option<Start>,
+    configured: Option<Place>,
     stored: Option<&str>,
     checkpoint: Option<Position>,
 ) -> Result<(), Failure> {
     let (Some(start), Some(position)) = (configured, checkpoint) else { return Ok(()) };
-    if stored == Some(start.to_string().as_str()) {
+    let is_now = start == Place::Now && stored.is_some_and(|stored| stored_now(stored).is_some());
+    if is_now || stored == Some(stored_text(start).as_str()) {
         return Ok(());
     }
     Err(Failure::new(
@@ -103,26 +67,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_start_points() {
-        let start = |text: &str| Start::parse(Some(text)).unwrap();
-        assert_eq!(Start::parse(None).unwrap(), Start::Earliest);
-        assert_eq!(start("offset:7"), Start::Offset(7));
-        assert_eq!(
-            start("position:1/00000027:00000758:0005").to_string(),
-            "position:1/00000027:00000758:0005"
-        );
-        assert_eq!(start("time:1970-01-01T00:00:01Z"), Start::Time(10_000_000));
-        for wrong in ["now", "offset:x", "time:yesterday", "position:7", "latest:"] {
-            assert!(Start::parse(Some(wrong)).is_err(), "{wrong}");
+    fn a_start_is_stored_as_the_same_text() {
+        let stored = |text: &str| stored_text(parse(Some(text)).unwrap());
+        assert_eq!(parse(None).unwrap(), Place::Earliest);
+        for text in ["earliest", "now", "offset:7", "position:1/00000027:00000758:0005"] {
+            assert_eq!(stored(text), text);
         }
+        assert_eq!(stored("1/00000027:00000758:0005"), "position:1/00000027:00000758:0005");
+        assert_eq!(stored("time:1970-01-01T00:00:01Z"), "time:10000000");
+        assert!(parse(Some("latest")).is_err());
     }
 
     #[test]
     fn another_start_than_the_checkpoints_is_refused() {
         let at = Position::new(1, &[1]);
         assert!(agree(None, Some("earliest"), at).is_ok());
-        assert!(agree(Some(Start::Earliest), Some("earliest"), at).is_ok());
-        assert!(agree(Some(Start::Offset(3)), Some("earliest"), None).is_ok());
-        assert!(agree(Some(Start::Offset(3)), Some("earliest"), at).is_err());
+        assert!(agree(Some(Place::Earliest), Some("earliest"), at).is_ok());
+        assert!(agree(Some(Place::Offset(3)), Some("earliest"), None).is_ok());
+        assert!(agree(Some(Place::Offset(3)), Some("earliest"), at).is_err());
+        assert!(agree(Some(Place::Now), Some(now_at(7).as_str()), at).is_ok());
+        assert!(agree(Some(Place::Now), Some("offset:7"), at).is_err());
+        assert_eq!(stored_now(&now_at(7)), Some(7));
     }
 }

@@ -2,11 +2,12 @@
 
 use lockstep_common::FailPoints;
 use lockstep_common::config::{Secret, TargetTls};
+use lockstep_common::service::check::Verdict;
 use lockstep_common::service::status::TaskState;
 
 use crate::bed::Bed;
-use crate::cluster::{self, Cluster, Kind};
-use crate::source::{BIGINT, INT, TEXT, account, accounts, insert, int, table, text};
+use crate::source::{BIGINT, INT, TEXT, account, accounts, bare, insert, int, table, text};
+use lockstep_servers::cluster::{self, Cluster, Kind};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unfit_table_halts_with_everything_that_is_wrong() {
@@ -240,4 +241,104 @@ async fn a_role_with_rights_on_prepared_schemas_only_is_enough() {
     settings.config.user = role;
     bed.catch_up_with(settings).await;
     assert_eq!(bed.query("SELECT count(*) FROM accounts").await, ["2"]);
+}
+
+/// What `check` says of the target's tables, and how bad it is: each with what it contains.
+async fn told(settings: &lockstep_apply::ApplySettings) -> Vec<(Verdict, String)> {
+    let tables = [(accounts().into(), bare(&accounts()))];
+    let results = lockstep_apply::check_types(settings, &tables).await;
+    let of_table = |r: &lockstep_common::service::check::CheckResult| r.name == "tables";
+    results.into_iter().filter(of_table).map(|r| (r.verdict, r.detail)).collect()
+}
+
+/// Before the first start as after others, with what the load would say; and of tables that are followed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_names_tables_that_are_not_empty_or_do_not_fit() {
+    use lockstep_common::config::{Prepare, Task};
+    const GOOD: &str = "CREATE TABLE accounts (id int PRIMARY KEY, owner text, balance int);";
+    const ROW: &str = "INSERT INTO accounts VALUES (1, 'x', 1);";
+    let cases = [
+        ("", Prepare::Create, None),
+        (GOOD, Prepare::Create, None),
+        (&format!("{GOOD}{ROW}"), Prepare::Create, Some("is not empty")),
+        (&format!("{GOOD}{ROW}"), Prepare::Keep, None),
+        (&format!("{GOOD}{ROW}"), Prepare::Truncate, None),
+        (GOOD, Prepare::DropAndCreate, Some("dropping it needs `drop_tables = true`")),
+        (
+            &format!("{GOOD} CREATE TABLE others (id int REFERENCES accounts);"),
+            Prepare::Truncate,
+            Some("drop public.others.others_id_fkey"),
+        ),
+        (
+            "CREATE TABLE accounts (id int PRIMARY KEY, owner int, balance int)",
+            Prepare::Create,
+            Some("column \"owner\""),
+        ),
+        (
+            "CREATE TABLE accounts (id int PRIMARY KEY, owner text)",
+            Prepare::Truncate,
+            Some("column \"balance\""),
+        ),
+        ("CREATE TABLE accounts (id int, owner text, balance int)", Prepare::Keep, Some("key")),
+        ("CREATE VIEW accounts AS SELECT 1 AS id", Prepare::Create, Some("it is not a table")),
+    ];
+    for (made, prepare, wrong) in cases {
+        let mut bed = Bed::new().await;
+        bed.query(made).await;
+        let mut settings = bed.settings();
+        settings.task = Task::FullLoadAndCdc;
+        settings.config.prepare = prepare;
+        for started_before in [false, true] {
+            if started_before {
+                // Lockstep's own tables are there, and none of them has this one.
+                bed.source.progress().await;
+                bed.catch_up_with(settings.clone()).await;
+            }
+            let told = told(&settings).await;
+            let case = format!("{made} {prepare:?}: {told:#?}");
+            match wrong {
+                None => assert!(told.is_empty(), "{case}"),
+                Some(what) => {
+                    assert!(told.iter().all(|(v, _)| *v == Verdict::Fail), "{case}");
+                    let named: Vec<_> = told.iter().filter(|(_, d)| d.contains(what)).collect();
+                    assert_eq!(named.len(), 1, "{case}");
+                    assert!(named[0].1.starts_with("dbo.accounts: "), "{case}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_names_what_has_become_of_tables_that_are_followed() {
+    use lockstep_common::config::Task;
+    let mut bed = Bed::new().await;
+    let mut settings = bed.settings();
+    settings.config.create_tables = false;
+    let absent = told(&settings).await;
+    assert!(absent.len() == 1 && absent[0].1.contains("does not exist"), "{absent:#?}");
+    settings.config.create_tables = true;
+    assert!(told(&settings).await.is_empty());
+    let a = bed.source.table(&accounts()).await;
+    bed.source.commit(&[insert(a, vec![int(1), text("x"), int(1)])]).await;
+    bed.catch_up_with(settings.clone()).await;
+    for task in [Task::Cdc, Task::FullLoadAndCdc] {
+        settings.task = task;
+        assert!(told(&settings).await.is_empty(), "it has rows, which are its own");
+    }
+    bed.query("ALTER TABLE accounts DROP COLUMN owner").await;
+    for task in [Task::Cdc, Task::FullLoadAndCdc] {
+        settings.task = task;
+        let told = told(&settings).await;
+        assert!(told.len() == 1 && told[0].1.contains("\"owner\""), "{told:#?}");
+        assert_eq!(told[0].0, Verdict::Fail);
+    }
+    // What would refuse rows while they converge only, is warned of.
+    let bed = Bed::new().await;
+    bed.query("CREATE TABLE accounts (id int PRIMARY KEY, owner text UNIQUE, balance int)").await;
+    let mut settings = bed.settings();
+    settings.task = Task::FullLoadAndCdc;
+    let told = told(&settings).await;
+    assert!(told.len() == 1 && told[0].1.contains("accounts_owner_key"), "{told:#?}");
+    assert_eq!(told[0].0, Verdict::Warn);
 }

@@ -1,6 +1,5 @@
 //! A test's log, source, database and apply.
 
-use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use lockstep_apply::{ApplySettings, run};
-use lockstep_common::config::{self, Durability, NameRule, TargetTls};
+use lockstep_common::config::{self, TargetTls};
 use lockstep_common::service::status::{ApplyStatus, StatusReceiver};
 use lockstep_common::{Disposition, FailPoints, Failure, Shutdown};
 use lockstep_log::Log;
@@ -16,8 +15,8 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use crate::cluster::{self, Cluster};
 use crate::source::{Source, at};
+use lockstep_servers::cluster::{self, Cluster};
 
 pub const PIPELINE: &str = "shop";
 /// How long anything may take before a test gives up.
@@ -105,35 +104,13 @@ impl Bed {
             port: self.database.port,
             database: self.database.name.clone(),
             user: "postgres".into(),
-            password: None,
-            password_file: None,
             tls: TargetTls::Disable,
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
-            create_tables: true,
             schemas: [("dbo".to_owned(), "public".to_owned())].into(),
-            names: NameRule::Keep,
-            start: None,
-            on_conflict: config::ConflictPolicy::Halt,
-            durability: Durability::Group,
-            group_commit: NonZeroU32::MIN,
-            connections: NonZeroUsize::MIN,
-            group_commit_time: Duration::from_millis(50),
             spool: self.spool("spool"),
             spool_budget: ByteSize::mib(64),
             memory: ByteSize::mib(8),
-            prepare: config::Prepare::Create,
-            drop_tables: false,
             load_connections: 2,
-            constraints: true,
-            types: Default::default(),
-            columns: Default::default(),
-            invalid_text: config::InvalidText::Halt,
-            triggers: config::TriggerPolicy::Refuse,
-            offset_columns: None,
-            key_collation: config::KeyCollation::Exact,
-            http: None,
+            ..config::Apply::default()
         };
         let task = config::Task::Cdc;
         ApplySettings { name: "main".into(), pipeline: PIPELINE.into(), task, config }
@@ -228,6 +205,12 @@ impl Database {
                 _ => None,
             })
             .collect()
+    }
+
+    /// The SQLSTATE of what the server refuses.
+    pub async fn refused(&self, sql: &str) -> String {
+        let error = self.client.batch_execute(sql).await.expect_err(sql);
+        error.code().map(|code| code.code().to_owned()).unwrap_or_default()
     }
 
     /// Waits until a query gives these rows.

@@ -8,7 +8,7 @@ use lockstep_common::model::record::{Before, Operation};
 use lockstep_common::{FailPoints, Value};
 
 use crate::bed::Bed;
-use crate::source::{account, accounts, at, change, delete, insert, int, update};
+use crate::source::{INT, account, accounts, at, change, delete, insert, int, table, update};
 
 const ROWS: &str = "SELECT id, owner, balance FROM accounts ORDER BY id";
 
@@ -137,6 +137,69 @@ async fn converge_upserts() {
     assert_eq!(rows, ["1|new|1", "2|newer|3", "3|absent|3", "8|rekeyed|8", "11|both absent|11"]);
     let noted = bed.query("SELECT kind, source_table, change FROM lockstep.exceptions").await;
     assert_eq!(noted, ["absent|dbo.accounts|7"]);
+}
+
+/// What `converge` found otherwise than the source had it is counted with the commit that forces it in, one
+/// row to a statement or many, and shown until the table is loaded again; what is as it was is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_converge_forces_in_is_counted_and_shown() {
+    const FORCED: &str = "SELECT source_table, operation, rows FROM lockstep.forced ORDER BY 1, 2";
+    let mut bed = Bed::new().await;
+    let a = bed.source.table(&accounts()).await;
+    let keyless = table("lines", 0, &[("n", INT), ("m", INT)]);
+    let k = bed.source.table(&keyless).await;
+    let row = |id| account(id, "x", 1);
+    let line = |n: i64| vec![int(n), int(n)];
+    let many = |ids: std::ops::Range<i64>| ids.map(|id| insert(a, row(id))).collect::<Vec<_>>();
+    bed.source.commit(&many(1..11)).await;
+    bed.source.commit(&(1..6).map(|n| insert(k, line(n))).collect::<Vec<_>>()).await;
+    let settings = {
+        let mut settings = bed.settings();
+        settings.config.on_conflict = ConflictPolicy::Converge;
+        settings
+    };
+    let mut apply = bed.start_with(settings.clone(), FailPoints::default());
+    // As the source has it: inserts, updates that keep and change keys, deletes.
+    bed.source.commit(&[update(a, row(1), account(1, "y", 2)), update(a, row(2), row(12))]).await;
+    bed.source.commit(&[delete(a, row(12)), insert(a, row(12)), delete(a, row(12))]).await;
+    let n = bed.source.commit(&[update(k, line(1), line(7)), delete(k, line(2))]).await;
+    let status = apply.reaches(n).await;
+    assert_eq!((status.forced, status.diverged), (0, false), "{status:?}");
+    assert!(bed.query(FORCED).await.is_empty());
+    // The target loses rows, and gets some of its own.
+    bed.query("DELETE FROM accounts WHERE id IN (3, 4); DELETE FROM lines WHERE n IN (3, 4)").await;
+    bed.query("INSERT INTO accounts SELECT n, 'own', 0 FROM generate_series(21, 26) AS n").await;
+    bed.source.commit(&[insert(a, row(21))]).await;
+    bed.source.commit(&many(22..32)).await;
+    bed.source.commit(&[update(a, row(3), account(3, "again", 3))]).await;
+    bed.source.commit(&[delete(a, row(4))]).await;
+    let gone: Vec<_> = [3, 4, 7, 8].map(|id| delete(a, row(id))).to_vec();
+    bed.source.commit(&gone).await;
+    let n = bed.source.commit(&[update(k, line(3), line(8)), delete(k, line(4))]).await;
+    apply.reaches(n).await;
+    let counted = [
+        "dbo.accounts|delete|2",
+        "dbo.accounts|insert|6",
+        "dbo.accounts|update|1",
+        "dbo.lines|delete|1",
+        "dbo.lines|update|1",
+    ];
+    assert_eq!(bed.query(FORCED).await, counted);
+    let status = apply.until("what was forced", |s| s.forced == 11).await;
+    assert!(status.diverged && status.exceptions == 0, "{status:?}");
+    let ids = bed.query("SELECT id FROM accounts ORDER BY id").await;
+    let left: Vec<String> =
+        [1, 5, 6, 9, 10].into_iter().chain(21..32).map(|n| n.to_string()).collect();
+    assert_eq!(ids, left);
+    assert_eq!(bed.query("SELECT n FROM lines ORDER BY n").await, ["5", "7", "8"]);
+    apply.stop().await;
+    // A restart knows it; a load of the table settles what was of it.
+    let mut apply = bed.start_with(settings, FailPoints::default());
+    apply.until("what was forced before", |s| s.forced == 11 && s.diverged).await;
+    apply.stop().await;
+    bed.query("UPDATE lockstep.forced SET rows = 0").await;
+    let status = bed.catch_up().await;
+    assert_eq!((status.forced, status.diverged), (0, false), "{status:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

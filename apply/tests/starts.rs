@@ -2,6 +2,7 @@
 
 use lockstep_common::FailPoints;
 use lockstep_common::config::ConflictPolicy;
+use lockstep_common::service::status::TaskState;
 
 use crate::bed::Bed;
 use crate::source::{account, accounts, at, insert, update};
@@ -33,6 +34,25 @@ async fn each_start_point_starts_there() {
         bed.catch_up_with(settings).await;
         assert_eq!(bed.query(IDS).await, ids, "{start}");
     }
+}
+
+/// What is committed after the first attach is not passed over, however often apply is started again before
+/// it commits anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn now_is_the_end_of_the_log_at_the_first_attach() {
+    let mut bed = bed_of(3).await;
+    let a = bed.source.table(&accounts()).await;
+    let mut settings = bed.settings();
+    settings.config.start = Some("now".to_owned());
+    let mut running = bed.start_with(settings.clone(), FailPoints::default());
+    running.until("it runs", |status| status.state == TaskState::Running).await;
+    running.stop().await;
+    bed.source.commit(&[insert(a, account(4, "x", 1))]).await;
+    bed.catch_up_with(settings.clone()).await;
+    assert_eq!(bed.query(IDS).await, ["4"]);
+    bed.source.commit(&[insert(a, account(5, "x", 1))]).await;
+    bed.catch_up_with(settings).await;
+    assert_eq!(bed.query(IDS).await, ["4", "5"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

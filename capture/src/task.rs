@@ -1,10 +1,8 @@
 //! What the configuration asks of capture: where a new log begins, and where capture ends.
 
-use std::str::FromStr;
-use std::time::UNIX_EPOCH;
-
 use lockstep_common::Code;
 use lockstep_common::config::Task;
+use lockstep_common::model::place::Place;
 use lockstep_common::{Failure, Position};
 
 use crate::source::{Start, Window};
@@ -12,20 +10,22 @@ use crate::source::{Start, Window};
 /// Reads `capture.start`.
 ///
 /// # Errors
-/// `Halt` for what is no start.
+/// `Halt` for what is no place, or none of the source.
 pub fn parse_start(start: Option<&str>) -> Result<Option<Start>, Failure> {
-    let wrong = |why: &str| {
-        Failure::new(Code::ConfigStart, format!("capture.start: {why}")).remedy("write `now`, `earliest`, `time:` with a time such as 2026-11-23T10:00:00Z, or a position")
+    let Some(text) = start else { return Ok(None) };
+    let wrong = |why: String| {
+        Failure::new(Code::ConfigStart, format!("capture.start: {why}")).remedy(
+            "write `now`, `earliest`, `time:` with a time such as 2026-11-23T10:00:00Z, or `position:` with \
+             a position",
+        )
     };
-    Ok(match start {
-        None => None,
-        Some("now") => Some(Start::Now),
-        Some("earliest") => Some(Start::Earliest),
-        Some(text) => Some(match parse_place(text).map_err(|why| wrong(&why))? {
-            Place::Position(position) => Start::After(position),
-            Place::Time(time) => Start::Time(time),
-        }),
-    })
+    match text.parse().map_err(wrong)? {
+        Place::Now => Ok(Some(Start::Now)),
+        Place::Earliest => Ok(Some(Start::Earliest)),
+        Place::Position(position) => Ok(Some(Start::After(position))),
+        Place::Time(time) => Ok(Some(Start::Time(time))),
+        Place::Offset(_) => Err(wrong(format!("`{text}` is a place in a log, not in the source"))),
+    }
 }
 
 /// Where the log of a task begins when it is new.
@@ -60,14 +60,19 @@ impl Stop {
     /// # Errors
     /// `Halt` for what is none.
     pub fn parse(stop: Option<&str>) -> Result<Option<Self>, Failure> {
-        let place = stop.map(parse_place).transpose().map_err(|why| {
-            Failure::new(Code::ConfigStop, format!("capture.stop: {why}"))
-                .remedy("write `time:` with a time such as 2026-11-23T10:00:00Z, or a position")
-        })?;
-        Ok(place.map(|place| match place {
-            Place::Position(position) => Stop::At(position),
-            Place::Time(time) => Stop::Time(time),
-        }))
+        let Some(text) = stop else { return Ok(None) };
+        let wrong = |why: String| {
+            Failure::new(Code::ConfigStop, format!("capture.stop: {why}")).remedy(
+                "write `time:` with a time such as 2026-11-23T10:00:00Z, or `position:` with a position",
+            )
+        };
+        match text.parse().map_err(wrong)? {
+            Place::Position(position) => Ok(Some(Stop::At(position))),
+            Place::Time(time) => Ok(Some(Stop::Time(time))),
+            Place::Now | Place::Earliest | Place::Offset(_) => {
+                Err(wrong(format!("`{text}` is no place to stop at")))
+            }
+        }
     }
 
     /// Nothing after `position` is to be written, whatever comes.
@@ -87,23 +92,6 @@ impl Stop {
         window.more &= !reached;
         reached
     }
-}
-
-enum Place {
-    Position(Position),
-    Time(i64),
-}
-
-fn parse_place(text: &str) -> Result<Place, String> {
-    let Some(time) = text.strip_prefix("time:") else {
-        return Position::from_str(text).map(Place::Position).map_err(|error| error.to_string());
-    };
-    let ticks = || {
-        let time = humantime::parse_rfc3339_weak(time).ok()?;
-        let since = time.duration_since(UNIX_EPOCH).ok()?;
-        i64::try_from(since.as_nanos() / 100).ok()
-    };
-    ticks().map(Place::Time).ok_or_else(|| format!("`{time}` is no time"))
 }
 
 #[cfg(test)]
@@ -137,7 +125,7 @@ mod tests {
         assert!(matches!(lsn, Some(Start::After(p)) if p.source().len() == 10));
         let time = parse_start(Some("time:1970-01-01T00:00:02Z")).unwrap();
         assert_eq!(time, Some(Start::Time(20_000_000)));
-        for wrong in ["yesterday", "time:yesterday", "time:1960-01-01T00:00:00Z", ""] {
+        for wrong in ["yesterday", "time:yesterday", "offset:3", "latest", ""] {
             assert_eq!(
                 parse_start(Some(wrong)).unwrap_err().code.as_str(),
                 "config.start",

@@ -2,6 +2,7 @@
 //! SQL Server double, where the source's side is. Every test reads the log as an apply would.
 
 mod contents;
+mod disk;
 mod load_bed;
 mod scripted;
 mod server;
@@ -25,6 +26,7 @@ mod prerequisites;
 mod published;
 mod quiet;
 mod records;
+mod room;
 mod secured;
 mod seen;
 mod switch;

@@ -1,5 +1,6 @@
 //! Runs the service over a log of its own.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +26,13 @@ pub struct Bed {
 
 impl Bed {
     pub async fn new() -> Self {
+        Bed::with_log(|directory| directory.join("log")).await
+    }
+
+    /// With the log in a place of its own.
+    pub async fn with_log(place: impl FnOnce(&Path) -> PathBuf) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let path = directory.path().join("log");
+        let path = place(directory.path());
         let config = config::Log::Embedded(config::EmbeddedLog { path, retention: None });
         let log = lockstep_log::open(&config, "test").await.expect("the log opens");
         Bed { log, _directory: directory }

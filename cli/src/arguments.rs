@@ -67,7 +67,7 @@ pub(crate) struct RunOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct LogOptions {
-    /// Where to begin: `earliest`, `offset:N`, `position:P` (from the first transaction after P) or
+    /// Where to begin: `earliest`, `now`, `offset:N`, `position:P` (from the first transaction after P) or
     /// `time:RFC3339`.
     #[arg(long, default_value = "earliest")]
     pub(crate) from: String,

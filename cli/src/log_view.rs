@@ -4,6 +4,7 @@ use std::io::Write;
 
 use lockstep_common::codec::DecodeError;
 use lockstep_common::config::Config;
+use lockstep_common::model::place::Place;
 use lockstep_common::model::record::{Body, Fragment, Record};
 use lockstep_common::service::Ending;
 use lockstep_common::{Failure, Shutdown};
@@ -22,10 +23,10 @@ pub(crate) async fn print(
     options: LogOptions,
     shutdown: Shutdown,
 ) -> Result<(), Ending> {
-    let from: Seek = options.from.parse().map_err(Ending::usage)?;
+    let from: Place = options.from.parse().map_err(Ending::usage)?;
     let log = lockstep_log::open_for_reading(&config.log, &config.pipeline.name).await?;
     let mut reader = log.reader(Stream::Transactions).await?;
-    reader.seek(from).await?;
+    reader.seek(Seek::to(from)).await?;
     let mut printer = Printer { schemas: Schemas::open(log.as_ref()).await?, json: options.json };
     let mut left = options.limit.unwrap_or(u64::MAX);
     while left > 0 {

@@ -7,13 +7,11 @@ use std::time::Duration;
 use indicatif::{HumanBytes, HumanCount};
 use lockstep_common::config::{Config, Http};
 use lockstep_common::failure::exit;
-use lockstep_common::http;
+use lockstep_common::http::{self, client::Client};
 use lockstep_common::service::Ending;
 use lockstep_common::service::status::{Counts, HeldTable, LoadState, LoadStatus, TableLoadStatus};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::arguments::StatusOptions;
 use crate::load_view::{Totals, mean_rate, state_name, table_state_name};
@@ -36,8 +34,8 @@ pub(crate) async fn print(config: &Config, options: StatusOptions) -> Result<(),
     if services.is_empty() {
         return Err(Ending::usage("no service of the configuration has an `http` address to ask"));
     }
-    let authorization = authorization(&config.http).await?;
-    let (all, silent) = gather(services, &authorization).await;
+    let client = client(&config.http).await?;
+    let (all, silent) = gather(&client, services).await;
     if options.json {
         println!("{}", Value::Object(all));
     } else {
@@ -51,13 +49,13 @@ pub(crate) async fn print(config: &Config, options: StatusOptions) -> Result<(),
 
 /// What each service says of itself, and those that say nothing.
 async fn gather(
+    client: &Client,
     services: Vec<(String, SocketAddr)>,
-    authorization: &str,
 ) -> (Map<String, Value>, Vec<String>) {
     let mut all = Map::new();
     let mut silent = Vec::new();
     for (name, address) in services {
-        match ask(address, authorization).await.and_then(|answer| own_part(&name, &answer)) {
+        match ask(client, address).await.and_then(|answer| own_part(&name, &answer)) {
             Ok(status) => {
                 all.insert(name, status);
             }
@@ -81,38 +79,20 @@ fn own_part(name: &str, answer: &Value) -> std::io::Result<Value> {
     })
 }
 
-/// The header line, with its end, that lets a request in; empty where none is wanted.
+/// What asks the services, with the token of the configuration.
 ///
 /// # Errors
 /// When the token's file cannot be used.
-pub(crate) async fn authorization(access: &Http) -> Result<String, Ending> {
+pub(crate) async fn client(access: &Http) -> Result<Client, Ending> {
     let token = http::token(access).await;
     let token = token.map_err(|error| Ending::usage(format!("http.token_file: {error}")))?;
-    Ok(token
-        .map_or_else(String::new, |token| format!("Authorization: Bearer {}\r\n", token.expose())))
+    Ok(Client::new(token))
 }
 
-/// One GET of `/status` over a connection of its own.
-async fn ask(address: SocketAddr, authorization: &str) -> std::io::Result<Value> {
-    let exchange = async {
-        let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET /status HTTP/1.0\r\nHost: {address}\r\n{authorization}\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
-        let body = answer
-            .windows(4)
-            .position(|window| window == b"\r\n\r\n")
-            .map(|at| &answer[at + 4..])
-            .unwrap_or_default();
-        match answer.starts_with(b"HTTP/1.0 200") || answer.starts_with(b"HTTP/1.1 200") {
-            true => serde_json::from_slice(body).map_err(std::io::Error::other),
-            false => Err(std::io::Error::other(String::from_utf8_lossy(body).trim().to_owned())),
-        }
-    };
-    tokio::time::timeout(DEADLINE, exchange)
-        .await
-        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+/// What `/status` says.
+async fn ask(client: &Client, address: SocketAddr) -> std::io::Result<Value> {
+    let body = client.get(address, "/status", DEADLINE).await?.ok()?;
+    serde_json::from_str(&body).map_err(std::io::Error::other)
 }
 
 /// The lines for a person: scalars, then the load, then the tables.
@@ -299,7 +279,7 @@ mod tests {
 
         let names = ["capture", "apply.main", "apply.other"];
         let services = names.map(|name| (name.to_owned(), address)).to_vec();
-        let (all, silent) = gather(services, "").await;
+        let (all, silent) = gather(&Client::default(), services).await;
         for name in ["capture", "apply.main"] {
             let text = text(name, &all[name]);
             for line in [

@@ -13,7 +13,6 @@ pub mod embedded;
 mod failures;
 pub mod kafka;
 mod limits;
-mod place;
 mod schemas;
 mod search;
 mod tail;
@@ -24,6 +23,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lockstep_common::config::Weakness;
+use lockstep_common::model::place::Place;
 use lockstep_common::{Failure, Position, config};
 use uuid::Uuid;
 
@@ -186,6 +186,8 @@ pub struct Bounds {
 pub enum Seek {
     /// The oldest record there is.
     Earliest,
+    /// Behind the newest record there is.
+    Now,
     /// An offset; outside the bounds it is an error, never clamped.
     Offset(u64),
     /// The first record (first fragment) of a position above this one. Transactions stream only.
@@ -193,6 +195,19 @@ pub enum Seek {
     /// The first record (first fragment) whose time is at or after this, 100 ns since 1970-01-01Z.
     /// Transactions stream only.
     Time(i64),
+}
+
+impl Seek {
+    /// Where a reader of the transactions stream goes for a place.
+    pub fn to(place: Place) -> Self {
+        match place {
+            Place::Earliest => Seek::Earliest,
+            Place::Now => Seek::Now,
+            Place::Offset(offset) => Seek::Offset(offset),
+            Place::Position(position) => Seek::After(position),
+            Place::Time(time) => Seek::Time(time),
+        }
+    }
 }
 
 /// A reader of one stream. Sees committed records only.

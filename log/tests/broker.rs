@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-use bytesize::ByteSize;
 use lockstep_common::config;
 use tempfile::TempDir;
 
@@ -55,24 +53,43 @@ pub fn skipped() -> bool {
 pub fn config(brokers: &str) -> config::Log {
     config::Log::Kafka(config::KafkaLog {
         brokers: brokers.to_owned(),
-        properties: Default::default(),
         replication: 1,
-        retention: None,
-        transaction_bytes: ByteSize::mib(8),
-        transaction_time: Duration::from_millis(50),
+        ..config::KafkaLog::default()
     })
 }
 
 /// A broker that a test may stop.
 pub struct OwnBroker {
     directory: TempDir,
+    /// It speaks TLS only, and only to who has a certificate of its authority's.
+    tls: bool,
 }
 
 impl OwnBroker {
     pub fn new() -> Self {
-        let broker = OwnBroker { directory: tempfile::tempdir().expect("a temporary directory") };
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = OwnBroker { directory, tls: false };
         broker.start();
         broker
+    }
+
+    /// One that wants certificates.
+    pub fn certified() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = OwnBroker { directory, tls: true };
+        broker.certify();
+        broker.start();
+        broker
+    }
+
+    /// Another authority, and certificates of its; the broker knows it with its next start.
+    pub fn certify(&self) {
+        self.script("certify");
+    }
+
+    /// A file of the authority's: `ca.pem`, `client.pem`, `client.key`.
+    pub fn certificate(&self, file: &str) -> PathBuf {
+        self.path().join("tls").join(file)
     }
 
     pub fn start(&self) {
@@ -112,6 +129,7 @@ impl OwnBroker {
             .arg(command)
             .arg(self.path())
             .env_remove("LOCKSTEP_TEST_KAFKA")
+            .env("LOCKSTEP_TEST_KAFKA_TLS", if self.tls { "1" } else { "0" })
             .stderr(Stdio::inherit())
             .output()
             .expect("scripts/kafka runs");

@@ -383,6 +383,9 @@ async fn a_time_is_found(bed: Bed) {
         let Batch::Items(items) = read(&mut *reader).await else { panic!("nothing at {wanted}") };
         assert_eq!(place(&items[0].payload), (expected, 0), "at {wanted}");
     }
+    let end = reader.seek(Seek::Now).await.unwrap();
+    assert_eq!(end, reader.bounds().await.unwrap().end);
+    assert!(matches!(read(&mut *reader).await, Batch::CaughtUp { .. }));
     let offset = reader.seek(Seek::Time(time(31))).await.unwrap();
     assert!(offset <= reader.bounds().await.unwrap().end);
     assert!(matches!(read(&mut *reader).await, Batch::CaughtUp { .. }));

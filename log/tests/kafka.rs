@@ -1,5 +1,6 @@
 //! What only the Kafka log has: topics others may have made, a broker that goes away.
 
+use lockstep_common::config::Secret;
 use lockstep_common::{Disposition, Failure, config};
 use lockstep_log::{Batch, Item, Reader, Stream, open};
 use rdkafka::ClientConfig;
@@ -387,4 +388,70 @@ async fn a_killed_broker_loses_and_doubles_nothing() {
     }
     let seen = tokio::time::timeout(Duration::from_secs(120), reading).await.unwrap().unwrap();
     assert_eq!(seen, (0..=600).collect::<Vec<_>>());
+}
+
+// --- Transport ------------------------------------------------------------------------------------
+
+/// The configuration of a client that knows the broker's authority; `certificate` is whether it has one.
+fn certified(broker: &OwnBroker, certificate: bool) -> config::Log {
+    let config::Log::Kafka(mut kafka) = broker::config(&broker.address()) else {
+        panic!("a Kafka log");
+    };
+    let file = |name: &str| Secret::new(broker.certificate(name).display().to_string());
+    let mut properties =
+        vec![("security.protocol", Secret::new("ssl")), ("ssl.ca.location", file("ca.pem"))];
+    if certificate {
+        properties.push(("ssl.certificate.location", file("client.pem")));
+        properties.push(("ssl.key.location", file("client.key")));
+    }
+    let named = |(key, value): (&str, Secret)| (key.to_owned(), value);
+    kafka.properties = properties.into_iter().map(named).collect();
+    config::Log::Kafka(kafka)
+}
+
+/// A broker that wants a certificate of its clients gives nothing to who has none; and after the
+/// authority, the broker's certificate and the client's were changed, whoever runs goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_wanted_both_ways_and_may_be_rotated() {
+    if broker::skipped() {
+        return;
+    }
+    let broker = OwnBroker::certified();
+    let bed = Bed::new(certified(&broker, true), "p".into(), None).await;
+    let (mut writer, scribe) = bed.scribe(0).await;
+    writer.append(vec![scribe.transaction(1, 0)]).await.unwrap();
+    writer.commit().await.unwrap();
+    let mut reader = bed.reader(Stream::Transactions).await;
+    while !matches!(read(&mut *reader).await, Batch::CaughtUp { .. }) {}
+
+    // Nobody without a certificate, nobody in the clear, and no broker of another authority.
+    let stranger = certified(&broker, false);
+    let config::Log::Kafka(plain) = broker::config(&broker.address()) else { panic!("Kafka") };
+    for stranger in [stranger, config::Log::Kafka(plain)] {
+        let log = open(&stranger, "p").await.expect("nothing is asked yet");
+        let failure = log.reader(Stream::Transactions).await.map(drop).expect_err("a stranger");
+        assert_eq!(failure.disposition(), Disposition::Retry, "{failure}");
+    }
+
+    broker.stop();
+    broker.certify();
+    broker.start();
+    retried(reader_fails(&mut *reader).await);
+    drop(writer);
+    // The log is the one that was opened with the files of before.
+    let (mut writer, tail) = next_writer(&bed).await;
+    assert_eq!((tail.position, tail.epoch), (Some(at(1)), 1));
+    let scribe = Scribe { epoch: 2, ..scribe };
+    writer.append(vec![scribe.epoch(1), scribe.transaction(2, 1)]).await.unwrap();
+    writer.commit().await.unwrap();
+    let mut reader = bed.reader(Stream::Transactions).await;
+    let (items, _) = read_through(&mut *reader, 2).await;
+    assert_eq!(places(&items), [(0, 0), (1, 0), (1, 0), (2, 0)]);
+}
+
+/// Reads until something is wrong.
+async fn reader_fails(reader: &mut dyn Reader) -> Result<(), Failure> {
+    loop {
+        reader.read().await?;
+    }
 }

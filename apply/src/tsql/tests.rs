@@ -7,7 +7,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::postgres::{FUNCTIONS, Translator};
 use super::{Purpose, Scope, condition, parse, value};
-use crate::cluster;
+use lockstep_servers::cluster;
 
 const USUAL: &str = "SQL_Latin1_General_CP1_CI_AS";
 const BINARY: &str = "Latin1_General_BIN2";

@@ -250,7 +250,11 @@ impl<'a> Writer<'a> {
     /// Looks whether the target's tables are what they were.
     async fn look_again(&mut self) -> Result<(), Failure> {
         self.looked_at = Instant::now();
-        self.session.look_again(self.reached.unwrap_or(Position::ORIGIN)).await
+        self.session.look_again(self.reached.unwrap_or(Position::ORIGIN)).await?;
+        if let Some((exceptions, forced)) = self.session.told().await? {
+            self.context.progress.told(exceptions, forced);
+        }
+        Ok(())
     }
 
     async fn write_all(&mut self) -> Result<Ended, Stopped> {

@@ -307,6 +307,10 @@ codes! {
         LogOtherPipeline = "log.other_pipeline", Halt, "one `log.path` for each pipeline";
         /// another version's format
         LogFormat = "log.format", Halt, "use that version, or another directory";
+        /// the disk of `log.path` has no room: capture writes nothing more and stays where it is; applies
+        /// go on with what the log has
+        LogFull = "log.full", Wait,
+            "make room on the disk, or shorten `log.retention`; it goes on by itself";
         /// a write failed; nothing more is accepted
         LogStorage = "log.storage", Halt, "disk (space, rights, health), then start again";
         /// the directory holds what Lockstep never wrote
@@ -329,6 +333,9 @@ codes! {
             "give the server a certificate for its name, and `ca_file`; store the password as \
              SCRAM (`password_encryption = 'scram-sha-256'`, then set it again); or choose a \
              weaker `tls` in words ([transport](postgresql-setup.md#transport))";
+        /// the target's disk, or the tablespace, has no room (SQLSTATE 53100)
+        ApplyTargetFull = "apply.target_full", Wait,
+            "make room on the target's disk, or move tables to another tablespace; it goes on by itself";
         /// the log ends before what the target has been given: a copy started by mistake, or a log
         /// brought back. The target is not taken over until capture has read again what is missing
         ApplyLogBehind = "apply.log_behind", Retry,
@@ -485,6 +492,9 @@ codes! {
         /// the spool cannot be written or read
         ApplySpool = "apply.spool", Halt,
             "make room; if an entry is unreadable, delete the directory: the log has everything";
+        /// the disk of `spool` has no room: the log is not read further until there is room in memory
+        ApplySpoolFull = "apply.spool_full", Wait,
+            "make room on the disk, or lower `spool_budget`; it goes on by itself";
         /// one transaction is larger than `spool_budget`
         ApplySpoolBudget = "apply.spool_budget", Halt,
             "raise it; nothing of the transaction was applied";

@@ -145,7 +145,7 @@ function service(title, key, status, now) {
     tile("epoch", String(status.epoch)));
   node.append(heading);
   if (status.last_error && status.state !== "running") node.append(el("p", status.last_error, "error"));
-  if (status.diverged) node.append(el("p", "The target has diverged: " + status.exceptions + " transactions set aside.", "error"));
+  if (status.diverged) node.append(el("p", "The target has diverged: " + status.exceptions + " transactions set aside, " + (status.forced || 0) + " rows forced in.", "error"));
   for (const notice of status.notices) node.append(el("p", notice, "notice"));
   node.append(tiles);
   if (status.load) node.append(loadLine(status.load));

@@ -6,6 +6,7 @@
 //! machine itself or with the token of `http.token_file`.
 
 mod access;
+pub mod client;
 mod server;
 
 use std::collections::BTreeMap;
@@ -217,7 +218,7 @@ async fn reload(
             "only the machine itself may ask for this, unless http.token_file names a token";
         return text(StatusCode::FORBIDDEN, message.to_owned());
     }
-    let Some(table) = query.as_deref().and_then(|query| parameter(query, "table")) else {
+    let Some(table) = query.as_deref().and_then(|query| client::parameter(query, "table")) else {
         let message = "say which table: /reload?table=schema.table".to_owned();
         return text(StatusCode::BAD_REQUEST, message);
     };
@@ -236,28 +237,6 @@ async fn reload(
             text(code, refused.to_string())
         }
     }
-}
-
-/// The value of a query's parameter, decoded; none when it is absent or is no text.
-fn parameter(query: &str, name: &str) -> Option<String> {
-    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let (digits, after) = rest.split_at_checked(2)?;
-                rest = after;
-                let digits = std::str::from_utf8(digits).ok()?;
-                digits.bytes().all(|b| b.is_ascii_hexdigit()).then_some(())?;
-                u8::from_str_radix(digits, 16).ok()?
-            }
-            byte => *byte,
-        });
-    }
-    String::from_utf8(bytes).ok().filter(|value| !value.is_empty())
 }
 
 async fn page() -> Response {

@@ -5,6 +5,7 @@ pub mod definition;
 pub mod geometry;
 pub mod load;
 pub mod name;
+pub mod place;
 mod position;
 pub mod record;
 mod table;

@@ -69,6 +69,8 @@ pub const APPLY_SPOOL: &str = "lockstep_apply_spool_bytes";
 pub const APPLY_BACK_PRESSURE: &str = "lockstep_apply_back_pressure";
 /// Transactions set aside.
 pub const APPLY_EXCEPTIONS: &str = "lockstep_apply_exceptions_total";
+/// Rows that `converge` found otherwise than the source had them, since their table was last loaded.
+pub const APPLY_FORCED: &str = "lockstep_apply_forced_rows";
 /// 1 when the target may differ from every state of the source.
 pub const APPLY_DIVERGED: &str = "lockstep_apply_diverged";
 /// Characters that PostgreSQL cannot store and U+FFFD was written for.
@@ -198,6 +200,11 @@ const APPLY: &[Metric<ApplyStatus>] = &[
         Reading::Gauge(|s| Some(f64::from(u8::from(s.back_pressure)))),
     ),
     (APPLY_EXCEPTIONS, "Transactions set aside", Reading::Counter(|s| s.exceptions)),
+    (
+        APPLY_FORCED,
+        "Rows that were found otherwise than the source had them, and forced in",
+        Reading::Gauge(|s| Some(number(s.forced))),
+    ),
     (
         APPLY_DIVERGED,
         "Whether the target may differ from every state of the source",

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod failpoint;
+pub mod limits;
 pub mod metrics;
 pub mod private;
 pub mod reload;

@@ -156,6 +156,9 @@ pub struct ApplyStatus {
     pub back_pressure: bool,
     /// Transactions set aside under the `exceptions` policy: the target has diverged.
     pub exceptions: u64,
+    /// Rows that the `converge` policy found otherwise than the source had them, and forced in.
+    #[serde(default)]
+    pub forced: u64,
     /// Whether the target may differ from every state of the source.
     pub diverged: bool,
     /// Characters that PostgreSQL cannot store and U+FFFD was written for, since start.

@@ -484,7 +484,7 @@ async fn a_reload_is_asked_for_with_a_header_and_answered_by_the_capture() {
         assert_eq!(code, 403, "{body}");
     }
     assert_eq!(server.ask("GET", path, HEADER).await.0, 405);
-    for path in ["/reload", "/reload?table=", "/reload?table=%4", "/reload?table=%FF"] {
+    for path in ["/reload", "/reload?table=", "/reload?table=%FF"] {
         assert_eq!(server.ask("POST", path, HEADER).await.0, 400, "{path}");
     }
     let (code, _, body) = server.ask("POST", path, HEADER).await;

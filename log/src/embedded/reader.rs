@@ -73,6 +73,7 @@ impl Reader for EmbeddedReader {
         let bounds = self.store.bounds(self.stream)?;
         let offset = match to {
             Seek::Earliest => bounds.first,
+            Seek::Now => bounds.end,
             Seek::Offset(offset) if (bounds.first..=bounds.end).contains(&offset) => offset,
             Seek::Offset(offset) => return Err(outside(self.stream, offset, bounds)),
             Seek::After(position) => {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use lockstep_common::Code;
 use lockstep_common::Failure;
+use lockstep_common::service::limits::Room;
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, DBRecoveryMode, Options, ReadOptions,
     WriteBatch, WriteOptions,
@@ -69,6 +70,7 @@ pub(super) struct Store {
     /// Of a log that is open for reading only. Closed after the database.
     aside: Option<Aside>,
     retention: Option<Duration>,
+    room: Room,
     state: Mutex<State>,
     committed: watch::Sender<Streams>,
 }
@@ -97,7 +99,7 @@ impl Store {
         if !directory::is_log_of(&db, path, pipeline)? {
             directory::mark(&db, pipeline)?;
         }
-        Self::over(db, None, retention)
+        Self::over(db, path, None, retention)
     }
 
     /// Looks into a log that this or another process may be writing, and changes nothing: a *secondary*
@@ -117,10 +119,15 @@ impl Store {
         if !directory::is_log_of(&db, path, pipeline)? {
             return Ok(None);
         }
-        Self::over(db, Some(aside), None).map(Some)
+        Self::over(db, path, Some(aside), None).map(Some)
     }
 
-    fn over(db: DB, aside: Option<Aside>, retention: Option<Duration>) -> Result<Self, Failure> {
+    fn over(
+        db: DB,
+        path: &Path,
+        aside: Option<Aside>,
+        retention: Option<Duration>,
+    ) -> Result<Self, Failure> {
         let empty = Bounds { first: 0, end: 0 };
         let mut streams = Streams {
             transactions: empty,
@@ -136,7 +143,8 @@ impl Store {
             appended: 0,
         };
         let (committed, _) = watch::channel(streams);
-        let store = Store { db, aside, retention, state: Mutex::new(state), committed };
+        let room = Room::of(path);
+        let store = Store { db, aside, retention, room, state: Mutex::new(state), committed };
         store.index_schemas()?;
         store.lock().appended = store.newest_append()?;
         Ok(store)
@@ -190,6 +198,14 @@ impl Store {
         state.check(generation)?;
         if entries.is_empty() {
             return Ok(());
+        }
+        if !self.room.is_left() {
+            // What is too old makes room.
+            self.retain(&mut state)?;
+            return Err(Failure::new(Code::LogFull, self.room.shortage()).remedy(
+                "make room on that disk, or shorten `log.retention`: capture goes on by itself, from \
+                 where it is",
+            ));
         }
         let mut streams = *self.committed.borrow();
         let mut batch = WriteBatch::default();

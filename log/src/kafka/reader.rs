@@ -145,6 +145,7 @@ impl Reader for KafkaReader {
         let bounds = self.cursor.bounds().await?;
         let offset = match to {
             Seek::Earliest => bounds.first,
+            Seek::Now => bounds.end,
             Seek::Offset(offset) if (bounds.first..=bounds.end).contains(&offset) => offset,
             Seek::Offset(offset) => return Err(outside(self.stream, offset, bounds)),
             Seek::After(position) => {

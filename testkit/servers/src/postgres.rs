@@ -244,7 +244,7 @@ fn initdb(bin: &Path, user: Option<User>, dir: &Path, password: &str) -> Result<
     let mut command =
         crate::child::command(&bin.join("initdb"), user, crate::child::OnOurDeath::Kill);
     command
-        .args(["--no-sync", "--no-instructions", "--encoding=UTF8", "--locale=C.UTF-8"])
+        .args(["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"])
         .args(["--auth=scram-sha-256", "--username", SUPERUSER])
         .arg("--pwfile")
         .arg(&password_file)
@@ -258,7 +258,7 @@ fn initdb(bin: &Path, user: Option<User>, dir: &Path, password: &str) -> Result<
 
 /// The first installation of a server among `PATH`, `pg_config` and the distribution's own folders, of
 /// these the newest.
-fn find_binaries() -> Result<PathBuf> {
+pub(crate) fn find_binaries() -> Result<PathBuf> {
     let server = |dir: &PathBuf| ["initdb", "postgres"].iter().all(|p| dir.join(p).is_file());
     places()
         .into_iter()

@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use lockstep_common::http::client::Client;
 use lockstep_common::service::status::{ApplyStatus, CaptureStatus};
 use lockstep_servers::Process;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::product::Configured;
 use super::watch::Watch;
@@ -184,13 +183,12 @@ impl Services {
     }
 }
 
+/// How long a service may take to say whether it is ready.
+const DEADLINE: Duration = Duration::from_secs(5);
+
 /// Whether the service at `address` says that it is ready.
 async fn is_ready(address: SocketAddr) -> Result<bool> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(format!("GET /readyz HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer.split_ascii_whitespace().nth(1) == Some("200"))
+    Ok(Client::default().get(address, "/readyz", DEADLINE).await?.status == 200)
 }
 
 fn read<T: for<'de> Deserialize<'de>>(value: &Value) -> Option<T> {

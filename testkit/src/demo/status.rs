@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use lockstep_common::http::client::Client;
 use lockstep_common::service::status::{ApplyStatus, CaptureStatus};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// A dead service must not hold up the view.
 const DEADLINE: Duration = Duration::from_millis(500);
@@ -35,16 +34,8 @@ fn read<T: DeserializeOwned>(value: &Value) -> Option<T> {
     T::deserialize(value).ok()
 }
 
-/// One GET of `/status`.
+/// What `/status` says.
 pub(crate) async fn ask(address: SocketAddr) -> Result<Value> {
-    let exchange = async {
-        let mut stream = TcpStream::connect(address).await?;
-        let request = format!("GET /status HTTP/1.0\r\nHost: {address}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        let (_, body) = answer.split_once("\r\n\r\n").context("an answer without a body")?;
-        Ok(serde_json::from_str(body)?)
-    };
-    tokio::time::timeout(DEADLINE, exchange).await.context("no answer in time")?
+    let body = Client::default().get(address, "/status", DEADLINE).await?.ok()?;
+    Ok(serde_json::from_str(&body)?)
 }

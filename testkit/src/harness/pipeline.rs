@@ -174,14 +174,7 @@ impl PipelineBuilder {
 }
 
 fn kafka_log(brokers: &str) -> KafkaLog {
-    KafkaLog {
-        brokers: brokers.to_owned(),
-        properties: BTreeMap::new(),
-        replication: 1,
-        retention: None,
-        transaction_bytes: bytesize::ByteSize::mib(8),
-        transaction_time: Duration::from_millis(50),
-    }
+    KafkaLog { brokers: brokers.to_owned(), replication: 1, ..KafkaLog::default() }
 }
 
 /// One pipeline under test. Fields are dropped in order: observers before what they look at, the

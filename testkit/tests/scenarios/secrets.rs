@@ -3,13 +3,13 @@
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Result;
+use lockstep_common::http::client::Client;
 use lockstep_common::http::{self, Endpoints};
 use lockstep_common::{FailPoints, Shutdown, service::telemetry};
 use lockstep_testkit::harness::{LogKind, Pipeline};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::support::{insert_with, items};
 
@@ -54,12 +54,7 @@ fn listen() -> Said {
 }
 
 async fn get(address: std::net::SocketAddr, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
+    Ok(Client::default().get(address, path, Duration::from_secs(60)).await?.body)
 }
 
 async fn nothing_said_has_a_value_or_a_secret(log: LogKind) -> Result<()> {

@@ -60,7 +60,9 @@ const PRESENT: &str = "SELECT to_regclass('lockstep.checkpoint') IS NOT NULL \
     AND to_regprocedure('lockstep.expect_rows(bigint,bigint)') IS NOT NULL \
     AND to_regprocedure('lockstep.expect_process(integer)') IS NOT NULL \
     AND to_regprocedure('lockstep.expect_placed(bigint,bigint,bigint)') IS NOT NULL \
-    AND to_regprocedure('lockstep.note_absent(bigint,text,text,text,bigint)') IS NOT NULL";
+    AND to_regprocedure('lockstep.note_absent(bigint,text,text,text,bigint)') IS NOT NULL \
+    AND to_regclass('lockstep.forced') IS NOT NULL \
+    AND to_regprocedure('lockstep.note_forced(text,text,text,text,bigint)') IS NOT NULL";
 
 /// What the row said when the epoch was taken.
 #[derive(Clone, Debug)]
@@ -294,6 +296,21 @@ pub(super) async fn open_exceptions(client: &Client, pipeline: &str) -> Result<u
         )
         .await
         .map_err(|e| error::failure(Code::ApplySchema, "cannot read lockstep.exceptions", &e))?;
+    Ok(unsigned(row.get(0)))
+}
+
+/// How many rows `converge` has forced in since they were last loaded.
+///
+/// # Errors
+/// When the target cannot be reached or refuses.
+pub(super) async fn forced(client: &Client, pipeline: &str) -> Result<u64, Failure> {
+    let row = client
+        .query_one(
+            "SELECT coalesce(sum(rows), 0)::bigint FROM lockstep.forced WHERE pipeline = $1",
+            &[&pipeline],
+        )
+        .await
+        .map_err(|e| error::failure(Code::ApplySchema, "cannot read lockstep.forced", &e))?;
     Ok(unsigned(row.get(0)))
 }
 

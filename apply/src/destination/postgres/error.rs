@@ -14,6 +14,9 @@ pub(super) const ROW_COUNT: &str = "LS001";
 /// `program_limit_exceeded`: a row beyond a page, or an index entry beyond a third of one.
 pub(super) const TOO_LARGE: &str = "54000";
 
+/// `disk_full`
+const DISK_FULL: &str = "53100";
+
 /// An error of the server. The message and detail may hold row values (a duplicate key's), so only
 /// what is safe to show is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,11 +132,31 @@ pub(super) fn failure(code: Code, what: &str, error: &tokio_postgres::Error) -> 
 /// A server's error outside of transactions.
 pub(super) fn server_failure(code: Code, what: &str, error: &ServerError) -> Failure {
     match error.class() {
-        Class::Retry => Failure::new(Code::ApplyTargetAway, format!("{what}: {error}")),
+        Class::Retry => gave_up(what, error),
         Class::Conflict | Class::Halt => {
             Failure::new(code, format!("{what}: {error}")).remedy(remedy(error))
         }
     }
+}
+
+/// Of an error that time mends, or somebody who sees to it.
+pub(super) fn gave_up(what: &str, error: &ServerError) -> Failure {
+    let code = match error.code.as_str() {
+        DISK_FULL => Code::ApplyTargetFull,
+        _ => Code::ApplyTargetAway,
+    };
+    Failure::new(code, format!("{what}: {error}")).remedy(match error.code.as_str() {
+        DISK_FULL => {
+            "make room on the target's disk, or move tables to another tablespace: apply goes on by itself"
+        }
+        "53300" => {
+            "the server, the database or the role has no connection left: raise `max_connections` (or the \
+             CONNECTION LIMIT of role or database), or lower `connections` and `load_connections` of this \
+             apply"
+        }
+        "53200" => "the server is out of memory, or of locks: see its log",
+        _ => "",
+    })
 }
 
 /// What to do about an error that stops apply.

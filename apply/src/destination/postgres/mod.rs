@@ -27,6 +27,7 @@ mod pipe;
 mod plan;
 mod pooler;
 mod prerequisites;
+mod readiness;
 mod relation;
 mod run;
 mod set_aside;
@@ -141,6 +142,8 @@ pub(crate) struct Attached {
     pub(crate) taken: Taken,
     /// Exceptions that nobody resolved.
     pub(crate) exceptions: u64,
+    /// Rows that were forced in.
+    pub(crate) forced: u64,
     /// What an operator should know.
     pub(crate) notices: Vec<String>,
 }
@@ -232,6 +235,7 @@ impl Target {
             );
         }
         let exceptions = checkpoint::open_exceptions(&cold, &claimant.pipeline).await?;
+        let forced = checkpoint::forced(&cold, &claimant.pipeline).await?;
         lost::none_open(&cold, &claimant.pipeline).await?;
         notices.extend(catalog::survey(&cold, &claimant.pipeline, replica, self.triggers).await?);
         let stored = load::stored(&cold, &claimant.pipeline).await?;
@@ -275,7 +279,7 @@ impl Target {
             notices: Vec::new(),
             fail: fail.clone(),
         };
-        Ok((session, Attached { taken, exceptions, notices }))
+        Ok((session, Attached { taken, exceptions, forced, notices }))
     }
 
     /// Has every commit flushed, or leaves that to each commit.
@@ -366,6 +370,20 @@ impl Session {
         self.notices.extend(relation.hazards.notice(replica));
         let refused = relation.hazards.refused(replica, self.triggers);
         if refused.is_empty() { Ok(()) } else { Err(catalog::hazardous(&refused)) }
+    }
+
+    /// Exceptions that nobody has resolved, and rows that were forced in, where that may change without a
+    /// word.
+    ///
+    /// # Errors
+    /// When the target cannot be reached or refuses.
+    pub(crate) async fn told(&self) -> Result<Option<(u64, u64)>, Failure> {
+        if !self.runs.mode.converge {
+            return Ok(None);
+        }
+        let pipeline = &self.chain.pipeline;
+        let exceptions = checkpoint::open_exceptions(&self.cold, pipeline).await?;
+        Ok(Some((exceptions, checkpoint::forced(&self.cold, pipeline).await?)))
     }
 
     /// What an operator should know and has not been told.

@@ -117,6 +117,20 @@ CREATE TABLE IF NOT EXISTS lockstep.exceptions (
     resolved_at timestamptz
 );
 
+-- Rows that `converge` found otherwise than the source had them (an insert whose row was there, an update
+-- or delete whose row was not) and made as they are now: the target had diverged, and may have elsewhere.
+-- Written in the transaction that does it. A load of the table sets `rows` back, and so may you.
+CREATE TABLE IF NOT EXISTS lockstep.forced (
+    pipeline text NOT NULL,
+    source_table text NOT NULL,
+    operation text NOT NULL,
+    rows bigint NOT NULL DEFAULT 0,
+    first_position text NOT NULL,
+    last_position text NOT NULL,
+    noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (pipeline, source_table, operation)
+);
+
 -- A count that is not as it must be has to be an error: the commit is already on the wire.
 CREATE OR REPLACE FUNCTION lockstep.expect_rows(met bigint, expected bigint) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -147,6 +161,20 @@ BEGIN
         VALUES (of_pipeline, 'absent', at_position, of_table, 'update', number,
                 'the row to update is absent and the change does not give it whole');
     END IF;
+END $$;
+
+-- Called only where rows were otherwise than the source had them.
+CREATE OR REPLACE FUNCTION lockstep.note_forced(
+    of_pipeline text, at_position text, of_table text, by_operation text, forced bigint
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO lockstep.forced AS f
+        (pipeline, source_table, operation, rows, first_position, last_position)
+    VALUES (of_pipeline, of_table, by_operation, forced, at_position, at_position)
+    ON CONFLICT (pipeline, source_table, operation) DO UPDATE SET rows = f.rows + EXCLUDED.rows,
+        first_position = CASE f.rows WHEN 0 THEN EXCLUDED.first_position ELSE f.first_position END,
+        last_position = EXCLUDED.last_position, noted_at = EXCLUDED.noted_at;
 END $$;
 
 -- The first statement of the transaction that loads a chunk. The row's lock keeps two of them apart;

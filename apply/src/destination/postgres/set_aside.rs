@@ -71,7 +71,7 @@ pub(super) fn describe(note: Option<&Note>) -> String {
     }
 }
 
-fn word(operation: Operation) -> &'static str {
+pub(super) fn word(operation: Operation) -> &'static str {
     match operation {
         Operation::Insert => "insert",
         Operation::Update => "update",

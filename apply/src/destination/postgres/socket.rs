@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use fallible_iterator::FallibleIterator;
 use lockstep_common::Code;
 use lockstep_common::Failure;
+use lockstep_common::service::limits;
 use postgres_protocol::message::backend::{self, DataRowBody, Message};
 use postgres_protocol::message::frontend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -58,7 +59,9 @@ async fn in_time<T>(
             Err(server_failure(Code::ApplyConnect, &login.refused(), &error))
         }
         Ok(Err(HandshakeError::Io(error))) => {
-            Err(Failure::new(Code::ApplyTargetAway, format!("{}: {error}", login.unreachable())))
+            let what = format!("{}: {error}", login.unreachable());
+            let remedy = limits::of_descriptors(&error).unwrap_or_default();
+            Err(Failure::new(Code::ApplyTargetAway, what).remedy(remedy))
         }
         Ok(Err(HandshakeError::Failure(failure))) => Err(failure),
         Ok(Err(HandshakeError::Refused(what))) => Err(Failure::new(Code::ApplyTransport, format!("cannot log in at {}: {what}", login.place())).remedy("let the server have a certificate for this name and `ca_file` name who vouches for it; \

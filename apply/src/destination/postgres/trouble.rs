@@ -70,10 +70,9 @@ impl Session {
                 Trouble::Failure(checkpoint::displaced(&self.chain.pipeline))
             }
             Class::Conflict => Trouble::Refused(Refusal::by_server(error, note)),
-            Class::Retry => Trouble::Failure(Failure::new(
-                Code::ApplyTargetAway,
-                format!("the target gave up a transaction: {error}"),
-            )),
+            Class::Retry => {
+                Trouble::Failure(error::gave_up("the target gave up a transaction", error))
+            }
             Class::Halt => Trouble::Failure(
                 Failure::new(
                     Code::ApplyTarget,

@@ -14,10 +14,24 @@ use tokio_postgres::{Client, Error};
 use super::error;
 
 /// What Lockstep has there beside notes of loads.
-const TABLES: &[&str] =
-    &["checkpoint", "exceptions", "load", "load_chunk", "load_object", "load_table", "tables"];
-const FUNCTIONS: &[&str] =
-    &["claim_chunk", "expect_placed", "expect_process", "expect_rows", "note_absent"];
+const TABLES: &[&str] = &[
+    "checkpoint",
+    "exceptions",
+    "forced",
+    "load",
+    "load_chunk",
+    "load_object",
+    "load_table",
+    "tables",
+];
+const FUNCTIONS: &[&str] = &[
+    "claim_chunk",
+    "expect_placed",
+    "expect_process",
+    "expect_rows",
+    "note_absent",
+    "note_forced",
+];
 
 /// What is wrong with the tables `$1`, or those of notes, and the functions `$2`, each with what to do.
 const WRONG: &str = "WITH RECURSIVE mine AS (SELECT oid FROM pg_roles WHERE rolname = current_user \

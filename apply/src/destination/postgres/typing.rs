@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lockstep_common::Code;
 use lockstep_common::config;
 use lockstep_common::model::definition::Definition;
-use lockstep_common::service::check::CheckResult;
+use lockstep_common::service::check::{CheckResult, Verdict};
 use lockstep_common::{Failure, TableName, TableVersion};
 use tokio_postgres::{Client, Error};
 
@@ -14,7 +14,7 @@ use super::catalog;
 use super::define::{self, Design, Planned};
 use super::extension::Extensions;
 use super::plan::Naming;
-use super::{collation, error, prerequisites};
+use super::{collation, error, prerequisites, readiness};
 
 /// What to do about types that are wrong.
 const FIX: &str = "correct `types`, `columns`, `key_collation` of this apply, or install what the \
@@ -104,9 +104,20 @@ impl Target {
             results.push(CheckResult::pass("types", what));
         }
         let naming = Naming { types: Arc::new(types), ..self.naming.clone() };
-        results.extend(foreseen(&client, &naming, tables).await.map_err(failed)?);
+        let mut foreseen = foreseen(&client, &naming, tables).await.map_err(failed)?;
+        results.append(&mut foreseen);
         let names: Vec<_> =
             tables.iter().map(|(version, _)| self.naming.table(&version.name)).collect();
+        let design = Design { naming, ..self.design.clone() };
+        let unfit = self.unfit(&client, pipeline, &design, tables).await.map_err(failed)?;
+        // What is known of a table already is said once.
+        results.retain(|r| {
+            let known = |new: &CheckResult| new.detail.ends_with(readiness::of_table(&r.detail));
+            r.verdict != Verdict::Warn || !unfit.iter().any(known)
+        });
+        let new = |new: &CheckResult| !results.iter().any(|r| r.detail == new.detail);
+        let unfit: Vec<CheckResult> = unfit.into_iter().filter(new).collect();
+        results.extend(unfit);
         let replica = define::may_be_replica(&client).await.map_err(failed)?;
         let found =
             catalog::hazards_of_unclaimed(&client, pipeline, &names).await.map_err(failed)?;

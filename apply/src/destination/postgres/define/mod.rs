@@ -39,7 +39,7 @@ pub(super) use finish::{Finish, Report, finish, set_sequences};
 pub(super) use foresee::{digits, doubles, warnings};
 pub(super) use grants::grants;
 pub(super) use plan::{Planned, create_schema, create_table, fit};
-pub(super) use prepare::{prepare, with_contested};
+pub(super) use prepare::{prepare, unready_tables, with_contested};
 pub(super) use print::print;
 pub(super) use role::may_be_replica;
 pub(super) use unmake::{unmade, unmake};

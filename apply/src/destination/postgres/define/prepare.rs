@@ -96,6 +96,9 @@ pub(crate) async fn prepare(
 /// What is wrong, by source table.
 type Wrong = BTreeMap<String, Vec<String>>;
 
+/// What stands there for what is wrong with no table.
+const CONFIGURATION: &str = "configuration";
+
 fn note(wrong: &mut Wrong, version: &TableVersion, found: Vec<String>) {
     if !found.is_empty() {
         wrong.entry(version.name.to_string()).or_default().extend(found);
@@ -112,6 +115,22 @@ fn unready(wrong: &Wrong) -> Failure {
         "correct what is listed; `prepare` says what is done with tables that are there (`create`, \
          `truncate`, `drop_and_create`, `keep`)",
     )
+}
+
+/// What a load of `tables` would find wrong, by source table; nothing is changed.
+///
+/// # Errors
+/// When the target cannot be reached or refuses.
+pub(crate) async fn unready_tables(
+    client: &Client,
+    pipeline: &str,
+    design: &Design,
+    tables: &[LoadTable],
+) -> Result<Wrong, tokio_postgres::Error> {
+    let mut wrong = survey(client, pipeline, design, tables).await?.wrong;
+    // Of the configuration, not of a table.
+    wrong.remove(CONFIGURATION);
+    Ok(wrong)
 }
 
 /// What the target has.
@@ -136,10 +155,11 @@ async fn survey(
     let sources: Vec<_> = tables.iter().map(|table| &table.version.name).collect();
     let strangers = design.naming.types.absent_tables(&sources);
     if !strangers.is_empty() {
-        survey.wrong.insert("configuration".to_owned(), strangers);
+        survey.wrong.insert(CONFIGURATION.to_owned(), strangers);
     }
     let mut taken: HashMap<(&str, &str), usize> = HashMap::new();
     let mut oids = Vec::new();
+    let claims = catalog::has_claims(client).await?;
     for (index, (table, name)) in tables.iter().zip(&names).enumerate() {
         let plan = table.plan(&design.naming);
         let mut wrong = plan.unusable.clone();
@@ -147,7 +167,9 @@ async fn survey(
             let first = &tables[first].version.name;
             wrong.push(format!("{first} goes to target table {} too", name.quoted()));
         }
-        wrong.extend(claimed(client, pipeline, name, &table.version).await?);
+        if claims {
+            wrong.extend(claimed(client, pipeline, name, &table.version).await?);
+        }
         let found = catalog::find(client, name).await?;
         match &found {
             None => wrong.extend(absent(design, &role, &plan)),

@@ -529,10 +529,9 @@ fn stop(job: &ChunkJob, latched: Latched) -> Stop {
             UNIQUE => Stop::Present(refused(&what, &error)),
             NOT_PLACED => Stop::Failure(not_placed(&what, &error.to_string())),
             _ => match error.class() {
-                Class::Retry => Stop::Failure(Failure::new(
-                    Code::ApplyTargetAway,
-                    format!("the target gave up {what}: {error}"),
-                )),
+                Class::Retry => {
+                    Stop::Failure(error::gave_up(&format!("the target gave up {what}"), &error))
+                }
                 Class::Conflict | Class::Halt => Stop::Failure(refused(&what, &error)),
             },
         },

@@ -350,6 +350,7 @@ async fn insert(
             "UPDATE lockstep.load_table t SET state = 'superseded', notes = NULL \
              FROM lockstep.load l WHERE t.pipeline = $1 AND t.source = $2 \
              AND l.pipeline = t.pipeline AND l.load = t.load AND l.state <> 'done'",
+            "UPDATE lockstep.forced SET rows = 0 WHERE pipeline = $1 AND source_table = $2",
         ] {
             transaction.execute(sql, &[&pipeline, &source]).await?;
         }

@@ -163,12 +163,13 @@ impl Runs {
                 } else {
                     Kind::Copy
                 };
-                self.push(kind, Check::Exact, relation, change, index, pipe)
+                let check = if kind == Kind::Upsert { Check::Fresh } else { Check::Exact };
+                self.push(kind, check, relation, change, index, pipe)
             }
             Operation::Update => self.update(relation, change, index, pipe),
             Operation::Delete => {
                 let kind = if relation.key.is_empty() { Kind::DeleteWhole } else { Kind::Delete };
-                let check = if self.mode.converge { Check::Tolerant } else { Check::Exact };
+                let check = if self.mode.converge { Check::Told } else { Check::Exact };
                 self.push(kind, check, relation, change, index, pipe)
             }
             Operation::Truncate => {
@@ -192,17 +193,18 @@ impl Runs {
             if !complete {
                 return self.push(Kind::UpdateWhole, Check::Noted, relation, change, index, pipe);
             }
-            self.push(Kind::DeleteWhole, Check::Tolerant, relation, change, index, pipe)?;
+            self.push(Kind::DeleteWhole, Check::Told, relation, change, index, pipe)?;
             return self.push(Kind::Copy, Check::Exact, relation, change, index, pipe);
         }
         let rekey = changes_key(relation, change);
         if self.mode.converge {
             return match (complete, rekey) {
                 (true, false) => {
-                    self.push(Kind::Upsert, Check::Exact, relation, change, index, pipe)
+                    self.push(Kind::Upsert, Check::Told, relation, change, index, pipe)
                 }
                 (true, true) => {
-                    self.push(Kind::Delete, Check::Tolerant, relation, change, index, pipe)?;
+                    self.push(Kind::Delete, Check::Told, relation, change, index, pipe)?;
+                    // Keys may change hands: what stands at the new one says nothing.
                     self.push(Kind::Upsert, Check::Exact, relation, change, index, pipe)
                 }
                 (false, false) => {

@@ -9,6 +9,7 @@ use super::super::encode::{EncodeError, Rules};
 use super::super::image::{key_value, old_value};
 use super::super::parameter::{put_array, put_int8, put_text};
 use super::super::pipe::{Note, Pipe};
+use super::super::set_aside;
 use super::super::statement::{self, Check, Field, Kind, Mask, Shape};
 use super::open::{Order, Run};
 use super::{ChangeError, Place, put};
@@ -147,11 +148,15 @@ impl Run {
     fn execute(&self, mut shape: Shape, place: &Place, pipe: &mut Pipe) -> Result<(), ChangeError> {
         let by_key = matches!(shape.kind, Kind::Update | Kind::Delete);
         let few = (2..=FEW_ROWS).contains(&self.rows);
-        if few && by_key && shape.check != Check::Noted && self.order != Order::All {
+        let plain = matches!(shape.check, Check::Exact | Check::Tolerant);
+        if few && by_key && plain && self.order != Order::All {
             return self.execute_each(&shape, pipe);
         }
         shape.many = self.rows > 1;
         let upserts = matches!(shape.kind, Kind::Upsert | Kind::UpsertNoted);
+        if upserts && matches!(shape.check, Check::Told | Check::Fresh) {
+            self.tell_present(&shape, place, pipe)?;
+        }
         if upserts {
             // Beside a load a row in another spelling of the key is not written over.
             let spelt = shape.kind == Kind::UpsertNoted && self.relation.folds_keys();
@@ -164,19 +169,14 @@ impl Run {
             _ if shape.kind == Kind::Clear => 0,
             Check::Exact if shape.many => 1,
             Check::Noted => 4,
+            Check::Told | Check::Fresh => 5,
             Check::Exact | Check::Tolerant => 0,
         };
         let parameters = |out: &mut BytesMut| {
-            for (field, bytes) in self.fields.iter().zip(&self.columns) {
-                if shape.many {
-                    let column = statement::column_of(&self.relation, *field);
-                    put_array(self.relation.column(column).oids.0, self.rows, bytes, out);
-                } else {
-                    out.put_slice(bytes);
-                }
-            }
+            self.put_fields(&shape, |_| true, out);
             match extra {
                 1 => put_int8(self.rows, out),
+                5 => self.put_told(place, out),
                 4 => {
                     put_text(&place.pipeline, out);
                     put_text(&place.position, out);
@@ -192,6 +192,49 @@ impl Run {
             && statement::upserts_all(&self.relation, &shape);
         let note = Note { counted, ..self.note() };
         pipe.execute(name, count, parameters, note).map_err(self.too_large())
+    }
+
+    /// Before an upsert: counts what of it is not as it was in the source.
+    fn tell_present(
+        &self,
+        upsert: &Shape,
+        place: &Place,
+        pipe: &mut Pipe,
+    ) -> Result<(), ChangeError> {
+        let of_key = |column: usize| self.relation.column(column).key;
+        let mut shape = Shape { kind: Kind::Present, ..upsert.clone() };
+        shape.after.clear(self.relation.columns.len());
+        upsert.after.iter().filter(|c| of_key(*c)).for_each(|c| shape.after.insert(c));
+        let name = pipe.prepare(&shape, || statement::sql(&self.relation, None, &shape));
+        let count = shape.after.iter().count() + 5;
+        let parameters = |out: &mut BytesMut| {
+            self.put_fields(&shape, of_key, out);
+            self.put_told(place, out);
+        };
+        pipe.execute(name, count, parameters, self.note()).map_err(self.too_large())
+    }
+
+    /// The values of its fields, of those columns.
+    fn put_fields(&self, shape: &Shape, which: impl Fn(usize) -> bool, out: &mut BytesMut) {
+        for (field, bytes) in self.fields.iter().zip(&self.columns) {
+            let column = statement::column_of(&self.relation, *field);
+            if !which(column) {
+                continue;
+            }
+            if shape.many {
+                put_array(self.relation.column(column).oids.0, self.rows, bytes, out);
+            } else {
+                out.put_slice(bytes);
+            }
+        }
+    }
+
+    fn put_told(&self, place: &Place, out: &mut BytesMut) {
+        put_text(&place.pipeline, out);
+        put_text(&place.position, out);
+        put_text(&self.relation.source, out);
+        put_text(set_aside::word(self.operation), out);
+        put_int8(self.rows, out);
     }
 
     /// A statement for each row, which names a key that no other row does, so that their order

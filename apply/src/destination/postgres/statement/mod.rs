@@ -83,6 +83,8 @@ pub(super) enum Kind {
     DeleteAside,
     /// The same: a note that an old key is gone, unless the target holds the new one for it.
     GoneNoted,
+    /// Before an upsert: how many of its rows are there, against what its check says.
+    Present,
     /// The transaction's commit is confirmed only once it is on the disk.
     Flush,
     /// The checkpoint.
@@ -112,6 +114,10 @@ pub(super) enum Check {
     Tolerant,
     /// One; when there was none, that is noted as an exception in the same transaction.
     Noted,
+    /// As many as were sent; where it was fewer, that is counted in the same transaction.
+    Told,
+    /// None; where there were some, that is counted in the same transaction.
+    Fresh,
 }
 
 /// What determines a statement.
@@ -161,9 +167,12 @@ pub(super) fn fields(relation: &Relation, shape: &Shape) -> Vec<Field> {
     let keys = || (0..relation.key.len()).map(Field::Key);
     let after = || shape.after.iter().map(Field::After);
     match shape.kind {
-        Kind::Copy | Kind::Insert | Kind::CountedInsert | Kind::Upsert | Kind::UpsertNoted => {
-            after().collect()
-        }
+        Kind::Copy
+        | Kind::Insert
+        | Kind::CountedInsert
+        | Kind::Upsert
+        | Kind::UpsertNoted
+        | Kind::Present => after().collect(),
         Kind::Update | Kind::UpdateNoted => {
             let rest = shape.after.iter().filter(|c| !relation.column(*c).key).map(Field::After);
             keys().chain(rest).collect()
@@ -218,6 +227,7 @@ pub(super) fn sql(relation: &Relation, notes: Option<&Notes>, shape: &Shape) -> 
             Check::Exact if shape.many => parameters.push(INT8),
             Check::Exact | Check::Tolerant => {}
             Check::Noted => parameters.extend([TEXT, TEXT, TEXT, INT8]),
+            Check::Told | Check::Fresh => parameters.extend([TEXT, TEXT, TEXT, TEXT, INT8]),
         },
     }
     Sql { text, parameters }
@@ -288,6 +298,7 @@ impl Text<'_> {
             Kind::DeleteAside => self.delete_aside(),
             Kind::GoneNoted => self.gone_noted(),
             Kind::Clear => self.out = format!("DELETE FROM {name}"),
+            Kind::Present => self.out = self.present(),
             _ => self.counted(),
         }
     }
@@ -333,7 +344,8 @@ impl Text<'_> {
     fn counted(&mut self) {
         let n = self.fields.len();
         let check = match self.shape.check {
-            Check::Tolerant => None,
+            Check::Tolerant | Check::Fresh => None,
+            Check::Told => Some(self.told("w")),
             Check::Exact if self.shape.many => Some(expect_rows("w", &format!("${}", n + 1))),
             Check::Exact => Some(expect_rows("w", "1::int8")),
             Check::Noted => Some(format!(
@@ -353,6 +365,35 @@ impl Text<'_> {
                 self.push(&check);
             }
         }
+    }
+
+    /// What counts the rows of `from` that are other than expected; its parameters stand behind the rows'.
+    fn told(&self, from: &str) -> String {
+        let [pipeline, position, table, operation, sent] =
+            [1, 2, 3, 4, 5].map(|i| format!("${}", self.fields.len() + i));
+        let (expected, forced) = match self.shape.check {
+            Check::Fresh => ("0::int8".to_owned(), "count(*)".to_owned()),
+            _ => (sent.clone(), format!("{sent} - count(*)")),
+        };
+        format!(
+            "lockstep.note_forced({pipeline}, {position}, {table}, {operation}, {forced}) FROM {from} \
+             HAVING count(*) <> {expected}"
+        )
+    }
+
+    fn present(&self) -> String {
+        let keys: Vec<String> = self
+            .fields
+            .iter()
+            .enumerate()
+            .map(|(i, field)| {
+                let column = self.relation.column(column_of(self.relation, *field));
+                column.equals(&format!("t.{}", column.name), &self.value(i))
+            })
+            .collect();
+        let rows = if self.shape.many { format!(", {}", self.unnest()) } else { String::new() };
+        let from = format!("{} AS t{rows} WHERE {}", self.relation.name, keys.join(" AND "));
+        format!("SELECT {}", self.told(&from))
     }
 
     fn change(&mut self) {

@@ -28,7 +28,7 @@ use super::plan::{Fate, Planned, Server, contested, plan};
 use super::prepare::{Prepared, prepare};
 use super::unmake::unmake;
 use super::{Design, LoadTable};
-use crate::cluster;
+use lockstep_servers::cluster;
 
 const PIPELINE: &str = "shop";
 const FENCE: Fence<'static> = Fence { pipeline: PIPELINE, epoch: 1 };
