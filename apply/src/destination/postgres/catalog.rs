@@ -483,7 +483,7 @@ pub(super) fn fit(
     }
     let (source, name) = (source_name(version), name.quoted());
     let hazards = found.hazards.clone();
-    let projection = plan.projection();
+    let projection = Arc::new(plan.projection());
     let lacking = plan.lacking.iter().map(OutputColumn::quoted).collect();
     Ok(Relation {
         id,

@@ -30,7 +30,7 @@ pub(super) struct Relation {
     /// What of it may lose or alter rows.
     pub(super) hazards: Hazards,
     /// What makes the target's rows of the source's.
-    pub(super) projection: Projection,
+    pub(super) projection: Arc<Projection>,
     /// Derived columns of key columns that the target lacks, quoted: a table made by hand, or by a version that
     /// had none.
     pub(super) lacking: Vec<String>,
