@@ -19,6 +19,7 @@ impl Default for Pipeline {
 impl Default for Source {
     fn default() -> Self {
         Source {
+            kind: Default::default(),
             host: "localhost".to_owned(),
             port: source_port(),
             database: String::new(),

@@ -80,11 +80,14 @@ pub enum Task {
     Cdc,
 }
 
-/// `[source]`: the SQL Server database.
+/// `[source]`: the database that is followed.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Source {
+    /// What it is: `sqlserver`.
+    #[serde(default)]
+    pub kind: SourceKind,
     /// Host name or address of the SQL Server.
     pub host: String,
     /// TCP port.
@@ -116,6 +119,16 @@ pub struct Source {
     /// login may read.
     #[serde(default, deserialize_with = "lenient::toml")]
     pub tables: Vec<String>,
+}
+
+/// Which databases can be followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum SourceKind {
+    /// Microsoft SQL Server, by change data capture.
+    #[default]
+    Sqlserver,
 }
 
 /// How much of a source connection is encrypted.

@@ -564,11 +564,9 @@ impl Pipeline {
             database: self.source.database.clone(),
             user: self.source.user.clone(),
             password: Some(Secret::new(self.source.password.clone())),
-            password_file: None,
             encrypt: Encrypt::Login,
             trust_server_certificate: true,
-            ca_file: None,
-            tables: Vec::new(),
+            ..config::Source::default()
         }
     }
 

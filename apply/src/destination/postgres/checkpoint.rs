@@ -50,7 +50,7 @@ const SCHEMA: &str = include_str!("schema.sql");
 const PRESENT: &str = "SELECT to_regclass('lockstep.checkpoint') IS NOT NULL \
     AND to_regclass('lockstep.tables') IS NOT NULL \
     AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('lockstep.tables') \
-        AND attname = 'relation' AND NOT attisdropped) \
+        AND attname = 'source_ref' AND NOT attisdropped) \
     AND to_regclass('lockstep.exceptions') IS NOT NULL \
     AND to_regclass('lockstep.load') IS NOT NULL \
     AND to_regclass('lockstep.load_table') IS NOT NULL \

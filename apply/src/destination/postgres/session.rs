@@ -10,10 +10,11 @@ use lockstep_common::{Code, FailPoints, Failure, Position, TableId, TableVersion
 use tokio::sync::Notify;
 use tokio_postgres::Client;
 
-use super::catalog::{self, Absent, Naming, Prepared};
+use super::catalog::{self, Absent, Prepared};
 use super::checkpoint::{self, Chain};
 use super::connect::Login;
 use super::load::{Loads, Regime};
+use super::plan::Naming;
 use super::relation::Relation;
 use super::run::{ChangeError, Claims, Place, Runs};
 use super::trouble::change_trouble;
@@ -159,7 +160,7 @@ impl destination::Session for Session {
         let loading = !matches!(regime, Regime::Stream);
         let claim = self
             .runs
-            .claim(relation, loading, &relation.widen(change))
+            .claim(relation, loading, &relation.projection.apply(change))
             .map_err(|error| change_trouble(error, relation, Some(change), index))?;
         self.claims.add(&claim);
         Ok(self.claimed.iter().any(|claims| claims.meet(&claim)))
@@ -193,7 +194,7 @@ impl destination::Session for Session {
             Regime::Beyond(Some(from)) if self.position > *from => None,
             Regime::Beyond(_) => return Ok(false),
         };
-        let wide = relation.widen(change);
+        let wide = relation.projection.apply(change);
         self.runs
             .change(relation, notes, &wide, index, &mut self.wires[self.lane].pipe)
             .map_err(|error| change_trouble(error, relation, Some(change), index))?;

@@ -14,10 +14,11 @@ use lockstep_common::{Failure, Position, TableId, TableVersion};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::super::catalog::{self, Absent, Naming, Prepared};
+use super::super::catalog::{self, Absent, Prepared};
 use super::super::define::{self, Design, LoadTable};
 use super::super::encode::Rules;
 use super::super::error;
+use super::super::plan::Naming;
 use super::super::relation::Relation;
 use super::super::session::{Entry, Session};
 use super::super::trust;
