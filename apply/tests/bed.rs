@@ -1,6 +1,6 @@
 //! A test's log, source, database and apply.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -55,6 +55,33 @@ impl Bed {
         Bed { log, source, database: Database::new(cluster.port).await, directory }
     }
 
+    /// What an earlier build left in `fixture`: a log, a spool, and a target.
+    pub async fn restored(fixture: &Path) -> Self {
+        let bed = Self::of_log(fixture).await;
+        copy(&fixture.join("spool"), &bed.spool("spool"));
+        let dump = std::fs::read_to_string(fixture.join("target.sql")).expect("a dump");
+        let database = &bed.database;
+        let client = connect(database.port, &database.name, "postgres").await;
+        client.batch_execute(&dump).await.expect("the dump is restored");
+        bed
+    }
+
+    /// The log in `fixture`, and an empty target.
+    pub async fn of_log(fixture: &Path) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        copy(&fixture.join("log"), &directory.path().join("log"));
+        let log = open_log(&directory, "log").await;
+        let source = Source::new(&log).await;
+        Bed { log, source, database: Database::new(cluster::shared().port).await, directory }
+    }
+
+    /// Keeps log and spool in `folder`. Nobody may be writing them.
+    pub fn keep(&self, folder: &Path) {
+        for name in ["log", "spool"] {
+            copy(&self.directory.path().join(name), &folder.join(name));
+        }
+    }
+
     /// Another log in place of the first.
     pub async fn replace_log(&mut self, name: &str) {
         self.log = open_log(&self.directory, name).await;
@@ -68,12 +95,7 @@ impl Bed {
 
     /// A copy of the log as it is now, for [`Bed::replace_log`]. Nobody may be writing it.
     pub fn copy_log(&self, to: &str) {
-        let (from, to) = (self.directory.path().join("log"), self.directory.path().join(to));
-        std::fs::create_dir(&to).expect("a directory for the copy");
-        for file in std::fs::read_dir(from).expect("the log's files") {
-            let file = file.expect("a file");
-            std::fs::copy(file.path(), to.join(file.file_name())).expect("copied");
-        }
+        copy(&self.directory.path().join("log"), &self.directory.path().join(to));
     }
 
     pub fn settings(&self) -> ApplySettings {
@@ -133,6 +155,15 @@ impl Bed {
             ..15 => "SQL Server allows one NULL, this PostgreSQL (older than 15) any number",
             _ => "NULL",
         }
+    }
+}
+
+/// Copies the files of a directory.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("a directory for the copy");
+    for file in std::fs::read_dir(from).expect("the directory's files") {
+        let file = file.expect("a file");
+        std::fs::copy(file.path(), to.join(file.file_name())).expect("copied");
     }
 }
 

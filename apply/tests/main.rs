@@ -3,6 +3,7 @@
 //! One private cluster serves the whole binary, a database each test; tests that stop their server
 //! have a cluster of their own.
 
+mod artefacts;
 mod bad_input;
 mod bed;
 mod changes;

@@ -15,6 +15,7 @@ const SUPPLEMENTARY: &str = "Latin1_General_100_CI_AS_SC";
 
 fn column(name: &str, source_type: &str, ty: LogicalType, collation: Option<&str>) -> Column {
     Column {
+        id: None,
         name: name.into(),
         ty,
         source_type: source_type.into(),

@@ -246,6 +246,7 @@ mod tests {
         let version = TableVersion {
             dialect: "test".into(),
             object_id: 1,
+            origin: None,
             name: TableName { schema: "dbo".into(), table: "t".into() },
             columns: Vec::new(),
             key: Vec::new(),

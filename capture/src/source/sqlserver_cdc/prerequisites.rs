@@ -269,7 +269,8 @@ impl Examined<'_> {
         };
         let others: Vec<i32> = wanted.iter().map(|instance| instance.table_id).collect();
         let most = u64::MAX;
-        let chosen = choice::choose(&mut lease, wanted, Lsn::MAX, &[], most).await?;
+        let chosen =
+            choice::choose(&mut lease, server.timeline, wanted, Lsn::MAX, &[], most).await?;
         lease.keep();
         for Candidate { instance, followed, .. } in chosen {
             let others = others.iter().filter(|id| **id == instance.table_id).count();
