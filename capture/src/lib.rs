@@ -5,7 +5,7 @@
 
 mod load;
 mod long;
-mod newcomers;
+mod new_tables;
 mod output;
 mod pipeline;
 mod recover;
@@ -101,12 +101,12 @@ pub async fn run(
         SourceKind::Sqlserver => Box::new(SqlServer::new(&settings.source, &settings.capture)?),
     };
     let CaptureSettings { task, capture, reloads, .. } = settings;
-    follow(source, Following { task, capture, reloads }, log, status, fail, shutdown).await
+    follow(source, CaptureOptions { task, capture, reloads }, log, status, fail, shutdown).await
 }
 
 /// What a capture of any source is told.
 #[derive(Clone, Debug)]
-pub struct Following {
+pub struct CaptureOptions {
     /// What is to be done with the source.
     pub task: config::Task,
     /// How to read it.
@@ -121,7 +121,7 @@ pub struct Following {
 /// As [`run`].
 pub async fn follow(
     source: Box<dyn Source>,
-    settings: Following,
+    settings: CaptureOptions,
     log: Arc<dyn Log>,
     status: StatusSender<CaptureStatus>,
     fail: FailPoints,

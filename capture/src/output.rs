@@ -25,8 +25,8 @@ use uuid::Uuid;
 
 use crate::fail_points;
 use crate::long;
-use crate::newcomers;
-use crate::source::{Cursor, Head, Table, Witness};
+use crate::new_tables;
+use crate::source::{CommitFingerprint, Cursor, Head, Table};
 
 /// Most bytes of a fragment.
 const FRAGMENT_BYTES: usize = 512 << 10;
@@ -56,7 +56,7 @@ pub struct Output {
 /// A transaction being written.
 struct Transaction {
     position: Position,
-    witness: Witness,
+    fingerprint: CommitFingerprint,
     fragments: FragmentWriter,
     longs: u32,
 }
@@ -132,7 +132,7 @@ impl Output {
     /// that it does not have its changes.
     pub async fn publish_held(&mut self, table: &Table) -> Result<(), Failure> {
         self.published.insert(table.id);
-        let held = newcomers::held_entry(table.id, table.version.object_id);
+        let held = new_tables::held_entry(table.id, table.version.object_id);
         let version = SchemaEntry::Table((*table.version).clone());
         let entries = [version, SchemaEntry::Load(held)];
         self.writer.append(entries.iter().map(schemas_entry).collect()).await?;
@@ -183,11 +183,11 @@ impl Output {
             time: self.time,
             attributes: Default::default(),
             boundary: Boundary::SourceTransaction,
-            transaction_id: head.witness.transaction_id.clone(),
-            source_time: Some(head.witness.source_time.clone()),
+            transaction_id: head.fingerprint.transaction_id.clone(),
+            source_time: Some(head.fingerprint.source_time.clone()),
         });
-        let witness = head.witness.clone();
-        self.open = Some(Transaction { position: head.position, witness, fragments, longs: 0 });
+        let fingerprint = head.fingerprint.clone();
+        self.open = Some(Transaction { position: head.position, fingerprint, fragments, longs: 0 });
     }
 
     /// Adds a change of about `size` bytes to the open transaction.
@@ -210,7 +210,7 @@ impl Output {
     pub fn close(&mut self) {
         let Some(open) = self.open.take() else { return };
         let index = open.fragments.index();
-        self.end = Cursor { position: open.position, witness: Some(open.witness) };
+        self.end = Cursor { position: open.position, fingerprint: Some(open.fingerprint) };
         self.collect(open.position, index, open.fragments.finish());
     }
 
@@ -218,7 +218,7 @@ impl Output {
     pub fn progress(&mut self, head: &Head) {
         self.time = self.time.max(head.time);
         let after = self.end.position;
-        self.end = Cursor { position: head.position, witness: Some(head.witness.clone()) };
+        self.end = Cursor { position: head.position, fingerprint: Some(head.fingerprint.clone()) };
         self.record(Body::Progress(progress_of(&self.end)), after);
         self.keep();
     }
@@ -296,9 +296,9 @@ impl Output {
 
     /// Keeps the position outside the transactions stream.
     fn keep(&mut self) {
-        let witness = self.end.witness.clone();
-        let (transaction_id, source_time) = match witness {
-            Some(witness) => (witness.transaction_id, Some(witness.source_time)),
+        let fingerprint = self.end.fingerprint.clone();
+        let (transaction_id, source_time) = match fingerprint {
+            Some(fingerprint) => (fingerprint.transaction_id, Some(fingerprint.source_time)),
             None => (None, None),
         };
         let entry = schemas_entry(&SchemaEntry::Position(KeptPosition {
@@ -316,10 +316,10 @@ impl Output {
 }
 
 fn progress_of(end: &Cursor) -> Progress {
-    match &end.witness {
-        Some(witness) => Progress {
-            transaction_id: witness.transaction_id.clone(),
-            source_time: Some(witness.source_time.clone()),
+    match &end.fingerprint {
+        Some(fingerprint) => Progress {
+            transaction_id: fingerprint.transaction_id.clone(),
+            source_time: Some(fingerprint.source_time.clone()),
         },
         None => Progress::default(),
     }

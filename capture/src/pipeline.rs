@@ -45,14 +45,14 @@ use lockstep_log::{Log, Stream};
 use tracing::{info, warn};
 
 use crate::load::Loads;
-use crate::newcomers;
+use crate::new_tables;
 use crate::output::Output;
 use crate::recover::{self, From};
 use crate::report::{Reporter, watch};
 use crate::source::load::Loader;
 use crate::source::{Poll, Source, Start, Window};
 use crate::task::Stop;
-use crate::{Following, fail_points};
+use crate::{CaptureOptions, fail_points};
 
 /// How long the source may take to give more of a window once it is time to stop.
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -70,14 +70,14 @@ const FLUSH_BYTES: usize = 4 << 20;
 
 pub(crate) async fn run(
     source: Box<dyn Source>,
-    settings: Following,
+    settings: CaptureOptions,
     log: Arc<dyn Log>,
     status: StatusSender<CaptureStatus>,
     fail: FailPoints,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
     let status = Reporter::new(status);
-    let Following { task, capture, reloads } = settings;
+    let CaptureOptions { task, capture, reloads } = settings;
     let stop = Stop::parse(capture.stop.as_deref())?;
     let definitions = HashMap::new();
     Service { source, task, capture, stop, reloads, definitions, log, status, fail, shutdown }
@@ -220,7 +220,7 @@ impl Service {
                 if failure.disposition() == Disposition::Halt
                     && has_records(self.log.as_ref()).await =>
             {
-                self.source.followed_before();
+                self.source.captured_before();
                 self.source.connect().await
             }
             connected => connected,
@@ -236,15 +236,15 @@ impl Service {
             From::Cursor(cursor) => (cursor, None),
             From::Start(start) => (self.source.locate(start).await?, Some(start)),
         };
-        let expected = newcomers::expected(self.task, new_log.is_some(), &recovered.loads);
-        self.source.expect(expected);
+        let expected = new_tables::expected(self.task, new_log.is_some(), &recovered.loads);
+        self.source.expect_new_tables(expected);
         let known: Vec<_> = recovered.known.iter().map(|(_, version)| version.clone()).collect();
         self.source.resume(&cursor, &known).await?;
         self.definitions = recovered.definitions;
         let position = cursor.position;
         let tables = self.source.tables(position);
         let never_loaded = recovered.loads.iter().all(|load| load.held);
-        let left = newcomers::left(self.task, &recovered.known, &recovered.loads, &tables);
+        let left = new_tables::left(self.task, &recovered.known, &recovered.loads, &tables);
         let first = match new_log {
             Some(Start::Load) => Some(self.plan(&tables, false).await?),
             Some(_) => None,
@@ -345,7 +345,7 @@ impl Service {
         if output.collected() > 0 || wrote {
             output.commit().await?;
             for (table, more) in self.status.committed(output) {
-                self.source.followed(table, more);
+                self.source.count_logged_rows(table, more);
             }
         }
         Ok(reached)

@@ -22,7 +22,7 @@ use lockstep_common::{Failure, TableId, TableVersion};
 use lockstep_log::{Log, Schemas, Tail, Writer};
 use uuid::Uuid;
 
-use crate::source::{Cursor, Start, Witness};
+use crate::source::{CommitFingerprint, Cursor, Start};
 use crate::task;
 
 /// What was found.
@@ -110,11 +110,11 @@ fn from(
 ) -> Result<From, Failure> {
     match (tail.position, kept) {
         (Some(position), kept) => {
-            let witness = match &tail.record {
-                Some(record) => witness(record, decoder)?,
-                None => kept.filter(|kept| kept.position == position).and_then(kept_witness),
+            let fingerprint = match &tail.record {
+                Some(record) => fingerprint(record, decoder)?,
+                None => kept.filter(|kept| kept.position == position).and_then(kept_fingerprint),
             };
-            Ok(From::Cursor(Cursor { position, witness }))
+            Ok(From::Cursor(Cursor { position, fingerprint: fingerprint }))
         }
         (None, None) => Ok(From::Start(task::first_start(task, start)?)),
         (None, Some(kept)) => match start {
@@ -147,7 +147,7 @@ fn emptied_within_a_load() -> Failure {
 }
 
 /// What the record at the log's end says of the source's transaction there.
-fn witness(record: &[u8], decoder: &Decoder) -> Result<Option<Witness>, Failure> {
+fn fingerprint(record: &[u8], decoder: &Decoder) -> Result<Option<CommitFingerprint>, Failure> {
     let kind = decoder.header(record)?.kind;
     let (transaction_id, source_time) = match (kind, decoder.decode(record)?.body) {
         (Kind::Progress, Body::Progress(progress)) => {
@@ -156,12 +156,12 @@ fn witness(record: &[u8], decoder: &Decoder) -> Result<Option<Witness>, Failure>
         (_, Body::Fragment(fragment)) => (fragment.transaction_id, fragment.source_time),
         _ => (None, None),
     };
-    Ok(source_time.map(|source_time| Witness { transaction_id, source_time }))
+    Ok(source_time.map(|source_time| CommitFingerprint { transaction_id, source_time }))
 }
 
-fn kept_witness(kept: &KeptPosition) -> Option<Witness> {
+fn kept_fingerprint(kept: &KeptPosition) -> Option<CommitFingerprint> {
     let source_time = kept.source_time.clone()?;
-    Some(Witness { transaction_id: kept.transaction_id.clone(), source_time })
+    Some(CommitFingerprint { transaction_id: kept.transaction_id.clone(), source_time })
 }
 
 #[cfg(test)]
@@ -229,18 +229,19 @@ mod tests {
     }
 
     fn cursor(n: u8) -> From {
-        let witness = Witness { transaction_id: Some(vec![n]), source_time: source_time() };
-        From::Cursor(Cursor { position: position(n), witness: Some(witness) })
+        let fingerprint =
+            CommitFingerprint { transaction_id: Some(vec![n]), source_time: source_time() };
+        From::Cursor(Cursor { position: position(n), fingerprint: Some(fingerprint) })
     }
 
     #[test]
-    fn the_newest_record_gives_the_cursor_and_its_witness() {
+    fn the_newest_record_gives_the_cursor_and_its_fingerprint() {
         let with_record = tail(Some(7), Some(progress(7)));
         assert_eq!(expect(&with_record, None, Some(Start::Now)), Some(cursor(7)));
         // The record itself is gone, but the kept position is of the same place.
         assert_eq!(expect(&tail(Some(7), None), Some(&kept_at(7)), None), Some(cursor(7)));
-        let no_witness = From::Cursor(Cursor { position: position(8), witness: None });
-        assert_eq!(expect(&tail(Some(8), None), Some(&kept_at(7)), None), Some(no_witness));
+        let no_fingerprint = From::Cursor(Cursor { position: position(8), fingerprint: None });
+        assert_eq!(expect(&tail(Some(8), None), Some(&kept_at(7)), None), Some(no_fingerprint));
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{Head, Witness};
+    use crate::source::{CommitFingerprint, Head};
     use lockstep_common::model::record::SourceTime;
 
     fn position(n: u8) -> Position {
@@ -108,7 +108,7 @@ mod tests {
         let head = |(n, time): (u8, &i64)| Head {
             position: position(n),
             time: *time,
-            witness: Witness {
+            fingerprint: CommitFingerprint {
                 transaction_id: None,
                 source_time: SourceTime { raw: String::new(), offset: 0 },
             },

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use lockstep_capture::source::load::{Clock, Frozen, Loader, Rows, Survey};
 use lockstep_capture::source::{
-    Changes, Cursor, Head, Located, Poll, Source, Start, Table, Window, Witness,
+    Changes, CommitFingerprint, Cursor, Head, LocatedChange, Poll, Source, Start, Table, Window,
 };
 use lockstep_common::Code;
 use lockstep_common::model::definition::Definition;
@@ -85,7 +85,7 @@ fn head(n: usize, empty: bool) -> Head {
         position: position(n),
         // Clocks go back now and then; the log's time must not.
         time: (n as i64 - i64::from(n.is_multiple_of(3)) * 2) * TICKS_PER_SECOND,
-        witness: Witness {
+        fingerprint: CommitFingerprint {
             transaction_id: (!empty).then(|| vec![n as u8]),
             source_time: SourceTime { raw: format!("moment {n}"), offset: 60 },
         },
@@ -103,16 +103,16 @@ impl Source for Scripted {
     }
 
     async fn locate(&mut self, _: Start) -> Result<Cursor, Failure> {
-        Ok(Cursor { position: position(0), witness: None })
+        Ok(Cursor { position: position(0), fingerprint: None })
     }
 
     async fn resume(&mut self, cursor: &Cursor, known: &[TableVersion]) -> Result<(), Failure> {
         let script = self.0.lock().unwrap();
         let n = number(&cursor.position);
-        if let Some(witness) = &cursor.witness {
-            assert_eq!(*witness, head(n, script.transactions[n - 1].is_empty()).witness);
+        if let Some(fingerprint) = &cursor.fingerprint {
+            assert_eq!(*fingerprint, head(n, script.transactions[n - 1].is_empty()).fingerprint);
         } else {
-            assert_eq!(n, 0, "the log keeps the witness of every place but the start");
+            assert_eq!(n, 0, "the log keeps the fingerprint of every place but the start");
         }
         assert!(known.iter().all(|known| *known == version()));
         Ok(())
@@ -139,7 +139,7 @@ impl Source for Scripted {
         let script = self.0.lock().unwrap();
         let located = window.heads.iter().enumerate().flat_map(|(i, head)| {
             let changes = script.transactions[number(&head.position) - 1].clone();
-            changes.into_iter().map(move |change| Located { head: i, change, size: 100_000 })
+            changes.into_iter().map(move |change| LocatedChange { head: i, change, size: 100_000 })
         });
         Ok(Box::new(Batches { changes: located.collect(), script: Arc::clone(&self.0) }))
     }
@@ -175,16 +175,16 @@ fn number(position: &Position) -> usize {
 }
 
 struct Batches {
-    changes: std::collections::VecDeque<Located>,
+    changes: std::collections::VecDeque<LocatedChange>,
     script: Shared,
 }
 
 #[async_trait]
 impl Changes for Batches {
-    async fn next(&mut self) -> Result<Option<Vec<Located>>, Failure> {
+    async fn next(&mut self) -> Result<Option<Vec<LocatedChange>>, Failure> {
         countdown(&mut self.script.lock().unwrap().read)?;
         let some = self.changes.len().min(3);
-        let batch: Vec<Located> = self.changes.drain(..some).collect();
+        let batch: Vec<LocatedChange> = self.changes.drain(..some).collect();
         Ok((!batch.is_empty()).then_some(batch))
     }
 }

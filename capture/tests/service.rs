@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lockstep_capture::Following;
+use lockstep_capture::CaptureOptions;
 use lockstep_capture::source::Source;
 use lockstep_common::config::Task;
 use lockstep_common::service::reload::Reloads;
@@ -63,14 +63,14 @@ impl Running {
         log: &Arc<dyn Log>,
         fail: FailPoints,
     ) -> Self {
-        let settings = Following { task: Task::Cdc, capture, reloads: Reloads::default() };
+        let settings = CaptureOptions { task: Task::Cdc, capture, reloads: Reloads::default() };
         Running::start_task(source, settings, log, fail)
     }
 
     /// Starts it over `source`.
     pub fn start_task(
         source: Box<dyn Source>,
-        settings: Following,
+        settings: CaptureOptions,
         log: &Arc<dyn Log>,
         fail: FailPoints,
     ) -> Self {

@@ -28,12 +28,12 @@ const MOST_TABLES: usize = 12;
 
 /// The services to show.
 #[derive(Default)]
-pub(crate) struct Progress {
+pub(crate) struct ProgressBars {
     capture: Option<StatusReceiver<CaptureStatus>>,
     applies: Vec<(String, StatusReceiver<ApplyStatus>)>,
 }
 
-impl Progress {
+impl ProgressBars {
     pub(crate) fn add_capture(&mut self, status: StatusReceiver<CaptureStatus>) {
         self.capture = Some(status);
     }

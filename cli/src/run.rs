@@ -23,7 +23,7 @@ use lockstep_log::Log;
 use tokio::sync::watch;
 
 use crate::arguments::RunOptions;
-use crate::progress::Progress;
+use crate::progress::ProgressBars;
 
 /// The name of capture's task; those of applies begin otherwise.
 const CAPTURE: &str = "capture";
@@ -46,7 +46,7 @@ pub(crate) async fn run(
     reset(&config, &options.reset).await?;
 
     let mut tasks: FuturesUnordered<Task> = FuturesUnordered::new();
-    let mut progress = Progress::default();
+    let mut progress = ProgressBars::default();
     // The services end when asked to or when one fails; the endpoints answer until all is over.
     let (working, serving) = (shutdown.child_token(), Shutdown::new());
     let ends = (&working, &serving);
@@ -103,7 +103,7 @@ fn start_capture(
     fail: &FailPoints,
     (shutdown, serving): (&Shutdown, &Shutdown),
     tasks: &mut FuturesUnordered<Task>,
-    progress: &mut Progress,
+    progress: &mut ProgressBars,
 ) -> Result<(), Ending> {
     let Some(source) = config.source.clone() else { return Ok(()) };
     let reloads = Reloads::default();
@@ -134,7 +134,7 @@ fn start_applies(
     fail: &FailPoints,
     (shutdown, serving): (&Shutdown, &Shutdown),
     tasks: &mut FuturesUnordered<Task>,
-    progress: &mut Progress,
+    progress: &mut ProgressBars,
 ) -> Result<(), Ending> {
     for (name, apply) in &config.apply {
         let settings = apply_settings(config, name, apply);

@@ -23,12 +23,12 @@ pub struct Cursor {
     pub position: Position,
     /// The source's own row for that place as the log kept it: what proves that the source is still
     /// the one that was read. None at a place no row was read from (a chosen start).
-    pub witness: Option<Witness>,
+    pub fingerprint: Option<CommitFingerprint>,
 }
 
 /// What a source says of one of its transactions, beside its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Witness {
+pub struct CommitFingerprint {
     /// The source's identifier of the transaction, none where the source has no transaction there.
     pub transaction_id: Option<Vec<u8>>,
     /// The source's raw time of it.
@@ -59,7 +59,7 @@ pub struct Head {
     /// Its commit time, 100 ns since 1970-01-01Z, by the UTC offset in force now; not monotonic.
     pub time: i64,
     /// What the source says of it.
-    pub witness: Witness,
+    pub fingerprint: CommitFingerprint,
 }
 
 /// A range of the source's order of which everything is known to be captured.
@@ -93,7 +93,7 @@ pub struct Poll {
 
 /// A change and the place it belongs to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Located {
+pub struct LocatedChange {
     /// Index into [`Window::heads`].
     pub head: usize,
     /// The change.
@@ -114,7 +114,7 @@ pub struct Table {
 /// What becomes of tables that the log does not have, and what the log knows of loads of the others;
 /// tables by the source's identity of them.
 #[derive(Clone, Debug, Default)]
-pub struct Newcomers {
+pub struct NewTables {
     /// They are held: nothing is read of them before [`Source::admit`]. Else they are followed from
     /// where their capture begins.
     pub hold: bool,
@@ -145,7 +145,7 @@ pub trait Source: Send {
 
     /// The log shows that this source was followed before: what refuses a connection now, other than
     /// credentials, is an outage and no mistake of the configuration.
-    fn followed_before(&mut self) {}
+    fn captured_before(&mut self) {}
 
     /// Finds the cursor of a new log.
     async fn locate(&mut self, start: Start) -> Result<Cursor, Failure>;
@@ -156,7 +156,7 @@ pub trait Source: Send {
     async fn resume(&mut self, cursor: &Cursor, known: &[TableVersion]) -> Result<(), Failure>;
 
     /// Says what [`Source::resume`] does with tables that the log does not have.
-    fn expect(&mut self, _newcomers: Newcomers) {}
+    fn expect_new_tables(&mut self, _new_tables: NewTables) {}
 
     /// The tables that are held, as last seen.
     fn held(&self) -> Vec<HeldTable> {
@@ -186,7 +186,7 @@ pub trait Source: Send {
     async fn verify(&mut self, window: &Window) -> Result<(), Failure>;
 
     /// So many rows of a table more (inserts less deletes) are in the log by its changes.
-    fn followed(&mut self, _table: TableId, _more: i64) {}
+    fn count_logged_rows(&mut self, _table: TableId, _more: i64) {}
 
     /// What reads rows of full loads, over connections of its own. To be asked for again after
     /// [`Source::connect`].
@@ -201,5 +201,5 @@ pub trait Source: Send {
 #[async_trait]
 pub trait Changes: Send {
     /// The next few, none at the end.
-    async fn next(&mut self) -> Result<Option<Vec<Located>>, Failure>;
+    async fn next(&mut self) -> Result<Option<Vec<LocatedChange>>, Failure>;
 }

@@ -7,7 +7,7 @@ mod server;
 mod tasks;
 mod world;
 
-use lockstep_capture::{Following, fail_points};
+use lockstep_capture::{CaptureOptions, fail_points};
 use lockstep_common::Code;
 use lockstep_common::config::{self, Task};
 use lockstep_common::model::load::Handoff;
@@ -20,7 +20,7 @@ use self::world::{Plan, World};
 use crate::service::{Bed, Running, capture};
 
 /// Capture that loads, in chunks of few rows.
-fn settings(task: Task, handoff: Handoff) -> Following {
+fn settings(task: Task, handoff: Handoff) -> CaptureOptions {
     let capture = config::Capture {
         handoff,
         load_readers: 3,
@@ -28,10 +28,10 @@ fn settings(task: Task, handoff: Handoff) -> Following {
         poll_interval: std::time::Duration::from_millis(1),
         ..capture()
     };
-    Following { task, capture, reloads: Reloads::default() }
+    CaptureOptions { task, capture, reloads: Reloads::default() }
 }
 
-fn start(world: &World, settings: &Following, bed: &Bed, fail: FailPoints) -> Running {
+fn start(world: &World, settings: &CaptureOptions, bed: &Bed, fail: FailPoints) -> Running {
     Running::start_task(world.source(), settings.clone(), &bed.log, fail)
 }
 

@@ -1,6 +1,6 @@
 //! What tasks do: where they begin and end, loads again, failures, and what is shown.
 
-use lockstep_capture::{Following, fail_points};
+use lockstep_capture::{CaptureOptions, fail_points};
 use lockstep_common::Code;
 use lockstep_common::config::{self, Task};
 use lockstep_common::model::load::Handoff;
@@ -14,13 +14,13 @@ use super::{load, settings, start};
 use crate::scripted::position;
 use crate::service::{Bed, Running};
 
-fn with(task: Task, change: impl Fn(&mut config::Capture)) -> Following {
+fn with(task: Task, change: impl Fn(&mut config::Capture)) -> CaptureOptions {
     let mut settings = settings(task, Handoff::Bracketed);
     change(&mut settings.capture);
     settings
 }
 
-fn run(world: &World, settings: &Following, bed: &Bed) -> Running {
+fn run(world: &World, settings: &CaptureOptions, bed: &Bed) -> Running {
     start(world, settings, bed, FailPoints::default())
 }
 

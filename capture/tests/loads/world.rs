@@ -10,7 +10,7 @@ use lockstep_capture::source::load::{
     Clock, Frozen, Loader, RowSink, Rows, SEEN, Snapshot, Survey,
 };
 use lockstep_capture::source::{
-    Changes, Cursor, Head, Located, Poll, Source, Start, Table, Window, Witness,
+    Changes, CommitFingerprint, Cursor, Head, LocatedChange, Poll, Source, Start, Table, Window,
 };
 use lockstep_common::Code;
 use lockstep_common::model::definition::Definition;
@@ -382,7 +382,7 @@ impl Inner {
         Head {
             position: position(n),
             time: n as i64 * TICKS_PER_SECOND,
-            witness: Witness {
+            fingerprint: CommitFingerprint {
                 transaction_id: (!empty).then(|| (n as u64).to_be_bytes().to_vec()),
                 source_time: SourceTime { raw: format!("moment {n}"), offset: 0 },
             },
@@ -410,16 +410,16 @@ impl Source for WorldSource {
             Start::After(position) => number(&position),
             Start::Time(time) => (time / TICKS_PER_SECOND).max(0) as usize,
         };
-        let witness = (at > 0).then(|| inner.head(at).witness);
-        Ok(Cursor { position: position(at), witness })
+        let fingerprint = (at > 0).then(|| inner.head(at).fingerprint);
+        Ok(Cursor { position: position(at), fingerprint })
     }
 
     async fn resume(&mut self, cursor: &Cursor, _: &[TableVersion]) -> Result<(), Failure> {
         let inner = self.0.lock();
         let n = number(&cursor.position);
         assert!(n <= inner.captured, "{n} is ahead of what the stream shows");
-        if let Some(witness) = &cursor.witness {
-            assert_eq!(*witness, inner.head(n).witness);
+        if let Some(fingerprint) = &cursor.fingerprint {
+            assert_eq!(*fingerprint, inner.head(n).fingerprint);
         }
         Ok(())
     }
@@ -460,7 +460,7 @@ impl Source for WorldSource {
         let inner = self.0.lock();
         let located = window.heads.iter().enumerate().flat_map(|(i, head)| {
             let changes = inner.history[number(&head.position) - 1].clone();
-            changes.into_iter().map(move |change| Located { head: i, change, size: 100 })
+            changes.into_iter().map(move |change| LocatedChange { head: i, change, size: 100 })
         });
         Ok(Box::new(Batches(located.collect(), self.0.clone())))
     }
@@ -478,16 +478,16 @@ impl Source for WorldSource {
     }
 }
 
-struct Batches(VecDeque<Located>, World);
+struct Batches(VecDeque<LocatedChange>, World);
 
 #[async_trait]
 impl Changes for Batches {
-    async fn next(&mut self) -> Result<Option<Vec<Located>>, Failure> {
+    async fn next(&mut self) -> Result<Option<Vec<LocatedChange>>, Failure> {
         self.1.lock().act();
         // Readers of rows get their turn in the middle of a transaction.
         tokio::task::yield_now().await;
         let some = self.0.len().min(2);
-        let batch: Vec<Located> = self.0.drain(..some).collect();
+        let batch: Vec<LocatedChange> = self.0.drain(..some).collect();
         Ok((!batch.is_empty()).then_some(batch))
     }
 }

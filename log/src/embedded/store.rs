@@ -71,12 +71,12 @@ pub(super) struct Store {
     aside: Option<Aside>,
     retention: Option<Duration>,
     room: Room,
-    state: Mutex<State>,
+    state: Mutex<StoreState>,
     committed: watch::Sender<Streams>,
 }
 
 #[derive(Debug)]
-struct State {
+struct StoreState {
     /// Of the youngest writer.
     generation: u64,
     /// A write failed: what is on disk is known only after a new start.
@@ -135,7 +135,7 @@ impl Store {
             snapshot: [empty; SNAPSHOT_PARTITIONS as usize],
         };
         read_bounds(&db, &mut streams)?;
-        let state = State {
+        let state = StoreState {
             generation: 0,
             failed: false,
             schemas: HashMap::new(),
@@ -284,7 +284,7 @@ impl Store {
         self.trim_locked(&mut state, stream, offset)
     }
 
-    fn trim_locked(&self, state: &mut State, stream: Stream, to: u64) -> Result<(), Failure> {
+    fn trim_locked(&self, state: &mut StoreState, stream: Stream, to: u64) -> Result<(), Failure> {
         let mut streams = *self.committed.borrow();
         let bounds = streams.slot(stream)?;
         if to <= bounds.first {
@@ -303,7 +303,7 @@ impl Store {
     }
 
     /// Removes what is older than the retention, by the time it was appended.
-    fn retain(&self, state: &mut State) -> Result<(), Failure> {
+    fn retain(&self, state: &mut StoreState) -> Result<(), Failure> {
         let Some(retention) = self.retention else { return Ok(()) };
         let interval = RETENTION_INTERVAL.min(retention / 2);
         if state.retention_checked.is_some_and(|at| at.elapsed() < interval) {
@@ -348,7 +348,7 @@ impl Store {
     /// Writes `batch` with the new bounds, synced, and only then makes them the committed ones.
     fn publish(
         &self,
-        state: &mut State,
+        state: &mut StoreState,
         streams: Streams,
         mut batch: WriteBatch,
     ) -> Result<(), Failure> {
@@ -398,12 +398,12 @@ impl Store {
     }
 
     /// The state is consistent whenever the lock is free: a panic cannot leave it half changed.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, StoreState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl StoreState {
     fn check(&self, generation: u64) -> Result<(), Failure> {
         if generation != self.generation {
             let what = "another writer of this embedded log took over";

@@ -56,15 +56,15 @@ const RESERVED: &[&str] = &[
     "transactional.id",
 ];
 
-pub(super) type Consumer = Held<StreamConsumer<Context>>;
-pub(super) type Committer = Held<BaseConsumer<Context>>;
-pub(super) type Admin = Held<AdminClient<Context>>;
+pub(super) type Consumer = ClientGuard<StreamConsumer<KafkaContext>>;
+pub(super) type Committer = ClientGuard<BaseConsumer<KafkaContext>>;
+pub(super) type Admin = ClientGuard<AdminClient<KafkaContext>>;
 
 /// A client of librdkafka. Letting go of one waits for its threads, a tenth of a second at times:
 /// that happens off the async threads.
-pub(super) struct Held<T: Send + 'static>(Option<T>);
+pub(super) struct ClientGuard<T: Send + 'static>(Option<T>);
 
-impl<T: Send> Deref for Held<T> {
+impl<T: Send> Deref for ClientGuard<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -72,7 +72,7 @@ impl<T: Send> Deref for Held<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Held<T> {
+impl<T: Send + 'static> Drop for ClientGuard<T> {
     fn drop(&mut self) {
         let client = self.0.take();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -128,10 +128,10 @@ impl Client {
     }
 
     /// The pipeline's transactional producer.
-    pub(super) fn producer(&self) -> Result<Held<Producer>, Failure> {
+    pub(super) fn producer(&self) -> Result<ClientGuard<Producer>, Failure> {
         let size = MAX_RECORD_BYTES.to_string();
         let timeout = TRANSACTION_TIMEOUT.as_millis().to_string();
-        let base: BaseProducer<Context> = self.make(&[
+        let base: BaseProducer<KafkaContext> = self.make(&[
             ("transactional.id", &self.pipeline),
             ("transaction.timeout.ms", &timeout),
             ("enable.idempotence", "true"),
@@ -144,7 +144,7 @@ impl Client {
         let producer = Producer::start(base).map_err(|error| {
             Failure::new(Code::LogKafkaAway, "no thread for a Kafka producer").with_source(error)
         })?;
-        Ok(Held(Some(producer)))
+        Ok(ClientGuard(Some(producer)))
     }
 
     /// A consumer of one partition. `wait` is how long the broker waits for new records before it
@@ -182,18 +182,18 @@ impl Client {
         self.create(&[])
     }
 
-    fn create<T: FromClientConfigAndContext<Context> + Send>(
+    fn create<T: FromClientConfigAndContext<KafkaContext> + Send>(
         &self,
         own: &[(&str, &str)],
-    ) -> Result<Held<T>, Failure> {
-        Ok(Held(Some(self.make(own)?)))
+    ) -> Result<ClientGuard<T>, Failure> {
+        Ok(ClientGuard(Some(self.make(own)?)))
     }
 
-    fn make<T: FromClientConfigAndContext<Context>>(
+    fn make<T: FromClientConfigAndContext<KafkaContext>>(
         &self,
         own: &[(&str, &str)],
     ) -> Result<T, Failure> {
-        self.settings(own).create_with_context(Context::default()).map_err(misconfigured)
+        self.settings(own).create_with_context(KafkaContext::default()).map_err(misconfigured)
     }
 
     fn settings(&self, own: &[(&str, &str)]) -> ClientConfig {
@@ -215,18 +215,18 @@ fn misconfigured(error: KafkaError) -> Failure {
 
 /// Sends librdkafka's own lines to tracing, and keeps what was delivered.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Context {
+pub(super) struct KafkaContext {
     deliveries: Arc<Deliveries>,
 }
 
-impl Context {
+impl KafkaContext {
     /// What is known of the producer's records.
     pub(super) fn deliveries(&self) -> Arc<Deliveries> {
         Arc::clone(&self.deliveries)
     }
 }
 
-impl ClientContext for Context {
+impl ClientContext for KafkaContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         match level {
             RDKafkaLogLevel::Emerg
@@ -246,7 +246,7 @@ impl ClientContext for Context {
     }
 }
 
-impl ConsumerContext for Context {
+impl ConsumerContext for KafkaContext {
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
         if let Err(error) = result {
             tracing::debug!(%error, "an acknowledgement was not taken");
@@ -254,7 +254,7 @@ impl ConsumerContext for Context {
     }
 }
 
-impl ProducerContext for Context {
+impl ProducerContext for KafkaContext {
     type DeliveryOpaque = ();
 
     /// A record that could not be delivered makes the transaction's commit fail; that is where it

@@ -17,20 +17,20 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use super::client::Context;
+use super::client::KafkaContext;
 
 /// How long one poll lasts: also what letting go of a producer may have to wait for.
 const POLL: Duration = Duration::from_millis(100);
 
 /// The pipeline's transactional producer.
 pub(super) struct Producer {
-    base: Arc<BaseProducer<Context>>,
+    base: Arc<BaseProducer<KafkaContext>>,
     deliveries: Arc<Deliveries>,
     poller: Option<JoinHandle<()>>,
 }
 
 impl Deref for Producer {
-    type Target = BaseProducer<Context>;
+    type Target = BaseProducer<KafkaContext>;
 
     fn deref(&self) -> &Self::Target {
         &self.base
@@ -42,7 +42,7 @@ impl Producer {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(super) fn start(base: BaseProducer<Context>) -> std::io::Result<Self> {
+    pub(super) fn start(base: BaseProducer<KafkaContext>) -> std::io::Result<Self> {
         let base = Arc::new(base);
         let deliveries = base.context().deliveries();
         let poller = std::thread::Builder::new().name("kafka-deliveries".to_owned()).spawn({
@@ -112,12 +112,12 @@ impl Drop for Producer {
 /// What is known of a producer's records.
 #[derive(Debug, Default)]
 pub(super) struct Deliveries {
-    state: Mutex<State>,
+    state: Mutex<ProducerState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ProducerState {
     /// Records without their report.
     waiting: u64,
     /// Records that have theirs.
@@ -171,7 +171,7 @@ impl Deliveries {
 
     /// Waits until a record is without its report; `false` when there will be none.
     fn wait_for_work(&self) -> bool {
-        let idle = |state: &mut State| state.waiting == 0 && !state.stopped;
+        let idle = |state: &mut ProducerState| state.waiting == 0 && !state.stopped;
         let state = self.changed.wait_while(self.lock(), idle);
         !state.unwrap_or_else(PoisonError::into_inner).stopped
     }
@@ -190,10 +190,10 @@ impl Deliveries {
 
     fn wait_until<'a>(
         &'a self,
-        state: MutexGuard<'a, State>,
+        state: MutexGuard<'a, ProducerState>,
         deadline: Instant,
-        mut unfinished: impl FnMut(&mut State) -> bool,
-    ) -> MutexGuard<'a, State> {
+        mut unfinished: impl FnMut(&mut ProducerState) -> bool,
+    ) -> MutexGuard<'a, ProducerState> {
         let patience = deadline.saturating_duration_since(Instant::now());
         let waited = self.changed.wait_timeout_while(state, patience, |state| unfinished(state));
         waited.unwrap_or_else(PoisonError::into_inner).0
@@ -205,12 +205,12 @@ impl Deliveries {
     }
 
     /// What is in it is whole whenever the lock is free.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ProducerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl ProducerState {
     fn delivered(&mut self, topic: &str, partition: i32, offset: i64) {
         if !self.newest.contains_key(topic) {
             self.newest.insert(topic.to_owned(), HashMap::new());

@@ -22,7 +22,7 @@ const LEAST_MAX_MESSAGE_BYTES: u64 = 1_000_000;
 const SPREAD_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a topic must be.
-struct Shape {
+struct TopicLayout {
     topic: String,
     /// Of a topic that Lockstep makes.
     partitions: u32,
@@ -34,14 +34,14 @@ struct Shape {
     chosen: Vec<(&'static str, String)>,
 }
 
-impl Shape {
-    fn all(client: &Client, config: &config::KafkaLog) -> [Shape; 3] {
+impl TopicLayout {
+    fn all(client: &Client, config: &config::KafkaLog) -> [TopicLayout; 3] {
         let retention = match config.retention {
             Some(age) => age.as_millis().to_string(),
             None => "-1".to_owned(),
         };
         let size = ("max.message.bytes", MAX_RECORD_BYTES.to_string());
-        let kept = |stream, partitions, exactly| Shape {
+        let kept = |stream, partitions, exactly| TopicLayout {
             topic: client.place(stream).0,
             partitions,
             exactly,
@@ -59,7 +59,7 @@ impl Shape {
         [
             kept(Stream::Transactions, 1, true),
             kept(Stream::Snapshot(0), SNAPSHOT_PARTITIONS, false),
-            Shape {
+            TopicLayout {
                 topic: client.place(Stream::Schemas).0,
                 partitions: 1,
                 exactly: true,
@@ -126,7 +126,7 @@ impl Shape {
 pub(super) async fn ensure(client: &Client, config: &config::KafkaLog) -> Result<bool, Failure> {
     let consumer = Arc::new(client.consumer(PATIENCE)?);
     let admin = client.admin()?;
-    let shapes = Shape::all(client, config);
+    let shapes = TopicLayout::all(client, config);
     let mut wrong = Vec::new();
     let mut absent = Vec::new();
     for shape in &shapes {
@@ -172,10 +172,10 @@ pub(super) async fn partitions(
 
 async fn check_settings(
     admin: &Admin,
-    shapes: &[Shape],
-    absent: &[&Shape],
+    shapes: &[TopicLayout],
+    absent: &[&TopicLayout],
 ) -> Result<Vec<String>, Failure> {
-    let present: Vec<&Shape> =
+    let present: Vec<&TopicLayout> =
         shapes.iter().filter(|shape| absent.iter().all(|a| a.topic != shape.topic)).collect();
     if present.is_empty() {
         return Ok(Vec::new());
@@ -200,7 +200,7 @@ async fn check_settings(
     Ok(wrong)
 }
 
-async fn create(admin: &Admin, absent: &[&Shape], replication: i32) -> Result<(), Failure> {
+async fn create(admin: &Admin, absent: &[&TopicLayout], replication: i32) -> Result<(), Failure> {
     if absent.is_empty() {
         return Ok(());
     }

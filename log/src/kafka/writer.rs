@@ -22,7 +22,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as KafkaCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 
-use super::client::{Client, Held, PATIENCE, TRANSACTION_TIMEOUT};
+use super::client::{Client, ClientGuard, PATIENCE, TRANSACTION_TIMEOUT};
 use super::failure::{by_code, failure};
 use super::producer::Producer;
 use crate::blocking::blocking;
@@ -31,7 +31,7 @@ use crate::{Entry, Stream, Writer};
 
 pub(super) struct KafkaWriter {
     client: Arc<Client>,
-    producer: Arc<Held<Producer>>,
+    producer: Arc<ClientGuard<Producer>>,
     limits: Limits,
     open: Option<Open>,
 }

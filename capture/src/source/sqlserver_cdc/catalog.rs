@@ -10,7 +10,7 @@ use super::connection::Lease;
 use super::fields::Fields;
 use super::instance::Instance;
 use super::lsn::Lsn;
-use super::outlook::GROUP;
+use super::probe::GROUP;
 use super::statements;
 use super::types::RawColumn;
 
@@ -124,7 +124,7 @@ pub struct Captured {
 
 /// All that an instance's rows depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shape {
+pub struct TableShape {
     /// Captured columns in mask order.
     pub captured: Vec<Captured>,
     /// Columns of the source table.
@@ -151,14 +151,14 @@ pub async fn shapes(
     lease: &mut Lease,
     timeline: u32,
     instances: &[&Instance],
-) -> Result<Vec<Shape>, Failure> {
+) -> Result<Vec<TableShape>, Failure> {
     let mut captured = captured_columns(lease, instances).await?;
     let objects = instances.iter().flat_map(|i| [i.table_id, i.change_table_id]);
     let columns = columns(lease, objects.collect()).await?;
     let keys = keys(lease, instances.iter().map(|i| i.table_id).collect()).await?;
     let created = created(lease, instances.iter().map(|i| i.table_id).collect()).await?;
     let of = |id: i32| columns.get(&id).cloned().unwrap_or_default();
-    let shape = |instance: &&Instance| Shape {
+    let shape = |instance: &&Instance| TableShape {
         captured: captured.remove(&instance.name).unwrap_or_default(),
         source: of(instance.table_id),
         change_table: of(instance.change_table_id),

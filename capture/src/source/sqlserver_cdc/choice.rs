@@ -15,9 +15,9 @@ use std::collections::BTreeMap;
 
 use lockstep_common::{Failure, TableVersion};
 
-use super::catalog::{self, Shape};
+use super::captured_table::CapturedTable;
+use super::catalog::{self, TableShape};
 use super::connection::Lease;
-use super::followed::Followed;
 use super::instance::Instance;
 use super::lsn::Lsn;
 
@@ -27,16 +27,16 @@ pub struct Candidate {
     /// The capture instance, as `cdc.change_tables` describes it.
     pub instance: Instance,
     /// The table as it would be followed, or why it cannot be.
-    pub followed: Result<Followed, Failure>,
+    pub followed: Result<CapturedTable, Failure>,
     /// It gives the version that the log has.
     same: bool,
 }
 
 impl Candidate {
     /// Of an instance of this shape; `known` are versions that the log has of any tables.
-    pub fn new(instance: Instance, shape: Shape, known: &[TableVersion], most: u64) -> Self {
+    pub fn new(instance: Instance, shape: TableShape, known: &[TableVersion], most: u64) -> Self {
         let like = |version: Option<&TableVersion>| {
-            Followed::new(instance.clone(), shape.clone(), most, version)
+            CapturedTable::new(instance.clone(), shape.clone(), most, version)
         };
         let mut versions =
             known.iter().filter(|v| v.object_id == i64::from(instance.table_id)).peekable();
@@ -149,7 +149,7 @@ mod tests {
             start_lsn: start.map(lsn),
             created,
         };
-        let shape = Shape {
+        let shape = TableShape {
             captured: captured
                 .iter()
                 .zip(1..)

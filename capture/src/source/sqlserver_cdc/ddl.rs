@@ -69,9 +69,10 @@ pub async fn that_matter(
     }
     let instances: Vec<_> = touched.iter().map(|followed| &followed.instance).collect();
     let shapes = catalog::shapes(lease, source.timeline, &instances).await?;
-    let same = |(followed, shape): (&std::sync::Arc<super::Followed>, &catalog::Shape)| {
-        followed.check_shape(shape).is_ok().then_some(followed.instance.change_table_id)
-    };
+    let same =
+        |(followed, shape): (&std::sync::Arc<super::CapturedTable>, &catalog::TableShape)| {
+            followed.check_shape(shape).is_ok().then_some(followed.instance.change_table_id)
+        };
     let harmless: BTreeSet<i32> = touched.iter().zip(&shapes).filter_map(same).collect();
     let (passed, matter): (Vec<Ddl>, Vec<Ddl>) =
         seen.into_iter().partition(|ddl| harmless.contains(&ddl.change_table_id));

@@ -1,6 +1,6 @@
 //! Tables that are not followed: those that wait to be loaded, and how one of them is let in.
 //!
-//! Why a table is held is argued in `crate::newcomers`. Here nothing is read of it, and no window waits
+//! Why a table is held is argued in `crate::new_tables`. Here nothing is read of it, and no window waits
 //! for it. One that is let in is followed from the reader's place on; where its instance begins later,
 //! from there on: its rows are read after that.
 
@@ -13,8 +13,8 @@ use lockstep_common::{Failure, Position, TableId};
 use super::choice::{self, Candidate};
 use super::connection::Lease;
 use super::instance::{self, Instance, Standing};
-use super::outlook::Outlook;
-use super::{Followed, SqlServer, select};
+use super::probe::ChangeProbe;
+use super::{CapturedTable, SqlServer, select};
 use crate::source::Admitted;
 
 /// Takes note of the tables among `instances` that are not followed.
@@ -22,7 +22,7 @@ pub fn note(source: &mut SqlServer, instances: &[Instance]) {
     let mut held: Vec<Instance> = Vec::new();
     for instance in instances {
         let id = instance.table_id;
-        let waits = source.newcomers.hold || source.newcomers.held.contains(&i64::from(id));
+        let waits = source.new_tables.hold || source.new_tables.held.contains(&i64::from(id));
         if waits
             && !source.followed.iter().any(|followed| followed.instance.table_id == id)
             && !held.iter().any(|other| other.table_id == id)
@@ -39,7 +39,7 @@ pub fn list(source: &SqlServer) -> Vec<HeldTable> {
 }
 
 fn held(source: &SqlServer, instance: &Instance) -> HeldTable {
-    let reason = match source.newcomers.held.contains(&i64::from(instance.table_id)) {
+    let reason = match source.new_tables.held.contains(&i64::from(instance.table_id)) {
         true => "the log does not have all of its changes: it was not followed for a while",
         false => "its capture began after the load did: its rows are not in the log",
     };
@@ -49,7 +49,7 @@ fn held(source: &SqlServer, instance: &Instance) -> HeldTable {
 /// Follows a held table after `after`.
 ///
 /// # Errors
-/// `Retry` when the capture job has not come to its instance; as [`Followed::new`].
+/// `Retry` when the capture job has not come to its instance; as [`CapturedTable::new`].
 pub async fn admit(
     source: &mut SqlServer,
     lease: &mut Lease,
@@ -78,15 +78,15 @@ pub async fn admit(
             ));
         }
     };
-    let followed = Followed { begins, ..followed? };
+    let followed = CapturedTable { begins, ..followed? };
     let table = followed.table.clone();
     source.followed.push(Arc::new(followed));
     source.forget_plans();
     let object_id = table.version.object_id;
     source.names.insert(object_id, table.version.name.clone());
-    source.newcomers.held.remove(&object_id);
+    source.new_tables.held.remove(&object_id);
     let begins = begins.map(|lsn| lsn.position(source.timeline));
-    source.newcomers.begins.extend(begins.map(|position| (object_id, position)));
+    source.new_tables.begins.extend(begins.map(|position| (object_id, position)));
     source.held.retain(|held| held.table_id != table_id);
     Ok(Some(Admitted { table, begins }))
 }
@@ -104,7 +104,7 @@ impl SqlServer {
     /// What was planned and asked does not hold any more: the followed tables are others.
     pub(super) fn forget_plans(&mut self) {
         self.plan = None;
-        self.outlook = Outlook::new(self.followed.len());
+        self.probe = ChangeProbe::new(self.followed.len());
     }
 
     /// Holds a table again that was admitted.
@@ -116,8 +116,8 @@ impl SqlServer {
         self.forget_plans();
         let object_id = followed.table.version.object_id;
         self.names.remove(&object_id);
-        self.newcomers.begins.remove(&object_id);
-        self.newcomers.held.insert(object_id);
+        self.new_tables.begins.remove(&object_id);
+        self.new_tables.held.insert(object_id);
         self.held.push(followed.instance.clone());
     }
 }

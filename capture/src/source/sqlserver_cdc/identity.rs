@@ -1,7 +1,7 @@
 //! Whether the source still is the one that was read: decided from `cdc.lsn_time_mapping` alone,
 //! which every user may read (docs/reader-rules.md, rule 15).
 //!
-//! The cursor's own row, kept in the log as its witness, must still be there, unchanged; or it must
+//! The cursor's own row, kept in the log as its fingerprint, must still be there, unchanged; or it must
 //! be older than the oldest row, when cleanup took it and the low-water marks decide. A newest row
 //! below the cursor, another row in its place or a hole where it should be mean another history: a
 //! restored backup, or change data capture disabled and enabled anew. GUIDs and names are not
@@ -14,7 +14,7 @@ use super::connection::Lease;
 use super::lsn::Lsn;
 use super::window::MappingRow;
 use super::{fields, statements, wrong_results};
-use crate::source::Witness;
+use crate::source::CommitFingerprint;
 
 /// What the mapping shows.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +25,7 @@ pub struct Evidence {
     pub oldest: Option<MappingRow>,
     /// The last row.
     pub newest: Option<MappingRow>,
-    /// Where the last instance begins; looked for where there is no witness.
+    /// Where the last instance begins; looked for where there is no fingerprint.
     pub begins: Option<Lsn>,
 }
 
@@ -51,30 +51,38 @@ pub async fn evidence(lease: &mut Lease, lsn: Lsn) -> Result<Evidence, Failure> 
 ///
 /// # Errors
 /// `Halt` with code `source.rewound` when it is another history.
-pub fn examine(cursor: Lsn, witness: Option<&Witness>, evidence: &Evidence) -> Result<(), Failure> {
-    judge(&format!("the log ends at LSN {cursor}"), cursor, witness, evidence)
+pub fn examine(
+    cursor: Lsn,
+    fingerprint: Option<&CommitFingerprint>,
+    evidence: &Evidence,
+) -> Result<(), Failure> {
+    judge(&format!("the log ends at LSN {cursor}"), cursor, fingerprint, evidence)
 }
 
 /// Judges what was seen newest when rows of a load were read.
 ///
 /// # Errors
 /// As [`examine`].
-pub fn examine_rows(seen: Lsn, witness: &Witness, evidence: &Evidence) -> Result<(), Failure> {
+pub fn examine_rows(
+    seen: Lsn,
+    fingerprint: &CommitFingerprint,
+    evidence: &Evidence,
+) -> Result<(), Failure> {
     let what = format!("rows of a full load were read when the source had come to LSN {seen}");
-    judge(&what, seen, Some(witness), evidence)
+    judge(&what, seen, Some(fingerprint), evidence)
 }
 
 fn judge(
     what: &str,
     lsn: Lsn,
-    witness: Option<&Witness>,
+    fingerprint: Option<&CommitFingerprint>,
     evidence: &Evidence,
 ) -> Result<(), Failure> {
     let rewound = |but: String| {
         Err(Failure::new(Code::SourceRewound, format!("{what}, but {but}")).remedy(REMEDY))
     };
     // Nothing was read yet, so there is nothing to be inconsistent with.
-    if witness.is_none() && evidence.newest.is_none() {
+    if fingerprint.is_none() && evidence.newest.is_none() {
         return Ok(());
     }
     let Some(newest) = &evidence.newest else {
@@ -86,20 +94,20 @@ fn judge(
     };
     // A start before an instance begins lies in its history, and for a while the mapping may show
     // nothing as high: the capture job has not come there.
-    let ahead = witness.is_none() && evidence.begins.is_some_and(|begins| lsn < begins);
+    let ahead = fingerprint.is_none() && evidence.begins.is_some_and(|begins| lsn < begins);
     if newest.lsn < lsn && !ahead {
         return rewound(format!(
             "the source's newest is {}: the database was restored to an earlier state",
             newest.lsn
         ));
     }
-    let Some(witness) = witness else { return Ok(()) };
+    let Some(fingerprint) = fingerprint else { return Ok(()) };
     match &evidence.own {
-        Some(row) if same(row, witness) => Ok(()),
+        Some(row) if same(row, fingerprint) => Ok(()),
         Some(row) => rewound(format!(
             "the source has another transaction there now (committed {}, not {})",
-            row.witness(0).source_time.raw,
-            witness.source_time.raw
+            row.fingerprint(0).source_time.raw,
+            fingerprint.source_time.raw
         )),
         None if evidence.oldest.as_ref().is_some_and(|oldest| lsn < oldest.lsn) => Ok(()),
         None => rewound(
@@ -110,10 +118,11 @@ fn judge(
     }
 }
 
-/// Whether a row is the witness's own.
-pub fn same(row: &MappingRow, witness: &Witness) -> bool {
-    let now = row.witness(witness.source_time.offset);
-    now.transaction_id == witness.transaction_id && now.source_time.raw == witness.source_time.raw
+/// Whether a row is the fingerprint's own.
+pub fn same(row: &MappingRow, fingerprint: &CommitFingerprint) -> bool {
+    let now = row.fingerprint(fingerprint.source_time.offset);
+    now.transaction_id == fingerprint.transaction_id
+        && now.source_time.raw == fingerprint.source_time.raw
 }
 
 #[cfg(test)]
@@ -135,9 +144,9 @@ mod tests {
         }
     }
 
-    fn judge(rows: &[MappingRow], cursor: u8, witness: Option<MappingRow>) -> bool {
-        let witness = witness.map(|row| row.witness(0));
-        examine(row(cursor, 0).lsn, witness.as_ref(), &evidence(rows, cursor)).is_ok()
+    fn judge(rows: &[MappingRow], cursor: u8, fingerprint: Option<MappingRow>) -> bool {
+        let fingerprint = fingerprint.map(|row| row.fingerprint(0));
+        examine(row(cursor, 0).lsn, fingerprint.as_ref(), &evidence(rows, cursor)).is_ok()
     }
 
     #[test]
@@ -159,7 +168,7 @@ mod tests {
         assert!(ahead(19, 20));
         assert!(!ahead(20, 20) && !ahead(20, 9));
         let evidence = Evidence { begins: Some(row(20, 0).lsn), ..evidence(&rows, 19) };
-        let read = row(19, 1).witness(0);
+        let read = row(19, 1).fingerprint(0);
         assert!(examine(row(19, 0).lsn, Some(&read), &evidence).is_err(), "it was read");
     }
 

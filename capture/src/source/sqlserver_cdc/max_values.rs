@@ -39,10 +39,10 @@ use lockstep_common::model::name::quote_mssql as quote;
 use lockstep_common::{Column, Failure, Value};
 use tiberius::ToSql;
 
+use super::captured_table::CapturedTable;
 use super::connection::Pool;
 use super::decode::DecodedRow;
 use super::fields::{self, Fields};
-use super::followed::Followed;
 use super::load::{KeyColumn, Parameter};
 use super::merge::ChangeRow;
 use super::order::ChangeKey;
@@ -137,7 +137,7 @@ impl MaxValues {
     /// `Halt` for a row that lacks a value and has no key to look for it by.
     pub fn push(
         &mut self,
-        followed: &Followed,
+        followed: &CapturedTable,
         row: &ChangeRow<DecodedRow>,
     ) -> Result<(), Failure> {
         if !followed.decoder.has_max() {
@@ -190,7 +190,11 @@ impl MaxValues {
     /// # Errors
     /// `Halt` when a value was not recorded, `Retry` when the source does not answer; then what is not
     /// verified yet is there for the next attempt.
-    pub async fn verify(&mut self, pool: &Arc<Pool>, followed: &Followed) -> Result<(), Failure> {
+    pub async fn verify(
+        &mut self,
+        pool: &Arc<Pool>,
+        followed: &CapturedTable,
+    ) -> Result<(), Failure> {
         self.newest.clear();
         self.claims.retain(Option::is_some);
         while !self.claims.is_empty() {
@@ -206,7 +210,7 @@ impl MaxValues {
 /// What the new row of an update or a key update claims. An update that set nothing at all may be one
 /// by `.WRITE` whose bit is not set.
 fn claimed(
-    followed: &Followed,
+    followed: &CapturedTable,
     row: &ChangeRow<DecodedRow>,
     was_null: &[bool],
 ) -> Vec<(usize, Length)> {
@@ -231,7 +235,11 @@ fn claimed(
 }
 
 /// Looks at the rows of at most [`GROUP`] claims.
-async fn verify(pool: &Arc<Pool>, followed: &Followed, group: &[&Claims]) -> Result<(), Failure> {
+async fn verify(
+    pool: &Arc<Pool>,
+    followed: &CapturedTable,
+    group: &[&Claims],
+) -> Result<(), Failure> {
     let name = &followed.table.version.name;
     let doing = format!("compare MAX values of {name} with what its changes have");
     let mut columns: Vec<usize> =
@@ -271,7 +279,7 @@ async fn verify(pool: &Arc<Pool>, followed: &Followed, group: &[&Claims]) -> Res
 }
 
 /// The statement that reads the lengths of [`GROUP`] rows, and the clock after them.
-fn lengths_now(followed: &Followed, columns: &[usize]) -> Result<String, Failure> {
+fn lengths_now(followed: &CapturedTable, columns: &[usize]) -> Result<String, Failure> {
     use lockstep_common::LogicalType::{Bytes, String as Text};
     let version = &followed.table.version;
     let lengths: Vec<String> = columns
@@ -305,7 +313,7 @@ fn lengths_now(followed: &Followed, columns: &[usize]) -> Result<String, Failure
 /// `Halt` when there is none.
 async fn written_since(
     pool: &Arc<Pool>,
-    followed: &Followed,
+    followed: &CapturedTable,
     claims: &Claims,
     column: usize,
     looked: i64,
@@ -360,7 +368,7 @@ async fn written_since(
 }
 
 /// Conditions for a row, whose key's first parameter is number `first`.
-fn conditions(followed: &Followed, first: usize) -> Result<String, Failure> {
+fn conditions(followed: &CapturedTable, first: usize) -> Result<String, Failure> {
     let columns = key_columns(followed).ok_or_else(|| no_key(followed))?;
     let one = |(n, column): (usize, &KeyColumn)| {
         format!("{} = {}", column.column, column.typed(first + n))
@@ -369,7 +377,7 @@ fn conditions(followed: &Followed, first: usize) -> Result<String, Failure> {
 }
 
 /// The key's columns; none where a row cannot be looked for by them.
-fn key_columns(followed: &Followed) -> Option<Vec<KeyColumn>> {
+fn key_columns(followed: &CapturedTable) -> Option<Vec<KeyColumn>> {
     let version = &followed.table.version;
     let column = |index: &u16| {
         let index = usize::from(*index);
@@ -381,12 +389,12 @@ fn key_columns(followed: &Followed) -> Option<Vec<KeyColumn>> {
     columns.filter(|columns| !columns.is_empty())
 }
 
-fn key(followed: &Followed, values: &[Value<'static>]) -> Option<Vec<Parameter>> {
+fn key(followed: &CapturedTable, values: &[Value<'static>]) -> Option<Vec<Parameter>> {
     let parameter = |column: KeyColumn| column.parameter(values.get(column.index)?);
     key_columns(followed)?.into_iter().map(parameter).collect()
 }
 
-fn no_key(followed: &Followed) -> Failure {
+fn no_key(followed: &CapturedTable) -> Failure {
     let what = format!("a row of {} has no key to look for it by", followed.table.version.name);
     Failure::new(Code::SourceLeftOut, what)
         .remedy("begin a new pipeline (new log), and give the table a key of another type")

@@ -133,15 +133,15 @@ impl Merge {
 
 /// Finds changes' transactions: both come in order, so one pass does.
 #[derive(Debug)]
-pub struct Places {
+pub struct TransactionIndex {
     lsns: Vec<Lsn>,
     at: usize,
 }
 
-impl Places {
+impl TransactionIndex {
     /// Over a window's LSNs, ascending.
     pub fn new(lsns: Vec<Lsn>) -> Self {
-        Places { lsns, at: 0 }
+        TransactionIndex { lsns, at: 0 }
     }
 
     /// Index of the transaction committed at `lsn`; asked in ascending order.
@@ -216,12 +216,15 @@ mod tests {
 
     #[test]
     fn changes_find_their_transactions_and_a_stranger_is_refused() {
-        let mut places = Places::new(vec![lsn(1), lsn(3), lsn(5)]);
+        let mut places = TransactionIndex::new(vec![lsn(1), lsn(3), lsn(5)]);
         assert_eq!(places.find(lsn(1)), Ok(0));
         assert_eq!(places.find(lsn(1)), Ok(0));
         assert_eq!(places.find(lsn(5)), Ok(2));
         assert_eq!(places.find(lsn(6)), Err(Contradiction::Unmapped(lsn(6))));
-        assert_eq!(Places::new(vec![lsn(2)]).find(lsn(1)), Err(Contradiction::Unmapped(lsn(1))));
+        assert_eq!(
+            TransactionIndex::new(vec![lsn(2)]).find(lsn(1)),
+            Err(Contradiction::Unmapped(lsn(1)))
+        );
     }
 
     proptest! {

@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use futures_util::future;
 use lockstep_common::Failure;
 
-use super::feed::{self, Feed, Keyed};
+use super::instance_reader::{self, InstanceReader, KeyedChange};
 use super::lsn::Lsn;
-use super::merge::{Merge, Places};
-use crate::source::{Changes, Located};
+use super::merge::{Merge, TransactionIndex};
+use crate::source::{Changes, LocatedChange};
 
 /// Changes and bytes given at a time.
 const BATCH_CHANGES: usize = 1024;
@@ -17,7 +17,7 @@ const BATCH_BYTES: usize = 256 << 10;
 pub struct Merged {
     feeds: Vec<Head>,
     merge: Merge,
-    places: Places,
+    places: TransactionIndex,
     primed: bool,
     /// Changes in the last batch.
     last: usize,
@@ -25,9 +25,9 @@ pub struct Merged {
 
 /// A feed and what was taken from it and is not given yet.
 struct Head {
-    feed: Feed,
-    batch: std::vec::IntoIter<Keyed>,
-    next: Option<Keyed>,
+    feed: InstanceReader,
+    batch: std::vec::IntoIter<KeyedChange>,
+    next: Option<KeyedChange>,
 }
 
 impl Head {
@@ -45,12 +45,12 @@ impl Head {
 
 impl Merged {
     /// Of `feeds`, over a window's LSNs.
-    pub fn new(feeds: Vec<Feed>, lsns: Vec<Lsn>) -> Self {
+    pub fn new(feeds: Vec<InstanceReader>, lsns: Vec<Lsn>) -> Self {
         let head = |feed| Head { feed, batch: Vec::new().into_iter(), next: None };
         Merged {
             feeds: feeds.into_iter().map(head).collect(),
             merge: Merge::default(),
-            places: Places::new(lsns),
+            places: TransactionIndex::new(lsns),
             primed: false,
             last: 0,
         }
@@ -71,7 +71,7 @@ impl Merged {
 
 #[async_trait]
 impl Changes for Merged {
-    async fn next(&mut self) -> Result<Option<Vec<Located>>, Failure> {
+    async fn next(&mut self) -> Result<Option<Vec<LocatedChange>>, Failure> {
         if !self.primed {
             self.prime().await?;
         }
@@ -80,15 +80,16 @@ impl Changes for Merged {
         while batch.len() < BATCH_CHANGES && bytes < BATCH_BYTES {
             let Some(i) = self.merge.pop() else { break };
             let feed = &mut self.feeds[i];
-            let Some(Keyed { key, change, size }) = feed.next.take() else { continue };
+            let Some(KeyedChange { key, change, size }) = feed.next.take() else { continue };
             feed.advance().await?;
             if let Some(next) = &feed.next {
                 self.merge.push(next.key, i);
             }
             let place = self.places.find(key.start_lsn);
-            let head = place
-                .map_err(|error| feed::contradiction(error, "order the changes of a window"))?;
-            batch.push(Located { head, change, size });
+            let head = place.map_err(|error| {
+                instance_reader::contradiction(error, "order the changes of a window")
+            })?;
+            batch.push(LocatedChange { head, change, size });
             bytes += size;
         }
         self.last = batch.len();

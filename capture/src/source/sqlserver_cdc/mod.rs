@@ -8,7 +8,7 @@
 //! table only through cleanup, which raises the instance's low-water mark *before* it deletes. So
 //! what was received before a moment at which no mark had passed the cursor is complete; that is
 //! what [`Source::verify`] proves: for every instance that is read, and for every other one that the
-//! window says nothing of, unless it was proved before ([`outlook`]). Rows would also be missed if an
+//! window says nothing of, unless it was proved before ([`probe`]). Rows would also be missed if an
 //! instance were dropped and made anew under the same name; then its mark is above the cursor. They
 //! would be misread if a column changed its type meanwhile; `verify` compares the change tables'
 //! columns after the read.
@@ -16,6 +16,7 @@
 //! A crash or an error at any line loses nothing: this module keeps no state that the log's cursor
 //! does not give back, and the same window read again gives the same changes.
 
+mod captured_table;
 mod catalog;
 mod choice;
 mod connection;
@@ -23,13 +24,12 @@ mod counts;
 mod ddl;
 mod decode;
 mod errors;
-mod feed;
 mod fields;
-mod followed;
 mod forbidden;
 mod held;
 mod identity;
 mod instance;
+mod instance_reader;
 mod load;
 mod lsn;
 mod mask;
@@ -37,16 +37,16 @@ mod max_values;
 mod merge;
 mod merged;
 mod order;
-mod outlook;
 pub mod prerequisites;
+mod probe;
 mod secured;
 mod select;
-mod settle;
 mod spatial;
 mod statements;
 mod text;
 mod time;
 mod types;
+mod validate;
 mod variant;
 mod window;
 
@@ -60,20 +60,22 @@ use lockstep_common::service::status::HeldTable;
 use lockstep_common::{Failure, Position, TableId, TableName, TableVersion, config};
 use tracing::info;
 
+use self::captured_table::CapturedTable;
 use self::catalog::{Access, Accesses, Ddl, Versions};
 use self::connection::{Lease, Pool};
 use self::ddl::Passed;
 use self::errors::wait_for_lock;
-use self::feed::{Feed, Range};
 use self::fields::Fields;
-use self::followed::Followed;
 use self::forbidden::Forbidden;
 use self::instance::{Instance, Standing};
+use self::instance_reader::{InstanceReader, Range};
 use self::lsn::Lsn;
-use self::outlook::Outlook;
+use self::probe::ChangeProbe;
 use self::window::MappingRow;
 use super::load::Loader;
-use super::{Admitted, Changes, Cursor, Newcomers, Poll, Source, Start, Table, Window, Witness};
+use super::{
+    Admitted, Changes, CommitFingerprint, Cursor, NewTables, Poll, Source, Start, Table, Window,
+};
 
 /// The timeline of a log that was never given another.
 const FIRST_TIMELINE: u32 = 1;
@@ -91,9 +93,9 @@ pub struct SqlServer {
     /// Instances that need no proof of when they began, by change table: those that were there when
     /// a new log was begun, and those seen before the capture job came to them.
     accepted: HashMap<i32, Option<Lsn>>,
-    followed: Vec<Arc<Followed>>,
+    followed: Vec<Arc<CapturedTable>>,
     /// What is to be done with tables that the log does not have, and those that are held.
-    newcomers: Newcomers,
+    new_tables: NewTables,
     held: Vec<Instance>,
     /// Names that the log has of tables, by their `object_id`: a table may be renamed.
     names: HashMap<i64, TableName>,
@@ -102,7 +104,7 @@ pub struct SqlServer {
     /// The catalogue shows what hides rows and values.
     secures: bool,
     /// Where the followed instances have changes, and what is read of the window planned last.
-    outlook: Outlook,
+    probe: ChangeProbe,
     plan: Option<Range>,
     /// The first DDL after the cursor that was seen, if any.
     ddl: Option<Ddl>,
@@ -118,7 +120,7 @@ pub struct SqlServer {
     /// Transactional replication publishes the database.
     published: bool,
     /// The cursor's own row, and those of the window planned last: one of them is the next cursor's.
-    witnesses: Vec<(Lsn, Witness)>,
+    fingerprints: Vec<(Lsn, CommitFingerprint)>,
     loads: Arc<load::Loads>,
 }
 
@@ -139,12 +141,12 @@ impl SqlServer {
             timeline: FIRST_TIMELINE,
             accepted: HashMap::new(),
             followed: Vec::new(),
-            newcomers: Newcomers::default(),
+            new_tables: NewTables::default(),
             held: Vec::new(),
             names: HashMap::new(),
             forbidden: Vec::new(),
             secures: false,
-            outlook: Outlook::default(),
+            probe: ChangeProbe::default(),
             plan: None,
             ddl: None,
             passed: Passed::default(),
@@ -154,7 +156,7 @@ impl SqlServer {
             notices: Vec::new(),
             versions: Versions::default(),
             published: false,
-            witnesses: Vec::new(),
+            fingerprints: Vec::new(),
             loads: Arc::new(load::Loads::new(source, capture)?),
         })
     }
@@ -185,7 +187,7 @@ impl SqlServer {
     /// What is read of a window, as indexes of `followed`: what was planned, or everything.
     fn to_read(&self, range: Range) -> Vec<usize> {
         match self.is_planned(range) {
-            true => self.outlook.planned().to_vec(),
+            true => self.probe.planned().to_vec(),
             false => (0..self.followed.len()).collect(),
         }
     }
@@ -220,9 +222,9 @@ impl SqlServer {
         })
     }
 
-    /// The witness of the cursor, if it is the one that was read last.
-    fn witness_at(&self, cursor: Lsn) -> Option<&Witness> {
-        self.witnesses.iter().find(|(lsn, _)| *lsn == cursor).map(|(_, witness)| witness)
+    /// The fingerprint of the cursor, if it is the one that was read last.
+    fn fingerprint_at(&self, cursor: Lsn) -> Option<&CommitFingerprint> {
+        self.fingerprints.iter().find(|(lsn, _)| *lsn == cursor).map(|(_, fingerprint)| fingerprint)
     }
 
     /// Proves that no transaction after `cursor` has been divided, where that may be.
@@ -247,20 +249,20 @@ impl SqlServer {
         cursor: Lsn,
         own: &[MappingRow],
     ) -> Result<(), Failure> {
-        let Some(witness) = self.witness_at(cursor) else { return Ok(()) };
-        if own.first().is_some_and(|row| identity::same(row, witness)) {
+        let Some(fingerprint) = self.fingerprint_at(cursor) else { return Ok(()) };
+        if own.first().is_some_and(|row| identity::same(row, fingerprint)) {
             return Ok(());
         }
         let evidence = identity::evidence(lease, cursor).await?;
-        identity::examine(cursor, Some(witness), &evidence)
+        identity::examine(cursor, Some(fingerprint), &evidence)
     }
 
     /// Says of which tables rows came or went that no change tells of.
     async fn count_rows(&mut self, cursor: Lsn) -> Result<(), Failure> {
         let Some((clock, read)) = self.clock else { return Ok(()) };
         let now = clock + i64::try_from(read.elapsed().as_nanos() / 100).unwrap_or_default();
-        let reached = self.witness_at(cursor).and_then(|witness| {
-            let time = &witness.source_time;
+        let reached = self.fingerprint_at(cursor).and_then(|fingerprint| {
+            let time = &fingerprint.source_time;
             Some(time::to_utc(time::parse_datetime(&time.raw)?, time.offset))
         });
         let tables: Vec<i32> = self.instances().iter().map(|i| i.table_id).collect();
@@ -313,19 +315,19 @@ impl SqlServer {
     ) -> Result<(), Failure> {
         // Enabling a table leaves a row without a transaction: its first change may be in here.
         if commits.closed.iter().any(MappingRow::is_dummy) {
-            settle::nothing_new(self, lease, last).await?;
+            validate::nothing_new(self, lease, last).await?;
         }
-        let asked = self.outlook.to_ask(last);
+        let asked = self.probe.to_ask(last);
         let horizon = commits.horizon.map_or(last, |horizon| horizon.max(last));
         let firsts =
             catalog::first_changes(lease, &self.some_instances(&asked), after, horizon).await?;
-        self.outlook.answered(&asked, &firsts, last, horizon);
+        self.probe.answered(&asked, &firsts, last, horizon);
         // Not only of those that changed: a column added to a table without changes would go
         // unnoticed.
         let instances = match self.accesses.ddl {
             Access::Table => self.instances(),
             Access::Each => {
-                let read = self.outlook.plan(last);
+                let read = self.probe.plan(last);
                 let both: BTreeSet<usize> = asked.iter().chain(read).copied().collect();
                 self.some_instances(&both.into_iter().collect::<Vec<_>>())
             }
@@ -385,7 +387,7 @@ impl SqlServer {
         if read.is_empty() {
             return Ok(());
         }
-        let read: Vec<Arc<Followed>> =
+        let read: Vec<Arc<CapturedTable>> =
             read.iter().map(|i| Arc::clone(&self.followed[*i])).collect();
         let tables = read.iter().map(|followed| followed.instance.change_table_id).collect();
         let columns: BTreeMap<_, _> = catalog::columns(lease, tables).await?;
@@ -409,7 +411,7 @@ impl SqlServer {
     async fn poll_once(&mut self, after: Position) -> Result<Poll, Failure> {
         let cursor = self.lsn(&after)?;
         self.plan = None;
-        self.outlook.forget();
+        self.probe.forget();
         let mut lease = self.pool.get().await?;
         let mut commits = self.commits(&mut lease, cursor).await?;
         let (now, offset) = commits.clock;
@@ -427,12 +429,12 @@ impl SqlServer {
         let (_, offset) = commits.clock;
         let heads: Vec<_> =
             commits.closed.iter().map(|row| row.head(self.timeline, offset)).collect();
-        self.witnesses.retain(|(lsn, _)| *lsn == cursor);
-        let witness = |row: &MappingRow| (row.lsn, row.witness(offset));
-        self.witnesses.extend(commits.closed.iter().map(witness));
+        self.fingerprints.retain(|(lsn, _)| *lsn == cursor);
+        let fingerprint = |row: &MappingRow| (row.lsn, row.fingerprint(offset));
+        self.fingerprints.extend(commits.closed.iter().map(fingerprint));
         let window = Window { after, heads, more: cut || commits.more };
         let range = self.range(&window)?;
-        self.outlook.plan(range.through);
+        self.probe.plan(range.through);
         self.plan = Some(range);
         Ok(poll(&commits, self.timeline, Some(window)))
     }
@@ -443,12 +445,12 @@ impl SqlServer {
         self.check_read(&mut lease, &self.to_read(range), range).await?;
         let planned = self.is_planned(range);
         let guarded = match planned {
-            true => self.outlook.to_guard(),
+            true => self.probe.to_guard(),
             false => (0..self.followed.len()).collect(),
         };
         self.guard(&mut lease, &guarded, range.after).await?;
         if planned {
-            self.outlook.proved();
+            self.probe.proved();
         }
         lease.keep();
         Ok(())
@@ -485,7 +487,7 @@ fn clock_of(rows: &[tiberius::Row]) -> Result<(i64, i16), Failure> {
 
 #[async_trait]
 impl Source for SqlServer {
-    fn followed_before(&mut self) {
+    fn captured_before(&mut self) {
         self.pool.established();
         self.loads.followed_before();
     }
@@ -505,15 +507,16 @@ impl Source for SqlServer {
 
     async fn locate(&mut self, start: Start) -> Result<Cursor, Failure> {
         let mut lease = self.pool.get().await?;
-        let cursor = settle::locate(self, &mut lease, start).await?;
+        let cursor = validate::locate(self, &mut lease, start).await?;
         lease.keep();
         Ok(cursor)
     }
 
     async fn resume(&mut self, cursor: &Cursor, known: &[TableVersion]) -> Result<(), Failure> {
         self.timeline = cursor.position.timeline();
-        let witness = cursor.witness.clone().zip(Lsn::from_position(&cursor.position));
-        self.witnesses = witness.map(|(witness, lsn)| (lsn, witness)).into_iter().collect();
+        let fingerprint = cursor.fingerprint.clone().zip(Lsn::from_position(&cursor.position));
+        self.fingerprints =
+            fingerprint.map(|(fingerprint, lsn)| (lsn, fingerprint)).into_iter().collect();
         self.plan = None;
         self.ddl = None;
         // A refusal spoils the connection, so each question has one of its own.
@@ -521,8 +524,8 @@ impl Source for SqlServer {
         self.accesses.marks = catalog::marks_access(&mut self.pool.get().await?).await;
         let mut lease = self.pool.get().await?;
         self.names = known.iter().map(|v| (v.object_id, v.name.clone())).collect();
-        self.followed = settle::settle(self, &mut lease, cursor, known).await?;
-        self.outlook = Outlook::new(self.followed.len());
+        self.followed = validate::settle(self, &mut lease, cursor, known).await?;
+        self.probe = ChangeProbe::new(self.followed.len());
         lease.keep();
         for followed in &self.followed {
             info!(
@@ -536,12 +539,12 @@ impl Source for SqlServer {
         self.loads.resumed(self.timeline, &self.followed, self.secures)
     }
 
-    fn expect(&mut self, newcomers: Newcomers) {
-        self.newcomers = newcomers;
+    fn expect_new_tables(&mut self, new_tables: NewTables) {
+        self.new_tables = new_tables;
     }
 
     fn held(&self) -> Vec<HeldTable> {
-        match self.newcomers.hold || !self.newcomers.held.is_empty() {
+        match self.new_tables.hold || !self.new_tables.held.is_empty() {
             true => held::list(self),
             false => Vec::new(),
         }
@@ -574,10 +577,10 @@ impl Source for SqlServer {
 
     fn tables(&self, through: Position) -> Vec<Table> {
         // What is loaded belongs to the log, wherever its changes begin.
-        let loaded = |followed: &&Arc<Followed>| {
-            self.newcomers.begins.contains_key(&followed.table.version.object_id)
+        let loaded = |followed: &&Arc<CapturedTable>| {
+            self.new_tables.begins.contains_key(&followed.table.version.object_id)
         };
-        let begun = |followed: &&Arc<Followed>| {
+        let begun = |followed: &&Arc<CapturedTable>| {
             loaded(followed)
                 || followed.begins.is_none_or(|begins| begins.position(self.timeline) <= through)
         };
@@ -617,8 +620,8 @@ impl Source for SqlServer {
         let feed = |i: usize| {
             let followed = Arc::clone(&self.followed[i]);
             match stream {
-                true => Feed::stream(pool, followed, range),
-                false => Feed::pages(pool, followed, range, rows, instances),
+                true => InstanceReader::stream(pool, followed, range),
+                false => InstanceReader::pages(pool, followed, range, rows, instances),
             }
         };
         let feeds = read.into_iter().map(feed).collect();
@@ -633,7 +636,7 @@ impl Source for SqlServer {
         Ok(())
     }
 
-    fn followed(&mut self, table: TableId, more: i64) {
+    fn count_logged_rows(&mut self, table: TableId, more: i64) {
         self.loads.counts().followed(table, more);
     }
 
@@ -644,7 +647,7 @@ impl Source for SqlServer {
     async fn inspect(&mut self, after: Position) -> Result<Vec<String>, Failure> {
         let cursor = self.lsn(&after)?;
         let mut lease = self.pool.get().await?;
-        match settle::inspect(self, &mut lease, cursor).await {
+        match validate::inspect(self, &mut lease, cursor).await {
             // What was known stays so until the next look.
             Err(failure) if failure.code == Code::SourceLocked => return Ok(self.notices.clone()),
             Err(failure) => return Err(failure),

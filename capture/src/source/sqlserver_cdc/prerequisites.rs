@@ -9,15 +9,15 @@ use lockstep_common::config;
 use lockstep_common::service::check::CheckResult;
 use lockstep_common::{Failure, TICKS_PER_SECOND};
 
+use super::captured_table::CapturedTable;
 use super::catalog::{self, Identity};
 use super::choice::{self, Candidate};
 use super::connection::{Lease, Pool};
 use super::fields::{self, Fields};
-use super::followed::Followed;
 use super::forbidden::{self, Forbidden};
 use super::instance::Instance;
 use super::lsn::Lsn;
-use super::settle::STALLED_SECONDS;
+use super::validate::STALLED_SECONDS;
 use super::window::MappingRow;
 use super::{SqlServer, load, secured, select, statements, time, types};
 use crate::source::{Source, Start};
@@ -351,7 +351,7 @@ impl Examined<'_> {
     async fn table(
         &self,
         instance: Instance,
-        followed: Result<Followed, Failure>,
+        followed: Result<CapturedTable, Failure>,
         instances: usize,
     ) -> Vec<CheckResult> {
         let name = instance.table.to_string();
@@ -387,7 +387,7 @@ impl Examined<'_> {
     }
 
     /// Reads the instance as capture would: SELECT on every column of the change table is needed.
-    async fn read(&self, followed: &Followed) -> Result<(), Failure> {
+    async fn read(&self, followed: &CapturedTable) -> Result<(), Failure> {
         let mut lease = self.lease().await?;
         let (after, through) = (Lsn::MAX.previous(), Lsn::MAX);
         let (after, through) = (&after.as_bytes()[..], &through.as_bytes()[..]);
@@ -411,7 +411,7 @@ impl Examined<'_> {
         }
     }
 
-    fn columns(&self, followed: &Followed) -> Vec<CheckResult> {
+    fn columns(&self, followed: &CapturedTable) -> Vec<CheckResult> {
         let (name, shape) = (followed.instance.table.to_string(), &followed.shape);
         let mut results = Vec::new();
         if followed.table.version.key.is_empty() {
@@ -510,7 +510,7 @@ impl Examined<'_> {
     }
 
     /// Values and rows that the login does not see.
-    async fn hidden(&self, followed: &Followed) -> Vec<CheckResult> {
+    async fn hidden(&self, followed: &CapturedTable) -> Vec<CheckResult> {
         let instance = &followed.instance;
         let name = instance.table.to_string();
         let found = async {

@@ -19,9 +19,9 @@ use std::collections::BTreeMap;
 use lockstep_common::Code;
 use lockstep_common::{Failure, TableName};
 
+use super::captured_table::CapturedTable;
 use super::connection::Lease;
 use super::fields::Fields;
-use super::followed::Followed;
 
 /// Objects asked for in one statement.
 const AT_ONCE: usize = 500;
@@ -99,7 +99,7 @@ pub async fn hidden(mut lease: Lease, objects: &[i32]) -> Result<(Option<Lease>,
 
 impl Hidden {
     /// What is hidden of a followed table: captured columns, its rows, its change table.
-    pub fn of(&self, followed: &Followed) -> Vec<Failure> {
+    pub fn of(&self, followed: &CapturedTable) -> Vec<Failure> {
         let instance = &followed.instance;
         let captured = |name: &str| followed.shape.captured.iter().any(|c| c.name == name);
         let mut found = self.of_table(instance.table_id, &instance.table, captured);

@@ -22,7 +22,7 @@ use lockstep_common::model::record::SourceTime;
 
 use super::lsn::Lsn;
 use super::time;
-use crate::source::{Head, Witness};
+use crate::source::{CommitFingerprint, Head};
 
 /// A row of `cdc.lsn_time_mapping`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +42,8 @@ impl MappingRow {
     }
 
     /// What the log keeps of it.
-    pub fn witness(&self, offset_minutes: i16) -> Witness {
-        Witness {
+    pub fn fingerprint(&self, offset_minutes: i16) -> CommitFingerprint {
+        CommitFingerprint {
             transaction_id: (!self.is_dummy()).then(|| self.tran_id.clone()),
             source_time: SourceTime {
                 raw: time::datetime_text(self.end_time),
@@ -57,7 +57,7 @@ impl MappingRow {
         Head {
             position: self.lsn.position(timeline),
             time: time::to_utc(self.end_time, offset_minutes),
-            witness: self.witness(offset_minutes),
+            fingerprint: self.fingerprint(offset_minutes),
         }
     }
 }
@@ -133,8 +133,8 @@ mod tests {
 
     #[test]
     fn a_dummy_has_no_transaction_id() {
-        assert_eq!(row(1, false).witness(0).transaction_id, None);
-        assert_eq!(row(1, true).witness(60).transaction_id, Some(vec![0, 0, 1]));
+        assert_eq!(row(1, false).fingerprint(0).transaction_id, None);
+        assert_eq!(row(1, true).fingerprint(60).transaction_id, Some(vec![0, 0, 1]));
         let zeros = MappingRow { tran_id: vec![0; 10], ..row(1, false) };
         assert!(zeros.is_dummy());
     }

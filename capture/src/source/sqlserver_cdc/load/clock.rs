@@ -39,10 +39,10 @@ const HOUR: i64 = 60 * MINUTE;
 
 /// Times at which the server's UTC offset was seen to become smaller.
 #[derive(Debug, Default)]
-pub struct ClockChanges(Mutex<Seen>);
+pub struct ClockChanges(Mutex<ClockReading>);
 
 #[derive(Debug, Default)]
-struct Seen {
+struct ClockReading {
     offset: Option<i16>,
     /// When, and by how much.
     back: Option<(i64, i64)>,
@@ -136,10 +136,10 @@ pub fn proves(head: &Head, clock: &Clock) -> bool {
             else {
                 return false;
             };
-            let Some(committed) = time::parse_datetime(&head.witness.source_time.raw) else {
+            let Some(committed) = time::parse_datetime(&head.fingerprint.source_time.raw) else {
                 return false;
             };
-            let apart = (i64::from(head.witness.source_time.offset) - i64::from(offset)).abs();
+            let apart = (i64::from(head.fingerprint.source_time.offset) - i64::from(offset)).abs();
             let back = if apart == 0 { 0 } else { (apart * MINUTE).max(HOUR) };
             committed > bound + back
         }
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
     use lockstep_common::model::record::SourceTime;
 
-    use crate::source::Witness;
+    use crate::source::CommitFingerprint;
     use crate::source::load::SEEN;
 
     fn head(raw: &str, offset: i16, last: u8) -> Head {
@@ -162,7 +162,7 @@ mod tests {
         Head {
             position: Lsn::new(lsn).position(3),
             time: 0,
-            witness: Witness { transaction_id: None, source_time },
+            fingerprint: CommitFingerprint { transaction_id: None, source_time },
         }
     }
 

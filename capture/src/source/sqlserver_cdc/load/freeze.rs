@@ -85,7 +85,7 @@ pub async fn freeze(
     tables: &[(TableId, Arc<LoadTable>)],
     readers: usize,
 ) -> Result<Frozen, Failure> {
-    let way = way(loads).await?;
+    let way = position_method(loads).await?;
     let mut locks = loads.pool.get().await?;
     allowed(&mut locks).await?;
     let mut leases = Vec::new();
@@ -93,13 +93,13 @@ pub async fn freeze(
         leases.push(loads.pool.get().await?);
     }
     let mut marker = match &way {
-        Way::Savepoint => None,
-        Way::Signal(signal, _) => Some((signal, loads.pool.get().await?)),
+        PositionMethod::Savepoint => None,
+        PositionMethod::Signal(signal, _) => Some((signal, loads.pool.get().await?)),
     };
     let limit = loads.lock_timeout;
     let but = match &way {
-        Way::Savepoint => None,
-        Way::Signal(_, table) => Some(*table),
+        PositionMethod::Savepoint => None,
+        PositionMethod::Signal(_, table) => Some(*table),
     };
     within(limit, lock(&mut locks, tables, but, limit)).await?;
     let opened = async {
@@ -143,25 +143,25 @@ pub async fn freeze(
 }
 
 /// How the frozen position is found out.
-enum Way {
+enum PositionMethod {
     /// By the savepoints' LSNs.
     Savepoint,
     /// By a signal in the table with this `object_id`.
     Signal(Signal, i32),
 }
 
-async fn way(loads: &Loads) -> Result<Way, Failure> {
+async fn position_method(loads: &Loads) -> Result<PositionMethod, Failure> {
     // A refusal spoils the connection, so the question has one of its own.
     let mut lease = loads.pool.get().await?;
     if clock::log_position(&mut lease).await?.is_some() {
         lease.keep();
-        return Ok(Way::Savepoint);
+        return Ok(PositionMethod::Savepoint);
     }
     let Some(name) = &loads.signal_table else {
         return Err(no_position());
     };
     let table = loads.signal_target(name)?;
-    Ok(Way::Signal(Signal::new(name, &table)?, table.object_id))
+    Ok(PositionMethod::Signal(Signal::new(name, &table)?, table.object_id))
 }
 
 /// The failure of a login that may neither see positions nor write signals.
@@ -294,7 +294,7 @@ async fn open(
     mut lease: Lease,
     first: Option<&Arc<LoadTable>>,
     limit: Duration,
-    way: &Way,
+    way: &PositionMethod,
 ) -> Result<(Lease, Option<Lsn>), Failure> {
     const DOING: &str = "open a snapshot";
     // The mapping has a row whenever a table is captured; the table may be empty.
@@ -302,8 +302,8 @@ async fn open(
         format!("SELECT TOP (1) @found = 1 FROM {}; ", table.from)
     });
     let end = match way {
-        Way::Savepoint => format!("SAVE TRANSACTION lockstep; {}", clock::SAVEPOINT),
-        Way::Signal(..) => String::new(),
+        PositionMethod::Savepoint => format!("SAVE TRANSACTION lockstep; {}", clock::SAVEPOINT),
+        PositionMethod::Signal(..) => String::new(),
     };
     let sql = format!(
         "SET TRANSACTION ISOLATION LEVEL SNAPSHOT; SET LOCK_TIMEOUT {}; DECLARE @found int; \
@@ -318,8 +318,8 @@ async fn open(
         Err(error) => return Err(lease.classify(error, DOING)),
     };
     let lsn = match way {
-        Way::Savepoint => Some(clock::savepoint(&results, DOING)?),
-        Way::Signal(..) => None,
+        PositionMethod::Savepoint => Some(clock::savepoint(&results, DOING)?),
+        PositionMethod::Signal(..) => None,
     };
     Ok((lease, lsn))
 }

@@ -64,11 +64,11 @@ use self::seen::Seen;
 pub use self::seen::Sight;
 pub use self::survey::row_counts;
 use self::table::LoadTable;
+use super::captured_table::CapturedTable;
 use super::catalog::{Identity, Versions};
 use super::connection::{Lease, Pool};
 use super::counts::RowCounts;
 use super::errors::wait_for_lock;
-use super::followed::Followed;
 use super::identity;
 use crate::source::load::{Clock, Frozen, Loader, Rows, Survey};
 use crate::source::{Head, Table};
@@ -79,7 +79,7 @@ const OTHER_CONNECTIONS: usize = 2;
 /// Reads rows of full loads.
 pub struct Loads {
     pool: Arc<Pool>,
-    settled: RwLock<Settled>,
+    validated: RwLock<Validated>,
     signal_table: Option<String>,
     lock_timeout: Duration,
     readers: usize,
@@ -93,7 +93,7 @@ pub struct Loads {
 
 /// What the stream has settled on.
 #[derive(Default)]
-struct Settled {
+struct Validated {
     timeline: u32,
     database_collation: Option<String>,
     versions: Versions,
@@ -110,7 +110,7 @@ impl Loads {
         let readers = capture.load_readers.max(1);
         Ok(Loads {
             pool: Pool::for_loads(source, readers + OTHER_CONNECTIONS, max_value_bytes)?,
-            settled: RwLock::default(),
+            validated: RwLock::default(),
             signal_table: capture.signal_table.clone(),
             lock_timeout: capture.lock_timeout,
             readers,
@@ -142,12 +142,12 @@ impl Loads {
     pub fn resumed(
         &self,
         timeline: u32,
-        followed: &[Arc<Followed>],
+        followed: &[Arc<CapturedTable>],
         secures: bool,
     ) -> Result<(), Failure> {
         let mut settled = self.write();
         let collation = settled.database_collation.clone();
-        let table = |followed: &Arc<Followed>| {
+        let table = |followed: &Arc<CapturedTable>| {
             let mut table = LoadTable::new(followed, collation.as_deref(), self.max_value_bytes)?;
             table.secures = secures;
             Ok((followed.table.id, Arc::new(table)))
@@ -162,12 +162,12 @@ impl Loads {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Settled> {
-        self.settled.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Validated> {
+        self.validated.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Settled> {
-        self.settled.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Validated> {
+        self.validated.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn table(&self, table: &Table) -> Result<Arc<LoadTable>, Failure> {
@@ -258,7 +258,7 @@ impl Loader for Loads {
                 Err(failure) => wait_for_lock(failure).await?,
             }
         };
-        identity::examine_rows(seen.lsn, &seen.witness, &evidence)?;
+        identity::examine_rows(seen.lsn, &seen.fingerprint, &evidence)?;
         Ok(if self.sight.is_here(&seen) { mark.clone() } else { seen.to_string() })
     }
 
@@ -284,7 +284,7 @@ impl Loader for Loads {
 }
 
 /// The statement that reads a range.
-fn statement(table: &LoadTable, range: &ChunkRange) -> Result<range::Statement, Failure> {
+fn statement(table: &LoadTable, range: &ChunkRange) -> Result<range::RangeStatement, Failure> {
     let bounds = Bounds { lower: range.lower.as_deref(), upper: range.upper.as_deref() };
     let key = match &table.key {
         Ok(key) => key.as_slice(),

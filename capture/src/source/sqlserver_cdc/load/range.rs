@@ -48,7 +48,7 @@ pub struct Bounds<'a> {
 
 /// A statement and its parameters.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Statement {
+pub struct RangeStatement {
     /// Text.
     pub sql: String,
     /// `@P1`, `@P2`, …
@@ -66,7 +66,7 @@ pub fn rows(
     table: &str,
     key: &[KeyColumn],
     bounds: Bounds<'_>,
-) -> Result<Statement, NotOfKey> {
+) -> Result<RangeStatement, NotOfKey> {
     let (pieces, parameters) = pieces(key, bounds)?;
     let order = match key {
         [] => String::new(),
@@ -80,7 +80,7 @@ pub fn rows(
         format!("SELECT {columns} FROM {table} AS t{condition}{order}")
     };
     let sql = pieces.iter().map(select).collect::<Vec<_>>().join("; ");
-    Ok(Statement { sql, parameters })
+    Ok(RangeStatement { sql, parameters })
 }
 
 /// Reads the first `count` rows of a range, in the key's order and through the index that `hint` names: a
@@ -118,7 +118,7 @@ pub fn boundary(
     key: &[KeyColumn],
     lower: Option<&[Value<'static>]>,
     count: u32,
-) -> Result<Statement, NotOfKey> {
+) -> Result<RangeStatement, NotOfKey> {
     let (pieces, mut parameters) = pieces(key, Bounds { lower, upper: None })?;
     parameters.push(Parameter::number(i64::from(count.max(1))));
     let mut sql =
@@ -147,7 +147,7 @@ pub fn boundary(
     }
     sql += &nth(last);
     sql += &"; END".repeat(others.len());
-    Ok(Statement { sql, parameters })
+    Ok(RangeStatement { sql, parameters })
 }
 
 fn names(key: &[KeyColumn]) -> String {

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use super::super::connection::Lease;
 use super::pages;
-use super::range::Statement;
+use super::range::RangeStatement;
 use super::table::{LoadTable, row_weight};
 use crate::source::load::{RowSink, Rows};
 
@@ -39,9 +39,9 @@ enum Message {
 /// How rows are read.
 pub enum Work {
     /// By a statement, as the session reads.
-    Statement(Statement),
+    Statement(RangeStatement),
     /// By a statement under SNAPSHOT.
-    Versions(Statement),
+    Versions(RangeStatement),
     /// By statements of few rows, which lock.
     Pages(ChunkRange),
 }
@@ -168,7 +168,7 @@ async fn pass_on(rows: Vec<Row>, sender: &mpsc::Sender<Message>) {
 
 async fn one(
     table: &LoadTable,
-    statement: &Statement,
+    statement: &RangeStatement,
     lease: &mut Lease,
     sender: &mpsc::Sender<Message>,
 ) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 //!
 //! The stream's cursor is behind the rows. A forced failover, or a restore, that loses commits after the
 //! cursor leaves the cursor's own row where it was, and rows of lost commits in the target. So the newest
-//! closed row of `cdc.lsn_time_mapping` that a poll has seen is witnessed as the cursor is
+//! closed row of `cdc.lsn_time_mapping` that a poll has seen is compared as the cursor is
 //! (`super::super::identity`): when a load is taken up, and again before it is said to be consistent.
 //!
 //! That row is behind the rows by what the capture job is behind the log. The name of the server says
@@ -18,7 +18,7 @@ use lockstep_common::model::record::SourceTime;
 
 use super::super::lsn::Lsn;
 use super::super::window::MappingRow;
-use crate::source::Witness;
+use crate::source::CommitFingerprint;
 use crate::source::load::SEEN;
 
 /// A row of the mapping, and the server that showed it.
@@ -27,16 +27,16 @@ pub struct Seen {
     /// Where.
     pub lsn: Lsn,
     /// The row.
-    pub witness: Witness,
+    pub fingerprint: CommitFingerprint,
     /// `@@SERVERNAME`
     pub server: String,
 }
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = &self.witness.source_time;
+        let time = &self.fingerprint.source_time;
         write!(f, "{SEEN}{} ", self.lsn)?;
-        match &self.witness.transaction_id {
+        match &self.fingerprint.transaction_id {
             None => f.write_str("-")?,
             Some(id) => id.iter().try_for_each(|byte| write!(f, "{byte:02X}"))?,
         }
@@ -58,7 +58,7 @@ impl Seen {
         let raw = words.next()?.replace('T', " ");
         let server = words.next()?.to_owned();
         let source_time = SourceTime { raw, offset };
-        Some(Seen { lsn, witness: Witness { transaction_id, source_time }, server })
+        Some(Seen { lsn, fingerprint: CommitFingerprint { transaction_id, source_time }, server })
     }
 }
 
@@ -102,7 +102,7 @@ impl Sight {
         let inner = self.lock();
         let (row, offset) = inner.newest.as_ref()?;
         let server = inner.server.clone();
-        Some(Seen { lsn: row.lsn, witness: row.witness(*offset), server })
+        Some(Seen { lsn: row.lsn, fingerprint: row.fingerprint(*offset), server })
     }
 
     /// Whether it was seen on the server that is read now; else it is noted.
@@ -142,7 +142,7 @@ mod tests {
             let source_time = SourceTime { raw, offset: -90 };
             let seen = Seen {
                 lsn: Lsn::new([7; 10]),
-                witness: Witness { transaction_id: id, source_time },
+                fingerprint: CommitFingerprint { transaction_id: id, source_time },
                 server: server.to_owned(),
             };
             assert_eq!(Seen::parse(&seen.to_string()), Some(seen.clone()));

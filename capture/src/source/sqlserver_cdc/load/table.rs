@@ -11,10 +11,10 @@ use lockstep_common::model::name::quote_mssql as quote;
 use lockstep_common::{Failure, TableName, Value};
 use tiberius::ColumnData;
 
+use super::super::captured_table::{self, CapturedTable};
 use super::super::catalog;
 use super::super::connection::Lease;
 use super::super::decode::{ColumnPlan, weight};
-use super::super::followed::{self, Followed};
 use super::super::secured;
 use super::super::types::{RawColumn, Recording};
 use super::key::KeyColumn;
@@ -53,11 +53,11 @@ impl LoadTable {
     /// # Errors
     /// `Halt` for a shape that cannot be followed.
     pub fn new(
-        followed: &Followed,
+        followed: &CapturedTable,
         database_collation: Option<&str>,
         max_value_bytes: u64,
     ) -> Result<Self, Failure> {
-        let (columns, sources) = followed::source_plans(&followed.instance, &followed.shape)?;
+        let (columns, sources) = captured_table::source_plans(&followed.instance, &followed.shape)?;
         let expression =
             |plan: &ColumnPlan| plan.plan.expression(&format!("t.{}", quote(&plan.name)));
         let list = |plans: &mut dyn Iterator<Item = &ColumnPlan>| {

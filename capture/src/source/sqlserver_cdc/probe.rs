@@ -11,17 +11,17 @@
 //!
 //! So an instance is asked again only when a window comes to what is not known of it: one without
 //! changes once for each horizon, and the horizon is the newest closed LSN, however many windows behind
-//! it the reader is. [`Outlook::plan`] takes everything that is not known to be quiet; to know less
+//! it the reader is. [`ChangeProbe::plan`] takes everything that is not known to be quiet; to know less
 //! costs a read that brings nothing, never a change.
 //!
 //! # What must be proved before anything of a window is written down
 //!
-//! [`Outlook::to_guard`]: every instance whose answer is not proved yet, those without changes too, and
+//! [`ChangeProbe::to_guard`]: every instance whose answer is not proved yet, those without changes too, and
 //! every instance that is read, whose rows cleanup may have been taking away all the time. An instance
 //! that was proved to be quiet to the window's end and beyond is not among them, and need not be.
 //!
 //! What is read is not known any more, whether it was read to its end or not; and what was not proved
-//! when the next window is planned is forgotten ([`Outlook::forget`]).
+//! when the next window is planned is forgotten ([`ChangeProbe::forget`]).
 
 use super::lsn::Lsn;
 
@@ -59,7 +59,7 @@ impl Known {
 
 /// What is known of the followed instances after the cursor.
 #[derive(Debug, Default)]
-pub struct Outlook {
+pub struct ChangeProbe {
     known: Vec<Known>,
     /// Whose answers are not proved, ascending.
     unproved: Vec<usize>,
@@ -67,10 +67,10 @@ pub struct Outlook {
     planned: Vec<usize>,
 }
 
-impl Outlook {
+impl ChangeProbe {
     /// Of so many instances, of which nothing is known.
     pub fn new(instances: usize) -> Self {
-        Outlook { known: vec![NOTHING; instances], ..Outlook::default() }
+        ChangeProbe { known: vec![NOTHING; instances], ..ChangeProbe::default() }
     }
 
     /// Before a window is planned: forgets what was not proved, and what was planned to be read.
@@ -128,7 +128,7 @@ impl Outlook {
         guarded
     }
 
-    /// The marks of [`Outlook::to_guard`] were read, and none has passed the cursor.
+    /// The marks of [`ChangeProbe::to_guard`] were read, and none has passed the cursor.
     pub fn proved(&mut self) {
         self.unproved.clear();
     }
@@ -153,7 +153,7 @@ mod tests {
         there: Vec<BTreeSet<u64>>,
         /// Low-water marks.
         marks: Vec<u64>,
-        outlook: Outlook,
+        probe: ChangeProbe,
         asked: Vec<usize>,
     }
 
@@ -163,7 +163,7 @@ mod tests {
             Model {
                 there: changes,
                 marks: vec![1; instances],
-                outlook: Outlook::new(instances),
+                probe: ChangeProbe::new(instances),
                 asked: vec![0; instances],
             }
         }
@@ -174,19 +174,19 @@ mod tests {
         }
 
         fn plan(&mut self, cursor: u64, through: u64, horizon: u64) {
-            self.outlook.forget();
-            let asked = self.outlook.to_ask(lsn(through));
+            self.probe.forget();
+            let asked = self.probe.to_ask(lsn(through));
             let first =
                 |i: &usize| self.there[*i].range(cursor + 1..=horizon).next().map(|n| lsn(*n));
             let firsts: Vec<_> = asked.iter().map(first).collect();
             asked.iter().for_each(|i| self.asked[*i] += 1);
-            self.outlook.answered(&asked, &firsts, lsn(through), lsn(horizon));
-            self.outlook.plan(lsn(through));
+            self.probe.answered(&asked, &firsts, lsn(through), lsn(horizon));
+            self.probe.plan(lsn(through));
         }
 
         fn read(&self, cursor: u64, through: u64) -> Vec<BTreeSet<u64>> {
             let mut read = vec![BTreeSet::new(); self.there.len()];
-            for i in self.outlook.planned() {
+            for i in self.probe.planned() {
                 read[*i] = self.there[*i].range(cursor + 1..=through).copied().collect();
             }
             read
@@ -194,9 +194,9 @@ mod tests {
 
         /// Whether nothing that was received can be incomplete.
         fn verify(&mut self, cursor: u64) -> bool {
-            let proved = self.outlook.to_guard().iter().all(|i| self.marks[*i] <= cursor + 1);
+            let proved = self.probe.to_guard().iter().all(|i| self.marks[*i] <= cursor + 1);
             if proved {
-                self.outlook.proved();
+                self.probe.proved();
             }
             proved
         }
@@ -251,7 +251,7 @@ mod tests {
         for cursor in 0..40 {
             // The reader is behind, and then it is not any more.
             model.plan(cursor, cursor + 1, 36.max(cursor + 1));
-            assert_eq!(model.outlook.planned(), [0]);
+            assert_eq!(model.probe.planned(), [0]);
             assert!(model.verify(cursor));
         }
         assert_eq!(model.asked[1..], [5; 5]);
@@ -262,7 +262,7 @@ mod tests {
         let mut model = Model::new(vec![BTreeSet::from([3]); 4]);
         model.clean(2, 4);
         model.plan(0, 5, 9);
-        assert_eq!(model.outlook.planned(), [0, 1, 3]);
+        assert_eq!(model.probe.planned(), [0, 1, 3]);
         assert!(!model.verify(0));
         // Later it does no harm: what is known of the instance is proved.
         let mut model =
@@ -271,7 +271,7 @@ mod tests {
         assert!(model.verify(0));
         model.clean(2, 9);
         model.plan(5, 9, 9);
-        assert_eq!(model.outlook.planned(), [3]);
+        assert_eq!(model.probe.planned(), [3]);
         assert!(model.verify(5));
         // Of what is read it does.
         model.clean(3, 9);
@@ -280,20 +280,20 @@ mod tests {
 
     #[test]
     fn groups_are_asked_whole_and_only_where_something_is_not_known() {
-        let mut outlook = Outlook::new(2 * GROUP + 3);
-        assert_eq!(outlook.to_ask(lsn(1)).len(), 2 * GROUP + 3);
+        let mut probe = ChangeProbe::new(2 * GROUP + 3);
+        assert_eq!(probe.to_ask(lsn(1)).len(), 2 * GROUP + 3);
         let all: Vec<usize> = (0..2 * GROUP + 3).collect();
         let mut firsts = vec![None; all.len()];
         firsts[0] = Some(lsn(1));
         firsts[1] = Some(lsn(1));
         firsts[GROUP] = Some(lsn(1));
-        outlook.answered(&all, &firsts, lsn(1), lsn(9));
-        assert_eq!(outlook.plan(lsn(1)), [0, 1, GROUP]);
-        outlook.proved();
-        outlook.forget();
-        assert_eq!(outlook.to_ask(lsn(2)), (0..2 * GROUP).collect::<Vec<_>>());
+        probe.answered(&all, &firsts, lsn(1), lsn(9));
+        assert_eq!(probe.plan(lsn(1)), [0, 1, GROUP]);
+        probe.proved();
+        probe.forget();
+        assert_eq!(probe.to_ask(lsn(2)), (0..2 * GROUP).collect::<Vec<_>>());
         // An answer about what is known already changes nothing of it.
-        outlook.answered(&[5, 0], &[Some(lsn(2)), None], lsn(2), lsn(3));
-        assert_eq!(outlook.plan(lsn(2)), [1, GROUP]);
+        probe.answered(&[5, 0], &[Some(lsn(2)), None], lsn(2), lsn(3));
+        assert_eq!(probe.plan(lsn(2)), [1, GROUP]);
     }
 }

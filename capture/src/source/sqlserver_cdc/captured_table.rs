@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lockstep_common::Code;
 use lockstep_common::{Column, Failure, Origin, TableVersion};
 
-use super::catalog::{Shape, UniqueKey};
+use super::catalog::{TableShape, UniqueKey};
 use super::decode::{ColumnPlan, RowDecoder};
 use super::instance::Instance;
 use super::lsn::Lsn;
@@ -15,11 +15,11 @@ use crate::source::Table;
 
 /// A followed table.
 #[derive(Clone, Debug)]
-pub struct Followed {
+pub struct CapturedTable {
     /// Its instance, as it was settled on.
     pub instance: Instance,
     /// Its shape then.
-    pub shape: Shape,
+    pub shape: TableShape,
     /// The first LSN it can have changes at, when it began after the cursor.
     pub begins: Option<Lsn>,
     /// Its version.
@@ -33,7 +33,7 @@ pub struct Followed {
 const REMAKE: &str = "create a capture instance with the table's present shape and begin a new \
      pipeline (new log) on it";
 
-impl Followed {
+impl CapturedTable {
     /// Makes it. A `known` table keeps the name that it has there, and the key as
     /// long as that tells its rows apart, whatever else is unique by now. What its version does not
     /// record of the table's and the columns' identity is not added: the version would be another.
@@ -43,7 +43,7 @@ impl Followed {
     /// as it was captured, and for an instance that cannot be read.
     pub fn new(
         instance: Instance,
-        shape: Shape,
+        shape: TableShape,
         max_value_bytes: u64,
         known: Option<&TableVersion>,
     ) -> Result<Self, Failure> {
@@ -55,7 +55,7 @@ impl Followed {
         let version = Arc::new(version(&instance, &shape, &sources, &plans, known));
         let table = Table { id: version.id(), version };
         let has_command_id = shape.change_table.iter().any(|c| c.name == "__$command_id");
-        Ok(Followed {
+        Ok(CapturedTable {
             reads: Reads::new(&instance.name, &plans, has_command_id),
             decoder: RowDecoder::new(table.id, plans, max_value_bytes),
             instance,
@@ -70,7 +70,7 @@ impl Followed {
     ///
     /// # Errors
     /// `Halt` when it is not.
-    pub fn check_shape(&self, now: &Shape) -> Result<(), Failure> {
+    pub fn check_shape(&self, now: &TableShape) -> Result<(), Failure> {
         if *now == self.shape {
             return Ok(());
         }
@@ -130,10 +130,10 @@ fn shape_changed(instance: &Instance, what: &str) -> Failure {
 /// How the captured columns are read from the source table itself, and its columns behind them.
 ///
 /// # Errors
-/// As [`Followed::new`].
+/// As [`CapturedTable::new`].
 pub fn source_plans(
     instance: &Instance,
-    shape: &Shape,
+    shape: &TableShape,
 ) -> Result<(Vec<ColumnPlan>, Vec<RawColumn>), Failure> {
     let sources = source_columns(instance, shape)?;
     let plan = |(captured, source): (&super::catalog::Captured, &RawColumn)| {
@@ -174,7 +174,7 @@ fn unsupported(instance: &Instance, column: &RawColumn) -> Failure {
 }
 
 /// The source table's columns behind the captured ones, in their order.
-fn source_columns(instance: &Instance, shape: &Shape) -> Result<Vec<RawColumn>, Failure> {
+fn source_columns(instance: &Instance, shape: &TableShape) -> Result<Vec<RawColumn>, Failure> {
     let find = |captured: &super::catalog::Captured| {
         let found = shape.source.iter().find(|column| column.column_id == captured.column_id);
         found.filter(|column| column.name == captured.name).cloned().ok_or_else(|| {
@@ -189,7 +189,7 @@ fn source_columns(instance: &Instance, shape: &Shape) -> Result<Vec<RawColumn>, 
 
 fn plans(
     instance: &Instance,
-    shape: &Shape,
+    shape: &TableShape,
     sources: &[RawColumn],
 ) -> Result<Vec<ColumnPlan>, Failure> {
     let plan = |(captured, source): (&super::catalog::Captured, &RawColumn)| {
@@ -219,7 +219,7 @@ fn plans(
 
 fn version(
     instance: &Instance,
-    shape: &Shape,
+    shape: &TableShape,
     sources: &[RawColumn],
     plans: &[ColumnPlan],
     known: Option<&TableVersion>,
@@ -246,7 +246,7 @@ fn version(
 }
 
 /// The table's origin, as far as the log records it: on whichever timeline it was seen first.
-fn origin(shape: &Shape, known: &TableVersion) -> Option<Origin> {
+fn origin(shape: &TableShape, known: &TableVersion) -> Option<Origin> {
     let seen = shape.origin.zip(known.origin);
     seen.map(|(now, known)| Origin { timeline: known.timeline, ..now }).or(known.origin)
 }
@@ -310,10 +310,10 @@ mod tests {
         }
     }
 
-    fn shape() -> Shape {
+    fn shape() -> TableShape {
         let captured =
             |name: &str, column_id, ordinal| Captured { name: name.to_owned(), column_id, ordinal };
-        Shape {
+        TableShape {
             captured: vec![captured("a", 1, 1), captured("b", 3, 2)],
             source: vec![raw("a", 1, INT), raw("x", 2, INT), raw("b", 3, INT)],
             change_table: vec![raw("__$command_id", 9, INT), raw("a", 6, INT), raw("b", 7, INT)],
@@ -325,8 +325,8 @@ mod tests {
         }
     }
 
-    fn code(shape: Shape) -> Result<Followed, &'static str> {
-        Followed::new(instance(), shape, 100, None).map_err(|failure| failure.code.as_str())
+    fn code(shape: TableShape) -> Result<CapturedTable, &'static str> {
+        CapturedTable::new(instance(), shape, 100, None).map_err(|failure| failure.code.as_str())
     }
 
     #[test]
@@ -343,8 +343,8 @@ mod tests {
     /// of its version stays unrecorded, so that the version goes on.
     #[test]
     fn a_version_tells_columns_and_tables_apart_as_far_as_it_records_them() {
-        let like = |shape: Shape, known: Option<&TableVersion>| {
-            Followed::new(instance(), shape, 100, known).expect("followed").table
+        let like = |shape: TableShape, known: Option<&TableVersion>| {
+            CapturedTable::new(instance(), shape, 100, known).expect("followed").table
         };
         let first = like(shape(), None);
         assert_eq!(
@@ -370,7 +370,7 @@ mod tests {
         later.origin = Some(Origin { timeline: 2, created: 7 });
         assert_eq!(like(later, Some(&first.version)).id, first.id);
         // A login that sees less by now.
-        let blind = Shape { origin: None, ..shape() };
+        let blind = TableShape { origin: None, ..shape() };
         assert_eq!(like(blind, Some(&first.version)).id, first.id);
     }
 
@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn a_later_difference_stops_where_it_is_of_what_is_replicated() {
         let followed = code(shape()).expect("it can be followed");
-        let check = |change: &dyn Fn(&mut Shape)| {
+        let check = |change: &dyn Fn(&mut TableShape)| {
             let mut now = shape();
             change(&mut now);
             followed.check_shape(&now).is_ok()

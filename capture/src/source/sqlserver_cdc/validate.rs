@@ -7,17 +7,17 @@ use std::sync::Arc;
 use lockstep_common::Code;
 use lockstep_common::{Failure, TICKS_PER_SECOND, TableName, TableVersion};
 
+use super::captured_table::CapturedTable;
 use super::catalog;
 use super::choice::{self, Candidate};
 use super::connection::Lease;
 use super::fields::{self, Fields};
-use super::followed::Followed;
 use super::identity;
 use super::instance::{self, Instance, Standing};
 use super::lsn::Lsn;
 use super::window::MappingRow;
 use super::{SqlServer, ddl, forbidden, held, select, statements, time};
-use crate::source::{Cursor, Start, Witness};
+use crate::source::{CommitFingerprint, Cursor, Start};
 
 /// Age of the newest row of `cdc.lsn_time_mapping` above which capture is taken to have stopped: the
 /// capture job adds a dummy row about every 305 s when it has nothing else to do.
@@ -33,7 +33,7 @@ pub async fn locate(
     let timeline = source.timeline;
     let at = |lsn: Lsn, row: Option<&MappingRow>, offset| Cursor {
         position: lsn.position(timeline),
-        witness: row.map(|row| row.witness(offset)),
+        fingerprint: row.map(|row| row.fingerprint(offset)),
     };
     match start {
         Start::After(position) => {
@@ -41,7 +41,7 @@ pub async fn locate(
             let lsn = source.lsn(&position)?;
             let row = commit_at(lease, lsn).await?;
             let (_, (_, offset)) = newest(lease).await?;
-            Ok(Cursor { position, witness: row.map(|row| row.witness(offset)) })
+            Ok(Cursor { position, fingerprint: row.map(|row| row.fingerprint(offset)) })
         }
         Start::Now => {
             accept(source, &instances);
@@ -152,18 +152,18 @@ pub async fn settle(
     lease: &mut Lease,
     cursor: &Cursor,
     known: &[TableVersion],
-) -> Result<Vec<Arc<Followed>>, Failure> {
+) -> Result<Vec<Arc<CapturedTable>>, Failure> {
     let identity = catalog::identity(lease).await?;
     if !identity.cdc_enabled {
         return Err(catalog::cdc_off(&identity));
     }
     let lsn = source.lsn(&cursor.position)?;
     let mut evidence = identity::evidence(lease, lsn).await?;
-    if cursor.witness.is_none() {
+    if cursor.fingerprint.is_none() {
         let instances = catalog::instances(lease).await?;
         evidence.begins = instances.iter().filter_map(|instance| instance.start_lsn).max();
     }
-    identity::examine(lsn, cursor.witness.as_ref(), &evidence)?;
+    identity::examine(lsn, cursor.fingerprint.as_ref(), &evidence)?;
 
     let instances = select::wanted(source, lease).await?;
     let (instances, forbidden) = forbidden::readable(source, lease, instances).await?;
@@ -172,7 +172,7 @@ pub async fn settle(
         return Err(select::none(source, lease).await);
     }
     // What the log lacks changes of is not what it has: it waits for a load.
-    let held = |version: &&TableVersion| !source.newcomers.held.contains(&version.object_id);
+    let held = |version: &&TableVersion| !source.new_tables.held.contains(&version.object_id);
     let known: Vec<TableVersion> = known.iter().filter(held).cloned().collect();
     let all = instances.clone();
     let chosen =
@@ -182,24 +182,24 @@ pub async fn settle(
     // At the start that `locate` chose for a new log nothing has been read yet, even if the log has
     // the tables' versions already: they go ahead of the first record. Such a cursor lies before
     // every instance and has never been at a commit. A new log promises nothing from before.
-    let nothing_read = cursor.witness.is_none()
+    let nothing_read = cursor.fingerprint.is_none()
         && chosen.iter().all(|c| c.instance.start_lsn.is_none_or(|start| lsn < start));
     let mut followed = Vec::with_capacity(chosen.len());
     for Candidate { instance, followed: as_followed, .. } in chosen {
         let object_id = i64::from(instance.table_id);
         let is_known = known.iter().any(|version| version.object_id == object_id);
-        let begins = if is_known && (source.newcomers.hold || !nothing_read) {
+        let begins = if is_known && (source.new_tables.hold || !nothing_read) {
             known_beginning(source, &instance, lsn)?
-        } else if source.newcomers.hold || source.newcomers.held.contains(&object_id) {
+        } else if source.new_tables.hold || source.new_tables.held.contains(&object_id) {
             let covers = instance::standing(instance.start_lsn, lsn, true) == Standing::Covers;
-            if !(source.newcomers.new_log && covers) {
+            if !(source.new_tables.new_log && covers) {
                 continue;
             }
             None
         } else {
             name_is_free(&instance, &known)?;
             let after = nothing_read
-                || began_after(source, lease, &instance, cursor.witness.as_ref()).await?;
+                || began_after(source, lease, &instance, cursor.fingerprint.as_ref()).await?;
             match instance::standing(instance.start_lsn, lsn, after) {
                 Standing::Covers => None,
                 Standing::Begins(at) => Some(at),
@@ -211,7 +211,7 @@ pub async fn settle(
                 }
             }
         };
-        let one = Followed { begins, ..as_followed? };
+        let one = CapturedTable { begins, ..as_followed? };
         same_as_before(&one, &known)?;
         followed.push(Arc::new(one));
     }
@@ -230,7 +230,7 @@ fn known_beginning(
     cursor: Lsn,
 ) -> Result<Option<Lsn>, Failure> {
     // Its load has everything before that.
-    let begins = source.newcomers.begins.get(&i64::from(instance.table_id));
+    let begins = source.new_tables.begins.get(&i64::from(instance.table_id));
     let floor = match begins {
         Some(position) => source.lsn(position)?.previous().max(cursor),
         None => cursor,
@@ -264,7 +264,7 @@ async fn began_after(
     source: &SqlServer,
     lease: &mut Lease,
     instance: &Instance,
-    witness: Option<&Witness>,
+    fingerprint: Option<&CommitFingerprint>,
 ) -> Result<bool, Failure> {
     let Some(start) = instance.start_lsn else { return Ok(false) };
     match source.accepted.get(&instance.change_table_id) {
@@ -273,7 +273,7 @@ async fn began_after(
         _ => {}
     }
     let created = time::datetime_text(instance.created);
-    if witness.is_some_and(|witness| witness.source_time.raw < created) {
+    if fingerprint.is_some_and(|fingerprint| fingerprint.source_time.raw < created) {
         return Ok(true);
     }
     let row = commit_at(lease, start).await?;
@@ -321,7 +321,7 @@ fn vanished(table: &TableName, what: &str) -> Failure {
 }
 
 /// The log's version of the table is the one that is read now.
-fn same_as_before(followed: &Followed, known: &[TableVersion]) -> Result<(), Failure> {
+fn same_as_before(followed: &CapturedTable, known: &[TableVersion]) -> Result<(), Failure> {
     let table = &followed.table;
     let mut before = known.iter().filter(|v| v.object_id == table.version.object_id).peekable();
     if before.peek().is_none() || before.any(|version| version.id() == table.id) {
@@ -348,9 +348,9 @@ pub async fn inspect(
         return Err(catalog::cdc_off(&identity));
     }
     // Sessions may outlive a restore.
-    if let Some(witness) = source.witness_at(cursor) {
+    if let Some(fingerprint) = source.fingerprint_at(cursor) {
         let evidence = identity::evidence(lease, cursor).await?;
-        identity::examine(cursor, Some(witness), &evidence)?;
+        identity::examine(cursor, Some(fingerprint), &evidence)?;
     }
     let now = select::wanted(source, lease).await?;
     for followed in &source.followed {
@@ -395,7 +395,7 @@ fn renamed(source: &mut SqlServer, now: &[Instance]) -> Result<(), Failure> {
 }
 
 /// Takes columns that are not replicated as they are now.
-fn see_other_columns(source: &mut SqlServer, shapes: Vec<catalog::Shape>) {
+fn see_other_columns(source: &mut SqlServer, shapes: Vec<catalog::TableShape>) {
     for (followed, shape) in source.followed.iter_mut().zip(shapes) {
         if shape != followed.shape && followed.check_shape(&shape).is_ok() {
             Arc::make_mut(followed).shape = shape;
@@ -450,7 +450,7 @@ async fn no_newcomer(
     }
 }
 
-fn still_there(followed: &Followed, now: &[Instance], cursor: Lsn) -> Result<(), Failure> {
+fn still_there(followed: &CapturedTable, now: &[Instance], cursor: Lsn) -> Result<(), Failure> {
     let instance = &followed.instance;
     match now.iter().find(|other| instance.is(other)) {
         Some(same) => {

@@ -19,10 +19,10 @@ use lockstep_common::model::record::Change;
 use tiberius::{QueryItem, ToSql};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::captured_table::CapturedTable;
 use super::connection::Pool;
 use super::decode::DecodedRow;
 use super::errors::wait_for_lock;
-use super::followed::Followed;
 use super::lsn::Lsn;
 use super::max_values::MaxValues;
 use super::merge::{Contradiction, Pairing};
@@ -40,7 +40,7 @@ const PAGES_BYTES: usize = 64 << 20;
 
 /// A change with its place.
 #[derive(Debug)]
-pub struct Keyed {
+pub struct KeyedChange {
     /// Where it stands.
     pub key: ChangeKey,
     /// The change.
@@ -59,7 +59,7 @@ pub struct Range {
 }
 
 /// An instance's changes.
-pub enum Feed {
+pub enum InstanceReader {
     /// From a task with its own connection.
     Stream(mpsc::UnboundedReceiver<Message>),
     /// Page by page.
@@ -70,7 +70,7 @@ pub enum Feed {
 /// died, and what it did not send must not be taken for nothing.
 pub enum Message {
     /// Some changes.
-    Batch(Parcel),
+    Batch(StreamBatch),
     /// There are no more.
     End,
     /// It failed.
@@ -78,14 +78,14 @@ pub enum Message {
 }
 
 /// A batch and its share of the stream's bytes, given back when the batch is taken out.
-pub struct Parcel {
-    batch: Vec<Keyed>,
+pub struct StreamBatch {
+    batch: Vec<KeyedChange>,
     _share: OwnedSemaphorePermit,
 }
 
-impl Feed {
+impl InstanceReader {
     /// Streams over a connection of its own.
-    pub fn stream(pool: &Arc<Pool>, followed: Arc<Followed>, range: Range) -> Self {
+    pub fn stream(pool: &Arc<Pool>, followed: Arc<CapturedTable>, range: Range) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let stream = Stream {
             pool: Arc::clone(pool),
@@ -94,18 +94,18 @@ impl Feed {
             budget: Arc::new(Semaphore::new(STREAM_BYTES)),
         };
         tokio::spawn(stream.run(range));
-        Feed::Stream(receiver)
+        InstanceReader::Stream(receiver)
     }
 
     /// Reads in pages of at most `rows` rows; `instances` are read like this at once.
     pub fn pages(
         pool: &Arc<Pool>,
-        followed: Arc<Followed>,
+        followed: Arc<CapturedTable>,
         range: Range,
         rows: u32,
         instances: usize,
     ) -> Self {
-        Feed::Pages(Box::new(Pager {
+        InstanceReader::Pages(Box::new(Pager {
             bytes: (PAGES_BYTES / instances.max(1)).clamp(LEAST_PAGE_BYTES, PAGE_BYTES),
             pool: Arc::clone(pool),
             reader: RowReader::new(followed),
@@ -116,9 +116,9 @@ impl Feed {
     }
 
     /// The next changes; none at the end. Never an empty batch.
-    pub async fn next(&mut self) -> Result<Option<Vec<Keyed>>, Failure> {
+    pub async fn next(&mut self) -> Result<Option<Vec<KeyedChange>>, Failure> {
         match self {
-            Feed::Stream(receiver) => match receiver.recv().await {
+            InstanceReader::Stream(receiver) => match receiver.recv().await {
                 Some(Message::Batch(parcel)) => Ok(Some(parcel.batch)),
                 Some(Message::End) => Ok(None),
                 Some(Message::Failed(failure)) => Err(failure),
@@ -128,23 +128,23 @@ impl Feed {
                 )
                 .remedy("report this with the program's log")),
             },
-            Feed::Pages(pager) => pager.next().await,
+            InstanceReader::Pages(pager) => pager.next().await,
         }
     }
 }
 
 /// Decodes and pairs an instance's rows.
 struct RowReader {
-    followed: Arc<Followed>,
+    followed: Arc<CapturedTable>,
     pairing: Pairing<DecodedRow>,
     last: Option<ChangeKey>,
     max_values: MaxValues,
-    batch: Vec<Keyed>,
+    batch: Vec<KeyedChange>,
     bytes: usize,
 }
 
 impl RowReader {
-    fn new(followed: Arc<Followed>) -> Self {
+    fn new(followed: Arc<CapturedTable>) -> Self {
         RowReader {
             followed,
             pairing: Pairing::default(),
@@ -172,7 +172,7 @@ impl RowReader {
             let key = paired.key;
             let (change, size) = self.followed.decoder.change(paired);
             self.bytes += size;
-            self.batch.push(Keyed { key, change, size });
+            self.batch.push(KeyedChange { key, change, size });
         }
         Ok(())
     }
@@ -209,7 +209,7 @@ impl RowReader {
         self.max_values.verify(pool, &self.followed).await
     }
 
-    fn take(&mut self) -> (Vec<Keyed>, usize) {
+    fn take(&mut self) -> (Vec<KeyedChange>, usize) {
         // The next batch will be about as long.
         let next = Vec::with_capacity(self.batch.len());
         (std::mem::replace(&mut self.batch, next), std::mem::take(&mut self.bytes))
@@ -304,7 +304,7 @@ impl Stream {
         let share = Arc::clone(&self.budget).acquire_many_owned(share).await;
         let _share = share.expect("the semaphore is never closed");
         // A receiver that is gone is noticed in `run`.
-        let _ = self.sender.send(Message::Batch(Parcel { batch, _share }));
+        let _ = self.sender.send(Message::Batch(StreamBatch { batch, _share }));
         Ok(())
     }
 }
@@ -367,7 +367,7 @@ pub struct Pager {
 }
 
 impl Pager {
-    async fn next(&mut self) -> Result<Option<Vec<Keyed>>, Failure> {
+    async fn next(&mut self) -> Result<Option<Vec<KeyedChange>>, Failure> {
         while let Some(page) = self.next {
             match self.page(page).await {
                 Ok((rows, whole)) => {

@@ -34,11 +34,11 @@ use lockstep_common::model::load::{Handoff, TableLoad, TableStage};
 use lockstep_common::{TableId, TableVersion};
 use uuid::Uuid;
 
-use crate::source::{Newcomers, Table};
+use crate::source::{NewTables, Table};
 
 /// What the source is to do with tables that the log does not have.
-pub fn expected(task: Task, new_log: bool, loads: &[TableLoad]) -> Newcomers {
-    Newcomers {
+pub fn expected(task: Task, new_log: bool, loads: &[TableLoad]) -> NewTables {
+    NewTables {
         hold: task != Task::Cdc,
         new_log,
         held: loads.iter().filter(|load| load.held).map(|load| load.object_id).collect(),
