@@ -18,6 +18,7 @@ use super::super::catalog::{self, Absent, Naming, Prepared};
 use super::super::define::{self, Design, LoadTable};
 use super::super::encode::Rules;
 use super::super::error;
+use super::super::held;
 use super::super::relation::Relation;
 use super::super::{Entry, Session, trust};
 use super::book::{Book, Live, Load, Stage, StoredLoad, StoredTable, Table, TableStage};
@@ -213,6 +214,27 @@ impl Session {
         self.loads.pending.retain(|range| (range.load, range.table) != (load, table.id));
         self.hold(table.id, &table.version, reason);
         Ok(())
+    }
+
+    /// Whether tables that lack their rows are held.
+    pub(crate) fn holds(&self) -> bool {
+        self.absent == Absent::Hold
+    }
+
+    /// A table's load has failed, and the log has a later one: it is held until that begins.
+    ///
+    /// # Errors
+    /// `Fenced` when the epoch is no longer ours.
+    pub(crate) async fn give_up_for_later(
+        &mut self,
+        load: Uuid,
+        described: Described,
+    ) -> Result<(), Failure> {
+        let table = described.table();
+        let reason = format!("its load {load} failed, and the log has a later one");
+        let source = table.version.name.to_string();
+        held::hold(&self.cold, &self.chain.pipeline, &source, &reason).await?;
+        self.give_up(load, &table, reason).await
     }
 
     /// All tables are resumed: chunks that were pending are loaded, what is made after a load is made.
