@@ -3,9 +3,10 @@
 //! `common/tests/main/remedies.tsv` says which test follows which code's.
 
 use lockstep_apply::ApplySettings;
-use lockstep_common::config::{Prepare, Task, TriggerPolicy};
+use lockstep_common::config::{ConflictPolicy, Prepare, TargetTls, Task, TriggerPolicy};
 use lockstep_common::model::load::{ChunkAttributes, Handoff, LoadMarker};
 use lockstep_common::model::record::{Before, Operation};
+use lockstep_common::service::status::{ApplyStatus, TaskState};
 use lockstep_common::{FailPoints, TableId, Value};
 use lockstep_log::Stream;
 use uuid::Uuid;
@@ -167,5 +168,206 @@ async fn a_load_that_came_to_nothing_is_made_again() {
         bed.source.commit(&[insert(a, account(4, "new", 0))]).await;
         bed.catch_up_with(settings).await;
         assert_eq!(bed.query(IDS).await, ["2", "3", "4"], "{fault:?}");
+    }
+}
+
+// --- The target's own ------------------------------------------------------------------------------
+
+/// A target with one row, of an ordinary role, and what it is written with.
+async fn of_a_role() -> (Bed, TableId, ApplySettings) {
+    let mut bed = Bed::new().await;
+    let mut settings = bed.settings();
+    settings.config.user = format!("role_{}", bed.database.name);
+    let table = accounts().name;
+    let grants = lockstep_apply::grants(&settings.config, bed.major().await, &[&table]);
+    bed.query(&grants).await;
+    let a = bed.source.table(&accounts()).await;
+    bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
+    bed.catch_up_with(settings.clone()).await;
+    (bed, a, settings)
+}
+
+/// It halts with that code, again as long as nothing is done; after the remedy it goes on.
+async fn halts_until(bed: &Bed, settings: &ApplySettings, code: &str, remedy: &str) {
+    for _ in 0..2 {
+        let failure = bed.start_with(settings.clone(), FailPoints::default()).halts().await;
+        assert_eq!(failure.code.as_str(), code, "{failure}");
+    }
+    bed.query(remedy).await;
+    bed.catch_up_with(settings.clone()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rights_that_are_given_back_end_the_halt() {
+    let (mut bed, a, settings) = of_a_role().await;
+    let role = settings.config.user.clone();
+    let mut apply = bed.start_with(settings.clone(), FailPoints::default());
+    let n = bed.source.commit(&[insert(a, account(9, "x", 1))]).await;
+    apply.reaches(n).await;
+    bed.query(&format!("REVOKE INSERT ON accounts FROM {role}")).await;
+    bed.source.commit(&[insert(a, account(10, "x", 1))]).await;
+    let failure = apply.halts().await;
+    assert_eq!(failure.code.as_str(), "apply.target", "{failure}");
+    let grant = format!("GRANT INSERT ON accounts TO {role}");
+    halts_until(&bed, &settings, "apply.table", &grant).await;
+    for (code, right) in [
+        ("apply.schema", "SELECT ON lockstep.exceptions"),
+        ("apply.epoch", "UPDATE ON lockstep.checkpoint"),
+    ] {
+        bed.query(&format!("REVOKE {right} FROM {role}")).await;
+        let id = 20 + bed.source.at as i64;
+        bed.source.commit(&[insert(a, account(id, "x", 1))]).await;
+        halts_until(&bed, &settings, code, &format!("GRANT {right} TO {role}")).await;
+    }
+    bed.query(&format!("REVOKE UPDATE ON lockstep.checkpoint FROM {role}")).await;
+    let failure = lockstep_apply::reset(&settings).await.expect_err("it may not");
+    assert_eq!(failure.code.as_str(), "apply.reset", "{failure}");
+    bed.query(&format!("GRANT UPDATE ON lockstep.checkpoint TO {role}")).await;
+    assert!(lockstep_apply::reset(&settings).await.expect("it may").is_some());
+    assert_eq!(bed.query("SELECT count(*) FROM accounts").await, ["5"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_is_allowed_again_is_used_by_itself() {
+    let (mut bed, a, settings) = of_a_role().await;
+    let role = settings.config.user.clone();
+    let mut apply = bed.start_with(settings.clone(), FailPoints::default());
+    let n = bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
+    apply.reaches(n).await;
+    bed.query(&format!(
+        "ALTER ROLE {role} NOLOGIN; \
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'"
+    ))
+    .await;
+    let refused = |s: &ApplyStatus| {
+        let said = s.last_error.as_deref().is_some_and(|e| e.contains("apply.connect_refused"));
+        s.state == TaskState::Waiting && said
+    };
+    apply.until("the refusal", refused).await;
+    bed.query(&format!("ALTER ROLE {role} LOGIN")).await;
+    let n = bed.source.commit(&[insert(a, account(3, "x", 1))]).await;
+    apply.reaches(n).await;
+    apply.stop().await;
+    // A first start with a login that is refused is a mistake, and corrected.
+    bed.query(&format!("ALTER ROLE {role} NOLOGIN")).await;
+    halts_until(&bed, &settings, "apply.connect", &format!("ALTER ROLE {role} LOGIN")).await;
+    assert_eq!(bed.query(IDS).await, ["1", "2", "3"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lockstep_keeps_is_restored() {
+    let (mut bed, a, settings) = of_a_role().await;
+    bed.query("CREATE TABLE saved AS SELECT * FROM lockstep.checkpoint").await;
+    let mut apply = bed.start_with(settings.clone(), FailPoints::default());
+    apply.until("it runs", |s| s.state == TaskState::Running).await;
+    bed.query("DELETE FROM lockstep.checkpoint").await;
+    bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
+    let failure = apply.halts().await;
+    assert_eq!(failure.code.as_str(), "apply.checkpoint_gone", "{failure}");
+    // The start that failed has left a new row.
+    bed.query(
+        "DELETE FROM lockstep.checkpoint; INSERT INTO lockstep.checkpoint SELECT * FROM saved",
+    )
+    .await;
+    bed.catch_up_with(settings.clone()).await;
+    assert_eq!(bed.query(IDS).await, ["1", "2"]);
+    let position = bed.query("SELECT position FROM lockstep.checkpoint").await.remove(0);
+    bed.query("UPDATE lockstep.checkpoint SET position = 'nowhere'").await;
+    let remedy = format!("UPDATE lockstep.checkpoint SET position = '{position}'");
+    halts_until(&bed, &settings, "apply.checkpoint", &remedy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_are_corrected_end_a_conflict() {
+    let (mut bed, a, settings) = of_a_role().await;
+    bed.query("DELETE FROM accounts").await;
+    bed.source.commit(&[update(a, account(1, "x", 1), account(1, "y", 2))]).await;
+    let remedy = "INSERT INTO accounts VALUES (1, 'x', 1)";
+    halts_until(&bed, &settings, "apply.conflict", remedy).await;
+    assert_eq!(bed.query("SELECT owner FROM accounts").await, ["y"]);
+    // Or another policy.
+    bed.query("DELETE FROM accounts").await;
+    bed.source.commit(&[update(a, account(1, "y", 2), account(1, "z", 3))]).await;
+    let failure = bed.start_with(settings.clone(), FailPoints::default()).halts().await;
+    assert_eq!(failure.code.as_str(), "apply.conflict", "{failure}");
+    let mut converging = settings;
+    converging.config.on_conflict = ConflictPolicy::Converge;
+    bed.catch_up_with(converging).await;
+    assert_eq!(bed.query("SELECT owner FROM accounts").await, ["z"]);
+}
+
+/// Of what the configuration says: it is corrected, and apply starts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_that_is_corrected_starts() {
+    let mut bed = Bed::new().await;
+    let a = bed.source.table(&accounts()).await;
+    bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
+    let good = bed.settings();
+    let with = |change: fn(&mut lockstep_common::config::Apply)| {
+        let mut settings = good.clone();
+        change(&mut settings.config);
+        settings
+    };
+    for (code, settings) in [
+        ("apply.connect", with(|c| c.database = "nowhere".into())),
+        ("apply.transport", with(|c| c.tls = TargetTls::VerifyFull)),
+        ("apply.config", with(|c| c.password_file = Some("/nowhere/password".into()))),
+        ("apply.start", with(|c| c.start = Some("somewhere".into()))),
+        ("apply.types", with(|c| drop(c.types.insert("nvarchar".into(), "no_such_type".into())))),
+    ] {
+        let failure = bed.start_with(settings, FailPoints::default()).halts().await;
+        assert_eq!(failure.code.as_str(), code, "{failure}");
+        let n = bed.source.commit(&[insert(a, account(bed.source.at as i64 + 1, "x", 1))]).await;
+        bed.catch_up_with(good.clone()).await;
+        assert_eq!(bed.query("SELECT count(*) FROM accounts").await, [n.to_string()], "{code}");
+    }
+}
+
+// --- The log ---------------------------------------------------------------------------------------
+
+/// A log that is lost is brought back; or the target begins anew with the one that is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_not_the_targets_is_restored_or_followed_anew() {
+    for restored in [true, false] {
+        for trimmed in [true, false] {
+            let (mut bed, a, settings) = of_a_role().await;
+            bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
+            bed.source.commit(&[insert(a, account(3, "x", 1))]).await;
+            bed.copy_log("backup");
+            let code = if trimmed {
+                let mut reader = bed.log.reader(Stream::Transactions).await.expect("a reader");
+                let end = reader.bounds().await.expect("its bounds").end;
+                bed.log.trim(Stream::Transactions, end - 1).await.expect("trimmed");
+                std::fs::remove_dir_all(bed.spool("spool")).expect("removed");
+                "apply.gap"
+            } else {
+                bed.replace_log("another").await;
+                let a = bed.source.table(&accounts()).await;
+                for id in 1..=3 {
+                    bed.source.commit(&[insert(a, account(id, "other", 1))]).await;
+                }
+                "apply.another_log"
+            };
+            for _ in 0..2 {
+                let failure = bed.start_with(settings.clone(), FailPoints::default()).halts().await;
+                assert_eq!(failure.code.as_str(), code, "{failure}");
+            }
+            if restored {
+                bed.replace_log("backup").await;
+                let mut apply = bed.start_with(settings.clone(), FailPoints::default());
+                apply.reaches(3).await;
+                apply.stop().await;
+                assert_eq!(bed.query(IDS).await, ["1", "2", "3"], "{code}");
+                continue;
+            }
+            // What the target has is another state than the log begins with: it goes.
+            bed.query("DROP TABLE accounts").await;
+            lockstep_apply::reset(&settings).await.expect("reset");
+            let mut apply = bed.start_with(settings, FailPoints::default());
+            apply.reaches(3).await;
+            apply.stop().await;
+            let left: &[&str] = if trimmed { &["3"] } else { &["1", "2", "3"] };
+            assert_eq!(bed.query(IDS).await, left, "{code}");
+        }
     }
 }
