@@ -6,8 +6,8 @@ use lockstep_common::service::check::Verdict;
 use lockstep_common::service::status::TaskState;
 
 use crate::bed::Bed;
-use crate::cluster::{self, Cluster, Kind};
 use crate::source::{BIGINT, INT, TEXT, account, accounts, bare, insert, int, table, text};
+use lockstep_servers::cluster::{self, Cluster, Kind};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unfit_table_halts_with_everything_that_is_wrong() {

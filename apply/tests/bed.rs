@@ -1,14 +1,13 @@
 //! A test's log, source, database and apply.
 
-use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use lockstep_apply::{ApplySettings, run};
-use lockstep_common::config::{self, Durability, NameRule, TargetTls};
+use lockstep_common::config::{self, TargetTls};
 use lockstep_common::service::status::{ApplyStatus, StatusReceiver};
 use lockstep_common::{Disposition, FailPoints, Failure, Shutdown};
 use lockstep_log::Log;
@@ -16,8 +15,8 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use crate::cluster::{self, Cluster};
 use crate::source::{Source, at};
+use lockstep_servers::cluster::{self, Cluster};
 
 pub const PIPELINE: &str = "shop";
 /// How long anything may take before a test gives up.
@@ -56,6 +55,33 @@ impl Bed {
         Bed { log, source, database: Database::new(cluster.port).await, directory }
     }
 
+    /// What an earlier build left in `fixture`: a log, a spool, and a target.
+    pub async fn restored(fixture: &Path) -> Self {
+        let bed = Self::of_log(fixture).await;
+        copy(&fixture.join("spool"), &bed.spool("spool"));
+        let dump = std::fs::read_to_string(fixture.join("target.sql")).expect("a dump");
+        let database = &bed.database;
+        let client = connect(database.port, &database.name, "postgres").await;
+        client.batch_execute(&dump).await.expect("the dump is restored");
+        bed
+    }
+
+    /// The log in `fixture`, and an empty target.
+    pub async fn of_log(fixture: &Path) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        copy(&fixture.join("log"), &directory.path().join("log"));
+        let log = open_log(&directory, "log").await;
+        let source = Source::new(&log).await;
+        Bed { log, source, database: Database::new(cluster::shared().port).await, directory }
+    }
+
+    /// Keeps log and spool in `folder`. Nobody may be writing them.
+    pub fn keep(&self, folder: &Path) {
+        for name in ["log", "spool"] {
+            copy(&self.directory.path().join(name), &folder.join(name));
+        }
+    }
+
     /// Another log in place of the first.
     pub async fn replace_log(&mut self, name: &str) {
         self.log = open_log(&self.directory, name).await;
@@ -69,12 +95,7 @@ impl Bed {
 
     /// A copy of the log as it is now, for [`Bed::replace_log`]. Nobody may be writing it.
     pub fn copy_log(&self, to: &str) {
-        let (from, to) = (self.directory.path().join("log"), self.directory.path().join(to));
-        std::fs::create_dir(&to).expect("a directory for the copy");
-        for file in std::fs::read_dir(from).expect("the log's files") {
-            let file = file.expect("a file");
-            std::fs::copy(file.path(), to.join(file.file_name())).expect("copied");
-        }
+        copy(&self.directory.path().join("log"), &self.directory.path().join(to));
     }
 
     pub fn settings(&self) -> ApplySettings {
@@ -83,35 +104,13 @@ impl Bed {
             port: self.database.port,
             database: self.database.name.clone(),
             user: "postgres".into(),
-            password: None,
-            password_file: None,
             tls: TargetTls::Disable,
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
-            create_tables: true,
             schemas: [("dbo".to_owned(), "public".to_owned())].into(),
-            names: NameRule::Keep,
-            start: None,
-            on_conflict: config::ConflictPolicy::Halt,
-            durability: Durability::Group,
-            group_commit: NonZeroU32::MIN,
-            connections: NonZeroUsize::MIN,
-            group_commit_time: Duration::from_millis(50),
             spool: self.spool("spool"),
             spool_budget: ByteSize::mib(64),
             memory: ByteSize::mib(8),
-            prepare: config::Prepare::Create,
-            drop_tables: false,
             load_connections: 2,
-            constraints: true,
-            types: Default::default(),
-            columns: Default::default(),
-            invalid_text: config::InvalidText::Halt,
-            triggers: config::TriggerPolicy::Refuse,
-            offset_columns: None,
-            key_collation: config::KeyCollation::Exact,
-            http: None,
+            ..config::Apply::default()
         };
         let task = config::Task::Cdc;
         ApplySettings { name: "main".into(), pipeline: PIPELINE.into(), task, config }
@@ -156,6 +155,15 @@ impl Bed {
             ..15 => "SQL Server allows one NULL, this PostgreSQL (older than 15) any number",
             _ => "NULL",
         }
+    }
+}
+
+/// Copies the files of a directory.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("a directory for the copy");
+    for file in std::fs::read_dir(from).expect("the directory's files") {
+        let file = file.expect("a file");
+        std::fs::copy(file.path(), to.join(file.file_name())).expect("copied");
     }
 }
 

@@ -4,8 +4,8 @@ use lockstep_common::FailPoints;
 use lockstep_common::config::Durability;
 
 use crate::bed::Bed;
-use crate::cluster::{Cluster, Kind};
 use crate::source::{account, accounts, insert};
+use lockstep_servers::cluster::{Cluster, Kind};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_of_the_target_loses_nothing() {

@@ -72,10 +72,7 @@ async fn an_apply_without_its_log_fences_nobody() {
         // Nobody there speaks TLS.
         brokers: format!("127.0.0.1:{}", bed.database.port),
         properties: properties.map(|(name, value)| (name.to_owned(), Secret::new(value))).into(),
-        replication: -1,
-        retention: None,
-        transaction_bytes: bytesize::ByteSize::mib(8),
-        transaction_time: std::time::Duration::from_millis(50),
+        ..config::KafkaLog::default()
     });
     let log = lockstep_log::open(&log, PIPELINE).await.expect("it connects to nothing yet");
     let mut settings = bed.settings();

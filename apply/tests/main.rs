@@ -3,10 +3,10 @@
 //! One private cluster serves the whole binary, a database each test; tests that stop their server
 //! have a cluster of their own.
 
+mod artefacts;
 mod bad_input;
 mod bed;
 mod changes;
-mod cluster;
 mod digits;
 mod disk;
 mod durability;

@@ -295,6 +295,7 @@ async fn checks_and_the_printed_schema_show_the_mapping() {
     let bed = Bed::new().await;
     let mut version = events(1);
     version.columns.push(lockstep_common::Column {
+        id: None,
         name: "shape".into(),
         ty: LogicalType::Geometry,
         source_type: "geometry".into(),

@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirec
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::cluster::self_signed;
+use lockstep_servers::cluster::self_signed;
 
 /// What it does about TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use lockstep_common::FailPoints;
 use lockstep_common::service::status::{ApplyStatus, TaskState};
 
 use crate::bed::Bed;
-use crate::cluster::{Cluster, Kind, NOBODY};
 use crate::disk::Disk;
 use crate::source::{account, accounts, insert};
+use lockstep_servers::cluster::{Cluster, Kind, NOBODY};
 
 fn waits(status: &ApplyStatus, code: &str) -> bool {
     let said = status.last_error.as_deref().is_some_and(|error| error.contains(code));

@@ -314,11 +314,13 @@ pub fn table(name: &str, keys: u16, columns: &[(&str, LogicalType)]) -> TableVer
     TableVersion {
         dialect: "sqlserver".into(),
         object_id: 1,
+        origin: None,
         name: TableName { schema: "dbo".into(), table: name.into() },
         columns: columns
             .iter()
             .enumerate()
             .map(|(i, (name, ty))| Column {
+                id: None,
                 name: (*name).into(),
                 ty: ty.clone(),
                 source_type: format!("{ty:?}"),

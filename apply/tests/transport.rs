@@ -8,9 +8,9 @@ use lockstep_common::config::{Secret, TargetTls};
 use lockstep_common::service::check::Verdict;
 
 use crate::bed::{Bed, connect};
-use crate::cluster::{Cluster, Kind};
 use crate::middle::{AS_MD5, IN_THE_CLEAR, Middle, NOTHING, Offer};
 use crate::source::{account, accounts, insert};
+use lockstep_servers::cluster::{Cluster, Kind};
 
 const PASSWORD: &str = "s3same-0pen";
 
@@ -65,7 +65,7 @@ async fn an_impostor_is_not_told_the_password() {
 async fn an_impostor_that_asks_for_nothing_gets_nothing() {
     let bed = Bed::new().await;
     let authority = bed.spool("ca.pem");
-    std::fs::write(&authority, crate::cluster::self_signed("localhost").0).unwrap();
+    std::fs::write(&authority, lockstep_servers::cluster::self_signed("localhost").0).unwrap();
     for offer in [Offer::Nothing, Offer::OwnCertificate] {
         let middle = Middle::impostor(offer, NOTHING).await;
         for (tls, ca_file) in [
@@ -206,7 +206,7 @@ async fn a_weaker_transport_is_shown() {
     let shown = found.iter().find(|result| result.name == "transport").expect("it is shown");
     assert_eq!(shown.verdict, Verdict::Warn, "{shown:?}");
     let mut settings = bed.settings();
-    settings.config.host = crate::cluster::shared().directory.display().to_string();
+    settings.config.host = lockstep_servers::cluster::shared().directory.display().to_string();
     let found = check(&settings).await;
     assert!(found.iter().all(|result| result.name != "transport"), "{found:?}");
 }

@@ -15,7 +15,7 @@ mod task;
 
 use std::sync::Arc;
 
-use lockstep_common::config;
+use lockstep_common::config::{self, SourceKind};
 use lockstep_common::model::definition::Definition;
 use lockstep_common::service::check::CheckResult;
 use lockstep_common::service::reload::Reloads;
@@ -97,7 +97,9 @@ pub async fn run(
     let notices: Vec<String> = weak.map(|weakness| weakness.what).collect();
     notices.iter().for_each(|notice| tracing::warn!("{notice}"));
     status.send_modify(|status| status.notices = notices);
-    let source = Box::new(SqlServer::new(&settings.source, &settings.capture)?);
+    let source: Box<dyn Source> = match settings.source.kind {
+        SourceKind::Sqlserver => Box::new(SqlServer::new(&settings.source, &settings.capture)?),
+    };
     let CaptureSettings { task, capture, reloads, .. } = settings;
     follow(source, Following { task, capture, reloads }, log, status, fail, shutdown).await
 }
@@ -143,12 +145,19 @@ pub fn check_points(capture: &config::Capture) -> Vec<CheckResult> {
 pub async fn check(source: &config::Source) -> Vec<CheckResult> {
     let weak = source.weaknesses().into_iter();
     let weak = weak.map(|weakness| CheckResult::warn("transport", weakness.what, weakness.fix));
-    weak.chain(source::sqlserver_cdc::prerequisites::check(source).await).collect()
+    let results = match source.kind {
+        SourceKind::Sqlserver => source::sqlserver_cdc::prerequisites::check(source).await,
+    };
+    weak.chain(results).collect()
 }
 
 /// Examines what a full load needs of the source beside that.
 pub async fn check_load(source: &config::Source, capture: &config::Capture) -> Vec<CheckResult> {
-    source::sqlserver_cdc::prerequisites::check_load(source, capture).await
+    match source.kind {
+        SourceKind::Sqlserver => {
+            source::sqlserver_cdc::prerequisites::check_load(source, capture).await
+        }
+    }
 }
 
 /// The tables that a pipeline would follow from now on, and what they have beside their shapes: what
@@ -160,7 +169,9 @@ pub async fn definitions(
     source: &config::Source,
     capture: &config::Capture,
 ) -> Result<Vec<(Arc<TableVersion>, Definition)>, Failure> {
-    let mut server = SqlServer::new(source, capture)?;
+    let mut server: Box<dyn Source> = match source.kind {
+        SourceKind::Sqlserver => Box::new(SqlServer::new(source, capture)?),
+    };
     server.connect().await?;
     let cursor = server.locate(source::Start::Now).await?;
     server.resume(&cursor, &[]).await?;

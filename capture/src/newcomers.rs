@@ -102,6 +102,7 @@ mod tests {
         TableVersion {
             dialect: "test".into(),
             object_id,
+            origin: None,
             name: TableName { schema: "dbo".into(), table: format!("t{object_id}") },
             columns: Vec::new(),
             key: Vec::new(),

@@ -17,14 +17,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use lockstep_common::codec::entry::{KeptPosition, SchemaEntry};
 use lockstep_common::codec::{self, FragmentHead, FragmentWriter};
-use lockstep_common::model::load::TableLoad;
+use lockstep_common::model::load::{LoadMarker, TableLoad};
 use lockstep_common::model::record::{Body, Boundary, Change, EpochStart, Progress, Record};
 use lockstep_common::{FailPoints, Failure, Position, TableId};
 use lockstep_log::{Entry, Stream, Writer};
 use uuid::Uuid;
 
 use crate::fail_points;
-use crate::load::Load;
 use crate::long;
 use crate::newcomers;
 use crate::source::{Cursor, Head, Table, Witness};
@@ -149,13 +148,12 @@ impl Output {
         &mut self,
         source: &str,
         new_log: bool,
-        load: Option<&Load>,
+        load: Option<(LoadMarker, Vec<TableLoad>)>,
         left: &[TableLoad],
     ) -> Result<(), Failure> {
         left.iter().for_each(|entry| self.table_load(entry));
-        if let Some(load) = load {
-            self.table_loads(load);
-        }
+        let (begin, tables) = load.unzip();
+        self.table_loads(tables.iter().flatten());
         let epoch = Body::Epoch(EpochStart {
             host: host_name(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -165,8 +163,8 @@ impl Output {
         if new_log {
             self.record(Body::Progress(progress_of(&self.end)), self.end.position);
         }
-        if let Some(load) = load {
-            self.load_begins(load);
+        if let Some(begin) = begin {
+            self.load_marker(&begin);
         }
         self.keep();
         self.flush().await?;

@@ -262,7 +262,8 @@ impl Service {
         for load in first.iter().chain(&resumed) {
             self.define(load, &mut output).await?;
         }
-        output.begin(&identity, new_log.is_some(), first.as_ref(), &left).await?;
+        let begin = first.as_ref().map(|load| (load.begin(), load.entries().cloned().collect()));
+        output.begin(&identity, new_log.is_some(), begin, &left).await?;
         info!(source = identity, %log_id, epoch, %position, "capturing");
         let partitions = self.partitions().await?;
         let loads = Loads::new(

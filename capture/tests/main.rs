@@ -21,6 +21,7 @@ mod load_ranges;
 mod loads;
 mod locked;
 mod masks;
+mod modules;
 mod order;
 mod prerequisites;
 mod published;

@@ -43,6 +43,7 @@ pub fn position(n: usize) -> Position {
 
 pub fn version() -> TableVersion {
     let column = |name: &str, ty| Column {
+        id: None,
         name: name.to_owned(),
         ty,
         source_type: "of no matter".to_owned(),
@@ -54,6 +55,7 @@ pub fn version() -> TableVersion {
     TableVersion {
         dialect: "scripted".to_owned(),
         object_id: 7,
+        origin: None,
         name: TableName { schema: "dbo".to_owned(), table: "t".to_owned() },
         columns: vec![
             column("id", LogicalType::Int { bytes: 8 }),

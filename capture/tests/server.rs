@@ -166,11 +166,8 @@ impl Server {
             database: "shop".to_owned(),
             user: "reader".to_owned(),
             password: Some(Secret::new(READER_PASSWORD)),
-            password_file: None,
             encrypt: Encrypt::Off,
-            trust_server_certificate: false,
-            ca_file: None,
-            tables: Vec::new(),
+            ..config::Source::default()
         }
     }
 

@@ -18,8 +18,9 @@ pub mod service;
 
 pub use failure::{Backoff, Code, Disposition, Failure};
 pub use model::{
-    Column, LogicalType, LongKind, LongValue, MAX_SOURCE_BYTES, ParsePositionError, Position,
-    SourceBytes, TICKS_PER_DAY, TICKS_PER_SECOND, TableId, TableName, TableVersion, Value,
+    Column, LogicalType, LongKind, LongValue, MAX_SOURCE_BYTES, Origin, ParsePositionError,
+    Position, SourceBytes, TICKS_PER_DAY, TICKS_PER_SECOND, TableId, TableName, TableRef,
+    TableVersion, Value,
 };
 pub use service::failpoint::FailPoints;
 

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-use bytesize::ByteSize;
 use lockstep_common::config;
 use tempfile::TempDir;
 
@@ -55,11 +53,8 @@ pub fn skipped() -> bool {
 pub fn config(brokers: &str) -> config::Log {
     config::Log::Kafka(config::KafkaLog {
         brokers: brokers.to_owned(),
-        properties: Default::default(),
         replication: 1,
-        retention: None,
-        transaction_bytes: ByteSize::mib(8),
-        transaction_time: Duration::from_millis(50),
+        ..config::KafkaLog::default()
     })
 }
 

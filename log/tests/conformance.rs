@@ -541,8 +541,10 @@ fn table(name: &str) -> TableVersion {
     TableVersion {
         dialect: "sqlserver".into(),
         object_id: 7,
+        origin: None,
         name: TableName { schema: "dbo".into(), table: name.into() },
         columns: vec![Column {
+            id: None,
             name: "id".into(),
             ty: LogicalType::Int { bytes: 4 },
             source_type: "int".into(),

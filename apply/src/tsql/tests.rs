@@ -7,7 +7,7 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::postgres::{FUNCTIONS, Translator};
 use super::{Purpose, Scope, condition, parse, value};
-use crate::cluster;
+use lockstep_servers::cluster;
 
 const USUAL: &str = "SQL_Latin1_General_CP1_CI_AS";
 const BINARY: &str = "Latin1_General_BIN2";
@@ -15,6 +15,7 @@ const SUPPLEMENTARY: &str = "Latin1_General_100_CI_AS_SC";
 
 fn column(name: &str, source_type: &str, ty: LogicalType, collation: Option<&str>) -> Column {
     Column {
+        id: None,
         name: name.into(),
         ty,
         source_type: source_type.into(),

@@ -15,6 +15,7 @@ use lockstep_common::{Code, Failure, TableId};
 use lockstep_log::{Batch, Seek, Stream};
 
 use super::Writer;
+use crate::destination::Session;
 use crate::feed::unreadable;
 use crate::foreign::Foreign;
 use crate::unit::Mark;
@@ -35,7 +36,7 @@ pub(super) fn ends_a_load(code: Code) -> bool {
     )
 }
 
-impl Writer<'_> {
+impl<S: Session> Writer<'_, S> {
     /// Gives up loads of tables that the log has a later load of, behind the checkpoint `at`; the failure
     /// with which the next session begins, if there was one.
     ///

@@ -178,8 +178,8 @@ impl Loads {
     /// # Errors
     /// As the log.
     pub async fn begin(&mut self, load: Load, output: &mut Output) -> Result<(), Failure> {
-        output.table_loads(&load);
-        output.load_begins(&load);
+        output.table_loads(load.entries());
+        output.load_marker(&load.begin());
         output.append_load().await?;
         self.fail.hit(fail_points::LOAD_BEGIN_APPENDED)?;
         output.commit_load().await?;

@@ -9,7 +9,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use lockstep_common::model::load::{ChunkAttributes, ChunkRange, Handoff, TableLoad, TableStage};
+use lockstep_common::model::load::{
+    ChunkAttributes, ChunkRange, Handoff, LoadMarker, TableLoad, TableStage,
+};
 use lockstep_common::{Position, Value};
 use uuid::Uuid;
 
@@ -35,6 +37,17 @@ pub struct Load {
 }
 
 impl Load {
+    /// What says in the log that it begins.
+    pub fn begin(&self) -> LoadMarker {
+        let tables = self.tables.iter().map(|table| (table.table.id, table.entry.handoff));
+        LoadMarker::Begin { load: self.id, reload: self.reload, tables: tables.collect() }
+    }
+
+    /// What the log keeps of each of its tables.
+    pub fn entries(&self) -> impl Iterator<Item = &TableLoad> {
+        self.tables.iter().map(|table| &table.entry)
+    }
+
     /// Every chunk of every table has ended.
     pub fn is_read(&self) -> bool {
         self.tables.iter().all(TableState::is_read)
@@ -233,6 +246,7 @@ mod tests {
         let version = TableVersion {
             dialect: "test".into(),
             object_id: 1,
+            origin: None,
             name: TableName { schema: "dbo".into(), table: "t".into() },
             columns: Vec::new(),
             key: Vec::new(),

@@ -20,7 +20,6 @@ use uuid::Uuid;
 
 use super::{Output, schemas_entry};
 use crate::fail_points;
-use crate::load::Load;
 
 impl Output {
     /// Stores definitions of tables, in a log transaction of their own: the load's begin, which makes
@@ -54,17 +53,8 @@ impl Output {
 
     /// Collects what the schemas stream keeps of each table of a load that begins. It goes ahead of the
     /// begin itself: alone it means nothing in a new log.
-    pub fn table_loads(&mut self, load: &Load) {
-        for table in &load.tables {
-            self.table_load(&table.entry);
-        }
-    }
-
-    /// Collects the begin of a load.
-    pub fn load_begins(&mut self, load: &Load) {
-        let tables = load.tables.iter().map(|table| (table.table.id, table.entry.handoff));
-        let (id, reload) = (load.id, load.reload);
-        self.load_marker(&LoadMarker::Begin { load: id, reload, tables: tables.collect() });
+    pub fn table_loads<'a>(&mut self, tables: impl IntoIterator<Item = &'a TableLoad>) {
+        tables.into_iter().for_each(|table| self.table_load(table));
     }
 
     /// Collects a marker.

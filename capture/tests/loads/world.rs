@@ -102,6 +102,7 @@ pub struct World(Arc<Mutex<Inner>>);
 
 fn version(object_id: i64, keyed: bool) -> TableVersion {
     let column = |name: &str, ty| Column {
+        id: None,
         name: name.to_owned(),
         ty,
         source_type: "of no matter".to_owned(),
@@ -113,6 +114,7 @@ fn version(object_id: i64, keyed: bool) -> TableVersion {
     TableVersion {
         dialect: "world".to_owned(),
         object_id,
+        origin: None,
         name: TableName { schema: "dbo".to_owned(), table: format!("t{object_id}") },
         columns: vec![
             column("id", LogicalType::Int { bytes: 8 }),

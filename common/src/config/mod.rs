@@ -4,10 +4,13 @@
 //! [`fn@load`]); unknown keys and variables are refused; secrets come from the file, a variable or a
 //! file of their own, are always text, and are never printed.
 
+mod default;
 mod explain;
 mod lenient;
 mod load;
 mod log;
+#[cfg(test)]
+mod schema;
 mod secret;
 mod source;
 #[cfg(test)]
@@ -32,6 +35,7 @@ pub use transport::Weakness;
 /// The whole file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Config {
     /// `[pipeline]`
     pub pipeline: Pipeline,
@@ -53,10 +57,11 @@ pub struct Config {
 /// `[pipeline]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Pipeline {
-    /// Name; prefix of the topics and the checkpoint's key. Letters, digits, `.`, `_`, `-`.
+    /// Prefix of the topics and key of the checkpoint: letters, digits, `.`, `_`, `-`.
     pub name: String,
-    /// What is to be done with the source.
+    /// `full_load_and_cdc`; or `full_load`, which ends when the copy is consistent; or `cdc`, changes only.
     #[serde(default)]
     pub task: Task,
 }
@@ -64,6 +69,7 @@ pub struct Pipeline {
 /// What a pipeline does with its source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Task {
     /// Copies the rows that are there, and ends when the copy is consistent.
     FullLoad,
@@ -74,11 +80,15 @@ pub enum Task {
     Cdc,
 }
 
-/// `[source]`: the SQL Server database.
+/// `[source]`: the database that is followed.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Source {
-    /// Host name or address.
+    /// What it is: `sqlserver`.
+    #[serde(default)]
+    pub kind: SourceKind,
+    /// Host name or address of the SQL Server.
     pub host: String,
     /// TCP port.
     #[serde(default = "default::source_port")]
@@ -87,30 +97,44 @@ pub struct Source {
     pub database: String,
     /// SQL Server login.
     pub user: String,
-    /// Its password; or `password_file`.
+    /// Its password; never printed. Or `password_file`.
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub password: Option<Secret>,
-    /// File that holds the password.
+    /// File that holds the password, read at each connect.
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub password_file: Option<PathBuf>,
-    /// TLS.
+    /// How much of a connection is encrypted: `required`, `login` or `off`.
     #[serde(default)]
     pub encrypt: Encrypt,
-    /// Accept any server certificate. Only for test servers.
+    /// Accept any server certificate: for test servers.
     #[serde(default)]
     pub trust_server_certificate: bool,
-    /// Certificate authority (PEM) to trust beside the system's.
+    /// Certificate authority (PEM) to trust beside the system's. Not with `trust_server_certificate`.
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub ca_file: Option<PathBuf>,
-    /// Tables to follow, as `schema.table`; empty for every table that has a capture instance the
+    /// Tables to follow, `["dbo.orders", …]`; none for every table that has a capture instance which the
     /// login may read.
     #[serde(default, deserialize_with = "lenient::toml")]
     pub tables: Vec<String>,
 }
 
+/// Which databases can be followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum SourceKind {
+    /// Microsoft SQL Server, by change data capture.
+    #[default]
+    Sqlserver,
+}
+
 /// How much of a source connection is encrypted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Encrypt {
     /// All of it.
     #[default]
@@ -124,6 +148,7 @@ pub enum Encrypt {
 /// `[log]`
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Log {
     /// Apache Kafka.
     Kafka(KafkaLog),
@@ -133,115 +158,111 @@ pub enum Log {
 
 /// A Kafka log.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct KafkaLog {
     /// `host:port,…`
     pub brokers: String,
-    /// Settings handed to librdkafka as they are (`security.protocol`, `sasl.*`, `ssl.*`, …).
+    /// Settings handed to librdkafka as they are: `security.protocol`, `sasl.*`, `ssl.*`, …
+    #[cfg_attr(test, schemars(default, with = "BTreeMap<String, String>"))]
     pub properties: BTreeMap<String, Secret>,
     /// Replication factor of topics that Lockstep creates; -1 is the broker's default.
+    #[cfg_attr(test, schemars(default = "default::replication"))]
     pub replication: i32,
     /// Retention of a created `<pipeline>.transactions`; none keeps everything.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub retention: Option<Duration>,
     /// Bytes after which a Kafka transaction is committed.
+    #[cfg_attr(test, schemars(default = "default::transaction_bytes", with = "String"))]
     pub transaction_bytes: ByteSize,
     /// Time after which a Kafka transaction is committed.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(test, schemars(default = "default::transaction_time", with = "String"))]
     pub transaction_time: Duration,
 }
 
 /// An embedded log.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EmbeddedLog {
     /// Directory, made when absent.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub path: PathBuf,
     /// Age after which records may go; none keeps everything.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub retention: Option<Duration>,
 }
 
 /// `[http]`: who may ask the services, at whichever address.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Http {
-    /// Names that the services are asked by, without ports, beside `localhost` and the address that a
-    /// connection comes in at. A request for another host is refused.
+    /// Names, beside the machine's own, by which the services may be asked:
+    /// [docs/monitoring.md](docs/monitoring.md).
     #[serde(deserialize_with = "lenient::toml")]
     pub hosts: Vec<String>,
-    /// File that holds the bearer token of every request, read at each; none asks for no token, and
-    /// lets requests that change something through from the machine itself only.
+    /// File with the bearer token of every request, read at each; without one, only the machine itself may
+    /// have a table loaded.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub token_file: Option<PathBuf>,
-    /// Keep answering after a halt, until SIGTERM or SIGINT, so that what happened is seen from outside.
+    /// Answer on after a halt, until SIGTERM or SIGINT, so that what happened is seen from outside.
     pub stay_after_halt: bool,
 }
 
 /// `[capture]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Capture {
     /// Wait between polls of an idle source.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub poll_interval: Duration,
     /// Connections to the source.
     pub max_connections: usize,
-    /// Source transactions in a window.
+    /// Source transactions read at once.
     pub window_transactions: u32,
-    /// Rows of a page when more instances changed than there are connections.
+    /// Rows of a page when more tables changed than there are connections.
     pub page_rows: u32,
-    /// Largest single value. A larger one halts.
+    /// A larger single value halts.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub max_value_bytes: ByteSize,
-    /// Progress records on an idle source are at least this far apart.
+    /// Progress records of an idle source are at least this far apart.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub progress_interval: Duration,
-    /// Where the task `cdc` starts when the log is new: `now`, `earliest`, `time:RFC3339` or a
-    /// position such as `1/00000027:00000758:0005`. The tasks that load start at `now`.
+    /// Where a new log begins under the task `cdc`: `earliest` (which none is), `now`, `time:T` or
+    /// `position:P`. The tasks that load begin `now`.
     pub start: Option<String>,
-    /// Where capture ends, as `time:RFC3339` or a position: the last transaction written is the
-    /// last one at or before it.
+    /// `time:T` or `position:P`: the last transaction written is the last one at or before it.
     pub stop: Option<String>,
-    /// How a full load and the stream are fitted together.
+    /// How a full load and the stream are fitted together: `bracketed` or `exact`
+    /// ([docs/full-load.md](docs/full-load.md)).
     pub handoff: Handoff,
     /// Connections that read rows of a full load, beside `max_connections`.
     pub load_readers: usize,
-    /// About how many rows a chunk of a full load has.
+    /// About how many rows one of them reads at once.
     pub chunk_rows: u32,
-    /// A captured table, as `schema.table`, that capture may insert into and delete from: a row
-    /// written there marks a place in the stream at once, where otherwise the source's own next
-    /// commits have to be waited for.
+    /// A captured table, `schema.table`, that capture may write to: then an idle source need not be waited
+    /// for, neither by a load nor by `stop`.
     pub signal_table: Option<String>,
     /// How long the exact handoff waits for the locks that freeze its tables.
     #[serde(with = "humantime_serde")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub lock_timeout: Duration,
-    /// Address of `/livez /readyz /metrics /status`; none for no server.
+    /// Address of `/livez /readyz /metrics /status` and the dashboard; none for no server.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub http: Option<SocketAddr>,
-}
-
-impl Default for Capture {
-    fn default() -> Self {
-        Capture {
-            poll_interval: Duration::from_millis(250),
-            max_connections: 8,
-            window_transactions: 2000,
-            page_rows: 5000,
-            max_value_bytes: ByteSize::mib(256),
-            progress_interval: Duration::from_secs(10),
-            start: None,
-            stop: None,
-            handoff: Handoff::Bracketed,
-            load_readers: 4,
-            chunk_rows: 100_000,
-            signal_table: None,
-            lock_timeout: Duration::from_secs(10),
-            http: None,
-        }
-    }
 }
 
 /// `[apply.<name>]`: one target.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Apply {
-    /// Host name, address or socket directory.
+    /// Host name or address of the PostgreSQL server, or its socket's directory.
     pub host: String,
     /// TCP port.
     #[serde(default = "default::target_port")]
@@ -250,103 +271,120 @@ pub struct Apply {
     pub database: String,
     /// Role.
     pub user: String,
-    /// Its password; or `password_file`; or none.
+    /// Its password; never printed. Or `password_file`; or none.
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub password: Option<Secret>,
-    /// File that holds the password.
+    /// File that holds the password, read at each connect.
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub password_file: Option<PathBuf>,
-    /// TLS of TCP connections: `verify_full`, or in words `require` (no verification), `prefer`,
-    /// `disable`.
+    /// Over TCP: `verify_full` verifies certificate and name. Weaker in words: `require`, `prefer`,
+    /// `disable` ([what each allows](docs/postgresql-setup.md#transport)).
     #[serde(default)]
     pub tls: TargetTls,
-    /// Certificate authorities (PEM) to trust beside the system's. With it the server's certificate
-    /// and name are always verified.
+    /// Certificate authorities (PEM) to trust beside the system's. With it certificate and name are always
+    /// verified.
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub ca_file: Option<PathBuf>,
-    /// Certificate (PEM) that tells the server who this is, with those that vouch for it.
+    /// Client certificate (PEM), with those that vouch for it.
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub cert_file: Option<PathBuf>,
     /// Its private key (PEM).
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub key_file: Option<PathBuf>,
-    /// Create target tables that do not exist.
+    /// Create target tables that are missing.
     #[serde(default = "default::yes")]
     pub create_tables: bool,
-    /// Target schema for a source schema; one not named keeps its name.
+    /// Target schema by source schema, `{ dbo = "public" }`; one not named keeps its name.
     #[serde(default, deserialize_with = "lenient::toml")]
     pub schemas: BTreeMap<String, String>,
-    /// How names are carried over.
+    /// `keep`, or `lower`: names in lower case.
     #[serde(default)]
     pub names: NameRule,
-    /// Where to start on a target without a checkpoint: `earliest`, `offset:N`, `position:P` (an
-    /// LSN with its timeline) or `time:RFC3339`. A target with a checkpoint goes on from it.
+    /// Where a target without a checkpoint begins: `earliest` (which none is), `now`, `offset:N`,
+    /// `position:P` or `time:T`.
     #[serde(default)]
     pub start: Option<String>,
-    /// What to do with a transaction that the target refuses.
+    /// What is done with a transaction that the target refuses: `halt`, `exceptions` (set aside whole),
+    /// `converge` (forced in by upserts).
     #[serde(default)]
     pub on_conflict: ConflictPolicy,
-    /// When a commit is flushed to the target's disk.
+    /// `group` or `strict`: when commits are flushed ([docs/guarantees.md](docs/guarantees.md)).
     #[serde(default)]
     pub durability: Durability,
-    /// Source transactions that may share a commit while apply catches up; 1 for none.
+    /// How many whole source transactions may share a commit while apply catches up.
     #[serde(default = "default::group_commit")]
     pub group_commit: NonZeroU32,
     /// How long such a commit may gather them.
     #[serde(default = "default::group_commit_time", with = "humantime_serde")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub group_commit_time: Duration,
-    /// Connections that commits are written on side by side, in the order of the source; more than one
-    /// pays with `group_commit` and a target of many processors.
+    /// Connections that commits are written on in parallel, in the source's order; more pay with
+    /// `group_commit` and a target of many processors.
     #[serde(default = "default::connections")]
     pub connections: NonZeroUsize,
     /// Directory of the spool, made when absent.
+    #[cfg_attr(test, schemars(with = "String"))]
     pub spool: PathBuf,
-    /// Disk the spool may take; beyond it, reading from the log stops.
+    /// Disk for waiting transactions, of which one must fit; the store takes up to 40 MiB more. Beyond it,
+    /// reading from the log stops.
     #[serde(default = "default::spool_budget")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub spool_budget: ByteSize,
-    /// Memory for transactions between log and target.
+    /// Memory for waiting transactions.
     #[serde(default = "default::memory")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub memory: ByteSize,
-    /// What a full load does with target tables before it begins.
+    /// What a full load does with target tables that are there: `create` wants them empty; `truncate`,
+    /// `drop_and_create`, `keep`.
     #[serde(default)]
     pub prepare: Prepare,
-    /// The explicit yes that `prepare = "drop_and_create"` needs.
+    /// The explicit yes that `drop_and_create` needs.
     #[serde(default)]
     pub drop_tables: bool,
     /// Connections that copy rows of a full load, beside the one that follows the stream.
     #[serde(default = "default::load_connections")]
     pub load_connections: usize,
-    /// Make indexes, foreign keys, checks, defaults and identities once a load is consistent.
+    /// Make indexes, constraints, defaults and identities once a load is consistent.
     #[serde(default = "default::yes")]
     pub constraints: bool,
-    /// PostgreSQL type by source type, with or without its limits: `"datetime2(7)" = "text"`.
+    /// PostgreSQL types by source type, with or without its limits, `{ rowversion = "bigint" }`:
+    /// [docs/types.md](docs/types.md#other-types-by-configuration).
     #[serde(default, deserialize_with = "lenient::toml")]
     pub types: BTreeMap<String, String>,
-    /// PostgreSQL type by source column, as `schema.table.column`; beats `types`. A name with a dot
-    /// stands in brackets.
+    /// PostgreSQL types by source column, `{ "dbo.orders.note" = "citext" }`, before `types`. A name with a
+    /// dot stands in brackets.
     #[serde(default, deserialize_with = "lenient::toml")]
     pub columns: BTreeMap<String, String>,
-    /// What to do with text that PostgreSQL cannot store.
+    /// `halt`, or `replace`: U+FFFD for U+0000 and lone surrogates, which PostgreSQL cannot store.
     #[serde(default)]
     pub invalid_text: InvalidText,
-    /// What to do about triggers of target tables that fire for what apply writes.
+    /// What to do about triggers of target tables that fire for what apply writes: `refuse` such tables, or
+    /// `allow` them what they do to rows and values
+    /// ([triggers](docs/postgresql-setup.md#triggers-rules-and-tables-that-do-not-keep-rows)).
     #[serde(default)]
     pub triggers: TriggerPolicy,
-    /// What the name of a `datetimeoffset` column has behind it in the name of the column that its
-    /// offset goes to, in minutes; none for no such columns.
+    /// Suffix of the columns that the offsets of `datetimeoffset` columns go to, such as `_offset`; none
+    /// for no such columns.
     #[serde(default)]
     pub offset_columns: Option<String>,
-    /// How created tables compare keys of text.
+    /// `exact`, or `icu`: created keys compare as the source's do, without case or accents.
     #[serde(default)]
     pub key_collation: KeyCollation,
-    /// Address of `/livez /readyz /metrics /status`; none for no server.
+    /// Address of `/livez /readyz /metrics /status` and the dashboard; none for no server.
     #[serde(default)]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub http: Option<SocketAddr>,
 }
 
 /// What to do with text that PostgreSQL cannot store: with U+0000 or a lone surrogate in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum InvalidText {
     /// Refuse the value; `on_conflict` decides.
     #[default]
@@ -358,6 +396,7 @@ pub enum InvalidText {
 /// What to do about triggers of target tables that fire for what apply writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum TriggerPolicy {
     /// Write nothing into such a table.
     #[default]
@@ -369,6 +408,7 @@ pub enum TriggerPolicy {
 /// How created tables compare the text of primary keys and unique indexes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum KeyCollation {
     /// By their characters.
     #[default]
@@ -380,6 +420,7 @@ pub enum KeyCollation {
 /// What a full load does with target tables before it begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Prepare {
     /// Makes tables that are absent; one that is there must be empty.
     #[default]
@@ -395,6 +436,7 @@ pub enum Prepare {
 /// TLS towards the target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum TargetTls {
     /// None.
     Disable,
@@ -410,6 +452,7 @@ pub enum TargetTls {
 /// How source names become target names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum NameRule {
     /// As they are.
     #[default]
@@ -421,6 +464,7 @@ pub enum NameRule {
 /// What to do with a transaction that the target refuses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum ConflictPolicy {
     /// Stop and say so.
     #[default]
@@ -435,6 +479,7 @@ pub enum ConflictPolicy {
 /// When commits are flushed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Durability {
     /// Every so many commits or milliseconds; only what is flushed is acknowledged. After a crash
     /// of the target the tail goes together with its checkpoint and is replayed from the log.
@@ -442,45 +487,4 @@ pub enum Durability {
     Group,
     /// Every commit.
     Strict,
-}
-
-mod default {
-    use super::{ByteSize, Duration, NonZeroU32, NonZeroUsize};
-
-    pub(super) fn connections() -> NonZeroUsize {
-        NonZeroUsize::MIN
-    }
-    pub(super) fn group_commit() -> NonZeroU32 {
-        NonZeroU32::MIN
-    }
-    pub(super) fn group_commit_time() -> Duration {
-        Duration::from_millis(50)
-    }
-    pub(super) fn source_port() -> u16 {
-        1433
-    }
-    pub(super) fn target_port() -> u16 {
-        5432
-    }
-    pub(super) fn replication() -> i32 {
-        -1
-    }
-    pub(super) fn yes() -> bool {
-        true
-    }
-    pub(super) fn transaction_bytes() -> ByteSize {
-        ByteSize::mib(8)
-    }
-    pub(super) fn transaction_time() -> Duration {
-        Duration::from_millis(50)
-    }
-    pub(super) fn spool_budget() -> ByteSize {
-        ByteSize::gib(10)
-    }
-    pub(super) fn load_connections() -> usize {
-        4
-    }
-    pub(super) fn memory() -> ByteSize {
-        ByteSize::mib(64)
-    }
 }

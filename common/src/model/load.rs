@@ -23,6 +23,7 @@ use crate::{Position, TableId};
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Handoff {
     /// Chunks are read beside the stream, each between two brackets in it. The target converges
     /// until `consistent`.

@@ -12,5 +12,5 @@ mod table;
 mod value;
 
 pub use position::{MAX_SOURCE_BYTES, ParsePositionError, Position, SourceBytes};
-pub use table::{Column, LogicalType, TableId, TableName, TableVersion};
+pub use table::{Column, LogicalType, Origin, TableId, TableName, TableRef, TableVersion};
 pub use value::{LongKind, LongValue, TICKS_PER_DAY, TICKS_PER_SECOND, Value};

@@ -1,5 +1,7 @@
 //! Results of `lockstep check`.
 
+use crate::Failure;
+
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -46,6 +48,19 @@ impl CheckResult {
         fix: impl Into<String>,
     ) -> Self {
         Self::new(name, Verdict::Fail, detail, fix)
+    }
+
+    /// A check that a failure ended: what happened, why, and its remedy.
+    pub fn failed(name: impl Into<String>, failure: &Failure) -> Self {
+        let detail = match &failure.source {
+            Some(source) => format!("{}: {source}", failure.message),
+            None => failure.message.clone(),
+        };
+        let fix = match failure.remedy.as_str() {
+            "" => "it may pass by itself: try again",
+            remedy => remedy,
+        };
+        Self::fail(name, detail, fix)
     }
 
     fn new(

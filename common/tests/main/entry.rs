@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 fn column(name: &str, ty: LogicalType) -> Column {
     Column {
+        id: None,
         name: name.into(),
         ty,
         source_type: format!("{name} of the source"),
@@ -48,6 +49,7 @@ fn version() -> TableVersion {
     TableVersion {
         dialect: "sqlserver".into(),
         object_id: -5,
+        origin: None,
         name: TableName { schema: "dbo".into(), table: "Ünïcode \"table\"".into() },
         columns,
         key: vec![1, 0],

@@ -6,6 +6,7 @@
 //! The calls block; from async code they are short enough for a test, or go to `spawn_blocking`.
 
 mod child;
+pub mod cluster;
 mod double;
 mod kafka;
 mod port;

@@ -258,7 +258,7 @@ fn initdb(bin: &Path, user: Option<User>, dir: &Path, password: &str) -> Result<
 
 /// The first installation of a server among `PATH`, `pg_config` and the distribution's own folders, of
 /// these the newest.
-fn find_binaries() -> Result<PathBuf> {
+pub(crate) fn find_binaries() -> Result<PathBuf> {
     let server = |dir: &PathBuf| ["initdb", "postgres"].iter().all(|p| dir.join(p).is_file());
     places()
         .into_iter()

@@ -40,11 +40,8 @@ pub(super) async fn measure(options: &Options, report: &mut Report) -> Result<()
     let pipeline = format!("bench-{}", Uuid::new_v4());
     let log = config::Log::Kafka(KafkaLog {
         brokers: brokers.clone(),
-        properties: Default::default(),
         replication: 1,
-        retention: None,
-        transaction_bytes: bytesize::ByteSize::mib(8),
-        transaction_time: Duration::from_millis(50),
+        ..KafkaLog::default()
     });
     let log = lockstep_log::open(&log, &pipeline).await?;
     // The topics exist once a writer was there; the limit is measured into the same topic.

@@ -24,6 +24,7 @@ pub(super) fn table() -> TableVersion {
 /// One of several tables alike, `dbo.bench1` and so on.
 pub(super) fn numbered(n: i64) -> TableVersion {
     let column = |name: &str, ty: LogicalType, source_type: &str| Column {
+        id: None,
         name: name.to_owned(),
         ty,
         source_type: source_type.to_owned(),
@@ -35,6 +36,7 @@ pub(super) fn numbered(n: i64) -> TableVersion {
     TableVersion {
         dialect: "sqlserver".to_owned(),
         object_id: n,
+        origin: None,
         name: TableName { schema: "dbo".to_owned(), table: format!("bench{n}") },
         columns: vec![
             column("id", LogicalType::Int { bytes: 8 }, "bigint"),

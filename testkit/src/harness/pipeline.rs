@@ -174,14 +174,7 @@ impl PipelineBuilder {
 }
 
 fn kafka_log(brokers: &str) -> KafkaLog {
-    KafkaLog {
-        brokers: brokers.to_owned(),
-        properties: BTreeMap::new(),
-        replication: 1,
-        retention: None,
-        transaction_bytes: bytesize::ByteSize::mib(8),
-        transaction_time: Duration::from_millis(50),
-    }
+    KafkaLog { brokers: brokers.to_owned(), replication: 1, ..KafkaLog::default() }
 }
 
 /// One pipeline under test. Fields are dropped in order: observers before what they look at, the
@@ -571,11 +564,9 @@ impl Pipeline {
             database: self.source.database.clone(),
             user: self.source.user.clone(),
             password: Some(Secret::new(self.source.password.clone())),
-            password_file: None,
             encrypt: Encrypt::Login,
             trust_server_certificate: true,
-            ca_file: None,
-            tables: Vec::new(),
+            ..config::Source::default()
         }
     }
 

@@ -7,77 +7,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lockstep_common::Code;
-use lockstep_common::config::{self, NameRule, TriggerPolicy};
+use lockstep_common::config::TriggerPolicy;
 use lockstep_common::model::name::quote_postgres;
-use lockstep_common::{Column, Failure, TableId, TableName, TableVersion};
+use lockstep_common::{Failure, TableId, TableVersion};
 use tokio_postgres::{Client, Row};
 
 use super::define;
 use super::error;
 use super::hazards::Hazards;
 use super::held;
-use super::mapping::{self, Companion, Part, Types};
+use super::plan::{Naming, OutputColumn, TablePlan, TargetName};
 use super::relation::{Relation, TargetColumn, source_name};
 use super::types::PgType;
-
-/// Where source tables go, and as what.
-#[derive(Clone, Debug)]
-pub(super) struct Naming {
-    /// Target schema by source schema; one not named keeps its name.
-    pub(super) schemas: BTreeMap<String, String>,
-    pub(super) rule: NameRule,
-    pub(super) types: Arc<Types>,
-}
-
-/// A target table's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TargetName {
-    pub(super) schema: String,
-    pub(super) table: String,
-}
-
-impl TargetName {
-    /// Schema and table, each quoted.
-    pub(super) fn quoted(&self) -> String {
-        format!("{}.{}", quote_postgres(&self.schema), quote_postgres(&self.table))
-    }
-}
-
-impl Naming {
-    /// From a configuration, for a target that is not known yet.
-    pub(super) fn new(config: &config::Apply) -> Self {
-        Naming {
-            schemas: config.schemas.clone(),
-            rule: config.names,
-            types: Arc::new(Types::new(config)),
-        }
-    }
-
-    /// The target table of a source table.
-    pub(super) fn table(&self, source: &TableName) -> TargetName {
-        let schema = match self.schemas.get(&source.schema) {
-            Some(schema) => schema.clone(),
-            None => self.carry(&source.schema),
-        };
-        TargetName { schema, table: self.carry(&source.table) }
-    }
-
-    /// The key's columns in the target, in the order of their names.
-    pub(super) fn key(&self, version: &TableVersion) -> Vec<String> {
-        let columns = version.key.iter().filter_map(|k| version.columns.get(usize::from(*k)));
-        let mut key: Vec<String> = columns.map(|column| self.carry(&column.name)).collect();
-        key.sort();
-        key
-    }
-
-    /// A name by the rule, and not longer than PostgreSQL's names are.
-    pub(super) fn carry(&self, name: &str) -> String {
-        match self.rule {
-            NameRule::Keep => define::fit(name),
-            NameRule::Lower => define::fit(&name.to_lowercase()),
-        }
-    }
-}
 
 /// What becomes of a target table that does not have the rows that changes are made to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,9 +54,9 @@ pub(super) async fn prepare(
     let name = naming.table(&version.name);
     let what = format!("cannot prepare target table {}", name.quoted());
     let failed = |e: tokio_postgres::Error| error::failure(Code::ApplyTable, &what, &e);
-    let unusable = define::unusable(naming, version, None);
-    if !unusable.is_empty() {
-        return Err(unfit(version, &name, &unusable));
+    let plan = TablePlan::new(naming, version, None);
+    if !plan.unusable.is_empty() {
+        return Err(unfit(version, &name, &plan.unusable));
     }
     claim(client, pipeline, &name, id, version).await?;
     let mut found = find(client, &name).await.map_err(failed)?;
@@ -126,7 +67,7 @@ pub(super) async fn prepare(
         }
     }
     if found.is_none() && absent == Absent::Create {
-        let table = define::create_table(naming, version, None, None)
+        let table = define::create_table(naming, &plan, version, None, None)
             .map_err(|wrong| unfit(version, &name, &wrong))?;
         let schema = define::create_schema(&name.schema);
         let transaction = client.transaction().await.map_err(failed)?;
@@ -172,12 +113,22 @@ async fn claim(
 ) -> Result<(), Failure> {
     let row = client
         .query_one(
-            "INSERT INTO lockstep.tables AS t (schema_name, table_name, pipeline, source, version) \
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (schema_name, table_name) DO UPDATE \
+            "INSERT INTO lockstep.tables AS t \
+             (schema_name, table_name, pipeline, source, version, source_ref) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (schema_name, table_name) DO UPDATE \
              SET version = CASE WHEN t.pipeline = $3 AND t.source = $4 THEN $5 \
-                           ELSE t.version END \
+                           ELSE t.version END, \
+                 source_ref = CASE WHEN t.pipeline = $3 AND t.source = $4 THEN $6 \
+                              ELSE t.source_ref END \
              RETURNING t.pipeline, t.source",
-            &[&name.schema, &name.table, &pipeline, &version.name.to_string(), &id.to_string()],
+            &[
+                &name.schema,
+                &name.table,
+                &pipeline,
+                &version.name.to_string(),
+                &id.to_string(),
+                &version.table_ref().to_string(),
+            ],
         )
         .await
         .map_err(|e| error::failure(Code::ApplyTable, "cannot write lockstep.tables", &e))?;
@@ -320,9 +271,11 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// The columns, in the order of their names, by which the table has to tell rows apart.
-    pub(super) fn key(&self, naming: &Naming, version: &TableVersion) -> Vec<String> {
-        naming.key(&mapping::expand(version, &companions_of(naming, version, self).0))
+    /// The plan for a version whose table it is.
+    pub(super) fn plan(&self, naming: &Naming, version: &TableVersion) -> TablePlan {
+        TablePlan::of_existing(naming, version, |derived| {
+            self.columns.iter().any(|column| column.name == derived && column.takes_numbers())
+        })
     }
 }
 
@@ -478,9 +431,8 @@ pub(super) fn fit(
     version: &TableVersion,
     found: &Found,
 ) -> Result<Relation, Vec<String>> {
-    let mut wrong = naming.types.strangers(version);
-    let (companions, lacking) = companions_of(naming, version, found);
-    let version = &*mapping::expand(version, &companions);
+    let plan = found.plan(naming, version);
+    let mut wrong = plan.unknown_columns.clone();
     if !matches!(found.kind.as_str(), "r" | "p") {
         wrong.push("it is not a table".to_owned());
     }
@@ -488,28 +440,26 @@ pub(super) fn fit(
     if !found.missing_rights.is_empty() {
         wrong.push(format!("the role lacks {} on it", found.missing_rights.join(", ")));
     }
-    let key: Vec<usize> = version.key.iter().map(|k| usize::from(*k)).collect();
-    let mut columns = Vec::with_capacity(version.columns.len());
-    for (index, column) in version.columns.iter().enumerate() {
-        let carried = naming.carry(&column.name);
-        let target = found.columns.iter().find(|c| c.name == carried);
-        let ty = column_type(naming, version, column, target);
+    let mut columns = Vec::with_capacity(plan.columns.len());
+    for (at, column) in plan.columns.iter().enumerate() {
+        let target = found.columns.iter().find(|c| c.name == column.name);
+        let ty = column_type(column, target);
         columns.push(match ty.map(|ty| ty.zip(target)) {
             Ok(None) => {
-                if key.contains(&index) {
-                    wrong.push(format!("key column {} is computed", quote_postgres(&carried)));
+                if column.key {
+                    wrong.push(format!("key column {} is computed", column.quoted()));
                 }
                 None
             }
             Ok(Some((ty, target))) => Some(TargetColumn {
-                name: quote_postgres(&carried),
-                form: mapping::form(ty, column),
+                name: column.quoted(),
+                form: column.form(ty),
                 oids: target.oids,
                 schema: target.schema.clone(),
                 folding: target.folding.clone(),
-                key: key.contains(&index),
-                tells: key.is_empty() || key.contains(&index),
-                cut: lacking.iter().any(|companion| companion.of == index),
+                key: column.key,
+                tells: column.tells,
+                cut: plan.lacking.iter().any(|lacking| lacking.completes(at)),
                 contested: false,
             }),
             Err(what) => {
@@ -518,8 +468,8 @@ pub(super) fn fit(
             }
         });
     }
-    let carried: Vec<String> = version.columns.iter().map(|c| naming.carry(&c.name)).collect();
-    for extra in found.columns.iter().filter(|c| !carried.contains(&c.name)) {
+    let planned = |extra: &FoundColumn| plan.columns.iter().any(|c| c.name == extra.name);
+    for extra in found.columns.iter().filter(|c| !planned(c)) {
         if extra.not_null && !extra.has_default && !extra.identity && !extra.generated {
             wrong.push(format!(
                 "column {} is NOT NULL without a default and the source does not have it",
@@ -527,35 +477,25 @@ pub(super) fn fit(
             ));
         }
     }
-    check_key(naming, version, found, &mut columns, &mut wrong);
+    check_key(&plan.key_names(), found, &mut columns, &mut wrong);
     if !wrong.is_empty() {
         return Err(wrong);
     }
     let (source, name) = (source_name(version), name.quoted());
     let hazards = found.hazards.clone();
-    let companions = companions.iter().map(|companion| (companion.of, companion.part)).collect();
-    let lacking = lacking.iter().map(|c| quote_postgres(&naming.carry(&c.name))).collect();
-    let oid = found.oid;
-    Ok(Relation { id, oid, source, name, columns, key, hazards, companions, lacking })
-}
-
-/// The companions that a table has, or has to have; and those of key columns that it may be without: one
-/// made by hand, or before there were any. Its key then keeps rows out that it cannot tell apart.
-fn companions_of(
-    naming: &Naming,
-    version: &TableVersion,
-    found: &Found,
-) -> (Vec<Companion>, Vec<Companion>) {
-    let telling = mapping::telling(version, None);
-    let is_there = |companion: &Companion| {
-        let carried = naming.carry(&companion.name);
-        found.columns.iter().any(|column| column.name == carried && column.takes_numbers())
-    };
-    let possible = naming.possible_companions(version);
-    let (has, without): (Vec<_>, Vec<_>) =
-        possible.into_iter().partition(|c| c.part == Part::Offset || is_there(c));
-    let keyed = !version.key.is_empty();
-    (has, without.into_iter().filter(|c| keyed && telling[c.of]).collect())
+    let projection = Arc::new(plan.projection());
+    let lacking = plan.lacking.iter().map(OutputColumn::quoted).collect();
+    Ok(Relation {
+        id,
+        oid: found.oid,
+        source,
+        name,
+        columns,
+        key: plan.key,
+        hazards,
+        projection,
+        lacking,
+    })
 }
 
 /// What a full load has against a table that its key cannot tell all rows of the source apart in.
@@ -590,11 +530,10 @@ pub(super) fn without_companions(relation: &Relation) -> Option<String> {
 
 /// The type a column is written as; none when the target leaves a computed column out.
 fn column_type(
-    naming: &Naming,
-    version: &TableVersion,
-    column: &Column,
+    planned: &OutputColumn,
     target: Option<&FoundColumn>,
 ) -> Result<Option<PgType>, String> {
+    let column = &planned.column;
     let quoted = quote_postgres(&column.name);
     let Some(target) = target else {
         return if column.computed { Ok(None) } else { Err(format!("column {quoted} is missing")) };
@@ -609,9 +548,9 @@ fn column_type(
     if target.always_identity {
         return Err(format!("column {quoted} is GENERATED ALWAYS AS IDENTITY; make it BY DEFAULT"));
     }
-    let expected = naming.types.wanted(&version.name, column)?;
+    let expected = planned.ty.clone()?;
     match target.ty {
-        Some(ty) if naming.types.serves(&version.name, column, ty, expected) => Ok(Some(ty)),
+        Some(ty) if planned.may_be(ty, expected) => Ok(Some(ty)),
         found => {
             let what = format!(
                 "column {quoted} has type {}, source type {} needs {expected}",
@@ -628,18 +567,16 @@ fn column_type(
 
 /// The target must tell rows apart as the source does; its other unique constraints are noted.
 fn check_key(
-    naming: &Naming,
-    version: &TableVersion,
+    key: &[String],
     found: &Found,
     columns: &mut [Option<TargetColumn>],
     wrong: &mut Vec<String>,
 ) {
-    let key = naming.key(version);
-    if !key.is_empty() && !found.indexes.iter().any(|index| index.is_key(&key)) {
+    if !key.is_empty() && !found.indexes.iter().any(|index| index.is_key(key)) {
         let names: Vec<String> = key.iter().map(|name| quote_postgres(name)).collect();
         wrong.push(format!("it has no primary key or unique index on ({})", names.join(", ")));
     }
-    for index in found.indexes.iter().filter(|index| !index.is_key(&key)) {
+    for index in found.indexes.iter().filter(|index| !index.is_key(key)) {
         for column in columns.iter_mut().flatten() {
             let named = index.columns.iter().any(|name| quote_postgres(name) == column.name);
             // An index over expressions or with a condition may depend on any column.

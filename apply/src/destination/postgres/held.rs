@@ -17,8 +17,8 @@ use lockstep_common::service::status::HeldTable;
 use lockstep_common::{Failure, TableVersion};
 use tokio_postgres::{Client, GenericClient};
 
-use super::catalog::TargetName;
 use super::error;
+use super::plan::TargetName;
 
 fn failed(e: &tokio_postgres::Error) -> Failure {
     error::failure(Code::ApplyTable, "cannot write lockstep.tables", e)

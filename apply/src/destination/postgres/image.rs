@@ -56,7 +56,7 @@ pub(super) fn key_in_words<'v>(
         let name = &relation.column(*column).name;
         Some(if is_shown { format!("{name} = {shown}") } else { format!("{name} (not shown)") })
     };
-    let own = |(_, column): &(usize, &usize)| **column < relation.source_columns();
+    let own = |(_, column): &(usize, &usize)| **column < relation.projection.width();
     let words: Vec<String> =
         relation.key.iter().enumerate().filter(own).filter_map(words).collect();
     (!words.is_empty()).then(|| words.join(", "))

@@ -1,21 +1,18 @@
 //! One target table as a source table version is written into it: names, types, key.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use lockstep_common::model::record::{Before, Change};
-use lockstep_common::{TableId, TableVersion, Value};
+use lockstep_common::{TableId, TableVersion};
 
 use super::encode::Form;
 use super::hazards::Hazards;
-use super::mapping::Part;
+use super::plan::Projection;
 use super::types::PgType;
 
 /// A target table.
 ///
-/// Its columns are those of the source, and behind them their companions (`mapping::companion`), which
-/// the source has not: [`Relation::widen`] gives them their values, and from there on they are columns as
-/// others.
+/// Its columns are those of its plan, in that order: rows and changes of the source go through
+/// [`Relation::projection`] first.
 #[derive(Clone, Debug)]
 pub(super) struct Relation {
     /// The source table's version.
@@ -26,15 +23,15 @@ pub(super) struct Relation {
     pub(super) source: Arc<str>,
     /// Quoted, with its schema.
     pub(super) name: String,
-    /// By the source's column order; none for a column the target leaves out.
+    /// By the plan's order; none for a column the target leaves out.
     pub(super) columns: Vec<Option<TargetColumn>>,
     /// The key's columns in key order; empty for a table without one.
     pub(super) key: Vec<usize>,
     /// What of it may lose or alter rows.
     pub(super) hazards: Hazards,
-    /// What the last columns hold, in their order: parts of which columns.
-    pub(super) companions: Vec<(usize, Part)>,
-    /// Companions of key columns that the target lacks, quoted: a table made by hand, or by a version that
+    /// What makes the target's rows of the source's.
+    pub(super) projection: Arc<Projection>,
+    /// Derived columns of key columns that the target lacks, quoted: a table made by hand, or by a version that
     /// had none.
     pub(super) lacking: Vec<String>,
 }
@@ -69,11 +66,6 @@ impl Relation {
         self.columns[index].as_ref().expect("shapes hold only columns that the target has")
     }
 
-    /// Columns that the source has.
-    pub(super) fn source_columns(&self) -> usize {
-        self.columns.len() - self.companions.len()
-    }
-
     /// Whether two keys that differ may be one in the target.
     pub(super) fn folds_keys(&self) -> bool {
         self.key.iter().any(|column| self.column(*column).folds())
@@ -83,58 +75,6 @@ impl Relation {
     pub(super) fn tells_rows_by_key_alone(&self) -> bool {
         let contested = self.columns.iter().flatten().any(|column| column.contested);
         !self.key.is_empty() && !contested && !self.folds_keys()
-    }
-
-    /// Adds the companions to a row of the source's columns.
-    pub(super) fn widen_row(&self, row: &mut Vec<Value<'_>>) {
-        if row.len() != self.source_columns() {
-            // It is refused for that.
-            return;
-        }
-        for &(column, part) in &self.companions {
-            row.push(part.of(&row[column]));
-        }
-    }
-
-    /// The same for a key: its companions stand each behind its column.
-    fn widen_key(&self, key: &mut Vec<Value<'_>>) {
-        let own = |column: &&usize| **column < self.source_columns();
-        if key.len() != self.key.iter().filter(own).count() {
-            return;
-        }
-        let mut given = std::mem::take(key).into_iter();
-        for column in &self.key {
-            let value = match column.checked_sub(self.source_columns()) {
-                None => given.next(),
-                Some(place) => key.last().map(|before| self.companions[place].1.of(before)),
-            };
-            key.extend(value);
-        }
-    }
-
-    /// The same for a change: both images, and which columns were set.
-    pub(super) fn widen<'c, 'v>(&self, change: &'c Change<'v>) -> Cow<'c, Change<'v>> {
-        if self.companions.is_empty() {
-            return Cow::Borrowed(change);
-        }
-        let mut wide = change.clone();
-        self.widen_row(&mut wide.after);
-        match &mut wide.before {
-            Before::None => {}
-            Before::Key(key) => self.widen_key(key),
-            Before::Full(row) => self.widen_row(row),
-        }
-        if !wide.changed.is_empty() {
-            let mut changed = wide.changed.into_owned();
-            changed.resize(self.columns.len().div_ceil(8).max(changed.len()), 0);
-            for (place, (column, _)) in self.companions.iter().enumerate() {
-                let at = self.source_columns() + place;
-                let bit = changed[column / 8] >> (column % 8) & 1;
-                changed[at / 8] |= bit << (at % 8);
-            }
-            wide.changed = changed.into();
-        }
-        Cow::Owned(wide)
     }
 }
 

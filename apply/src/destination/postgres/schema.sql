@@ -93,8 +93,10 @@ CREATE TABLE IF NOT EXISTS lockstep.tables (
 
 -- Why changes of the source table are passed over until it is loaded; null where it is followed. At
 -- most one row of a source table has null. `relation` is what the target table was when it was found.
+-- `source_ref` is the identity of the source table, which its name is not.
 ALTER TABLE lockstep.tables ADD COLUMN IF NOT EXISTS held text,
-    ADD COLUMN IF NOT EXISTS relation oid;
+    ADD COLUMN IF NOT EXISTS relation oid,
+    ADD COLUMN IF NOT EXISTS source_ref text;
 
 -- Transactions set aside (`refused`), and updates whose row was absent (`absent`). While a row is
 -- here without `resolved_at`, the target may differ from every state of the source.

@@ -289,6 +289,7 @@ mod tests {
             bits in any::<u64>(),
         ) {
             let column = |ty| Column {
+                id: None,
                 name: "c".into(), ty, source_type: String::new(), nullable: true, collation: None,
                 identity: false, computed: false,
             };

@@ -10,9 +10,10 @@ use lockstep_common::{Failure, TableName, TableVersion};
 use tokio_postgres::{Client, Error};
 
 use super::Target;
-use super::catalog::{self, Naming};
+use super::catalog;
 use super::define::{self, Design, Planned};
 use super::extension::Extensions;
+use super::plan::Naming;
 use super::{collation, error, prerequisites, readiness};
 
 /// What to do about types that are wrong.
@@ -156,18 +157,18 @@ async fn foreseen(
         .collect();
     for table in &planned {
         let (version, name) = (table.version, &table.version.name);
-        let unusable = define::unusable(naming, version, table.definition);
-        results.extend(unusable.into_iter().map(|what| fail(name, what)));
-        for what in define::companions(naming, table) {
+        let plan = table.plan(naming);
+        results.extend(plan.unusable.iter().map(|what| fail(name, what.clone())));
+        for what in define::digits(&plan) {
             results.push(CheckResult::pass("keys", format!("{name}: {what}")));
         }
-        for what in define::warnings(naming, table) {
+        for what in define::warnings(&plan) {
             let fix = "docs/types.md says what the target's types and keys can hold";
             results.push(CheckResult::warn("tables", format!("{name}: {what}"), fix));
         }
-        let target = naming.table(name);
-        let Some(found) = catalog::find(client, &target).await? else { continue };
-        let Ok(relation) = catalog::fit(naming, &target, version.id(), version, &found) else {
+        let Some(found) = catalog::find(client, &plan.target).await? else { continue };
+        let fit = catalog::fit(naming, &plan.target, version.id(), version, &found);
+        let Ok(relation) = fit else {
             continue;
         };
         if let Some(what) = catalog::without_companions(&relation) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lockstep_common::Code;
-use lockstep_common::{Failure, TableName};
+use lockstep_common::{Failure, Origin, TableName};
 use tiberius::Row;
 
 use super::connection::Lease;
@@ -133,6 +133,8 @@ pub struct Shape {
     pub change_table: Vec<RawColumn>,
     /// Unique keys of the source table as `column_id`s, the primary key first.
     pub keys: Vec<UniqueKey>,
+    /// Where and when the source table came to be; none where the server does not show it.
+    pub origin: Option<Origin>,
 }
 
 /// A primary key or another unique index.
@@ -144,18 +146,24 @@ pub struct UniqueKey {
     pub columns: Vec<i32>,
 }
 
-/// Shapes of `instances`, in their order.
-pub async fn shapes(lease: &mut Lease, instances: &[&Instance]) -> Result<Vec<Shape>, Failure> {
+/// Shapes of `instances`, in their order, as they are seen on this timeline of the log.
+pub async fn shapes(
+    lease: &mut Lease,
+    timeline: u32,
+    instances: &[&Instance],
+) -> Result<Vec<Shape>, Failure> {
     let mut captured = captured_columns(lease, instances).await?;
     let objects = instances.iter().flat_map(|i| [i.table_id, i.change_table_id]);
     let columns = columns(lease, objects.collect()).await?;
     let keys = keys(lease, instances.iter().map(|i| i.table_id).collect()).await?;
+    let created = created(lease, instances.iter().map(|i| i.table_id).collect()).await?;
     let of = |id: i32| columns.get(&id).cloned().unwrap_or_default();
     let shape = |instance: &&Instance| Shape {
         captured: captured.remove(&instance.name).unwrap_or_default(),
         source: of(instance.table_id),
         change_table: of(instance.change_table_id),
         keys: keys.get(&instance.table_id).cloned().unwrap_or_default(),
+        origin: created.get(&instance.table_id).map(|&created| Origin { timeline, created }),
     };
     Ok(instances.iter().map(shape).collect())
 }
@@ -215,6 +223,19 @@ fn raw_column(row: &Row) -> Result<(i32, RawColumn), Failure> {
         computed: fields.flag("is_computed")?,
     };
     Ok((fields.integer("object_id")?, column))
+}
+
+/// When tables were made, by `object_id`.
+async fn created(lease: &mut Lease, tables: Vec<i32>) -> Result<BTreeMap<i32, i64>, Failure> {
+    let mut created = BTreeMap::new();
+    for some in tables.chunks(AT_ONCE) {
+        let sql = statements::created(some.iter().copied());
+        for row in lease.batch(&sql, "read sys.objects").await?.iter().flatten() {
+            let fields = Fields::new(row, "sys.objects");
+            created.insert(fields.integer("object_id")?, fields.datetime("create_date")?);
+        }
+    }
+    Ok(created)
 }
 
 async fn keys(

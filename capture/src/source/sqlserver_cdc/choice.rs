@@ -77,12 +77,13 @@ impl Candidate {
 /// One instance of each table, tables in the order of their names, for a reader at `cursor`.
 pub async fn choose(
     lease: &mut Lease,
+    timeline: u32,
     instances: Vec<Instance>,
     cursor: Lsn,
     known: &[TableVersion],
     most: u64,
 ) -> Result<Vec<Candidate>, Failure> {
-    let shapes = catalog::shapes(lease, &instances.iter().collect::<Vec<_>>()).await?;
+    let shapes = catalog::shapes(lease, timeline, &instances.iter().collect::<Vec<_>>()).await?;
     let candidates = instances.into_iter().zip(shapes);
     let candidates = candidates.map(|(i, shape)| Candidate::new(i, shape, known, most));
     Ok(best(candidates.collect(), cursor))
@@ -157,6 +158,7 @@ mod tests {
             source: (1..=3).map(column).collect(),
             change_table: captured.iter().map(|id| column(*id)).collect(),
             keys: Vec::new(),
+            origin: None,
         };
         Candidate::new(instance, shape, known, 100)
     }

@@ -68,7 +68,7 @@ pub async fn that_matter(
         return Ok(Vec::new());
     }
     let instances: Vec<_> = touched.iter().map(|followed| &followed.instance).collect();
-    let shapes = catalog::shapes(lease, &instances).await?;
+    let shapes = catalog::shapes(lease, source.timeline, &instances).await?;
     let same = |(followed, shape): (&std::sync::Arc<super::Followed>, &catalog::Shape)| {
         followed.check_shape(shape).is_ok().then_some(followed.instance.change_table_id)
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lockstep_common::Code;
-use lockstep_common::{Column, Failure, TableVersion};
+use lockstep_common::{Column, Failure, Origin, TableVersion};
 
 use super::catalog::{Shape, UniqueKey};
 use super::decode::{ColumnPlan, RowDecoder};
@@ -35,7 +35,8 @@ const REMAKE: &str = "create a capture instance with the table's present shape a
 
 impl Followed {
     /// Makes it. A `known` table keeps the name that it has there, and the key as
-    /// long as that tells its rows apart, whatever else is unique by now.
+    /// long as that tells its rows apart, whatever else is unique by now. What its version does not
+    /// record of the table's and the columns' identity is not added: the version would be another.
     ///
     /// # Errors
     /// `Halt` for a type without a rule, for a captured column that the source table no longer has
@@ -223,7 +224,9 @@ fn version(
     plans: &[ColumnPlan],
     known: Option<&TableVersion>,
 ) -> TableVersion {
+    let records_ids = known.is_none_or(|known| known.columns.iter().all(|c| c.id.is_some()));
     let column = |(source, plan): (&RawColumn, &ColumnPlan)| Column {
+        id: records_ids.then_some(source.column_id),
         name: source.name.clone(),
         ty: plan.plan.logical.clone(),
         source_type: plan.plan.source_type.clone(),
@@ -235,10 +238,17 @@ fn version(
     TableVersion {
         dialect: "sqlserver".to_owned(),
         object_id: i64::from(instance.table_id),
+        origin: known.map_or(shape.origin, |known| origin(shape, known)),
         name: known.map_or(&instance.table, |known| &known.name).clone(),
         columns: sources.iter().zip(plans).map(column).collect(),
         key: key(&shape.keys, sources, known),
     }
+}
+
+/// The table's origin, as far as the log records it: on whichever timeline it was seen first.
+fn origin(shape: &Shape, known: &TableVersion) -> Option<Origin> {
+    let seen = shape.origin.zip(known.origin);
+    seen.map(|(now, known)| Origin { timeline: known.timeline, ..now }).or(known.origin)
 }
 
 /// The key that identifies a row: the one that the log has as long as the table has it; else the
@@ -311,6 +321,7 @@ mod tests {
                 UniqueKey { primary: true, columns: vec![2] },
                 UniqueKey { primary: false, columns: vec![3, 1] },
             ],
+            origin: Some(Origin { timeline: 1, created: 7 }),
         }
     }
 
@@ -326,6 +337,41 @@ mod tests {
         let mut nullable = shape();
         nullable.source[2].nullable = true;
         assert_eq!(code(nullable).expect("followed").table.version.key, [] as [u16; 0]);
+    }
+
+    /// A column dropped and added again is another one, and so is a table; what the log does not record
+    /// of its version stays unrecorded, so that the version goes on.
+    #[test]
+    fn a_version_tells_columns_and_tables_apart_as_far_as_it_records_them() {
+        let like = |shape: Shape, known: Option<&TableVersion>| {
+            Followed::new(instance(), shape, 100, known).expect("followed").table
+        };
+        let first = like(shape(), None);
+        assert_eq!(
+            first.version.columns.iter().map(|c| c.id).collect::<Vec<_>>(),
+            [Some(1), Some(3)]
+        );
+        assert_eq!(first.version.origin, shape().origin);
+        let mut again = shape();
+        again.source[2].column_id = 4;
+        again.captured[1].column_id = 4;
+        again.keys[1].columns[0] = 4;
+        let mut remade = shape();
+        remade.origin = Some(Origin { timeline: 1, created: 8 });
+        let mut old = (*first.version).clone();
+        old.origin = None;
+        old.columns.iter_mut().for_each(|column| column.id = None);
+        for (other, now) in [("column", again), ("table", remade)] {
+            assert_ne!(like(now.clone(), Some(&first.version)).id, first.id, "{other}");
+            assert_eq!(like(now, Some(&old)).id, old.id(), "{other}");
+        }
+        // Another timeline sees the same table.
+        let mut later = shape();
+        later.origin = Some(Origin { timeline: 2, created: 7 });
+        assert_eq!(like(later, Some(&first.version)).id, first.id);
+        // A login that sees less by now.
+        let blind = Shape { origin: None, ..shape() };
+        assert_eq!(like(blind, Some(&first.version)).id, first.id);
     }
 
     #[test]

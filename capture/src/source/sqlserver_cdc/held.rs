@@ -62,7 +62,7 @@ pub async fn admit(
     let Some(table_id) = named(source, lease, name).await? else { return Ok(None) };
     let own = now.into_iter().filter(|instance| instance.table_id == table_id).collect();
     let most = source.max_value_bytes;
-    let chosen = choice::choose(lease, own, cursor, &[], most).await?.pop();
+    let chosen = choice::choose(lease, source.timeline, own, cursor, &[], most).await?.pop();
     let Some(Candidate { instance, followed, .. }) = chosen else { return Ok(None) };
     let begins = match instance::standing(instance.start_lsn, cursor, true) {
         Standing::Begins(at) => Some(at),

@@ -417,6 +417,7 @@ mod tests {
 
     fn column(source_type: &str, collation: Option<&str>) -> Column {
         Column {
+            id: None,
             name: "c".into(),
             ty: LogicalType::String { max: None, fixed: false },
             source_type: source_type.into(),

@@ -42,7 +42,7 @@ pub async fn check_load(source: &config::Source, capture: &config::Capture) -> V
     };
     match settled.await {
         Ok(server) => load::prerequisites::check(&server.loads, capture.handoff).await,
-        Err(failure) => vec![failed("full load", &failure)],
+        Err(failure) => vec![CheckResult::failed("full load", &failure)],
     }
 }
 
@@ -52,25 +52,25 @@ pub async fn check(source: &config::Source) -> Vec<CheckResult> {
     let mut results = Vec::new();
     let pool = match Pool::new(source, 1, max_value_bytes) {
         Ok(pool) => pool,
-        Err(failure) => return vec![failed("login", &failure)],
+        Err(failure) => return vec![CheckResult::failed("login", &failure)],
     };
     let mut lease = match pool.get().await {
         Ok(lease) => lease,
-        Err(failure) => return vec![failed("login", &failure)],
+        Err(failure) => return vec![CheckResult::failed("login", &failure)],
     };
     let address = source.address();
     results.push(CheckResult::pass("login", format!("{} at {address}", source.user)));
     let identity = match catalog::identity(&mut lease).await {
         Ok(identity) => identity,
         Err(failure) => {
-            results.push(failed("database", &failure));
+            results.push(CheckResult::failed("database", &failure));
             return results;
         }
     };
     let what = format!("{} on {}", identity.database, identity.server);
     results.push(CheckResult::pass("database", what));
     if !identity.cdc_enabled {
-        results.push(failed("change data capture", &catalog::cdc_off(&identity)));
+        results.push(CheckResult::failed("change data capture", &catalog::cdc_off(&identity)));
         return results;
     }
     results.push(CheckResult::pass("change data capture", "enabled"));
@@ -86,20 +86,6 @@ pub async fn check(source: &config::Source) -> Vec<CheckResult> {
     results.extend(examined.replication());
     results.extend(examined.tables().await);
     results
-}
-
-/// A prerequisite that fails.
-pub fn failed(name: impl Into<String>, failure: &Failure) -> CheckResult {
-    let mut detail = failure.message.clone();
-    if let Some(source) = &failure.source {
-        detail = format!("{detail}: {source}");
-    }
-    let fix = if failure.remedy.is_empty() {
-        "it may pass by itself: try again".to_owned()
-    } else {
-        failure.remedy.clone()
-    };
-    CheckResult::fail(name, detail, fix)
 }
 
 struct Examined<'a> {
@@ -207,7 +193,7 @@ impl Examined<'_> {
                     "wait for its first scan, or start it (sys.sp_cdc_start_job)",
                 ),
             },
-            Err(failure) => failed(NAME, &failure),
+            Err(failure) => CheckResult::failed(NAME, &failure),
         }
     }
 
@@ -268,7 +254,7 @@ impl Examined<'_> {
     async fn tables(&self) -> Vec<CheckResult> {
         match self.try_tables().await {
             Ok(results) => results,
-            Err(failure) => vec![failed("capture instances", &failure)],
+            Err(failure) => vec![CheckResult::failed("capture instances", &failure)],
         }
     }
 
@@ -283,7 +269,8 @@ impl Examined<'_> {
         };
         let others: Vec<i32> = wanted.iter().map(|instance| instance.table_id).collect();
         let most = u64::MAX;
-        let chosen = choice::choose(&mut lease, wanted, Lsn::MAX, &[], most).await?;
+        let chosen =
+            choice::choose(&mut lease, server.timeline, wanted, Lsn::MAX, &[], most).await?;
         lease.keep();
         for Candidate { instance, followed, .. } in chosen {
             let others = others.iter().filter(|id| **id == instance.table_id).count();
@@ -375,7 +362,7 @@ impl Examined<'_> {
         };
         match read {
             Ok(()) => results.push(CheckResult::pass(&name, format!("instance {}", instance.name))),
-            Err(failure) => results.push(failed(&name, &failure)),
+            Err(failure) => results.push(CheckResult::failed(&name, &failure)),
         }
         if instances > 1 {
             results.push(CheckResult::warn(
@@ -390,11 +377,11 @@ impl Examined<'_> {
                 results.extend(self.columns(&followed));
                 results.extend(self.hidden(&followed).await);
             }
-            Err(failure) => results.push(failed(&name, &failure)),
+            Err(failure) => results.push(CheckResult::failed(&name, &failure)),
         }
         match self.headroom(&instance).await {
             Ok(result) => results.extend(result),
-            Err(failure) => results.push(failed(&name, &failure)),
+            Err(failure) => results.push(CheckResult::failed(&name, &failure)),
         }
         results
     }
@@ -533,8 +520,10 @@ impl Examined<'_> {
             Ok::<_, Failure>(hidden.of(followed))
         };
         match found.await {
-            Ok(failures) => failures.iter().map(|failure| failed(&name, failure)).collect(),
-            Err(failure) => vec![failed(&name, &failure)],
+            Ok(failures) => {
+                failures.iter().map(|failure| CheckResult::failed(&name, failure)).collect()
+            }
+            Err(failure) => vec![CheckResult::failed(&name, &failure)],
         }
     }
 

@@ -175,7 +175,9 @@ pub async fn settle(
     let held = |version: &&TableVersion| !source.newcomers.held.contains(&version.object_id);
     let known: Vec<TableVersion> = known.iter().filter(held).cloned().collect();
     let all = instances.clone();
-    let chosen = choice::choose(lease, instances, lsn, &known, source.max_value_bytes).await?;
+    let chosen =
+        choice::choose(lease, source.timeline, instances, lsn, &known, source.max_value_bytes)
+            .await?;
     nothing_vanished(source, &all, &known)?;
     // At the start that `locate` chose for a new log nothing has been read yet, even if the log has
     // the tables' versions already: they go ahead of the first record. Such a cursor lies before
@@ -357,7 +359,7 @@ pub async fn inspect(
     renamed(source, &now)?;
     no_newcomer(source, lease, now, Lsn::MAX).await?;
     let instances = source.instances();
-    let shapes = catalog::shapes(lease, &instances).await?;
+    let shapes = catalog::shapes(lease, source.timeline, &instances).await?;
     let seen = catalog::ddl(lease, source.accesses.ddl, &instances, cursor).await?;
     source.ddl = ddl::that_matter(source, lease, seen).await?.into_iter().next();
     if source.ddl.is_none() {

@@ -68,6 +68,16 @@ pub fn columns(objects: impl Iterator<Item = i32>) -> String {
     )
 }
 
+/// When tables were made, on the server's clock (`sys.objects.create_date`: shows what the caller may
+/// see).
+/// <https://learn.microsoft.com/en-us/sql/relational-databases/system-catalog-views/sys-objects-transact-sql>
+pub fn created(objects: impl Iterator<Item = i32>) -> String {
+    format!(
+        "SELECT o.object_id, o.create_date FROM sys.objects AS o WHERE o.object_id IN ({})",
+        list(objects)
+    )
+}
+
 /// Columns of the primary keys and of the other unique indexes of several tables (`sys.indexes`,
 /// `sys.index_columns`), the primary key first.
 pub fn keys(objects: impl Iterator<Item = i32>) -> String {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::KeptPosition;
 use crate::codec::DecodeError;
 use crate::model::record::SourceTime;
-use crate::{Column, LogicalType, Position, TableId, TableName, TableVersion};
+use crate::{Column, LogicalType, Origin, Position, TableId, TableName, TableVersion};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Log {
@@ -89,6 +89,7 @@ pub(super) struct Table {
     table: String,
     columns: Vec<TableColumn>,
     key: Vec<u16>,
+    origin: Option<Origin>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -108,6 +109,7 @@ struct TableColumn {
     collation: Option<String>,
     identity: bool,
     computed: bool,
+    column_id: Option<i32>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -139,6 +141,7 @@ impl From<&TableVersion> for Table {
             table: version.name.table.clone(),
             columns: version.columns.iter().map(TableColumn::from).collect(),
             key: version.key.clone(),
+            origin: version.origin,
         }
     }
 }
@@ -155,6 +158,7 @@ impl TryFrom<Table> for TableVersion {
         Ok(TableVersion {
             dialect: table.dialect,
             object_id: table.object_id,
+            origin: table.origin,
             name: TableName { schema: table.schema, table: table.table },
             columns,
             key: table.key,
@@ -178,6 +182,7 @@ impl From<&Column> for TableColumn {
             collation: column.collation.clone(),
             identity: column.identity,
             computed: column.computed,
+            column_id: column.id,
         };
         out.ty = match column.ty {
             LogicalType::Bool => TypeName::Bool,
@@ -227,6 +232,7 @@ impl TryFrom<TableColumn> for Column {
     fn try_from(column: TableColumn) -> Result<Self, DecodeError> {
         let ty = column.logical_type().ok_or(DecodeError::Corrupt("a type without its facets"))?;
         Ok(Column {
+            id: column.column_id,
             name: column.name,
             ty,
             source_type: column.source_type,

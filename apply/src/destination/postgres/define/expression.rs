@@ -3,13 +3,10 @@
 use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Column, TableVersion};
 
-use super::super::catalog::Naming;
+use super::super::plan::{Naming, TSQL};
 use crate::tsql;
 
 pub(super) use crate::tsql::{Made, Purpose, Scope, is_binary_text, is_unicode};
-
-/// What SQL Server's versions of tables call their dialect.
-const TSQL: &str = "sqlserver";
 
 /// All columns of a version, for its expressions to name.
 pub(super) fn scope<'a>(naming: &Naming, version: &'a TableVersion) -> Scope<'a> {

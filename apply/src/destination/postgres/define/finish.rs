@@ -21,9 +21,9 @@ use lockstep_common::{Backoff, Failure, Shutdown};
 use tokio_postgres::{Client, Error};
 use uuid::Uuid;
 
-use super::super::catalog::TargetName;
 use super::super::connect::Login;
 use super::super::error;
+use super::super::plan::TargetName;
 use super::objects::{self, LOCK, Row, State};
 use super::plan::{Fate, Kind, Object, Planned, Server, plan};
 use super::role::may_be_replica;

@@ -3,11 +3,9 @@
 use std::collections::HashMap;
 
 use lockstep_common::model::name::quote_postgres;
-use lockstep_common::{Column, LogicalType, TableName};
+use lockstep_common::{LogicalType, TableName};
 
-use super::super::catalog::{Naming, TargetName};
-use super::super::mapping::{self, Part};
-use super::super::types::PgType;
+use super::super::plan::{Naming, OutputColumn, Part, TablePlan, TargetName};
 use super::plan::{MOST_ENTRY_BYTES, Planned, bytes_of};
 
 /// Bytes of a row that a page has room for (`MaxHeapTupleSize`).
@@ -31,41 +29,32 @@ pub(crate) fn doubles(naming: &Naming, tables: &[Planned<'_>]) -> Vec<(TableName
 }
 
 /// What may go wrong with a table's rows, or is other than one might think.
-pub(crate) fn warnings(naming: &Naming, table: &Planned<'_>) -> Vec<String> {
-    let mut found = Vec::new();
-    found.extend(merging(naming, table));
-    found.extend(long_key(naming, table));
-    found.extend(long_row(naming, table));
-    found
+pub(crate) fn warnings(plan: &TablePlan) -> Vec<String> {
+    [merging(plan), long_key(plan), long_row(plan)].into_iter().flatten().collect()
 }
 
-/// What companions a table has, and why.
-pub(crate) fn companions(naming: &Naming, table: &Planned<'_>) -> Vec<String> {
-    let companions = naming.companions(table.version, table.definition);
-    let digits = companions.iter().filter(|companion| companion.part == Part::Ticks);
+/// Which columns hold the last digits of times, and why.
+pub(crate) fn digits(plan: &TablePlan) -> Vec<String> {
+    let digits = plan.derived().filter(|(.., part)| *part == Part::Ticks);
     digits
-        .map(|companion| {
+        .map(|(column, of, _)| {
             format!(
                 "column {} holds the seventh fractional digit of {}, by which rows are told apart",
-                quote_postgres(&naming.carry(&companion.name)),
-                quote_postgres(&naming.carry(&table.version.columns[companion.of].name))
+                column.quoted(),
+                plan.columns[of].quoted()
             )
         })
         .collect()
 }
 
 /// Keys that a collation of the target may hold equal where the source does not.
-fn merging(naming: &Naming, table: &Planned<'_>) -> Option<String> {
-    let telling = mapping::telling(table.version, table.definition);
-    let columns = table.version.columns.iter().zip(telling);
-    let folding = |(column, telling): &(&Column, bool)| {
-        let Ok(ty) = naming.types.wanted(&table.version.name, column) else { return false };
-        let folds = naming.types.collation(column, ty).is_some() || ty == PgType::Citext;
-        let keyed = !table.version.key.is_empty();
-        *telling && keyed && folds && !column.computed
+fn merging(plan: &TablePlan) -> Option<String> {
+    let keyed = !plan.key.is_empty();
+    let folding = |column: &&OutputColumn| {
+        column.tells && keyed && column.folds && column.ty.is_ok() && !column.column.computed
     };
-    let names: Vec<String> =
-        columns.filter(folding).map(|(column, _)| quote_postgres(&column.name)).collect();
+    let columns = plan.columns.iter().filter(folding);
+    let names: Vec<String> = columns.map(|column| quote_postgres(&column.column.name)).collect();
     (!names.is_empty()).then(|| {
         format!(
             "a key or unique index compares {} as `key_collation = \"icu\"` or citext does, which may \
@@ -77,11 +66,10 @@ fn merging(naming: &Naming, table: &Planned<'_>) -> Option<String> {
 }
 
 /// A key whose values may be longer than an index entry.
-fn long_key(naming: &Naming, table: &Planned<'_>) -> Option<String> {
-    let version = table.version;
-    let key = version.key.iter().filter_map(|k| version.columns.get(usize::from(*k)));
-    let bytes = key.map(|column| bytes_of(naming, version, column)).sum::<Option<u64>>();
-    (!version.key.is_empty() && bytes.is_none_or(|bytes| bytes > MOST_ENTRY_BYTES)).then(|| {
+fn long_key(plan: &TablePlan) -> Option<String> {
+    let key = plan.key.iter().map(|at| &plan.columns[*at]).filter(|column| !column.is_derived());
+    let bytes = key.map(bytes_of).sum::<Option<u64>>();
+    (!plan.key.is_empty() && bytes.is_none_or(|bytes| bytes > MOST_ENTRY_BYTES)).then(|| {
         "its key may be longer than an index entry of PostgreSQL, 2704 bytes: a row with such a key halts \
          apply (54000)"
             .to_owned()
@@ -89,17 +77,15 @@ fn long_key(naming: &Naming, table: &Planned<'_>) -> Option<String> {
 }
 
 /// Rows that may be larger than a page, though all of their long values stand elsewhere.
-fn long_row(naming: &Naming, table: &Planned<'_>) -> Option<String> {
-    let version = table.version;
-    let expanded = mapping::expand(version, &naming.companions(version, table.definition));
+fn long_row(plan: &TablePlan) -> Option<String> {
     // A header, and a bit for each column that is null.
-    let header = (23 + expanded.columns.len() as u64 / 8).next_multiple_of(8);
+    let header = (23 + plan.columns.len() as u64 / 8).next_multiple_of(8);
     let mut bytes = header;
-    for column in expanded.columns.iter().filter(|column| !column.computed) {
-        bytes = match fixed(&column.ty) {
+    for column in plan.columns.iter().filter(|column| !column.column.computed) {
+        bytes = match fixed(&column.column.ty) {
             Some((size, align)) => bytes.next_multiple_of(align) + size,
             None => {
-                let most = bytes_of(naming, version, column).unwrap_or(u64::MAX);
+                let most = bytes_of(column).unwrap_or(u64::MAX);
                 bytes + most.saturating_add(1).min(MOST_INLINE_BYTES)
             }
         };

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use lockstep_common::TableName;
 use lockstep_common::model::name::{literal_postgres, quote_postgres};
 
-use super::super::catalog::TargetName;
+use super::super::plan::TargetName;
 use super::Design;
 use super::plan::create_schema_plainly;
 

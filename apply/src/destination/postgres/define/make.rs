@@ -8,9 +8,9 @@ use lockstep_common::{Failure, Shutdown};
 use tokio_postgres::{Client, Error, GenericClient};
 use uuid::Uuid;
 
-use super::super::catalog::TargetName;
 use super::super::connect::Login;
 use super::super::error::ServerError;
+use super::super::plan::TargetName;
 use super::finish::LOCK_WAIT;
 use super::objects::{self, Row, State};
 use super::plan::{Kind, other_index_name};

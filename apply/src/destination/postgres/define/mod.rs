@@ -30,15 +30,15 @@ use lockstep_common::model::definition::Definition;
 use lockstep_common::model::load::Handoff;
 use lockstep_common::{TableId, TableVersion};
 
-use super::catalog::Naming;
+use super::plan::{Naming, TablePlan};
 
 #[cfg(test)]
 mod tests;
 
 pub(super) use finish::{Finish, Report, finish, set_sequences};
-pub(super) use foresee::{companions, doubles, warnings};
+pub(super) use foresee::{digits, doubles, warnings};
 pub(super) use grants::grants;
-pub(super) use plan::{Planned, create_schema, create_table, fit, unusable};
+pub(super) use plan::{Planned, create_schema, create_table, fit};
 pub(super) use prepare::{prepare, unready_tables, with_contested};
 pub(super) use print::print;
 pub(super) use role::may_be_replica;
@@ -87,4 +87,11 @@ pub(super) struct LoadTable {
     pub(super) definition: Option<Arc<Definition>>,
     /// How rows and stream are fitted together.
     pub(super) handoff: Handoff,
+}
+
+impl LoadTable {
+    /// The table as it is to be made.
+    fn plan(&self, naming: &Naming) -> TablePlan {
+        TablePlan::new(naming, &self.version, self.definition.as_deref())
+    }
 }

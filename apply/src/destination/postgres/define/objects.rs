@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tokio_postgres::{Client, Error, GenericClient};
 use uuid::Uuid;
 
-use super::super::catalog::TargetName;
+use super::super::plan::TargetName;
 use super::plan::Kind;
 
 /// How far an object is.

@@ -20,12 +20,12 @@ use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Failure, TableVersion};
 use tokio_postgres::{Client, GenericClient, Transaction};
 
-use super::super::catalog::{self, Found, TargetName};
+use super::super::catalog::{self, Found};
 use super::super::checkpoint::Fence;
 use super::super::error::{self, Class, ServerError};
-use super::super::mapping::telling;
+use super::super::plan::{TablePlan, TargetName, telling};
 use super::super::relation::Relation;
-use super::plan::{Planned, contested, create_schema, create_table, key_names, unusable};
+use super::plan::{Planned, contested, create_schema, create_table, key_names};
 use super::role::{Role, create_rights};
 use super::way::make_way;
 use super::{Design, LoadTable};
@@ -161,8 +161,8 @@ async fn survey(
     let mut oids = Vec::new();
     let claims = catalog::has_claims(client).await?;
     for (index, (table, name)) in tables.iter().zip(&names).enumerate() {
-        let definition = table.definition.as_deref();
-        let mut wrong = unusable(&design.naming, &table.version, definition);
+        let plan = table.plan(&design.naming);
+        let mut wrong = plan.unusable.clone();
         if let Some(first) = taken.insert((&name.schema, &name.table), index) {
             let first = &tables[first].version.name;
             wrong.push(format!("{first} goes to target table {} too", name.quoted()));
@@ -172,11 +172,11 @@ async fn survey(
         }
         let found = catalog::find(client, name).await?;
         match &found {
-            None => wrong.extend(absent(design, &role, name, table)),
+            None => wrong.extend(absent(design, &role, &plan)),
             Some(found) => {
                 survey.present.insert(index);
                 oids.push(found.oid);
-                wrong.extend(present(client, design, &role, name, table, found).await?);
+                wrong.extend(present(client, design, &role, &plan, table, found).await?);
             }
         }
         note(&mut survey.wrong, &table.version, wrong);
@@ -230,16 +230,15 @@ async fn claimed(
 }
 
 /// What keeps a table from being made.
-fn absent(design: &Design, role: &Role, name: &TargetName, table: &LoadTable) -> Vec<String> {
+fn absent(design: &Design, role: &Role, plan: &TablePlan) -> Vec<String> {
+    let name = &plan.target;
     let mut wrong = Vec::new();
     if !design.create {
         wrong.push(format!("target table {} does not exist (`create_tables`)", name.quoted()));
         return wrong;
     }
     wrong.extend(create_rights(role, name));
-    let definition = table.definition.as_deref();
-    let made = create_table(&design.naming, &table.version, definition, None);
-    wrong.extend(made.err().unwrap_or_default());
+    wrong.extend(plan.mistyped());
     wrong
 }
 
@@ -248,12 +247,13 @@ async fn present(
     client: &Client,
     design: &Design,
     role: &Role,
-    name: &TargetName,
+    plan: &TablePlan,
     table: &LoadTable,
     found: &Found,
 ) -> Result<Vec<String>, tokio_postgres::Error> {
+    let name = &plan.target;
     if design.prepare == Prepare::DropAndCreate {
-        let mut wrong = absent(design, role, name, table);
+        let mut wrong = absent(design, role, plan);
         if !design.drop_tables {
             wrong.push(format!(
                 "target table {} is there, and dropping it needs `drop_tables = true`",
@@ -313,7 +313,7 @@ async fn refusing(
     found: &Found,
 ) -> Result<Vec<String>, tokio_postgres::Error> {
     let mut wrong = Vec::new();
-    let key = found.key(&design.naming, &table.version);
+    let key = found.plan(&design.naming, &table.version).key_names();
     let others: Vec<String> = found
         .indexes
         .iter()
@@ -450,9 +450,10 @@ async fn create(
     key_name: Option<&str>,
 ) -> Result<Option<String>, tokio_postgres::Error> {
     let (naming, version) = (&design.naming, &table.version);
+    let plan = table.plan(naming);
     // The survey made sure that it can be made.
     let sql = |definition: Option<&Definition>| {
-        create_table(naming, version, definition, key_name).unwrap_or_default()
+        create_table(naming, &plan, version, definition, key_name).unwrap_or_default()
     };
     let definition = table.definition.as_deref();
     let whole = sql(definition);
@@ -485,12 +486,14 @@ async fn claim(
     table: &LoadTable,
 ) -> Result<(), tokio_postgres::Error> {
     let (source, id) = (table.version.name.to_string(), table.id.to_string());
+    let source_ref = table.version.table_ref().to_string();
     client
         .execute(
-            "INSERT INTO lockstep.tables AS t (schema_name, table_name, pipeline, source, version) \
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (schema_name, table_name) DO UPDATE \
-             SET version = $5 WHERE t.pipeline = $3 AND t.source = $4",
-            &[&name.schema, &name.table, &pipeline, &source, &id],
+            "INSERT INTO lockstep.tables AS t \
+             (schema_name, table_name, pipeline, source, version, source_ref) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (schema_name, table_name) DO UPDATE \
+             SET version = $5, source_ref = $6 WHERE t.pipeline = $3 AND t.source = $4",
+            &[&name.schema, &name.table, &pipeline, &source, &id, &source_ref],
         )
         .await?;
     Ok(())

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::super::collation;
-use super::plan::{
-    Fate, Planned, Server, create_schema_plainly, create_table, key_names, plan, unusable,
-};
+use super::super::plan::TablePlan;
+use super::plan::{Fate, Planned, Server, create_schema_plainly, create_table, key_names, plan};
 use super::{Design, foresee};
 
 /// The whole DDL of a load of `tables`, for a server of that major version, and as comments what is
@@ -15,15 +14,11 @@ pub(crate) fn print(design: &Design, version: u32, tables: &[Planned<'_>]) -> St
     let mut out = String::new();
     let mut not_made = Vec::new();
     section(&mut out, "Before the load");
-    let usable =
-        |table: &&Planned<'_>| unusable(&design.naming, table.version, table.definition).is_empty();
-    let schemas: BTreeSet<String> = tables
-        .iter()
-        .filter(usable)
-        .map(|table| design.naming.table(&table.version.name).schema)
-        .collect();
+    let plans: Vec<TablePlan> = tables.iter().map(|table| table.plan(&design.naming)).collect();
+    let usable = plans.iter().filter(|plan| plan.unusable.is_empty());
+    let schemas: BTreeSet<&str> = usable.map(|plan| plan.target.schema.as_str()).collect();
     for schema in schemas {
-        statement(&mut out, &create_schema_plainly(&schema));
+        statement(&mut out, &create_schema_plainly(schema));
     }
     let types = &design.naming.types;
     if types.collates() {
@@ -35,28 +30,28 @@ pub(crate) fn print(design: &Design, version: u32, tables: &[Planned<'_>]) -> St
     not_made.extend(types.absent_tables(&names));
     let key_names = key_names(&design.naming, tables);
     let mut refused = foresee::doubles(&design.naming, tables);
-    for (table, key_name) in tables.iter().zip(&key_names) {
-        let (name, version) = (&table.version.name, table.version);
-        let mut wrong = unusable(&design.naming, version, table.definition);
-        let made = create_table(&design.naming, version, table.definition, key_name.as_deref());
+    for ((table, plan), key_name) in tables.iter().zip(&plans).zip(&key_names) {
+        let (version, definition) = (table.version, table.definition);
+        let mut wrong = plan.unusable.clone();
+        let made = create_table(&design.naming, plan, version, definition, key_name.as_deref());
         match made {
             Ok(sql) if wrong.is_empty() => {
-                let companions = foresee::companions(&design.naming, table);
-                for line in companions.into_iter().chain(foresee::warnings(&design.naming, table)) {
-                    comment(&mut out, &format!("{name}: {line}"));
+                for line in foresee::digits(plan).into_iter().chain(foresee::warnings(plan)) {
+                    comment(&mut out, &format!("{}: {line}", plan.source));
                 }
                 statement(&mut out, &sql);
             }
             Ok(_) => {}
             Err(found) => wrong.extend(found),
         }
-        refused.extend(wrong.into_iter().map(|wrong| (name.clone(), wrong)));
+        refused.extend(wrong.into_iter().map(|wrong| (plan.source.clone(), wrong)));
     }
     for (name, wrong) in refused {
         not_made.push(format!("table {name}: {wrong}"));
     }
     section(&mut out, "After it, once the target is consistent");
-    let made: Vec<Planned<'_>> = tables.iter().filter(usable).copied().collect();
+    let usable = tables.iter().zip(&plans).filter(|(_, plan)| plan.unusable.is_empty());
+    let made: Vec<Planned<'_>> = usable.map(|(table, _)| *table).collect();
     let objects = plan(&design.naming, Server { version, replica: true }, &made, &BTreeSet::new());
     if !design.constraints {
         comment(&mut out, "nothing: constraints = false");

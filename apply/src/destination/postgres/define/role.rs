@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use lockstep_common::model::name::quote_postgres;
 use tokio_postgres::Client;
 
-use super::super::catalog::TargetName;
+use super::super::plan::TargetName;
 
 /// What the role may.
 pub(super) struct Role {

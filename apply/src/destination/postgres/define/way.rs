@@ -6,7 +6,7 @@
 use lockstep_common::model::name::quote_postgres;
 use tokio_postgres::{Error, GenericClient};
 
-use super::super::catalog::TargetName;
+use super::super::plan::TargetName;
 use super::plan::other_index_name;
 
 /// Gives an index or a sequence of a table of ours another name, where a table is to have its name.

@@ -433,13 +433,13 @@ impl<'j> Rows<'j> {
     /// them give the same columns.
     fn check(&mut self, row: &mut Vec<Value<'_>>) -> Result<(), Failure> {
         let relation = &self.job.relation;
-        if row.len() != relation.source_columns() {
+        if row.len() != relation.projection.width() {
             return Err(damaged(self.job, "a row does not have its table version's columns"));
         }
         for value in row.iter_mut() {
             self.longs.settle(value).map_err(|what| damaged(self.job, what))?;
         }
-        relation.widen_row(row);
+        relation.projection.apply_row(row);
         let gives =
             |column: usize| relation.columns[column].is_some() && !row[column].is_unavailable();
         match &self.columns {

@@ -10,11 +10,11 @@ use lockstep_common::{Failure, Position, TableId};
 use tokio_postgres::{Client, Row, Transaction};
 use uuid::Uuid;
 
-use super::super::catalog::TargetName;
 use super::super::checkpoint::{Chain, signed, unsigned};
 use super::super::define::LoadTable;
 use super::super::error;
 use super::super::held;
+use super::super::plan::TargetName;
 use super::super::relation::Relation;
 use super::book::{Stage, StoredLoad, StoredTable, TableStage};
 use super::notes;

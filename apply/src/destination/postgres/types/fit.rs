@@ -151,6 +151,7 @@ mod tests {
 
     fn typed(ty: LogicalType, source_type: &str) -> Column {
         Column {
+            id: None,
             name: "c".into(),
             ty,
             source_type: source_type.into(),

@@ -24,11 +24,8 @@ fn pool(address: SocketAddr) -> Pool {
         database: "master".to_owned(),
         user: "sa".to_owned(),
         password: Some(Secret::new(PASSWORD)),
-        password_file: None,
         encrypt: Encrypt::Off,
-        trust_server_certificate: false,
-        ca_file: None,
-        tables: Vec::new(),
+        ..config::Source::default()
     };
     Arc::into_inner(Pool::new(&source, 2, 1 << 20).expect("a pool")).expect("nobody else has it")
 }

@@ -10,7 +10,6 @@ use lockstep_common::service::check::CheckResult;
 
 use super::super::catalog::{self, Versions};
 use super::super::fields::Fields;
-use super::super::prerequisites::failed;
 use super::freeze;
 use super::signal::Signal;
 use super::table::LoadTable;
@@ -50,7 +49,7 @@ async fn readable(loads: &Loads, table: &LoadTable) -> CheckResult {
         }
     };
     match (read.await, &table.key) {
-        (Err(failure), _) => failed(name, &failure),
+        (Err(failure), _) => CheckResult::failed(name, &failure),
         (Ok(()), Err(why)) => CheckResult::warn(
             name,
             format!("{why}: it is loaded in one pass, frozen at one position"),
@@ -87,7 +86,7 @@ async fn beside_writers(loads: &Loads) -> CheckResult {
                 "ALTER DATABASE [{database}] SET ALLOW_SNAPSHOT_ISOLATION ON, and loads read versions"
             ),
         ),
-        Err(failure) => failed(NAME, &failure),
+        Err(failure) => CheckResult::failed(NAME, &failure),
     }
 }
 
@@ -101,7 +100,7 @@ async fn snapshots(loads: &Loads) -> CheckResult {
     };
     match allowed.await {
         Ok(()) => CheckResult::pass(NAME, "allowed"),
-        Err(failure) => failed(NAME, &failure),
+        Err(failure) => CheckResult::failed(NAME, &failure),
     }
 }
 
@@ -119,8 +118,8 @@ async fn position(loads: &Loads) -> CheckResult {
     match (seen.await, &loads.signal_table) {
         (Ok(true), _) => CheckResult::pass(NAME, "shown by sys.dm_tran_database_transactions"),
         (Ok(false), Some(name)) => CheckResult::pass(NAME, format!("by a row written to {name}")),
-        (Ok(false), None) => failed(NAME, &freeze::no_position()),
-        (Err(failure), _) => failed(NAME, &failure),
+        (Ok(false), None) => CheckResult::failed(NAME, &freeze::no_position()),
+        (Err(failure), _) => CheckResult::failed(NAME, &failure),
     }
 }
 
@@ -147,6 +146,6 @@ async fn signal(loads: &Loads, name: &str) -> CheckResult {
             format!("the login may not write to {name}"),
             format!("GRANT SELECT, INSERT, DELETE ON {name} to its user"),
         ),
-        Err(failure) => failed(NAME, &failure),
+        Err(failure) => CheckResult::failed(NAME, &failure),
     }
 }

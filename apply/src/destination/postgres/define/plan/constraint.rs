@@ -4,9 +4,9 @@ use lockstep_common::model::definition::{ForeignKey, Referential};
 use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Column, LogicalType, TableName};
 
-use super::super::super::mapping::digit_name;
+use super::super::super::plan::digit_name;
 use super::super::expression::{self, Purpose, is_binary_text};
-use super::{Action, Context, Fate, Kind, Object, Planned, digit_of};
+use super::{Action, Context, Fate, Kind, Object, Planned};
 
 /// What becomes of the defaults.
 pub(super) fn defaults(context: &Context<'_>) -> Vec<Object> {
@@ -38,7 +38,7 @@ pub(super) fn identities(context: &Context<'_>) -> Vec<Object> {
         let name = context.naming.carry(&column.column);
         let found = context.version.columns.iter().find(|c| c.name == column.column);
         // A number that became text has no sequence.
-        let number = found.filter(|column| !context.ty(column).is_text());
+        let number = found.filter(|column| !context.is_text(&column.name));
         let range: Option<(i64, i64)> = match number.map(|column| &column.ty) {
             Some(LogicalType::Int { bytes: 1 }) => Some((0, 255)),
             Some(LogicalType::Int { bytes: 2 }) => Some((i16::MIN.into(), i16::MAX.into())),
@@ -139,22 +139,19 @@ fn reference(
         .collect();
     let other = tables.iter().find(|table| table.version.name == key.referenced);
     for (column, over_there) in key.columns.iter().zip(&key.referenced_columns) {
-        let Some(digit) = context.digit_of(column) else { continue };
-        let companion = match other {
-            Some(other) => {
-                let companions = context.naming.companions(other.version, other.definition);
-                digit_of(context.naming, other.version, &companions, over_there)
-            }
+        let Some(digit) = context.table.digit_of(column) else { continue };
+        let digit_there = match other {
+            Some(other) => other.plan(context.naming).digit_of(over_there),
             None => Some(quote_postgres(&context.naming.carry(&digit_name(over_there)))),
         };
-        let companion = companion.ok_or_else(|| {
+        let digit_there = digit_there.ok_or_else(|| {
             format!(
                 "{} has no column for the seventh fractional digit of {over_there}",
                 key.referenced
             )
         })?;
         columns.push(digit);
-        referenced.push(companion);
+        referenced.push(digit_there);
     }
     Ok(format!(
         "FOREIGN KEY ({}) REFERENCES {} ({}){}{}",
@@ -182,7 +179,7 @@ fn inexact<'a>(context: &'a Context<'_>, key: &ForeignKey) -> Option<&'a Column>
         key.columns.contains(&column.name)
             && column.collation.is_some()
             && !is_binary_text(column)
-            && !context.collates(column)
+            && !context.collates(&column.name)
     })
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use lockstep_common::model::definition::{Definition, Index, IndexKind};
 use lockstep_common::{Column, LogicalType, TableVersion};
 
-use super::super::super::catalog::Naming;
+use super::super::super::plan::OutputColumn;
 use super::super::super::text;
 use super::super::super::types::PgType;
 use super::super::expression::{self, Purpose, is_binary_text, is_unicode};
@@ -80,7 +80,7 @@ pub(super) fn indexes(context: &Context<'_>, taken: &mut Taken) -> Vec<Object> {
             IndexKind::Plain => Kind::Index,
             IndexKind::Primary | IndexKind::Constraint => Kind::Unique,
         };
-        let target = &context.target;
+        let target = &context.table.target;
         let name = taken.index(&target.schema, &target.table, &context.naming.carry(&index.name));
         let fate = match action(context, index, kind) {
             Ok((action, notes)) => {
@@ -127,7 +127,7 @@ fn action(
         let order = if downwards { " DESC" } else { "" };
         keys.push(format!("{quoted}{order}"));
         // What tells rows apart where the time's own column does not.
-        if unique && let Some(digit) = context.digit_of(&column.column) {
+        if unique && let Some(digit) = context.table.digit_of(&column.column) {
             keys.push(format!("{digit}{order}"));
         }
     }
@@ -171,7 +171,8 @@ fn action(
 /// Text that the source compares by a collation, and the target by its characters.
 fn note_collation(context: &Context<'_>, index: &Index, notes: &mut Vec<String>) {
     let named = |c: &&Column| index.columns.iter().any(|named| named.column == c.name);
-    let exact = |c: &&Column| c.collation.is_some() && !is_binary_text(c) && !context.collates(c);
+    let exact =
+        |c: &&Column| c.collation.is_some() && !is_binary_text(c) && !context.collates(&c.name);
     if let Some(column) = context.version.columns.iter().filter(named).find(exact) {
         notes.push(format!(
             "tells apart values of {} that collation {} takes for equal",
@@ -213,13 +214,13 @@ fn included(
 }
 
 fn column_width(context: &Context<'_>, name: &str) -> Option<u64> {
-    let column = context.version.columns.iter().find(|column| column.name == name)?;
-    bytes_of(context.naming, context.version, column)
+    bytes_of(context.output(name)?)
 }
 
 /// Most bytes of a column's value; none for one without a limit.
-pub(crate) fn bytes_of(naming: &Naming, version: &TableVersion, column: &Column) -> Option<u64> {
-    let text = naming.types.wanted(&version.name, column).is_ok_and(PgType::is_text);
+pub(crate) fn bytes_of(output: &OutputColumn) -> Option<u64> {
+    let column = &output.column;
+    let text = output.ty.clone().is_ok_and(PgType::is_text);
     if text && !matches!(column.ty, LogicalType::String { .. }) {
         return text::longest(column).map(u64::from);
     }

@@ -15,16 +15,15 @@ use std::fmt;
 
 use lockstep_common::model::definition::Definition;
 use lockstep_common::model::name::quote_postgres;
-use lockstep_common::{Column, TableName, TableVersion};
+use lockstep_common::{TableName, TableVersion};
 
-use super::super::catalog::{Naming, TargetName};
-use super::super::mapping::{Companion, Part};
+use super::super::plan::{Naming, OutputColumn, TablePlan, TargetName};
 use super::super::types::PgType;
 use super::expression::Scope;
 
 pub(crate) use index::{MOST_ENTRY_BYTES, bytes_of, contested};
 pub(crate) use name::{fit, other_index_name};
-pub(crate) use table::{create_schema, create_schema_plainly, create_table, unusable};
+pub(crate) use table::{create_schema, create_schema_plainly, create_table};
 
 /// What is known of the target.
 #[derive(Clone, Copy, Debug)]
@@ -184,6 +183,13 @@ pub(crate) struct Planned<'a> {
     pub(crate) definition: Option<&'a Definition>,
 }
 
+impl Planned<'_> {
+    /// The table as it is to be made.
+    pub(crate) fn plan(&self, naming: &Naming) -> TablePlan {
+        TablePlan::new(naming, self.version, self.definition)
+    }
+}
+
 /// Plans everything that comes after the load of `tables`, in the order in which it is to be made.
 /// `others` are source tables, as `schema.table`, that are in the target already.
 pub(crate) fn plan(
@@ -257,26 +263,14 @@ fn undefined(naming: &Naming, version: &TableVersion) -> Object {
     }
 }
 
-fn digit_of(
-    naming: &Naming,
-    version: &TableVersion,
-    companions: &[Companion],
-    column: &str,
-) -> Option<String> {
-    let of = version.columns.iter().position(|c| c.name == column)?;
-    let digit = companions.iter().find(|c| c.part == Part::Ticks && c.of == of)?;
-    Some(quote_postgres(&naming.carry(&digit.name)))
-}
-
 /// One table while it is planned.
 struct Context<'a> {
     naming: &'a Naming,
     server: Server,
     version: &'a TableVersion,
     definition: &'a Definition,
-    target: TargetName,
     scope: Scope<'a>,
-    companions: Vec<Companion>,
+    table: TablePlan,
 }
 
 impl<'a> Context<'a> {
@@ -286,15 +280,9 @@ impl<'a> Context<'a> {
         version: &'a TableVersion,
         definition: &'a Definition,
     ) -> Self {
-        let target = naming.table(&version.name);
         let scope = table::scope(naming, version, definition);
-        let companions = naming.companions(version, Some(definition));
-        Context { naming, server, version, definition, target, scope, companions }
-    }
-
-    /// The companion, quoted, that holds the seventh fractional digit of a column's times.
-    fn digit_of(&self, column: &str) -> Option<String> {
-        digit_of(self.naming, self.version, &self.companions, column)
+        let table = TablePlan::new(naming, version, Some(definition));
+        Context { naming, server, version, definition, scope, table }
     }
 
     fn object(&self, kind: Kind, object: &str, name: &str, fate: Fate) -> Object {
@@ -302,7 +290,7 @@ impl<'a> Context<'a> {
             source: self.version.name.to_string(),
             kind,
             object: object.to_owned(),
-            table: self.target.clone(),
+            table: self.table.target.clone(),
             name: name.to_owned(),
             fate,
         }
@@ -316,16 +304,18 @@ impl<'a> Context<'a> {
         self.scope.column(name).map(|(quoted, _)| quoted)
     }
 
-    /// The target's type of a column that it has.
-    fn ty(&self, column: &Column) -> PgType {
-        let types = &self.naming.types;
-        types.wanted(&self.version.name, column).unwrap_or_else(|_| types.own(column))
+    /// Whether a column is text in the target.
+    fn is_text(&self, column: &str) -> bool {
+        self.output(column).is_some_and(|column| column.ty.clone().is_ok_and(PgType::is_text))
     }
 
     /// Whether the target holds texts of a column equal as the source does.
-    fn collates(&self, column: &Column) -> bool {
-        self.naming.types.collation(column, self.ty(column)).is_some()
-            || self.ty(column) == PgType::Citext
+    fn collates(&self, column: &str) -> bool {
+        self.output(column).is_some_and(|column| column.folds)
+    }
+
+    fn output(&self, column: &str) -> Option<&OutputColumn> {
+        self.table.column(column)
     }
 
     fn columns<'n>(

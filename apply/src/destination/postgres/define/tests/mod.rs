@@ -28,7 +28,7 @@ use super::plan::{Fate, Planned, Server, contested, plan};
 use super::prepare::{Prepared, prepare};
 use super::unmake::unmake;
 use super::{Design, LoadTable};
-use crate::cluster;
+use lockstep_servers::cluster;
 
 const PIPELINE: &str = "shop";
 const FENCE: Fence<'static> = Fence { pipeline: PIPELINE, epoch: 1 };
@@ -160,6 +160,7 @@ impl Bed {
 
 fn column(name: &str, source_type: &str, ty: LogicalType) -> Column {
     Column {
+        id: None,
         name: name.into(),
         ty,
         source_type: source_type.into(),
@@ -189,6 +190,7 @@ fn table(name: &str, columns: Vec<Column>, change: impl FnOnce(&mut Definition))
     let version = TableVersion {
         dialect: "sqlserver".into(),
         object_id: 1,
+        origin: None,
         name: name.clone(),
         columns,
         key: vec![0],

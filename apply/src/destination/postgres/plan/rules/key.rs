@@ -5,7 +5,7 @@ use std::fmt;
 use lockstep_common::model::name::written_mssql;
 use lockstep_common::{Column, LogicalType, TableName};
 
-use super::super::types::{base_name, is_limited};
+use super::super::super::types::{base_name, is_limited};
 
 /// A source type, with or without its limits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,6 +108,7 @@ impl TypeKey {
             _ => return None,
         };
         Some(Column {
+            id: None,
             name: String::new(),
             ty,
             source_type: self.0.clone(),

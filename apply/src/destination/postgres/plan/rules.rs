@@ -1,11 +1,11 @@
-//! Which PostgreSQL type each source column gets: its own, or what the configuration says.
+//! The rules of a target: which PostgreSQL type each source column gets, its own or what the configuration
+//! says.
 //!
 //! A configured type must have a form of every value of the source's type (`types::fit`), and must be
 //! there in the target. What is wrong is found before anything is written: what the configuration alone
 //! shows, and whether types of extensions are there, by [`Types::at_start`]; what hangs on tables, when
 //! they come ([`Types::of_tables`], [`Types::wanted`]).
 
-mod companion;
 mod key;
 
 use std::collections::BTreeMap;
@@ -14,17 +14,16 @@ use lockstep_common::config::{self, KeyCollation};
 use lockstep_common::model::name::quote_postgres;
 use lockstep_common::{Column, LogicalType, TableName, TableVersion};
 
-use super::collation;
-use super::encode::{Form, Way};
-use super::extension::Extensions;
-use super::text::Style;
-use super::types::{PgType, base_name};
-pub(super) use companion::{Companion, Part, digit_name, expand, telling};
+use super::super::collation;
+use super::super::encode::{Form, Way};
+use super::super::extension::Extensions;
+use super::super::text::Style;
+use super::super::types::{PgType, base_name};
 use key::{ColumnKey, TypeKey};
 
 /// What columns become.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Types {
+pub(in super::super) struct Types {
     by_type: BTreeMap<TypeKey, PgType>,
     by_column: BTreeMap<ColumnKey, PgType>,
     /// What is wrong with the configuration itself.
@@ -38,7 +37,7 @@ pub(super) struct Types {
 
 impl Types {
     /// From a configuration, for a target that is not known yet.
-    pub(super) fn new(config: &config::Apply) -> Self {
+    pub(in super::super) fn new(config: &config::Apply) -> Self {
         let mut wrong = Vec::new();
         let mut by_type = BTreeMap::new();
         for (key, ty) in &config.types {
@@ -75,14 +74,14 @@ impl Types {
     }
 
     /// The same for a target that has these.
-    pub(super) fn with(&self, extensions: Extensions) -> Self {
+    pub(in super::super) fn with(&self, extensions: Extensions) -> Self {
         Types { extensions: Some(extensions), ..self.clone() }
     }
 
     // --- What is wrong --------------------------------------------------------------------------
 
     /// What is wrong with the configuration and the target, whatever tables come.
-    pub(super) fn at_start(&self) -> Vec<String> {
+    pub(in super::super) fn at_start(&self) -> Vec<String> {
         let mut wrong = self.wrong.clone();
         for (key, ty) in &self.by_type {
             let found = match key.column() {
@@ -104,7 +103,7 @@ impl Types {
 
     /// What is wrong with `tables`. When they are `all` there are, configured columns of others are
     /// wrong too.
-    pub(super) fn of_tables<'v>(
+    pub(in super::super) fn of_tables<'v>(
         &self,
         tables: impl IntoIterator<Item = &'v TableVersion>,
         all: bool,
@@ -112,7 +111,7 @@ impl Types {
         let mut wrong = Vec::new();
         let mut names = Vec::new();
         for version in tables {
-            wrong.extend(self.strangers(version));
+            wrong.extend(self.unknown_columns(version));
             for column in &version.columns {
                 let found = self.wanted(&version.name, column);
                 wrong.extend(found.err().map(|what| format!("{}: {what}", version.name)));
@@ -126,13 +125,13 @@ impl Types {
     }
 
     /// Configured columns of tables other than `all` there are.
-    pub(super) fn absent_tables(&self, all: &[&TableName]) -> Vec<String> {
+    pub(in super::super) fn absent_tables(&self, all: &[&TableName]) -> Vec<String> {
         let absent = self.by_column.keys().filter(|key| !all.contains(&&key.table));
         absent.map(|key| format!("columns: {key}: there is no such table")).collect()
     }
 
     /// Configured columns that their table has not.
-    pub(super) fn strangers(&self, version: &TableVersion) -> Vec<String> {
+    pub(in super::super) fn unknown_columns(&self, version: &TableVersion) -> Vec<String> {
         let of_table = self.by_column.keys().filter(|key| key.table == version.name);
         let absent =
             of_table.filter(|key| version.columns.iter().all(|column| column.name != key.column));
@@ -152,7 +151,7 @@ impl Types {
     // --- Types ----------------------------------------------------------------------------------
 
     /// What the configuration says of a column.
-    pub(super) fn asked(&self, table: &TableName, column: &Column) -> Option<PgType> {
+    pub(in super::super) fn asked(&self, table: &TableName, column: &Column) -> Option<PgType> {
         let of_column =
             self.by_column.get(&ColumnKey { table: table.clone(), column: column.name.clone() });
         of_column
@@ -162,7 +161,7 @@ impl Types {
     }
 
     /// What a column gets that nothing is said of.
-    pub(super) fn own(&self, column: &Column) -> PgType {
+    pub(in super::super) fn own(&self, column: &Column) -> PgType {
         let known = self.extensions.as_ref();
         let postgis = known.is_none_or(|known| known.find(PgType::Geometry).is_some());
         PgType::for_column(column, postgis)
@@ -172,7 +171,11 @@ impl Types {
     ///
     /// # Errors
     /// Why it cannot have the one that the configuration says.
-    pub(super) fn wanted(&self, table: &TableName, column: &Column) -> Result<PgType, String> {
+    pub(in super::super) fn wanted(
+        &self,
+        table: &TableName,
+        column: &Column,
+    ) -> Result<PgType, String> {
         let Some(ty) = self.asked(table, column) else { return Ok(self.own(column)) };
         suits(ty, column).and_then(|()| self.present(ty)).map(|()| ty).map_err(|what| {
             format!(
@@ -183,24 +186,8 @@ impl Types {
         })
     }
 
-    /// Whether a column that is to have `wanted` may have `found`.
-    pub(super) fn serves(
-        &self,
-        table: &TableName,
-        column: &Column,
-        found: PgType,
-        wanted: PgType,
-    ) -> bool {
-        match self.asked(table, column) {
-            Some(_) => found.serves_as(wanted, column),
-            // Tables of earlier versions have it.
-            None if found == PgType::Geography => found.converts(column),
-            None => found.holds(column),
-        }
-    }
-
     /// A type as it stands in `CREATE TABLE`.
-    pub(super) fn name(&self, ty: PgType) -> String {
+    pub(in super::super) fn name(&self, ty: PgType) -> String {
         match self.extensions.as_ref().and_then(|known| known.find(ty)) {
             Some(found) => format!("{}.{ty}", quote_postgres(&found.schema)),
             None => ty.to_string(),
@@ -208,25 +195,35 @@ impl Types {
     }
 
     /// The collation of a column by which keys and unique indexes tell rows apart.
-    pub(super) fn collation(&self, column: &Column, ty: PgType) -> Option<&'static str> {
+    pub(in super::super) fn collation(&self, column: &Column, ty: PgType) -> Option<&'static str> {
         let asked = self.collation == KeyCollation::Icu;
         let text = matches!(ty, PgType::Text | PgType::Varchar(_) | PgType::Char(_));
         column.collation.as_deref().filter(|_| asked && text).and_then(collation::of)
     }
 
     /// Whether such collations are made at all.
-    pub(super) fn collates(&self) -> bool {
+    pub(in super::super) fn collates(&self) -> bool {
         self.collation == KeyCollation::Icu
     }
 
     /// What the name of a column of offsets has behind it, where they are asked for.
-    pub(super) fn offset_suffix(&self) -> Option<&str> {
+    pub(in super::super) fn offset_suffix(&self) -> Option<&str> {
         self.suffix.as_deref()
     }
 }
 
+/// Whether a column that is to have `wanted`, as the configuration asks for or not, may have `found`.
+pub(super) fn serves(asked: bool, column: &Column, found: PgType, wanted: PgType) -> bool {
+    match asked {
+        true => found.serves_as(wanted, column),
+        // Tables of earlier versions have it.
+        false if found == PgType::Geography => found.converts(column),
+        false => found.holds(column),
+    }
+}
+
 /// How values of a column are written into a column of type `ty`.
-pub(super) fn form(ty: PgType, column: &Column) -> Form {
+pub(in super::super) fn form(ty: PgType, column: &Column) -> Form {
     let way = match (&column.ty, ty) {
         (LogicalType::Geometry, _) => Way::Geometry,
         _ if ty.holds(column) => Way::Direct,
@@ -245,4 +242,4 @@ fn suits(ty: PgType, column: &Column) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

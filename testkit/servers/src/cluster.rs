@@ -2,7 +2,6 @@
 //! a watchdog shell waits for this process's end of a pipe.
 
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,8 +16,15 @@ use openssl::rsa::Rsa;
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509Name, X509NameBuilder};
 
+use crate::port::free_port;
+use crate::postgres::find_binaries;
+
+/// A cluster without passwords, on a loopback port and a socket in its directory.
+#[derive(Debug)]
 pub struct Cluster {
+    /// Its port.
     pub port: u16,
+    /// Its directory, with its socket, and with `ca.pem`, `client.pem`, `client.key` of an encrypted one.
     pub directory: PathBuf,
     binaries: PathBuf,
     watchdog: Child,
@@ -42,8 +48,12 @@ pub enum Kind {
 }
 
 impl Cluster {
+    /// Makes a cluster and starts it.
+    ///
+    /// # Panics
+    /// When PostgreSQL is not installed or does not start.
     pub fn new(kind: Kind) -> Self {
-        let binaries = find_binaries();
+        let binaries = find_binaries().expect("PostgreSQL is on this machine");
         let directory = tempfile::Builder::new()
             .prefix("lockstep-pg")
             .tempdir()
@@ -70,6 +80,9 @@ impl Cluster {
     }
 
     /// Stops the server as a power cut would, but for what the kernel has.
+    ///
+    /// # Panics
+    /// When it does not stop.
     pub fn crash(&mut self) {
         let status = unprivileged(self.binaries.join("pg_ctl"))
             .args(["-m", "immediate", "-w", "stop", "-D"])
@@ -81,6 +94,10 @@ impl Cluster {
         self.end_watchdog();
     }
 
+    /// Starts it again, at the same port.
+    ///
+    /// # Panics
+    /// When it does not start.
     pub fn restart(&mut self) {
         self.watchdog = start(&self.binaries, &self.directory);
         self.await_ready();
@@ -166,6 +183,9 @@ fn certify(data: &Path, directory: &Path) {
 }
 
 /// A certificate that signs itself, and its key, as PEM.
+///
+/// # Panics
+/// When OpenSSL cannot make it.
 pub fn self_signed(name: &str) -> (Vec<u8>, Vec<u8>) {
     let (name, key) = (common_name(name), new_key());
     (certificate(&name, &key, &name, &key), key.private_key_to_pem_pkcs8().unwrap())
@@ -225,6 +245,7 @@ fn start(binaries: &Path, directory: &Path) -> Child {
         .expect("a shell runs")
 }
 
+/// The user that runs servers where root runs the tests.
 pub const NOBODY: u32 = 65534;
 
 fn is_root() -> bool {
@@ -239,27 +260,4 @@ fn unprivileged(program: impl AsRef<std::ffi::OsStr>) -> Command {
         command.uid(NOBODY).gid(NOBODY);
     }
     command
-}
-
-/// The newest PostgreSQL on this machine: in PATH, or where distributions put it.
-fn find_binaries() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let in_path = std::env::split_paths(&path).find(|d| d.join("initdb").exists());
-    let mut installed: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let version = entry.file_name().to_str()?.parse().ok()?;
-            Some((version, entry.path().join("bin")))
-        })
-        .collect();
-    installed.sort();
-    in_path
-        .or(installed.pop().map(|(_, path)| path))
-        .expect("PostgreSQL's initdb is on this machine")
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
