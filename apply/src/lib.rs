@@ -1,7 +1,7 @@
 //! Apply: reads a pipeline's log and commits each source transaction as one PostgreSQL transaction.
 //!
 //! ```text
-//! log ──► feed ──► assemble ──► buffer (memory, then spool) ──► write ──► destination::postgres
+//! log ──► feed ──► assemble ──► buffer (memory, then spool) ──► write ──► destination
 //!          records    transactions                                  one connection, pipelined
 //! ```
 //!
@@ -35,6 +35,7 @@ use lockstep_common::service::status::{ApplyStatus, StatusSender, TaskState};
 use lockstep_common::{FailPoints, Failure, Shutdown, TableName, TableVersion, config};
 use lockstep_log::Log;
 
+use destination::Destination;
 use destination::postgres::Target;
 use pipeline::Pipeline;
 use report::Report;
@@ -70,8 +71,9 @@ pub async fn run(
     for weakness in weak.into_iter().chain(log.weaknesses()) {
         report.notice(&weakness.what);
     }
-    let result = match Pipeline::new(settings, log, report.clone(), fail, shutdown).await {
-        Ok(pipeline) => pipeline.run().await,
+    let target = Target::new(&settings.config, &settings.pipeline);
+    let result = match target.map(|target| target.for_task(settings.task)) {
+        Ok(target) => follow(settings, target, log, &report, fail, shutdown).await,
         Err(failure) => Err(failure),
     };
     match &result {
@@ -82,6 +84,20 @@ pub async fn run(
         Err(failure) => report.failed(TaskState::Halted, failure),
     }
     result
+}
+
+/// Writes the log into a destination of any kind.
+async fn follow<D: Destination>(
+    settings: ApplySettings,
+    destination: D,
+    log: Arc<dyn Log>,
+    report: &Report,
+    fail: FailPoints,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
+    let pipeline =
+        Pipeline::new(settings, destination, log, report.clone(), fail, shutdown).await?;
+    pipeline.run().await
 }
 
 /// Every prerequisite of this apply, each with its fix when it is not met. Changes nothing.

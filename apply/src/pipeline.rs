@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::ApplySettings;
 use crate::buffer::{Buffer, Limits};
-use crate::destination::postgres::{Attached, Claimant, Ears, Refusal, Session, Target};
+use crate::destination::{Attached, Claimant, Destination, Ears, Refusal, Session};
 use crate::failpoints;
 use crate::feed::{Feed, LogReader};
 use crate::report::{Progress, Report, Side};
@@ -42,9 +42,9 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long opening the spool is tried.
 const SPOOL_PATIENCE: Duration = Duration::from_secs(2);
 
-pub(crate) struct Pipeline {
+pub(crate) struct Pipeline<D> {
     settings: ApplySettings,
-    target: Target,
+    target: D,
     /// As configured.
     start: Option<Place>,
     /// Where reading begins on a target without a checkpoint.
@@ -95,9 +95,10 @@ impl Drop for Feeding {
     }
 }
 
-impl Pipeline {
+impl<D: Destination> Pipeline<D> {
     pub(crate) async fn new(
         settings: ApplySettings,
+        target: D,
         log: Arc<dyn Log>,
         report: Report,
         fail: FailPoints,
@@ -108,7 +109,6 @@ impl Pipeline {
             None => None,
             Some(text) => Some(start::parse(Some(text))?),
         };
-        let target = Target::new(config, &settings.pipeline)?.for_task(settings.task);
         let (spool, contents) = open_spool(&config.spool).await?;
         let limits = Limits { memory: config.memory.as_u64(), disk: config.spool_budget.as_u64() };
         let context = Context {
@@ -210,7 +210,7 @@ impl Pipeline {
     }
 
     /// Connects; none when shutdown came first.
-    async fn attach(&mut self) -> Result<Option<(Session, Attached)>, Failure> {
+    async fn attach(&mut self) -> Result<Option<(D::Session, Attached)>, Failure> {
         let careful = self.context.care.until.is_some();
         let (log, fail) = (&self.context.log, &self.context.fail);
         let attaching = self.target.attach(&self.claimant, careful, log, fail);
@@ -220,8 +220,8 @@ impl Pipeline {
             attached = attaching => attached?,
         };
         self.attached = true;
-        self.claimant.epoch = attached.1.taken.epoch;
-        self.claimant.applied |= attached.1.taken.mark.is_some();
+        self.claimant.epoch = attached.1.epoch;
+        self.claimant.applied |= attached.1.mark.is_some();
         self.context.fail.hit(failpoints::EPOCH_TAKEN)?;
         Ok(Some(attached))
     }
@@ -264,9 +264,9 @@ impl Pipeline {
     }
 
     /// Makes buffer and feed go on from the target's checkpoint.
-    async fn align(&mut self, session: &Session, attached: &Attached) -> Result<(), Failure> {
-        let checkpoint: Option<&Mark> = attached.taken.mark.as_ref();
-        let stored = attached.taken.start.as_deref();
+    async fn align(&mut self, session: &D::Session, attached: &Attached) -> Result<(), Failure> {
+        let checkpoint: Option<&Mark> = attached.mark.as_ref();
+        let stored = attached.start.as_deref();
         start::agree(self.start, stored, checkpoint.map(|mark| mark.position))?;
         if checkpoint.is_none() {
             let start = self.first_start(stored).await?;
@@ -304,16 +304,16 @@ impl Pipeline {
     }
 
     /// Writes over one connection; `true` when apply is done.
-    async fn write(&mut self, session: Session, attached: &Attached) -> Result<bool, Failure> {
+    async fn write(&mut self, session: D::Session, attached: &Attached) -> Result<bool, Failure> {
         self.align(&session, attached).await?;
         self.report.attached(attached);
-        tracing::info!(epoch = session.epoch(), "writing to the target");
+        tracing::info!(epoch = attached.epoch, "writing to the target");
         let shutdown = self.shutdown.clone();
         let buffer = Arc::clone(&self.context.buffer);
-        let at = attached.taken.mark.as_ref();
+        let at = attached.mark.as_ref();
         let reached = at.map(|mark| mark.position);
         let chosen = self.start.map(start::stored_text);
-        let start = attached.taken.start.clone().or(chosen);
+        let start = attached.start.clone().or(chosen);
         let earliest = start.is_none_or(|start| start == start::stored_text(Place::Earliest));
         let mut log_ended = None;
         let mut silence = Silence { ears: session.ears(), report: self.report.clone(), looks: 0 };
@@ -396,7 +396,7 @@ impl Pipeline {
 
 /// Says in the status that the target does not answer, and that it does again.
 struct Silence {
-    ears: Ears,
+    ears: Box<dyn Ears>,
     report: Report,
     /// So many in a row found it silent.
     looks: u32,

@@ -12,7 +12,7 @@ use lockstep_common::service::status::{
 use lockstep_common::{Disposition, Failure, TableId};
 
 use crate::buffer::Levels;
-use crate::destination::postgres::Attached;
+use crate::destination::Attached;
 use crate::unit::Mark;
 
 /// Between two publications while there is work.
@@ -114,9 +114,9 @@ impl Report {
         self.0.send_modify(|status| {
             // What stopped the connection before is over when a commit got through.
             troubles.show(status);
-            status.epoch = attached.taken.epoch;
+            status.epoch = attached.epoch;
             diverged(status, attached.exceptions, attached.forced);
-            if let Some(mark) = &attached.taken.mark {
+            if let Some(mark) = &attached.mark {
                 reached(status, mark);
             }
         });

@@ -7,10 +7,11 @@ use lockstep_common::{Failure, TableId};
 
 use super::{Broken, Writer};
 use crate::content::{Content, damaged};
+use crate::destination::Session;
 use crate::report::count;
 use crate::unit::{Body, Unit, UnitKind};
 
-impl Writer<'_> {
+impl<S: Session> Writer<'_, S> {
     /// Writes the changes of a unit; gives their counts.
     pub(super) async fn changes(&mut self, unit: &Unit) -> Result<Vec<(TableId, Counts)>, Broken> {
         let mut content = Content::default();

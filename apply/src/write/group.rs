@@ -19,6 +19,7 @@ use lockstep_common::{Failure, TableId};
 
 use super::changes::table_counts;
 use super::{InFlight, Stopped, Writer};
+use crate::destination::Session;
 use crate::failpoints;
 use crate::report;
 use crate::unit::{Body, Mark, Place, Unit, UnitKind};
@@ -57,7 +58,7 @@ pub(super) struct Group {
     complete: bool,
 }
 
-impl Writer<'_> {
+impl<S: Session> Writer<'_, S> {
     /// Whether a unit may join the open commit.
     pub(super) fn may_join(&self, unit: &Unit) -> bool {
         let large = matches!(unit.body, Body::Spooled);

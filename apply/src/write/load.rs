@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{Stopped, Writer};
 use crate::content::damaged;
-use crate::destination::postgres::Described;
+use crate::destination::{Described, Session};
 use crate::feed::unreadable;
 use crate::unit::{Body, Mark, Unit, UnitKind};
 
@@ -53,7 +53,7 @@ impl Record {
     }
 }
 
-impl Writer<'_> {
+impl<S: Session> Writer<'_, S> {
     /// Goes on with loads that sessions before this one began.
     pub(super) async fn resume_loads(&mut self, at: Option<&Mark>) -> Result<(), Failure> {
         for (load, id, handoff) in self.session.unfinished() {

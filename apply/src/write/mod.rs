@@ -36,7 +36,7 @@ use lockstep_common::{FailPoints, Failure, Position, Shutdown};
 use lockstep_log::Log;
 
 use crate::buffer::Buffer;
-use crate::destination::postgres::{Refusal, Session, Trouble};
+use crate::destination::{Refusal, Session, Trouble};
 use crate::failpoints;
 use crate::report::Progress;
 use crate::schemas::LogSchemas;
@@ -130,9 +130,9 @@ pub(crate) struct Context {
     pub(crate) commits: u64,
 }
 
-pub(crate) struct Writer<'a> {
+pub(crate) struct Writer<'a, S> {
     context: &'a mut Context,
-    session: Session,
+    session: S,
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: u64,
     /// The commit being gathered: its units are written, its checkpoint is not.
@@ -184,12 +184,12 @@ impl From<Stopped> for Broken {
     }
 }
 
-impl<'a> Writer<'a> {
+impl<'a, S: Session> Writer<'a, S> {
     /// Over a connection whose target is at `reached`; `earliest` says that it has followed the log from
     /// its beginning.
     pub(crate) fn new(
         context: &'a mut Context,
-        session: Session,
+        session: S,
         reached: Option<Position>,
         earliest: bool,
         shutdown: Shutdown,

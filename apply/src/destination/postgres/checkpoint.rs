@@ -34,12 +34,12 @@ use bytes::{BufMut, BytesMut};
 use lockstep_common::Code;
 use lockstep_common::{Failure, Position};
 use tokio_postgres::{Client, Transaction};
-use uuid::Uuid;
 
 use super::parameter::{put_int4, put_int8, put_text};
 use super::pipe::{Note, Pipe};
 use super::statement::{Kind, Shape, Sql};
 use super::{define, error, trust};
+use crate::destination::Claimant;
 use crate::unit::Mark;
 
 /// The schema's tables and functions; made when one is absent.
@@ -66,26 +66,13 @@ const PRESENT: &str = "SELECT to_regclass('lockstep.checkpoint') IS NOT NULL \
 
 /// What the row said when the epoch was taken.
 #[derive(Clone, Debug)]
-pub(crate) struct Taken {
-    pub(crate) epoch: u64,
-    pub(crate) seq: u64,
+pub(super) struct Taken {
+    pub(super) epoch: u64,
+    pub(super) seq: u64,
     /// None on a target without a checkpoint.
-    pub(crate) mark: Option<Mark>,
+    pub(super) mark: Option<Mark>,
     /// The start point that was chosen for this target.
-    pub(crate) start: Option<String>,
-}
-
-/// Who takes it.
-#[derive(Clone, Debug)]
-pub(crate) struct Claimant {
-    pub(crate) pipeline: String,
-    pub(crate) apply: String,
-    /// This run of this process.
-    pub(crate) instance: Uuid,
-    /// The highest epoch it has held; 0 before its first one.
-    pub(crate) epoch: u64,
-    /// It has seen a checkpoint in the target.
-    pub(crate) applied: bool,
+    pub(super) start: Option<String>,
 }
 
 /// Makes the `lockstep` schema where it is absent, and trusts one that is there as far as [`trust`] says.

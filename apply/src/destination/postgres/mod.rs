@@ -30,6 +30,7 @@ mod prerequisites;
 mod readiness;
 mod relation;
 mod run;
+mod session;
 mod set_aside;
 mod settings;
 mod socket;
@@ -48,39 +49,28 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use lockstep_common::Code;
 use lockstep_common::config::{self, ConflictPolicy, Durability, InvalidText, TriggerPolicy};
-use lockstep_common::model::record::Change;
-use lockstep_common::service::status::HeldTable;
-use lockstep_common::{FailPoints, Failure, Position, TableId, TableVersion};
+use lockstep_common::service::check::CheckResult;
+use lockstep_common::{FailPoints, Failure, Position};
 use lockstep_log::Log;
 use tokio::sync::Notify;
-use tokio_postgres::Client;
 
-pub(crate) use checkpoint::{Claimant, Taken};
-pub(crate) use load::Described;
-pub(crate) use set_aside::Refusal;
-pub(crate) use trouble::Trouble;
 pub(crate) use typing::{grants, schema};
-pub(crate) use wire::Ears;
 
+use super::{Attached, Claimant, Destination};
 use crate::reach;
-use crate::unit::Mark;
 use ask::Ask;
-use catalog::{Absent, Prepared};
+use catalog::Absent;
 use checkpoint::Chain;
 use connect::Login;
 use define::Design;
 use encode::Rules;
-use load::{Loaders, Loads, Regime};
+use load::{Loaders, Loads};
 use plan::Naming;
 use relation::Relation;
-use run::{ChangeError, Claims, Mode, Place, Runs};
-use trouble::change_trouble;
+use run::{Claims, Mode, Runs};
+use session::{Entry, Session};
 use wire::Wire;
-
-/// Bytes gathered before they are handed to the socket.
-const FLUSH_BYTES: usize = 64 << 10;
 
 /// How a target is reached and written.
 #[derive(Clone, Debug)]
@@ -97,55 +87,6 @@ pub(crate) struct Target {
     connections: usize,
     durability: Durability,
     rules: Rules,
-}
-
-/// One connection to the target under one epoch.
-pub(crate) struct Session {
-    cold: Client,
-    /// Connections that carry commits.
-    wires: Vec<Wire>,
-    /// The one that the commit in hand is written on.
-    lane: usize,
-    /// Told of confirmations and errors on any of them.
-    changed: Arc<Notify>,
-    /// What the commit in hand touches, and each of those in flight, where there are several
-    /// connections.
-    claims: Claims,
-    claimed: VecDeque<Claims>,
-    runs: Runs,
-    chain: Chain,
-    entries: HashMap<TableId, Entry>,
-    naming: Naming,
-    absent: Absent,
-    triggers: TriggerPolicy,
-    /// Tables whose changes are passed over.
-    held: HashMap<TableId, HeldTable>,
-    /// Of the transaction being written.
-    position: Position,
-    loads: Loads,
-    login: Login,
-    /// What an operator should know and has not been told.
-    notices: Vec<String>,
-    fail: FailPoints,
-}
-
-/// A table that changes are written into.
-struct Entry {
-    relation: Arc<Relation>,
-    regime: Regime,
-}
-
-/// What a new session found.
-#[derive(Debug)]
-pub(crate) struct Attached {
-    /// The checkpoint row.
-    pub(crate) taken: Taken,
-    /// Exceptions that nobody resolved.
-    pub(crate) exceptions: u64,
-    /// Rows that were forced in.
-    pub(crate) forced: u64,
-    /// What an operator should know.
-    pub(crate) notices: Vec<String>,
 }
 
 impl Target {
@@ -179,17 +120,22 @@ impl Target {
         Target { loads: task != config::Task::Cdc, ..self }
     }
 
-    /// Characters that PostgreSQL cannot store and that were replaced.
-    pub(crate) fn replaced(&self) -> Option<Arc<AtomicU64>> {
-        self.rules.replaced.clone()
+    /// Has every commit flushed, or leaves that to each commit.
+    async fn set_flushing(&self, socket: &mut socket::Socket) -> Result<(), Failure> {
+        let synchronous = if self.durability == Durability::Strict { "on" } else { "off" };
+        let set = socket.ask(&format!("SET synchronous_commit = {synchronous}")).await;
+        set.map(drop).map_err(|error| error.into_failure(&self.login))
+    }
+}
+
+impl Destination for Target {
+    type Session = Session;
+
+    async fn check(&self, pipeline: &str) -> Vec<CheckResult> {
+        self.prerequisites(pipeline).await
     }
 
-    /// Connects and takes the next epoch. `careful` writes one row to a statement. Chunks of loads are
-    /// read from `log`.
-    ///
-    /// # Errors
-    /// `Retry` when the target is away, `Halt` when it refuses, `Fenced` when another instance has it.
-    pub(crate) async fn attach(
+    async fn attach(
         &self,
         claimant: &Claimant,
         careful: bool,
@@ -255,6 +201,14 @@ impl Target {
             seq: taken.seq,
             each_flushed: self.durability == Durability::Strict,
         };
+        let attached = Attached {
+            epoch: taken.epoch,
+            mark: taken.mark,
+            start: taken.start,
+            exceptions,
+            forced,
+            notices,
+        };
         let session = Session {
             cold,
             wires,
@@ -279,283 +233,16 @@ impl Target {
             notices: Vec::new(),
             fail: fail.clone(),
         };
-        Ok((session, Attached { taken, exceptions, forced, notices }))
+        Ok((session, attached))
     }
 
-    /// Has every commit flushed, or leaves that to each commit.
-    async fn set_flushing(&self, socket: &mut socket::Socket) -> Result<(), Failure> {
-        let synchronous = if self.durability == Durability::Strict { "on" } else { "off" };
-        let set = socket.ask(&format!("SET synchronous_commit = {synchronous}")).await;
-        set.map(drop).map_err(|error| error.into_failure(&self.login))
-    }
-
-    /// Removes the pipeline's checkpoint from the target; gives the position it had.
-    ///
-    /// # Errors
-    /// When the target cannot be reached or refuses.
-    pub(crate) async fn reset(&self, pipeline: &str) -> Result<Option<String>, Failure> {
+    async fn reset(&self, pipeline: &str) -> Result<Option<String>, Failure> {
         let mut cold = self.login.cold().await?;
         checkpoint::create_schema(&mut cold).await?;
         checkpoint::reset(&mut cold, pipeline).await
     }
-}
 
-impl Session {
-    /// This connection's epoch.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.chain.epoch
-    }
-
-    /// What tells whether its connections have fallen silent.
-    pub(crate) fn ears(&self) -> Ears {
-        Ears(self.wires.iter().map(Wire::ear).collect())
-    }
-
-    /// Whether changes of `id` can be written already.
-    pub(crate) fn knows(&self, id: TableId) -> bool {
-        self.entries.contains_key(&id) || self.held.contains_key(&id)
-    }
-
-    /// Finds or makes the target table of a version, checks and claims it.
-    ///
-    /// # Errors
-    /// `Halt` with everything that is wrong with it.
-    pub(crate) async fn prepare(
-        &mut self,
-        id: TableId,
-        version: &TableVersion,
-    ) -> Result<(), Failure> {
-        let (pipeline, naming) = (&self.chain.pipeline, &self.naming);
-        let prepared =
-            catalog::prepare(&mut self.cold, pipeline, naming, self.absent, id, version).await?;
-        match prepared {
-            Prepared::Ready(relation) => {
-                self.admit(&relation)?;
-                self.enter(relation)
-            }
-            Prepared::Held(reason) => {
-                self.hold(id, version, reason);
-                Ok(())
-            }
-        }
-    }
-
-    /// Passes over what comes of a table.
-    fn hold(&mut self, id: TableId, version: &TableVersion, reason: String) {
-        self.held.insert(id, HeldTable::until_loaded(version.name.to_string(), reason));
-    }
-
-    /// The tables whose changes are passed over.
-    ///
-    /// # Errors
-    /// When the target cannot be reached or refuses.
-    pub(crate) async fn held(&self) -> Result<Vec<HeldTable>, Failure> {
-        match self.absent {
-            Absent::Hold => held::list(&self.cold, &self.chain.pipeline).await,
-            Absent::Refuse | Absent::Create => Ok(Vec::new()),
-        }
-    }
-
-    /// Whether changes of a table are passed over.
-    pub(crate) fn is_held(&self, id: TableId) -> bool {
-        self.held.contains_key(&id)
-    }
-
-    /// Holds a table that is to be written against what may lose or alter its rows.
-    ///
-    /// # Errors
-    /// `Halt` when rules of it fire, or triggers that are not allowed to.
-    fn admit(&mut self, relation: &Relation) -> Result<(), Failure> {
-        let replica = self.runs.mode.replica;
-        self.notices.extend(relation.hazards.notice(replica));
-        let refused = relation.hazards.refused(replica, self.triggers);
-        if refused.is_empty() { Ok(()) } else { Err(catalog::hazardous(&refused)) }
-    }
-
-    /// Exceptions that nobody has resolved, and rows that were forced in, where that may change without a
-    /// word.
-    ///
-    /// # Errors
-    /// When the target cannot be reached or refuses.
-    pub(crate) async fn told(&self) -> Result<Option<(u64, u64)>, Failure> {
-        if !self.runs.mode.converge {
-            return Ok(None);
-        }
-        let pipeline = &self.chain.pipeline;
-        let exceptions = checkpoint::open_exceptions(&self.cold, pipeline).await?;
-        Ok(Some((exceptions, checkpoint::forced(&self.cold, pipeline).await?)))
-    }
-
-    /// What an operator should know and has not been told.
-    pub(crate) fn take_notices(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.notices)
-    }
-
-    /// Remembers that a statement behind `at` met another number of rows than it was sent, so that no
-    /// later start passes over it.
-    ///
-    /// # Errors
-    /// When the target cannot be reached or refuses.
-    pub(crate) async fn remember_lost(
-        &self,
-        at: Position,
-        failure: &Failure,
-    ) -> Result<(), Failure> {
-        lost::remember(&self.cold, &self.chain.pipeline, &at.to_string(), &failure.message).await
-    }
-
-    /// Remembers the start point chosen for this target.
-    ///
-    /// # Errors
-    /// `Fenced` when the epoch is no longer ours.
-    pub(crate) async fn store_start(&self, start: &str) -> Result<(), Failure> {
-        checkpoint::store_start(&self.cold, &self.chain.pipeline, self.chain.epoch, start).await
-    }
-
-    /// Writes one row to a statement, or runs again.
-    pub(crate) fn set_careful(&mut self, careful: bool) {
-        self.runs.mode.careful = careful;
-    }
-
-    /// Connections that carry commits.
-    pub(crate) fn lanes(&self) -> usize {
-        self.wires.len()
-    }
-
-    /// Begins a transaction, on the connection whose last one was confirmed longest ago; gives its
-    /// number.
-    pub(crate) fn begin(&mut self) -> usize {
-        self.runs.clear();
-        self.claims = Claims::default();
-        self.lane = (self.lane + 1) % self.wires.len();
-        self.lane
-    }
-
-    /// Whether a change of a known table has to wait until every commit in flight is confirmed; it is
-    /// taken for one of the commit in hand.
-    ///
-    /// # Errors
-    /// When it does not say which row it is of.
-    pub(crate) fn must_wait(&mut self, change: &Change<'_>, index: u64) -> Result<bool, Trouble> {
-        if self.is_held(change.table) {
-            return Ok(false);
-        }
-        let Entry { relation, regime } = &self.entries[&change.table];
-        let loading = !matches!(regime, Regime::Stream);
-        let claim = self
-            .runs
-            .claim(relation, loading, &relation.projection.apply(change))
-            .map_err(|error| change_trouble(error, relation, Some(change), index))?;
-        self.claims.add(&claim);
-        Ok(self.claimed.iter().any(|claims| claims.meet(&claim)))
-    }
-
-    /// The oldest commit in flight is confirmed.
-    pub(crate) fn settled(&mut self) {
-        self.claimed.pop_front();
-    }
-
-    /// Whether changes up to several marks may be in one transaction. Not while a table is being
-    /// loaded, and not where statements note which source transaction they are of.
-    pub(crate) fn may_share(&self) -> bool {
-        let loading = |entry: &Entry| matches!(entry.regime, Regime::Loading(_));
-        !self.runs.mode.converge && !self.entries.values().any(loading)
-    }
-
-    /// What follows leads to `mark`.
-    pub(crate) fn go_to(&mut self, mark: &Mark) {
-        self.position = mark.position;
-        if self.runs.mode.converge {
-            let (pipeline, position) = (self.chain.pipeline.clone(), mark.position.to_string());
-            self.runs.place = Place { pipeline, position };
-        }
-    }
-
-    /// Writes a change of a known table; `index` is its number within the transaction. `false` when it
-    /// is passed over: the rows of a load have it already, or will have.
-    ///
-    /// # Errors
-    /// When it cannot be written; the transaction must then not be committed.
-    pub(crate) fn change(&mut self, change: &Change<'_>, index: u64) -> Result<bool, Trouble> {
-        if self.is_held(change.table) {
-            return Ok(false);
-        }
-        let Entry { relation, regime } = &self.entries[&change.table];
-        let notes = match regime {
-            Regime::Stream => None,
-            Regime::Loading(notes) => Some(notes),
-            Regime::Beyond(Some(from)) if self.position > *from => None,
-            Regime::Beyond(_) => return Ok(false),
-        };
-        let wide = relation.projection.apply(change);
-        self.runs
-            .change(relation, notes, &wide, index, &mut self.wires[self.lane].pipe)
-            .map_err(|error| change_trouble(error, relation, Some(change), index))?;
-        Ok(true)
-    }
-
-    /// Whether enough has gathered to be handed to the socket.
-    pub(crate) fn is_gathered(&self) -> bool {
-        self.wires[self.lane].pipe.out.len() >= FLUSH_BYTES
-    }
-
-    /// Ends the transaction's statements; its commit comes next, once the commits before it are
-    /// confirmed or were sent on the same connection.
-    ///
-    /// # Errors
-    /// When the last of them cannot be written.
-    pub(crate) fn end_statements(&mut self) -> Result<(), Failure> {
-        self.claimed.push_back(std::mem::take(&mut self.claims));
-        self.runs.finish(&mut self.wires[self.lane].pipe).map_err(|error| {
-            let what = match error {
-                ChangeError::Value { error, .. } => error.to_string(),
-                ChangeError::Unidentified(what) | ChangeError::Corrupt(what) => what.to_owned(),
-            };
-            Failure::new(Code::ApplyStatement, what)
-        })
-    }
-
-    /// Appends checkpoint and commit of the transaction on connection `lane`.
-    pub(crate) fn commit(&mut self, lane: usize, mark: &Mark, flushed: bool) {
-        let wire = &mut self.wires[lane];
-        self.chain.commit(mark, flushed, wire.backend_pid, &mut wire.pipe);
-    }
-
-    /// Sets a transaction aside instead of its changes; [`Session::commit`] follows.
-    pub(crate) fn set_aside(&mut self, refusal: &Refusal, mark: &Mark, first_offset: u64) {
-        let pipe = &mut self.wires[self.lane].pipe;
-        set_aside::record(&self.chain.pipeline, refusal, mark, first_offset, pipe);
-    }
-
-    /// Hands everything to the socket.
-    ///
-    /// # Errors
-    /// The connection's first error.
-    pub(crate) async fn flush(&mut self) -> Result<(), Trouble> {
-        let mut result = Ok(());
-        for wire in &mut self.wires {
-            result = result.and(wire.flush().await);
-        }
-        result.map_err(|latched| self.trouble(latched))
-    }
-
-    /// Waits until everything handed to the sockets is written, or a connection is dead.
-    pub(crate) async fn written(&self) {
-        for wire in &self.wires {
-            wire.written().await;
-        }
-    }
-
-    /// Commits confirmed.
-    pub(crate) fn committed(&self) -> u64 {
-        self.wires.iter().map(Wire::committed).sum()
-    }
-
-    /// A connection's first error, if there is one.
-    pub(crate) fn check(&self) -> Result<(), Trouble> {
-        match self.wires.iter().find_map(Wire::latched) {
-            None => Ok(()),
-            Some(latched) => Err(self.trouble(latched)),
-        }
+    fn replaced(&self) -> Option<Arc<AtomicU64>> {
+        self.rules.replaced.clone()
     }
 }

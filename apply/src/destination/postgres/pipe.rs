@@ -18,6 +18,7 @@ use lockstep_common::model::record::Operation;
 
 use super::encode::EncodeError;
 use super::statement::{Shape, Sql};
+use crate::destination::Changes;
 
 /// PostgreSQL refuses longer messages (`PQ_LARGE_MESSAGE_LIMIT`).
 const MOST_MESSAGE: usize = (1 << 30) - 1;
@@ -41,6 +42,14 @@ pub(crate) struct Note {
     pub(crate) rows: u64,
     /// The reply says how many rows it met, and they are to be as many as it carries.
     pub(crate) counted: bool,
+}
+
+impl Note {
+    /// What it says of changes; nothing for the checkpoint.
+    pub(super) fn changes(&self) -> Option<Changes> {
+        let (operation, first, last) = (self.operation, self.first_change, self.last_change);
+        Some(Changes { table: Arc::clone(self.table.as_ref()?), operation, first, last })
+    }
 }
 
 /// The reply that must come next.

@@ -14,7 +14,7 @@ const OLDEST: i32 = 130_000;
 
 impl Target {
     /// Every prerequisite of this target, failures and passes.
-    pub(crate) async fn check(&self, pipeline: &str) -> Vec<CheckResult> {
+    pub(super) async fn prerequisites(&self, pipeline: &str) -> Vec<CheckResult> {
         let mut results = Vec::new();
         let client = match self.login.cold().await {
             Ok(client) => client,

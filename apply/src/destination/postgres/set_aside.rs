@@ -1,35 +1,21 @@
 //! Transactions that the target refuses: what is said about them, and the row that remembers one.
 
-use std::fmt;
-
 use bytes::{BufMut, BytesMut};
-use lockstep_common::model::record::Operation;
 
 use super::encode::EncodeError;
 use super::error::{self, ServerError};
 use super::parameter::{put_int8, put_text};
 use super::pipe::{Note, Pipe};
 use super::statement::{Kind, Shape, Sql};
+use crate::destination::{Refusal, word};
 use crate::unit::Mark;
-
-/// Why the target refuses a transaction. Holds no row values.
-#[derive(Clone, Debug)]
-pub(crate) struct Refusal {
-    /// SQLSTATE, where the server refused.
-    code: Option<String>,
-    message: String,
-    /// The statement that was refused.
-    pub(crate) note: Option<Note>,
-    /// What to do under `halt`.
-    pub(crate) remedy: &'static str,
-}
 
 impl Refusal {
     pub(super) fn by_server(error: &ServerError, note: Option<Note>) -> Self {
         Refusal {
             code: Some(error.code.clone()),
             message: error.to_string(),
-            note,
+            changes: note.as_ref().and_then(Note::changes),
             remedy: error::remedy(error),
         }
     }
@@ -39,45 +25,23 @@ impl Refusal {
         column: &str,
         error: EncodeError,
         row: Option<&str>,
-        note: Note,
+        note: &Note,
     ) -> Self {
         let of_row = row.map_or(String::new(), |row| format!(", in the row with {row}"));
         Refusal {
             code: None,
             message: format!("column {column} holds {error}{of_row}"),
-            note: Some(note),
+            changes: note.changes(),
             remedy: "change the value at the source and load the table anew, or set the \
                      transaction aside (`on_conflict = \"exceptions\"`)",
         }
     }
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.message, describe(self.note.as_ref()))
-    }
-}
-
-/// ` (insert into dbo.orders, changes 3 to 7)`
+/// ` (insert on dbo.orders, changes 3 to 7)`
 pub(super) fn describe(note: Option<&Note>) -> String {
-    let Some(Note { table: Some(table), operation, first_change, last_change, .. }) = note else {
-        return String::new();
-    };
-    let operation = operation.map_or("change", word);
-    if last_change > first_change {
-        format!(" ({operation} on {table}, changes {first_change} to {last_change})")
-    } else {
-        format!(" ({operation} on {table}, change {first_change})")
-    }
-}
-
-pub(super) fn word(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Insert => "insert",
-        Operation::Update => "update",
-        Operation::Delete => "delete",
-        Operation::Truncate => "truncate",
-    }
+    let changes = note.and_then(Note::changes);
+    changes.map_or(String::new(), |changes| format!(" ({changes})"))
 }
 
 /// Appends the row in `lockstep.exceptions` that stands for the whole transaction.
@@ -89,16 +53,16 @@ pub(super) fn record(
     pipe: &mut Pipe,
 ) {
     let name = pipe.prepare(&Shape::of(Kind::SetAside), sql);
-    let note = refusal.note.as_ref();
+    let changes = refusal.changes.as_ref();
     let parameters = |out: &mut BytesMut| {
         put_text(pipeline, out);
         put_text(&mark.position.to_string(), out);
         put_int8(first_offset, out);
         put_int8(mark.next_offset, out);
-        put_optional(note.and_then(|n| n.table.as_deref()), out);
-        put_optional(note.and_then(|n| n.operation).map(word), out);
-        match note {
-            Some(note) => put_int8(note.first_change, out),
+        put_optional(changes.map(|changes| &*changes.table), out);
+        put_optional(changes.and_then(|changes| changes.operation).map(word), out);
+        match changes {
+            Some(changes) => put_int8(changes.first, out),
             None => out.put_i32(-1),
         }
         put_optional(refusal.code.as_deref(), out);

@@ -11,33 +11,10 @@ use super::image::{key_in_words, key_value};
 use super::pipe::Note;
 use super::relation::Relation;
 use super::run::ChangeError;
-use super::set_aside::{self, Refusal};
+use super::set_aside;
 use super::wire::Latched;
 use super::{Session, checkpoint, lost, pooler};
-
-/// Why a transaction or a connection came to nothing.
-#[derive(Debug)]
-pub(crate) enum Trouble {
-    /// The target refuses the transaction; the conflict policy decides.
-    Refused(Refusal),
-    /// Anything else.
-    Failure(Failure),
-}
-
-impl std::fmt::Display for Trouble {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Trouble::Refused(refusal) => refusal.fmt(f),
-            Trouble::Failure(failure) => failure.fmt(f),
-        }
-    }
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Trouble::Failure(failure)
-    }
-}
+use crate::destination::{Refusal, Trouble};
 
 impl Session {
     /// Of a connection's first error.
@@ -115,7 +92,7 @@ pub(super) fn change_trouble(
                 let before = |place| key_value(relation, change, place);
                 key_in_words(relation, before)
             });
-            Trouble::Refused(Refusal::by_value(&column, error, row.as_deref(), note))
+            Trouble::Refused(Refusal::by_value(&column, error, row.as_deref(), &note))
         }
         ChangeError::Unidentified(what) => Trouble::Failure(
             Failure::new(

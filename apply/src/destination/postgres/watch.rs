@@ -24,18 +24,13 @@ use super::relation::Relation;
 use super::{Session, error, held, lost};
 
 impl Session {
-    /// Whether there is any table to look at.
-    pub(crate) fn has_tables(&self) -> bool {
-        !self.entries.is_empty()
-    }
-
     /// Looks whether the tables that this session writes are what they were. `at` is where the target
     /// is, for what is written down.
     ///
     /// # Errors
     /// `Retry` when a table is to be held from now on, which the next session does; `Halt` for what
     /// cannot go on.
-    pub(crate) async fn look_again(&mut self, at: Position) -> Result<(), Failure> {
+    pub(super) async fn examine_tables(&mut self, at: Position) -> Result<(), Failure> {
         let failed = |e| error::failure(Code::ApplyTable, "cannot look at the target's tables", &e);
         let relations = self.relations();
         let names: Vec<&str> = relations.keys().map(|(_, name)| name.as_str()).collect();

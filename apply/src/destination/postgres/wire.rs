@@ -72,11 +72,10 @@ impl Ear {
 
 /// The same of all connections of a session.
 #[derive(Clone, Debug)]
-pub(crate) struct Ears(pub(super) Vec<Ear>);
+pub(super) struct Ears(pub(super) Vec<Ear>);
 
-impl Ears {
-    /// The failure that a silence of at least `patience` shows as, while it lasts.
-    pub(crate) fn silent_for(&self, patience: Duration) -> Option<Failure> {
+impl crate::destination::Ears for Ears {
+    fn silent_for(&self, patience: Duration) -> Option<Failure> {
         let silent =
             self.0.iter().find(|ear| ear.silence().is_some_and(|for_| for_ >= patience))?;
         Some(Failure::new(

@@ -49,7 +49,6 @@ use uuid::Uuid;
 pub(super) use loader::Loaders;
 pub(super) use notes::Notes;
 pub(super) use record::{forget, pending, stored};
-pub(crate) use session::Described;
 pub(super) use session::Loads;
 
 use super::encode::Rules;

@@ -9,10 +9,10 @@ use super::super::encode::{EncodeError, Rules};
 use super::super::image::{key_value, old_value};
 use super::super::parameter::{put_array, put_int8, put_text};
 use super::super::pipe::{Note, Pipe};
-use super::super::set_aside;
 use super::super::statement::{self, Check, Field, Kind, Mask, Shape};
 use super::open::{Order, Run};
 use super::{ChangeError, Place, put};
+use crate::destination::word;
 
 /// Rows that are updated or deleted by a statement each: fewer than what an array's plan costs to
 /// start. Measured, `docs/benchmarks.md`.
@@ -233,7 +233,7 @@ impl Run {
         put_text(&place.pipeline, out);
         put_text(&place.position, out);
         put_text(&self.relation.source, out);
-        put_text(set_aside::word(self.operation), out);
+        put_text(word(self.operation), out);
         put_int8(self.rows, out);
     }
 

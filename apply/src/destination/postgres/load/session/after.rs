@@ -16,8 +16,6 @@ use super::super::finishing::Finishing;
 use super::super::record;
 
 impl Session {
-    // --- Regimes --------------------------------------------------------------------------------
-
     pub(super) fn set_regimes(&mut self) {
         for entry in self.entries.values_mut() {
             entry.regime = self.loads.book.regime(&entry.relation);
@@ -43,8 +41,6 @@ impl Session {
         Ok(())
     }
 
-    // --- After a load ---------------------------------------------------------------------------
-
     /// Begins to make what comes after the oldest load that is consistent, unless that is being made.
     pub(super) fn finish_next(&mut self) {
         if self.loads.finishing.is_some() {
@@ -64,14 +60,14 @@ impl Session {
     }
 
     /// Ends what is being made, at its next step.
-    pub(crate) async fn stop_finishing(&mut self) {
+    pub(super) async fn stop_finishing(&mut self) {
         if let Some(finishing) = self.loads.finishing.take() {
             finishing.stop().await;
         }
     }
 
     /// Whether something is still being made.
-    pub(crate) fn is_finishing(&self) -> bool {
+    pub(super) fn is_finishing(&self) -> bool {
         self.loads.finishing.is_some()
     }
 
@@ -79,7 +75,7 @@ impl Session {
     ///
     /// # Errors
     /// When the target cannot be reached or refuses.
-    pub(crate) async fn take_finished(&mut self) -> Result<Option<Vec<String>>, Failure> {
+    pub(super) async fn take_finished(&mut self) -> Result<Option<Vec<String>>, Failure> {
         let Some(finishing) = &mut self.loads.finishing else { return Ok(None) };
         let Some((load, result)) = finishing.ended() else { return Ok(None) };
         self.loads.finishing = None;
@@ -101,12 +97,12 @@ impl Session {
     ///
     /// # Errors
     /// When the target cannot be reached or refuses.
-    pub(crate) async fn unmade(&self) -> Result<Vec<TableId>, Failure> {
+    pub(super) async fn unmade(&self) -> Result<Vec<TableId>, Failure> {
         define::unmade(&self.cold, &self.chain.pipeline).await
     }
 
     /// What the log says of those, so that their objects can be made again.
-    pub(crate) fn know_unmade(
+    pub(super) fn know_unmade(
         &mut self,
         tables: Vec<(TableId, Arc<TableVersion>, Arc<Definition>)>,
     ) {
@@ -123,7 +119,7 @@ impl Session {
     ///
     /// # Errors
     /// When the target cannot be reached or refuses.
-    pub(crate) async fn set_sequences(&self) -> Result<(), Failure> {
+    pub(super) async fn set_sequences(&self) -> Result<(), Failure> {
         define::set_sequences(&self.cold, &self.chain.pipeline).await
     }
 }

@@ -20,13 +20,15 @@ use super::super::encode::Rules;
 use super::super::error;
 use super::super::plan::Naming;
 use super::super::relation::Relation;
-use super::super::{Entry, Session, trust};
+use super::super::session::{Entry, Session};
+use super::super::trust;
 use super::book::{Book, Live, Load, Stage, StoredLoad, StoredTable, Table, TableStage};
 use super::finishing::Finishing;
 use super::loader::{ChunkDone, Loaders};
 use super::notes::{self, Notes, Touched};
 use super::record::{self, Beginning, ChunkRange, Recorder, disorder};
 use super::{ChunkJob, Regime};
+use crate::destination::{Described, Loading};
 use crate::unit::Mark;
 
 /// What a session knows of loads.
@@ -43,15 +45,6 @@ pub(in super::super) struct Loads {
     moved: bool,
     /// Touched keys that are held, over all tables.
     touched: Arc<AtomicUsize>,
-}
-
-/// A table of a load, as the log describes it.
-#[derive(Clone, Debug)]
-pub(crate) struct Described {
-    pub(crate) id: TableId,
-    pub(crate) handoff: Handoff,
-    pub(crate) version: Arc<TableVersion>,
-    pub(crate) definition: Arc<Definition>,
 }
 
 impl Loads {
@@ -95,20 +88,41 @@ impl Loads {
         }
     }
 
+    /// Waits until a chunk has come to the target, or what comes after a load is made.
+    ///
+    /// # Errors
+    /// What a chunk came to.
+    pub(crate) async fn changed(&mut self) -> Result<(), Failure> {
+        let Loads { loaders, finishing, book, moved, .. } = self;
+        let made = async {
+            match finishing {
+                Some(finishing) => finishing.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            done = loaders.changed() => {
+                book.chunk_done(&done?);
+                *moved = true;
+            }
+            () = made => {}
+        }
+        Ok(())
+    }
+
     fn chunk_done(&mut self, done: &ChunkDone) {
         self.book.chunk_done(done);
         self.moved = true;
     }
 }
 
-impl Described {
-    fn table(&self) -> LoadTable {
-        LoadTable {
-            id: self.id,
-            version: Arc::clone(&self.version),
-            definition: Some(Arc::clone(&self.definition)),
-            handoff: self.handoff,
-        }
+/// A table of a load, as it is defined here.
+fn load_table(described: &Described) -> LoadTable {
+    LoadTable {
+        id: described.id,
+        version: Arc::clone(&described.version),
+        definition: Some(Arc::clone(&described.definition)),
+        handoff: described.handoff,
     }
 }
 
@@ -144,60 +158,6 @@ async fn is_there(
 }
 
 impl Session {
-    /// What is to be known of tables of loads that are not done.
-    pub(crate) fn unfinished(&self) -> Vec<(Uuid, TableId, Handoff)> {
-        let loads = self.loads.book.loads.iter().filter(|load| load.stage != Stage::Done);
-        let tables =
-            loads.flat_map(|load| load.tables.iter().map(|table| (load.id, &table.stored)));
-        tables
-            .filter(|(_, stored)| stored.stage != TableStage::Superseded)
-            .map(|(load, stored)| (load, stored.id, stored.handoff))
-            .collect()
-    }
-
-    /// Goes on with a table of a load that is not done.
-    ///
-    /// # Errors
-    /// `Halt` when the target's table is not what it was.
-    pub(crate) async fn resume(&mut self, load: Uuid, described: Described) -> Result<(), Failure> {
-        let described = described.table();
-        let naming = &self.loads.design.naming;
-        let absent = match self.absent {
-            Absent::Hold => Absent::Hold,
-            Absent::Create | Absent::Refuse => Absent::Refuse,
-        };
-        let pipeline = &self.chain.pipeline;
-        let relation = match found(&mut self.cold, pipeline, naming, &described, absent).await? {
-            Prepared::Ready(relation) => relation,
-            Prepared::Held(reason) => return self.give_up(load, &described, reason).await,
-        };
-        self.admit(&relation)?;
-        if let Some(notes) =
-            self.loads.book.table(load, described.id).and_then(|t| t.stored.notes.clone())
-        {
-            notes::align(&self.cold, &notes, &relation).await.map_err(|e| {
-                let what = format!("cannot give {notes} the types of {}", relation.name);
-                error::failure(Code::ApplyLoad, &what, &e)
-            })?;
-        }
-        let keep = self.loads.design.keeps();
-        let hasher = self.runs.hasher().clone();
-        let held = Arc::clone(&self.loads.touched);
-        if let Some(table) = self.loads.book.table(load, described.id) {
-            let columns = relation.columns.len();
-            // The name is made again, not taken from a table that others may write.
-            let notes = table.stored.notes.is_some().then(|| notes::table_name(&relation));
-            if let Some(notes) = &notes {
-                trust::examine_notes(&self.cold, &[notes]).await?;
-            }
-            let notes = notes.map(|table| {
-                Arc::new(Notes { table, keep, columns, touched: Touched::new(hasher, held, false) })
-            });
-            table.live = Some(Live { table: described, relation: Arc::new(relation), notes });
-        }
-        Ok(())
-    }
-
     /// What has come of a table is gone: its load comes to nothing, and it is held.
     async fn give_up(
         &mut self,
@@ -216,118 +176,10 @@ impl Session {
         Ok(())
     }
 
-    /// All tables are resumed: chunks that were pending are loaded, what is made after a load is made.
-    pub(crate) fn resumed(&mut self, mark: Option<&Mark>) {
-        self.set_regimes();
-        for range in std::mem::take(&mut self.loads.pending) {
-            if let Some(mark) = mark {
-                self.dispatch(mark.log_id, range);
-            }
-        }
-        self.finish_next();
-    }
-
-    /// Whether this target follows a load.
-    pub(crate) fn follows(&self, load: Uuid) -> bool {
-        self.loads.book.loads.iter().any(|l| l.id == load && l.stage == Stage::Loading)
-    }
-
-    /// Whether this target has, or had, a load.
-    pub(crate) fn knows_load(&self, load: Uuid) -> bool {
-        self.loads.book.loads.iter().any(|l| l.id == load)
-    }
-
-    /// Whether a table of a load is still loaded by it.
-    pub(crate) fn loads_table(&self, load: Uuid, table: TableId) -> bool {
-        self.table(load, table).is_some()
-    }
-
     fn table(&self, load: Uuid, id: TableId) -> Option<(&Table, &Live)> {
         let load = self.loads.book.loads.iter().find(|l| l.id == load && l.stage == Stage::Loading);
         let table = load?.tables.iter().find(|table| table.stored.id == id)?;
         Some((table, table.live.as_ref()?))
-    }
-
-    /// Whether chunks are on their way to the target.
-    pub(crate) fn awaits_chunks(&self) -> bool {
-        self.loads.loaders.outstanding() > 0
-    }
-
-    /// Whether chunks of one of these tables are on their way to the target.
-    pub(crate) fn is_pending(&self, of: impl Fn(TableId) -> bool) -> bool {
-        self.loads.book.is_pending(of)
-    }
-
-    /// The newest load, for people.
-    pub(crate) fn load_status(&self) -> Option<LoadStatus> {
-        self.loads.book.status()
-    }
-
-    // --- Records --------------------------------------------------------------------------------
-
-    /// A load begins. Gives what an operator should know.
-    ///
-    /// # Errors
-    /// `Halt` with everything that is wrong with its tables, before anything is changed.
-    pub(crate) async fn begin_load(
-        &mut self,
-        mark: &Mark,
-        load: Uuid,
-        reload: bool,
-        described: &[Described],
-    ) -> Result<Vec<String>, Failure> {
-        self.check_handoffs(described)?;
-        self.stop_finishing().await;
-        let tables: Vec<LoadTable> = described.iter().map(Described::table).collect();
-        let (relations, notices) = self.prepare_load(reload, &tables).await?;
-        relations.iter().try_for_each(|relation| self.admit(relation))?;
-        self.fail.hit(crate::failpoints::LOAD_BEGIN)?;
-        let beginnings: Vec<Beginning<'_>> = tables
-            .iter()
-            .zip(&relations)
-            .map(|(table, relation)| Beginning {
-                table,
-                relation,
-                target: self.naming.table(&table.version.name),
-                notes: (table.handoff == Handoff::Bracketed).then(|| notes::table_name(relation)),
-            })
-            .collect();
-        let noted: Vec<_> = beginnings.iter().map(|beginning| beginning.notes.clone()).collect();
-        self.recorder(mark).begin(load, reload, &beginnings).await?;
-        // A reload empties its tables.
-        let keep = self.loads.design.keeps() && !reload;
-        let live =
-            tables.into_iter().zip(relations).zip(noted).map(|((table, relation), noted)| {
-                let notes = noted.map(|notes| {
-                    let held = Arc::clone(&self.loads.touched);
-                    let touched = Touched::new(self.runs.hasher().clone(), held, !keep);
-                    Arc::new(Notes { table: notes, keep, columns: relation.columns.len(), touched })
-                });
-                Live { table, relation: Arc::new(relation), notes }
-            });
-        let tables = live.map(Table::beginning).collect();
-        let begun = Load {
-            id: load,
-            reload,
-            stage: Stage::Loading,
-            consistent: None,
-            started: record::now(),
-            tables,
-        };
-        for table in &begun.tables {
-            if let Some(live) = &table.live {
-                let relation = Arc::clone(&live.relation);
-                self.forget_others_of(&relation);
-                self.entries.insert(relation.id, Entry { relation, regime: Regime::Stream });
-            }
-        }
-        let sources: Vec<String> =
-            begun.tables.iter().map(|table| table.stored.source.clone()).collect();
-        self.held.retain(|_, held| !sources.contains(&held.table));
-        self.loads.book.begin(begun);
-        self.set_regimes();
-        self.finish_next();
-        Ok(notices)
     }
 
     /// Rows of a table without a key cannot be told from those the stream brings.
@@ -387,11 +239,191 @@ impl Session {
         Ok((relations, Vec::new()))
     }
 
-    /// A chunk is about to be read.
-    ///
-    /// # Errors
-    /// `Halt` where no chunk can begin.
-    pub(crate) async fn open_chunk(
+    fn is_reload(&self, load: Uuid) -> bool {
+        self.loads.book.loads.iter().any(|l| l.id == load && l.reload)
+    }
+
+    fn dispatch(&mut self, log_id: Uuid, range: ChunkRange) {
+        let keep = self.loads.design.keeps() && !self.is_reload(range.load);
+        let (pipeline, epoch) = (self.chain.pipeline.as_str().into(), self.chain.epoch);
+        let rules = Rules { whole_keys: true, ..self.runs.mode.rules.clone() };
+        let Some(table) = self.loads.book.table(range.load, range.table) else { return };
+        let Some(live) = &table.live else { return };
+        table.pending += 1;
+        let job = ChunkJob {
+            pipeline,
+            epoch,
+            log_id,
+            load: range.load,
+            table: range.table,
+            chunk: range.chunk,
+            partition: range.partition,
+            offsets: range.offsets,
+            rows: range.rows,
+            relation: Arc::clone(&live.relation),
+            notes: live.notes.clone(),
+            keep,
+            rules,
+        };
+        self.loads.loaders.submit(job);
+    }
+
+    fn recorder<'s>(&'s mut self, mark: &'s Mark) -> Recorder<'s> {
+        Recorder {
+            client: &mut self.cold,
+            chain: &mut self.chain,
+            mark,
+            replica: self.runs.mode.replica,
+        }
+    }
+}
+
+impl Loading for Session {
+    fn unfinished(&self) -> Vec<(Uuid, TableId, Handoff)> {
+        let loads = self.loads.book.loads.iter().filter(|load| load.stage != Stage::Done);
+        let tables =
+            loads.flat_map(|load| load.tables.iter().map(|table| (load.id, &table.stored)));
+        tables
+            .filter(|(_, stored)| stored.stage != TableStage::Superseded)
+            .map(|(load, stored)| (load, stored.id, stored.handoff))
+            .collect()
+    }
+
+    async fn resume(&mut self, load: Uuid, described: Described) -> Result<(), Failure> {
+        let described = load_table(&described);
+        let naming = &self.loads.design.naming;
+        let absent = match self.absent {
+            Absent::Hold => Absent::Hold,
+            Absent::Create | Absent::Refuse => Absent::Refuse,
+        };
+        let pipeline = &self.chain.pipeline;
+        let relation = match found(&mut self.cold, pipeline, naming, &described, absent).await? {
+            Prepared::Ready(relation) => relation,
+            Prepared::Held(reason) => return self.give_up(load, &described, reason).await,
+        };
+        self.admit(&relation)?;
+        if let Some(notes) =
+            self.loads.book.table(load, described.id).and_then(|t| t.stored.notes.clone())
+        {
+            notes::align(&self.cold, &notes, &relation).await.map_err(|e| {
+                let what = format!("cannot give {notes} the types of {}", relation.name);
+                error::failure(Code::ApplyLoad, &what, &e)
+            })?;
+        }
+        let keep = self.loads.design.keeps();
+        let hasher = self.runs.hasher().clone();
+        let held = Arc::clone(&self.loads.touched);
+        if let Some(table) = self.loads.book.table(load, described.id) {
+            let columns = relation.columns.len();
+            // The name is made again, not taken from a table that others may write.
+            let notes = table.stored.notes.is_some().then(|| notes::table_name(&relation));
+            if let Some(notes) = &notes {
+                trust::examine_notes(&self.cold, &[notes]).await?;
+            }
+            let notes = notes.map(|table| {
+                Arc::new(Notes { table, keep, columns, touched: Touched::new(hasher, held, false) })
+            });
+            table.live = Some(Live { table: described, relation: Arc::new(relation), notes });
+        }
+        Ok(())
+    }
+
+    fn resumed(&mut self, mark: Option<&Mark>) {
+        self.set_regimes();
+        for range in std::mem::take(&mut self.loads.pending) {
+            if let Some(mark) = mark {
+                self.dispatch(mark.log_id, range);
+            }
+        }
+        self.finish_next();
+    }
+
+    fn follows(&self, load: Uuid) -> bool {
+        self.loads.book.loads.iter().any(|l| l.id == load && l.stage == Stage::Loading)
+    }
+
+    fn knows_load(&self, load: Uuid) -> bool {
+        self.loads.book.loads.iter().any(|l| l.id == load)
+    }
+
+    fn loads_table(&self, load: Uuid, table: TableId) -> bool {
+        self.table(load, table).is_some()
+    }
+
+    fn awaits_chunks(&self) -> bool {
+        self.loads.loaders.outstanding() > 0
+    }
+
+    fn is_pending(&self, of: impl Fn(TableId) -> bool) -> bool {
+        self.loads.book.is_pending(of)
+    }
+
+    fn load_status(&self) -> Option<LoadStatus> {
+        self.loads.book.status()
+    }
+
+    async fn begin_load(
+        &mut self,
+        mark: &Mark,
+        load: Uuid,
+        reload: bool,
+        described: &[Described],
+    ) -> Result<Vec<String>, Failure> {
+        self.check_handoffs(described)?;
+        self.stop_finishing().await;
+        let tables: Vec<LoadTable> = described.iter().map(load_table).collect();
+        let (relations, notices) = self.prepare_load(reload, &tables).await?;
+        relations.iter().try_for_each(|relation| self.admit(relation))?;
+        self.fail.hit(crate::failpoints::LOAD_BEGIN)?;
+        let beginnings: Vec<Beginning<'_>> = tables
+            .iter()
+            .zip(&relations)
+            .map(|(table, relation)| Beginning {
+                table,
+                relation,
+                target: self.naming.table(&table.version.name),
+                notes: (table.handoff == Handoff::Bracketed).then(|| notes::table_name(relation)),
+            })
+            .collect();
+        let noted: Vec<_> = beginnings.iter().map(|beginning| beginning.notes.clone()).collect();
+        self.recorder(mark).begin(load, reload, &beginnings).await?;
+        // A reload empties its tables.
+        let keep = self.loads.design.keeps() && !reload;
+        let live =
+            tables.into_iter().zip(relations).zip(noted).map(|((table, relation), noted)| {
+                let notes = noted.map(|notes| {
+                    let held = Arc::clone(&self.loads.touched);
+                    let touched = Touched::new(self.runs.hasher().clone(), held, !keep);
+                    Arc::new(Notes { table: notes, keep, columns: relation.columns.len(), touched })
+                });
+                Live { table, relation: Arc::new(relation), notes }
+            });
+        let tables = live.map(Table::beginning).collect();
+        let begun = Load {
+            id: load,
+            reload,
+            stage: Stage::Loading,
+            consistent: None,
+            started: record::now(),
+            tables,
+        };
+        for table in &begun.tables {
+            if let Some(live) = &table.live {
+                let relation = Arc::clone(&live.relation);
+                self.forget_others_of(&relation);
+                self.entries.insert(relation.id, Entry { relation, regime: Regime::Stream });
+            }
+        }
+        let sources: Vec<String> =
+            begun.tables.iter().map(|table| table.stored.source.clone()).collect();
+        self.held.retain(|_, held| !sources.contains(&held.table));
+        self.loads.book.begin(begun);
+        self.set_regimes();
+        self.finish_next();
+        Ok(notices)
+    }
+
+    async fn open_chunk(
         &mut self,
         mark: &Mark,
         load: Uuid,
@@ -429,15 +461,7 @@ impl Session {
         Ok(())
     }
 
-    fn is_reload(&self, load: Uuid) -> bool {
-        self.loads.book.loads.iter().any(|l| l.id == load && l.reload)
-    }
-
-    /// A chunk has been read: its rows are on their way once this returns.
-    ///
-    /// # Errors
-    /// `Halt` for a chunk that has not begun.
-    pub(crate) async fn end_chunk(&mut self, mark: &Mark, end: &ChunkEnd) -> Result<(), Failure> {
+    async fn end_chunk(&mut self, mark: &Mark, end: &ChunkEnd) -> Result<(), Failure> {
         self.recorder(mark).end_chunk(end).await?;
         self.fail.hit(crate::failpoints::CHUNK_NOTED)?;
         match end.offsets {
@@ -461,72 +485,14 @@ impl Session {
         Ok(())
     }
 
-    fn dispatch(&mut self, log_id: Uuid, range: ChunkRange) {
-        let keep = self.loads.design.keeps() && !self.is_reload(range.load);
-        let (pipeline, epoch) = (self.chain.pipeline.as_str().into(), self.chain.epoch);
-        let rules = Rules { whole_keys: true, ..self.runs.mode.rules.clone() };
-        let Some(table) = self.loads.book.table(range.load, range.table) else { return };
-        let Some(live) = &table.live else { return };
-        table.pending += 1;
-        let job = ChunkJob {
-            pipeline,
-            epoch,
-            log_id,
-            load: range.load,
-            table: range.table,
-            chunk: range.chunk,
-            partition: range.partition,
-            offsets: range.offsets,
-            rows: range.rows,
-            relation: Arc::clone(&live.relation),
-            notes: live.notes.clone(),
-            keep,
-            rules,
-        };
-        self.loads.loaders.submit(job);
-    }
-
-    /// Takes note of chunks that have come to the target; whether there were any since the last time.
-    ///
-    /// # Errors
-    /// What one of them came to.
-    pub(crate) fn take_chunks(&mut self) -> Result<bool, Failure> {
+    fn take_chunks(&mut self) -> Result<bool, Failure> {
         while let Some(outcome) = self.loads.loaders.outcome() {
             self.loads.chunk_done(&outcome?);
         }
         Ok(std::mem::take(&mut self.loads.moved))
     }
 
-    /// Waits until there may be more confirmations or an error, a chunk has come to the target, or what
-    /// comes after a load is made.
-    ///
-    /// # Errors
-    /// What a chunk came to.
-    pub(crate) async fn changed(&mut self) -> Result<(), Failure> {
-        let Session { changed, loads, .. } = self;
-        let Loads { loaders, finishing, book, moved, .. } = loads;
-        let made = async {
-            match finishing {
-                Some(finishing) => finishing.changed().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = changed.notified() => {}
-            done = loaders.changed() => {
-                book.chunk_done(&done?);
-                *moved = true;
-            }
-            () = made => {}
-        }
-        Ok(())
-    }
-
-    /// All chunks of a table are in the target.
-    ///
-    /// # Errors
-    /// `Halt` when the log has lost one.
-    pub(crate) async fn table_read(
+    async fn table_read(
         &mut self,
         mark: &Mark,
         load: Uuid,
@@ -552,11 +518,7 @@ impl Session {
         Ok(())
     }
 
-    /// From here on the target equals the source: indexes and constraints are made beside the stream.
-    ///
-    /// # Errors
-    /// `Halt` when a table has not been read, or a row of one is incomplete.
-    pub(crate) async fn end_load(
+    async fn end_load(
         &mut self,
         mark: &Mark,
         load: Uuid,
@@ -592,13 +554,28 @@ impl Session {
         Ok(())
     }
 
-    fn recorder<'s>(&'s mut self, mark: &'s Mark) -> Recorder<'s> {
-        Recorder {
-            client: &mut self.cold,
-            chain: &mut self.chain,
-            mark,
-            replica: self.runs.mode.replica,
-        }
+    async fn stop_finishing(&mut self) {
+        Session::stop_finishing(self).await
+    }
+
+    fn is_finishing(&self) -> bool {
+        Session::is_finishing(self)
+    }
+
+    async fn take_finished(&mut self) -> Result<Option<Vec<String>>, Failure> {
+        Session::take_finished(self).await
+    }
+
+    async fn unmade(&self) -> Result<Vec<TableId>, Failure> {
+        Session::unmade(self).await
+    }
+
+    fn know_unmade(&mut self, tables: Vec<(TableId, Arc<TableVersion>, Arc<Definition>)>) {
+        Session::know_unmade(self, tables)
+    }
+
+    async fn set_sequences(&self) -> Result<(), Failure> {
+        Session::set_sequences(self).await
     }
 }
 
