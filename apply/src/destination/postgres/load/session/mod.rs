@@ -228,7 +228,7 @@ impl Session {
         let naming = self.loads.design.naming.clone();
         for table in tables {
             let relation = is_there(&mut self.cold, &pipeline, &naming, table).await?;
-            if let Some(what) = catalog::without_companions(&relation) {
+            if let Some(what) = catalog::lacks_digits(&relation) {
                 return Err(unready(&relation, &what));
             }
         }
