@@ -9,6 +9,7 @@
 //! Along the transactions stream (epoch, position) never decreases, and neither does time: that is
 //! the writers' duty, and what [seeking](Reader::seek) and finding the [`Tail`] rely on.
 
+mod blocking;
 pub mod embedded;
 mod failures;
 pub mod kafka;

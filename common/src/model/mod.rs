@@ -1,6 +1,7 @@
 //! What moves through Lockstep: values, rows of typed columns, tables and their definitions, positions,
 //! and the records of the log.
 
+pub mod calendar;
 pub mod definition;
 pub mod geometry;
 pub mod load;

@@ -42,6 +42,7 @@ use lockstep_common::{Failure, config};
 use self::reader::EmbeddedReader;
 use self::store::Store;
 use self::writer::EmbeddedWriter;
+use crate::blocking::blocking;
 use crate::limits::Limits;
 use crate::{Log, Reader, SNAPSHOT_PARTITIONS, Stream, Tail, Writer, tail};
 
@@ -66,7 +67,7 @@ impl EmbeddedLog {
     pub async fn open(config: &config::EmbeddedLog, pipeline: &str) -> Result<Self, Failure> {
         let (path, retention) = (config.path.clone(), config.retention);
         let pipeline = pipeline.to_owned();
-        let store = blocking(move || Store::open(&path, &pipeline, retention)).await?;
+        let store = blocking(move || Store::open(&path, &pipeline, retention)).await??;
         Ok(EmbeddedLog { store: Arc::new(store) })
     }
 
@@ -82,7 +83,7 @@ impl EmbeddedLog {
     ) -> Result<Self, Failure> {
         let (path, pipeline) = (config.path.clone(), pipeline.to_owned());
         let shown = path.display().to_string();
-        let store = blocking(move || Store::open_for_reading(&path, &pipeline)).await?;
+        let store = blocking(move || Store::open_for_reading(&path, &pipeline)).await??;
         let store = store.ok_or_else(|| {
             Failure::new(Code::LogNoStream, format!("there is no embedded log in {shown} yet"))
                 .remedy("capture makes it at its first start")
@@ -98,7 +99,7 @@ async fn keep_looking(store: Weak<Store>) {
     loop {
         tokio::time::sleep(LOOK_AGAIN).await;
         let Some(store) = store.upgrade() else { return };
-        if let Err(failure) = blocking(move || store.look_again()).await {
+        if let Err(failure) = blocking(move || store.look_again()).await.flatten() {
             tracing::warn!(error = %failure, "cannot look for newer records");
         }
     }
@@ -126,19 +127,6 @@ impl Log for EmbeddedLog {
 
     async fn trim(&self, stream: Stream, offset: u64) -> Result<(), Failure> {
         let store = self.store.clone();
-        blocking(move || store.trim(stream, offset)).await
-    }
-}
-
-/// Runs what may wait for a disk off the async threads.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Failure::new(Code::LogStopping, "the runtime is shutting down")),
-        },
+        blocking(move || store.trim(stream, offset)).await?
     }
 }

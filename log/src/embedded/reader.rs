@@ -7,8 +7,8 @@ use lockstep_common::Code;
 use lockstep_common::Failure;
 use tokio::sync::watch;
 
-use super::blocking;
 use super::store::{Store, Streams};
+use crate::blocking::blocking;
 use crate::failures::{missing, outside, unsearchable};
 use crate::search::{Probe, Search};
 use crate::tail::Kept;
@@ -45,7 +45,7 @@ impl Reader for EmbeddedReader {
             if self.next < bounds.end {
                 let (store, stream, from) = (self.store.clone(), self.stream, self.next);
                 let items =
-                    blocking(move || store.read(stream, from, bounds.end, BATCH_BYTES)).await?;
+                    blocking(move || store.read(stream, from, bounds.end, BATCH_BYTES)).await??;
                 let Some(last) = items.last() else {
                     // Only compaction leaves nothing up to the end.
                     self.next = bounds.end;
@@ -107,6 +107,6 @@ impl EmbeddedReader {
 impl Probe for EmbeddedReader {
     async fn at_or_after(&mut self, from: u64, end: u64) -> Result<Option<Item>, Failure> {
         let (store, stream) = (self.store.clone(), self.stream);
-        blocking(move || Ok(store.read(stream, from, end, 1)?.pop())).await
+        Ok(blocking(move || store.read(stream, from, end, 1)).await??.pop())
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use lockstep_common::Failure;
 
-use super::blocking;
 use super::store::Store;
+use crate::blocking::blocking;
 use crate::limits::{Limits, Open, weight};
 use crate::{Entry, Stream, Writer};
 
@@ -65,7 +65,7 @@ impl Writer for EmbeddedWriter {
         let entries = std::mem::take(&mut self.pending);
         self.open = Open::new();
         let (store, generation) = (self.store.clone(), self.generation);
-        blocking(move || store.commit(generation, &entries)).await
+        blocking(move || store.commit(generation, &entries)).await?
     }
     async fn newest(&mut self, stream: Stream) -> Result<Option<u64>, Failure> {
         self.store.check_generation(self.generation)?;

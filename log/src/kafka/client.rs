@@ -213,19 +213,6 @@ fn misconfigured(error: KafkaError) -> Failure {
     failure("configuring a Kafka client", error)
 }
 
-/// Runs what librdkafka does on the caller's thread off the async ones.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => Ok(value),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Failure::new(Code::LogStopping, "the runtime is shutting down")),
-        },
-    }
-}
-
 /// Sends librdkafka's own lines to tracing, and keeps what was delivered.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Context {

@@ -14,8 +14,9 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as KafkaCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::client::{Client, Consumer, PATIENCE, blocking};
+use super::client::{Client, Consumer, PATIENCE};
 use super::failure::failure;
+use crate::blocking::blocking;
 use crate::failures::missing;
 use crate::search::Probe;
 use crate::{Bounds, Item, Stream};

@@ -9,8 +9,9 @@ use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::RDKafkaErrorCode as KafkaCode;
 
-use super::client::{Admin, Client, Consumer, MAX_RECORD_BYTES, PATIENCE, blocking};
+use super::client::{Admin, Client, Consumer, MAX_RECORD_BYTES, PATIENCE};
 use super::failure::{by_code, failure};
+use crate::blocking::blocking;
 use crate::{SNAPSHOT_PARTITIONS, Stream};
 
 /// Fragments are half a megabyte, uncompressed, and one change more.

@@ -22,9 +22,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as KafkaCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 
-use super::client::{Client, Held, PATIENCE, TRANSACTION_TIMEOUT, blocking};
+use super::client::{Client, Held, PATIENCE, TRANSACTION_TIMEOUT};
 use super::failure::{by_code, failure};
 use super::producer::Producer;
+use crate::blocking::blocking;
 use crate::limits::{Limits, Open, weight};
 use crate::{Entry, Stream, Writer};
 

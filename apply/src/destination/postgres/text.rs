@@ -14,6 +14,7 @@
 
 use std::fmt::Write;
 
+use lockstep_common::model::calendar::civil;
 use lockstep_common::{Column, LogicalType, TICKS_PER_DAY, TICKS_PER_SECOND, Value};
 
 /// Digits of 100 ns.
@@ -159,18 +160,9 @@ fn hex(bytes: &[u8], out: &mut String) -> std::fmt::Result {
     bytes.iter().try_for_each(|byte| write!(out, "{byte:02X}"))
 }
 
-/// Days since 1970-01-01 in the Gregorian calendar, by eras of 400 years that begin on a March 1st.
+/// Days since 1970-01-01.
 fn date(days: i64, out: &mut String) -> std::fmt::Result {
-    const ERA_DAYS: i64 = 146_097;
-    // 0000-03-01 is 719,468 days before 1970-01-01.
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(ERA_DAYS), days.rem_euclid(ERA_DAYS));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year + era * 400 + i64::from(month <= 2);
+    let (year, month, day) = civil(days);
     write!(out, "{year:04}-{month:02}-{day:02}")
 }
 

@@ -1,4 +1,5 @@
-//! Days, clock units, and the texts of dates and times.
+//! Days, clock units, and the texts of dates and times. The double has a calendar of its own: it judges the
+//! product's.
 
 use crate::Value;
 
