@@ -118,7 +118,7 @@ async fn a_transaction_larger_than_the_budget_halts() {
     assert_eq!(failure.code.as_str(), "apply.spool_budget", "{failure}");
     settings.config.spool_budget = ByteSize::mib(8);
     bed.catch_up_with(settings).await;
-    assert_eq!(bed.query(COUNT).await, ["2000|2000"]);
+    assert_eq!(bed.ids().len(), 2000);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

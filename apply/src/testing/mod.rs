@@ -2,6 +2,7 @@
 //!
 //! Behind the feature `testing`, which no program turns on.
 
+mod loads;
 mod memory;
 mod session;
 
