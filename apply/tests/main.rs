@@ -27,6 +27,7 @@ mod policies;
 mod pooler;
 mod proxy;
 mod recovery;
+mod remedies;
 mod room;
 mod runs;
 mod sessions;

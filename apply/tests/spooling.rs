@@ -122,8 +122,11 @@ async fn a_transaction_larger_than_the_budget_halts() {
     let mut settings = bed.settings();
     settings.config.memory = ByteSize::kib(64);
     settings.config.spool_budget = ByteSize::mib(1);
-    let failure = bed.start_with(settings, FailPoints::default()).halts().await;
+    let failure = bed.start_with(settings.clone(), FailPoints::default()).halts().await;
     assert_eq!(failure.code.as_str(), "apply.spool_budget", "{failure}");
+    settings.config.spool_budget = ByteSize::mib(8);
+    bed.catch_up_with(settings).await;
+    assert_eq!(bed.query(COUNT).await, ["2000|2000"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

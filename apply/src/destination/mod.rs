@@ -227,6 +227,15 @@ pub(crate) trait Loading {
     /// `Halt` when the target's table is not what it was.
     async fn resume(&mut self, load: Uuid, described: Described) -> Result<(), Failure>;
 
+    /// Whether tables that lack their rows are held.
+    fn holds(&self) -> bool;
+
+    /// A table's load has failed, and the log has a later one: it is held until that begins.
+    ///
+    /// # Errors
+    /// `Fenced` when the epoch is no longer ours.
+    async fn give_up_for_later(&mut self, load: Uuid, described: Described) -> Result<(), Failure>;
+
     /// All tables are resumed: chunks that were pending are loaded, what is made after a load is made.
     fn resumed(&mut self, mark: Option<&Mark>);
 

@@ -445,6 +445,9 @@ codes! {
         /// the rest never came
         ApplyLoadIncomplete = "apply.load.incomplete", Halt,
             "load the table again, if need be under the exact handoff";
+        /// a load has failed, and the log has a later one of the same table: the failed one is passed
+        /// over, and the table held until the later one begins
+        ApplyLoadAgain = "apply.load.again", Retry, "";
         /// under `prepare = "keep"` a table is read anew, and rows of the attempt before are among
         /// rows that were kept
         ApplyLoadRestart = "apply.load.restart", Halt,
