@@ -1,7 +1,7 @@
 //! Destinations: what transactions are committed in.
 //!
 //! A [`Destination`] is how one is reached; a [`Session`] writes one under one epoch. PostgreSQL is the
-//! first implementation; `memory` is one of the tests' own. Everything else in apply knows these traits
+//! first implementation; `testing` has one in memory. Everything else in apply knows these traits
 //! only.
 //!
 //! # What a destination promises
