@@ -22,6 +22,8 @@ mod report;
 mod schemas;
 mod spool;
 mod start;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tsql;
 mod unit;
 mod write;
@@ -65,15 +67,28 @@ pub async fn run(
     fail: FailPoints,
     shutdown: Shutdown,
 ) -> Result<(), Failure> {
+    let target = Target::new(&settings.config, &settings.pipeline);
+    let target = target.map(|target| target.for_task(settings.task));
+    run_on(settings, target, log, status, fail, shutdown).await
+}
+
+/// [`run`], into a destination of any kind.
+async fn run_on<D: Destination>(
+    settings: ApplySettings,
+    destination: Result<D, Failure>,
+    log: Arc<dyn Log>,
+    status: StatusSender<ApplyStatus>,
+    fail: FailPoints,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
     let report = Report::new(status);
     report.state(TaskState::Starting);
     let weak = settings.config.weakness();
     for weakness in weak.into_iter().chain(log.weaknesses()) {
         report.notice(&weakness.what);
     }
-    let target = Target::new(&settings.config, &settings.pipeline);
-    let result = match target.map(|target| target.for_task(settings.task)) {
-        Ok(target) => follow(settings, target, log, &report, fail, shutdown).await,
+    let result = match destination {
+        Ok(destination) => follow(settings, destination, log, &report, fail, shutdown).await,
         Err(failure) => Err(failure),
     };
     match &result {
@@ -86,7 +101,7 @@ pub async fn run(
     result
 }
 
-/// Writes the log into a destination of any kind.
+/// Writes the log into the destination, to the end.
 async fn follow<D: Destination>(
     settings: ApplySettings,
     destination: D,

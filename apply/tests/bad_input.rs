@@ -135,7 +135,7 @@ async fn an_unreachable_server_is_named_and_tried_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_start_is_named() {
-    let bed = Bed::new().await;
+    let bed = Bed::in_memory().await;
     let mut settings = bed.settings();
     settings.config.start = Some("yesterday".into());
     let failure = bed.start_with(settings, FailPoints::default()).halts().await;

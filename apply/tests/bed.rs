@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use lockstep_apply::testing::{self, Memory};
 use lockstep_apply::{ApplySettings, run};
 use lockstep_common::config::{self, TargetTls};
-use lockstep_common::service::status::{ApplyStatus, StatusReceiver};
+use lockstep_common::service::status::{ApplyStatus, StatusReceiver, StatusSender};
 use lockstep_common::{Disposition, FailPoints, Failure, Shutdown};
 use lockstep_log::Log;
 use tempfile::TempDir;
@@ -20,12 +21,13 @@ use lockstep_servers::cluster::{self, Cluster};
 
 pub const PIPELINE: &str = "shop";
 /// How long anything may take before a test gives up.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
-pub struct Bed {
+/// By default on a database; `Bed<Memory>` needs no cluster.
+pub struct Bed<T = Database> {
     pub log: Arc<dyn Log>,
     pub source: Source,
-    pub database: Database,
+    pub database: T,
     directory: TempDir,
 }
 
@@ -75,6 +77,44 @@ impl Bed {
         Bed { log, source, database: Database::new(cluster::shared().port).await, directory }
     }
 
+    pub async fn query(&self, sql: &str) -> Vec<String> {
+        self.database.query(sql).await
+    }
+
+    /// The server's major version.
+    pub async fn major(&self) -> u32 {
+        let version = "SELECT current_setting('server_version_num')::int / 10000";
+        self.query(version).await[0].parse().expect("a number")
+    }
+
+    /// What is said of a unique index that the source has: NULLs are equal in it, from 15 on here too.
+    pub async fn of_nulls(&self) -> &'static str {
+        match self.major().await {
+            ..15 => "SQL Server allows one NULL, this PostgreSQL (older than 15) any number",
+            _ => "NULL",
+        }
+    }
+}
+
+impl Bed<Memory> {
+    pub async fn in_memory() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let log = open_log(&directory, "log").await;
+        let source = Source::new(&log).await;
+        Bed { log, source, database: Memory::new(), directory }
+    }
+
+    /// Ids of `accounts`.
+    pub fn ids(&self) -> Vec<String> {
+        ids(self.database.rows("accounts"))
+    }
+}
+
+fn ids(rows: Vec<String>) -> Vec<String> {
+    rows.into_iter().map(|row| row.split('|').next().unwrap_or_default().to_owned()).collect()
+}
+
+impl<T: Target> Bed<T> {
     /// Keeps log and spool in `folder`. Nobody may be writing them.
     pub fn keep(&self, folder: &Path) {
         for name in ["log", "spool"] {
@@ -99,12 +139,7 @@ impl Bed {
     }
 
     pub fn settings(&self) -> ApplySettings {
-        let config = config::Apply {
-            host: "127.0.0.1".into(),
-            port: self.database.port,
-            database: self.database.name.clone(),
-            user: "postgres".into(),
-            tls: TargetTls::Disable,
+        let mut config = config::Apply {
             schemas: [("dbo".to_owned(), "public".to_owned())].into(),
             spool: self.spool("spool"),
             spool_budget: ByteSize::mib(64),
@@ -112,6 +147,7 @@ impl Bed {
             load_connections: 2,
             ..config::Apply::default()
         };
+        self.database.configure(&mut config);
         let task = config::Task::Cdc;
         ApplySettings { name: "main".into(), pipeline: PIPELINE.into(), task, config }
     }
@@ -125,7 +161,7 @@ impl Bed {
     }
 
     pub fn start_with(&self, settings: ApplySettings, fail: FailPoints) -> Apply {
-        Apply::start(settings, &self.log, fail)
+        Apply::start_on(&self.database, settings, &self.log, fail)
     }
 
     /// Runs an apply until the source's newest position is in the target, then stops it.
@@ -138,23 +174,116 @@ impl Bed {
         apply.reaches(self.source.at).await;
         apply.stop().await
     }
+}
 
-    pub async fn query(&self, sql: &str) -> Vec<String> {
-        self.database.query(sql).await
+/// Where an apply under test writes.
+pub trait Target {
+    /// Makes a configuration lead to it.
+    fn configure(&self, config: &mut config::Apply);
+
+    fn run(
+        &self,
+        settings: ApplySettings,
+        log: Arc<dyn Log>,
+        status: StatusSender<ApplyStatus>,
+        fail: FailPoints,
+        shutdown: Shutdown,
+    ) -> impl Future<Output = Result<(), Failure>> + Send + 'static;
+
+    /// Rows of `accounts` by id, columns between bars; none without the table.
+    async fn accounts(&self) -> Vec<String>;
+
+    /// The position of the checkpoint, once there is one.
+    async fn checkpoint(&self) -> Option<String>;
+
+    /// How many rows `accounts` has, and the checkpoint's position, at one moment.
+    async fn moment(&self) -> (u64, Option<String>);
+
+    /// Transactions that were set aside.
+    async fn exceptions(&self) -> Vec<String>;
+}
+
+impl Target for Database {
+    fn configure(&self, config: &mut config::Apply) {
+        config.host = "127.0.0.1".into();
+        config.port = self.port;
+        config.database.clone_from(&self.name);
+        config.user = "postgres".into();
+        config.tls = TargetTls::Disable;
     }
 
-    /// The server's major version.
-    pub async fn major(&self) -> u32 {
-        let version = "SELECT current_setting('server_version_num')::int / 10000";
-        self.query(version).await[0].parse().expect("a number")
+    fn run(
+        &self,
+        settings: ApplySettings,
+        log: Arc<dyn Log>,
+        status: StatusSender<ApplyStatus>,
+        fail: FailPoints,
+        shutdown: Shutdown,
+    ) -> impl Future<Output = Result<(), Failure>> + Send + 'static {
+        run(settings, log, status, fail, shutdown)
     }
 
-    /// What is said of a unique index that the source has: NULLs are equal in it, from 15 on here too.
-    pub async fn of_nulls(&self) -> &'static str {
-        match self.major().await {
-            ..15 => "SQL Server allows one NULL, this PostgreSQL (older than 15) any number",
-            _ => "NULL",
+    async fn accounts(&self) -> Vec<String> {
+        match self.query("SELECT to_regclass('accounts')").await[0].as_str() {
+            "NULL" => Vec::new(),
+            _ => self.query("SELECT id, owner, balance FROM accounts ORDER BY id").await,
         }
+    }
+
+    async fn checkpoint(&self) -> Option<String> {
+        let found = self.query("SELECT position FROM lockstep.checkpoint").await;
+        found.into_iter().next().filter(|position| position != "NULL")
+    }
+
+    async fn moment(&self) -> (u64, Option<String>) {
+        let is_there = "SELECT to_regclass('accounts') IS NOT NULL \
+            AND to_regclass('lockstep.checkpoint') IS NOT NULL";
+        if self.query(is_there).await != ["t"] {
+            return (0, None);
+        }
+        let both = "SELECT (SELECT count(*) FROM accounts), position FROM lockstep.checkpoint";
+        let found = self.query(both).await;
+        let (count, position) = found[0].split_once('|').expect("two columns");
+        let position = (position != "NULL").then(|| position.to_owned());
+        (count.parse().expect("a number"), position)
+    }
+
+    async fn exceptions(&self) -> Vec<String> {
+        self.query("SELECT position FROM lockstep.exceptions ORDER BY 1").await
+    }
+}
+
+impl Target for Memory {
+    fn configure(&self, config: &mut config::Apply) {
+        config.host = "memory".into();
+    }
+
+    fn run(
+        &self,
+        settings: ApplySettings,
+        log: Arc<dyn Log>,
+        status: StatusSender<ApplyStatus>,
+        fail: FailPoints,
+        shutdown: Shutdown,
+    ) -> impl Future<Output = Result<(), Failure>> + Send + 'static {
+        testing::run(settings, self.clone(), log, status, fail, shutdown)
+    }
+
+    async fn accounts(&self) -> Vec<String> {
+        self.rows("accounts")
+    }
+
+    async fn checkpoint(&self) -> Option<String> {
+        Memory::checkpoint(self, PIPELINE).map(|position| position.to_string())
+    }
+
+    async fn moment(&self) -> (u64, Option<String>) {
+        let (count, position) = Memory::moment(self, "accounts", PIPELINE);
+        (count, position.map(|position| position.to_string()))
+    }
+
+    async fn exceptions(&self) -> Vec<String> {
+        Memory::exceptions(self).iter().map(ToString::to_string).collect()
     }
 }
 
@@ -235,10 +364,29 @@ pub async fn connect(port: u16, database: &str, user: &str) -> Client {
 }
 
 impl Apply {
+    /// Into whatever database the settings lead to.
     pub fn start(settings: ApplySettings, log: &Arc<dyn Log>, fail: FailPoints) -> Self {
+        Self::spawn(|sender, shutdown| run(settings, Arc::clone(log), sender, fail, shutdown))
+    }
+
+    pub fn start_on(
+        target: &impl Target,
+        settings: ApplySettings,
+        log: &Arc<dyn Log>,
+        fail: FailPoints,
+    ) -> Self {
+        Self::spawn(|sender, shutdown| {
+            target.run(settings, Arc::clone(log), sender, fail, shutdown)
+        })
+    }
+
+    fn spawn<F>(run: impl FnOnce(StatusSender<ApplyStatus>, Shutdown) -> F) -> Self
+    where
+        F: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
         let (sender, status) = tokio::sync::watch::channel(ApplyStatus::default());
         let shutdown = Shutdown::new();
-        let handle = tokio::spawn(run(settings, Arc::clone(log), sender, fail, shutdown.clone()));
+        let handle = tokio::spawn(run(sender, shutdown.clone()));
         Apply { handle, status, shutdown }
     }
 

@@ -8,11 +8,9 @@ use lockstep_log::Stream;
 use crate::bed::Bed;
 use crate::source::{Source, account, accounts, at, entry, insert, int, text};
 
-const IDS: &str = "SELECT id FROM accounts ORDER BY id";
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gap_halts_naming_the_range_and_what_came_before_is_applied() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
     bed.source.at += 1;
@@ -21,12 +19,12 @@ async fn a_gap_halts_naming_the_range_and_what_came_before_is_applied() {
     assert_eq!(failure.code.as_str(), "apply.gap");
     let (from, to) = (at(1).to_string(), at(2).to_string());
     assert!(failure.message.contains(&from) && failure.message.contains(&to), "{failure}");
-    assert_eq!(bed.query(IDS).await, ["1"]);
+    assert_eq!(bed.ids(), ["1"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn duplicates_are_passed_over() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
     bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
@@ -36,12 +34,12 @@ async fn duplicates_are_passed_over() {
     bed.source.commit(&[insert(a, account(3, "x", 1))]).await;
     let status = bed.catch_up().await;
     assert_eq!(status.transactions, 3);
-    assert_eq!(bed.query(IDS).await, ["1", "2", "3"]);
+    assert_eq!(bed.ids(), ["1", "2", "3"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_higher_epoch_voids_unfinished_fragments() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     let changes: Vec<_> = (1..=6).map(|i| insert(a, account(i, "x", 1))).collect();
     let mut entries = bed.source.fragments(&changes, 2);
@@ -54,12 +52,12 @@ async fn a_higher_epoch_voids_unfinished_fragments() {
     bed.source = next;
     let status = bed.catch_up().await;
     assert_eq!(status.transactions, 1);
-    assert_eq!(bed.query(IDS).await.len(), 6);
+    assert_eq!(bed.ids().len(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lower_epoch_after_a_higher_one_halts() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     bed.source.epoch = 5;
     bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
@@ -67,12 +65,12 @@ async fn a_lower_epoch_after_a_higher_one_halts() {
     bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
     let failure = bed.start().halts().await;
     assert_eq!(failure.code.as_str(), "apply.disorder");
-    assert_eq!(bed.query(IDS).await, ["1"]);
+    assert_eq!(bed.ids(), ["1"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_fragment_halts() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     bed.source.commit(&[insert(a, account(0, "x", 1))]).await;
     let changes: Vec<_> = (1..=6).map(|i| insert(a, account(i, "x", 1))).collect();
@@ -81,12 +79,12 @@ async fn a_missing_fragment_halts() {
     bed.source.append(entries).await;
     let failure = bed.start().halts().await;
     assert_eq!(failure.code.as_str(), "apply.disorder");
-    assert_eq!(bed.query(IDS).await, ["0"]);
+    assert_eq!(bed.ids(), ["0"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counts_that_do_not_add_up_halt() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     bed.source.commit(&[insert(a, account(0, "x", 1))]).await;
     // A fragment of another transaction of the same position and size, with other contents.
@@ -103,12 +101,12 @@ async fn counts_that_do_not_add_up_halt() {
     bed.source.append(vec![entry(2, 0, first), entry(2, 1, short.finish())]).await;
     let failure = bed.start().halts().await;
     assert_eq!(failure.code.as_str(), "apply.damaged");
-    assert_eq!(bed.query(IDS).await, ["0"]);
+    assert_eq!(bed.ids(), ["0"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_log_halts() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
     bed.catch_up().await;
@@ -119,12 +117,12 @@ async fn another_log_halts() {
     }
     let failure = bed.start().halts().await;
     assert_eq!(failure.code.as_str(), "apply.another_log", "{failure}");
-    assert_eq!(bed.query(IDS).await, ["1"]);
+    assert_eq!(bed.ids(), ["1"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emptied_log_halts() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     for i in 1..=5 {
         bed.source.commit(&[insert(a, account(i, "x", 1))]).await;
@@ -139,7 +137,7 @@ async fn an_emptied_log_halts() {
 /// The log as it was after `kept` of five transactions is put in the place of the one that the target
 /// has followed to its end; its writers read on, `reread` transactions before apply is started.
 async fn a_log_without_its_end(kept: u64, writers: usize, reread: u64) {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     let row = |n: u64| insert(a, account(i64::try_from(n).unwrap(), "x", 1));
     for n in 1..=5 {
@@ -168,7 +166,7 @@ async fn a_log_without_its_end(kept: u64, writers: usize, reread: u64) {
     apply.reaches(8).await;
     let status = apply.stop().await;
     assert_eq!(status.transactions, 3, "{case}");
-    assert_eq!(bed.query(IDS).await, ["1", "2", "3", "4", "5", "6", "7", "8"], "{case}");
+    assert_eq!(bed.ids(), ["1", "2", "3", "4", "5", "6", "7", "8"], "{case}");
     // And once more from the checkpoint that it has now.
     bed.source.commit(&[row(9)]).await;
     assert_eq!(bed.catch_up().await.transactions, 1, "{case}");
@@ -185,7 +183,7 @@ async fn a_log_that_lost_its_end_is_joined_again_wherever_its_writer_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gap_in_a_log_that_lost_its_end_halts() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
     bed.copy_log("copy");
@@ -196,12 +194,12 @@ async fn a_gap_in_a_log_that_lost_its_end_halts() {
     bed.source.commit(&[insert(a, account(4, "x", 1))]).await;
     let failure = bed.start().halts().await;
     assert_eq!(failure.code.as_str(), "apply.gap", "{failure}");
-    assert_eq!(bed.query(IDS).await, ["1", "2"]);
+    assert_eq!(bed.ids(), ["1", "2"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_trimmed_past_the_checkpoint_halts() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
     bed.catch_up().await;
@@ -219,12 +217,12 @@ async fn a_log_trimmed_past_the_checkpoint_halts() {
     bed.log.trim(Stream::Transactions, end).await.unwrap();
     let failure = bed.start().halts().await;
     assert_eq!(failure.code.as_str(), "apply.gap", "{failure}");
-    assert_eq!(bed.query(IDS).await, ["1"]);
+    assert_eq!(bed.ids(), ["1"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn progress_moves_the_checkpoint() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     bed.source.progress().await;
     bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
@@ -233,12 +231,12 @@ async fn progress_moves_the_checkpoint() {
     assert_eq!((status.position, status.transactions), (at(3), 1));
     bed.source.commit(&[insert(a, account(2, "x", 1))]).await;
     bed.catch_up().await;
-    assert_eq!(bed.query(IDS).await, ["1", "2"]);
+    assert_eq!(bed.ids(), ["1", "2"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_apply_does_not_follow_halts_by_name() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
     let change = SchemaChange {
@@ -251,17 +249,17 @@ async fn what_apply_does_not_follow_halts_by_name() {
     let failure = bed.start().halts().await;
     assert_eq!(failure.code.as_str(), "apply.unfollowed");
     assert!(failure.message.contains("SchemaChange"), "{failure}");
-    assert_eq!(bed.query(IDS).await, ["1"]);
+    assert_eq!(bed.ids(), ["1"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_that_names_no_row_halts() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     bed.source.commit(&[insert(a, account(1, "x", 1))]).await;
     let nameless = vec![Value::Unavailable, text("x"), int(1)];
     bed.source.commit(&[crate::source::delete(a, nameless)]).await;
     let failure = bed.start().halts().await;
     assert_eq!(failure.code.as_str(), "apply.unidentified", "{failure}");
-    assert_eq!(bed.query(IDS).await, ["1"]);
+    assert_eq!(bed.ids(), ["1"]);
 }

@@ -1,4 +1,5 @@
-//! Apply against a real PostgreSQL and the embedded log, fed by synthetic transactions.
+//! Apply against a real PostgreSQL and the embedded log, fed by synthetic transactions. What is apply's own
+//! logic is tested on a destination in memory; `conformance` holds both to one contract.
 //!
 //! One private cluster serves the whole binary, a database each test; tests that stop their server
 //! have a cluster of their own.
@@ -7,6 +8,7 @@ mod artefacts;
 mod bad_input;
 mod bed;
 mod changes;
+mod conformance;
 mod digits;
 mod disk;
 mod durability;
@@ -27,6 +29,7 @@ mod policies;
 mod pooler;
 mod proxy;
 mod recovery;
+mod remedies;
 mod room;
 mod runs;
 mod sessions;

@@ -1,16 +1,14 @@
 //! Outages of the target, the spool, its budget, and what it must not be used for.
 
 use bytesize::ByteSize;
+use lockstep_apply::testing::{Line, Memory};
 use lockstep_common::service::status::{ApplyStatus, TaskState};
 use lockstep_common::{FailPoints, LogicalType, TableId, Value};
 
 use crate::bed::Bed;
-use crate::proxy::{Line, Proxy};
 use crate::source::{INT, account, accounts, at, insert, int, table};
 
-const COUNT: &str = "SELECT count(*), count(DISTINCT id) FROM accounts";
-
-async fn write(bed: &mut Bed, table: TableId, ids: std::ops::Range<i64>) -> u64 {
+async fn write(bed: &mut Bed<Memory>, table: TableId, ids: std::ops::Range<i64>) -> u64 {
     let filler = "x".repeat(1000);
     let transactions: Vec<_> = ids.map(|i| vec![insert(table, account(i, &filler, 1))]).collect();
     bed.source.commit_all(&transactions).await
@@ -18,16 +16,14 @@ async fn write(bed: &mut Bed, table: TableId, ids: std::ops::Range<i64>) -> u64 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_fills_the_spool_and_apply_may_restart_in_it() {
-    let mut bed = Bed::new().await;
-    let proxy = Proxy::new(bed.database.port).await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     let mut settings = bed.settings();
-    settings.config.port = proxy.port;
     settings.config.memory = ByteSize::kib(256);
     let n = write(&mut bed, a, 0..10).await;
     let mut apply = bed.start_with(settings.clone(), FailPoints::default());
     apply.reaches(n).await;
-    proxy.set(Line::Down);
+    bed.database.set_line(Line::Down);
     apply.until("the outage", |status| status.state == TaskState::Retrying).await;
     write(&mut bed, a, 10..1000).await;
     let status = apply.until("the spool", |s| s.waiting_transactions >= 990).await;
@@ -40,65 +36,61 @@ async fn an_outage_fills_the_spool_and_apply_may_restart_in_it() {
     apply.until("more in the spool, without the target", waits).await;
     apply.kill().await;
     let mut apply = bed.start_with(settings, FailPoints::default());
-    proxy.set(Line::Up);
+    bed.database.set_line(Line::Up);
     apply.reaches(n).await;
     let n = write(&mut bed, a, 1500..1510).await;
     let status = apply.reaches(n).await;
     assert_eq!(status.waiting_transactions, 0);
     apply.until("an empty spool", |s| s.spool_bytes == 0).await;
     apply.stop().await;
-    assert_eq!(bed.query(COUNT).await, ["1510|1510"]);
+    assert_eq!(bed.ids().len(), 1510);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_commit_is_enough_to_go_on_from_without_the_target() {
-    let mut bed = Bed::new().await;
-    let proxy = Proxy::new(bed.database.port).await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
-    let mut settings = bed.settings();
-    settings.config.port = proxy.port;
+    let settings = bed.settings();
     let n = write(&mut bed, a, 0..1).await;
     let mut apply = bed.start_with(settings.clone(), FailPoints::default());
     apply.reaches(n).await;
     // Killed in its first moments: nothing was written in passing.
     apply.kill().await;
-    proxy.set(Line::Down);
+    bed.database.set_line(Line::Down);
     let n = write(&mut bed, a, 1..100).await;
     let mut apply = bed.start_with(settings, FailPoints::default());
     let waits = |s: &ApplyStatus| s.waiting_transactions == 99 && s.state == TaskState::Retrying;
     apply.until("what was written meanwhile", waits).await;
-    proxy.set(Line::Up);
+    bed.database.set_line(Line::Up);
     apply.reaches(n).await;
     apply.stop().await;
-    assert_eq!(bed.query(COUNT).await, ["100|100"]);
+    assert_eq!(bed.ids().len(), 100);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_spool_stops_the_reading_and_nothing_else() {
-    let mut bed = Bed::new().await;
-    let proxy = Proxy::new(bed.database.port).await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     let mut settings = bed.settings();
-    settings.config.port = proxy.port;
     settings.config.memory = ByteSize::kib(64);
     settings.config.spool_budget = ByteSize::kib(300);
     let n = write(&mut bed, a, 0..10).await;
     let mut apply = bed.start_with(settings, FailPoints::default());
     apply.reaches(n).await;
-    proxy.set(Line::Down);
+    bed.database.set_line(Line::Down);
     apply.until("the outage", |status| status.state == TaskState::Retrying).await;
     let n = write(&mut bed, a, 10..2000).await;
     let status = apply.until("back-pressure", |status| status.back_pressure).await;
     assert!(status.spool_bytes < 400_000, "{status:?}");
-    proxy.set(Line::Up);
+    bed.database.set_line(Line::Up);
     apply.reaches(n).await;
     apply.stop().await;
-    assert_eq!(bed.query(COUNT).await, ["2000|2000"]);
+    assert_eq!(bed.ids().len(), 2000);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_transaction_is_spooled_then_streamed() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     let filler = "y".repeat(500);
     let changes: Vec<_> = (0..20_000).map(|i| insert(a, account(i, &filler, 1))).collect();
@@ -109,12 +101,12 @@ async fn a_large_transaction_is_spooled_then_streamed() {
     settings.config.memory = ByteSize::mib(1);
     let status = bed.catch_up_with(settings).await;
     assert_eq!(status.transactions, 7);
-    assert_eq!(bed.query(COUNT).await, ["20006|20006"]);
+    assert_eq!(bed.ids().len(), 20006);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_larger_than_the_budget_halts() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     let filler = "z".repeat(1000);
     let changes: Vec<_> = (0..2000).map(|i| insert(a, account(i, &filler, 1))).collect();
@@ -122,68 +114,49 @@ async fn a_transaction_larger_than_the_budget_halts() {
     let mut settings = bed.settings();
     settings.config.memory = ByteSize::kib(64);
     settings.config.spool_budget = ByteSize::mib(1);
-    let failure = bed.start_with(settings, FailPoints::default()).halts().await;
+    let failure = bed.start_with(settings.clone(), FailPoints::default()).halts().await;
     assert_eq!(failure.code.as_str(), "apply.spool_budget", "{failure}");
+    settings.config.spool_budget = ByteSize::mib(8);
+    bed.catch_up_with(settings).await;
+    assert_eq!(bed.ids().len(), 2000);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_restored_from_a_backup_goes_on_from_its_own_checkpoint() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     write(&mut bed, a, 0..10).await;
     bed.catch_up().await;
-    let backup = format!("{}_backup", bed.database.name);
-    // A database as of now, by the server's own copy; nobody may be connected to it meanwhile.
-    let name = bed.database.name.clone();
-    let admin = crate::bed::connect(bed.database.port, "postgres", "postgres").await;
-    admin
-        .batch_execute(&format!(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
-        ))
-        .await
-        .unwrap();
-    let copied = async {
-        while admin
-            .batch_execute(&format!("CREATE DATABASE {backup} TEMPLATE {name}"))
-            .await
-            .is_err()
-        {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), copied).await.expect("copied");
-    bed.database.reconnect().await;
+    let backup = bed.database.backup();
     write(&mut bed, a, 10..500).await;
     let mut settings = bed.settings();
     settings.config.memory = ByteSize::kib(64);
     bed.catch_up_with(settings.clone()).await;
-    // The same apply, the same spool, the database of before.
-    bed.database.name = backup;
-    bed.database.reconnect().await;
-    assert_eq!(bed.query(COUNT).await, ["10|10"]);
-    settings.config.database = bed.database.name.clone();
+    // The same apply, the same spool, the contents of before.
+    bed.database.restore(&backup, true);
+    assert_eq!(bed.ids().len(), 10);
     bed.catch_up_with(settings).await;
-    assert_eq!(bed.query(COUNT).await, ["500|500"]);
+    assert_eq!(bed.ids().len(), 500);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spool_of_another_log_is_dropped() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     write(&mut bed, a, 0..50).await;
     bed.catch_up().await;
     bed.replace_log("other").await;
-    bed.query("DROP TABLE accounts; DROP SCHEMA lockstep CASCADE").await;
+    bed.database = Memory::new();
     let a = bed.source.table(&accounts()).await;
     write(&mut bed, a, 0..5).await;
     let status = bed.catch_up().await;
     assert_eq!(status.position, at(5));
-    assert_eq!(bed.query(COUNT).await, ["5|5"]);
+    assert_eq!(bed.ids().len(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spool_that_another_process_holds_halts() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     write(&mut bed, a, 0..5).await;
     let mut apply = bed.start();
@@ -196,7 +169,7 @@ async fn a_spool_that_another_process_holds_halts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_spool_that_cannot_be_written_halts() {
-    let mut bed = Bed::new().await;
+    let mut bed = Bed::in_memory().await;
     let a = bed.source.table(&accounts()).await;
     write(&mut bed, a, 0..5).await;
     let mut settings = bed.settings();

@@ -140,7 +140,7 @@ fn changed(server: &Server, change: impl Fn(&mut config::Source)) -> config::Sou
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_settings_halt_with_one_line_that_names_them() {
-    let (server, bed) = with_a_row().await;
+    let (mut server, bed) = with_a_row().await;
     let start = |source| follow(source, &bed.log, capture(), FailPoints::default());
     let wrong_password = changed(&server, |s| s.password = Some(Secret::new("wrong")));
     halts(start(wrong_password), "source.login", &["18456", "source.password"]).await;
@@ -156,6 +156,8 @@ async fn bad_settings_halt_with_one_line_that_names_them() {
     let bad_start = config::Capture { start: Some("yesterday".to_owned()), ..capture() };
     let running = server.follow_with(&bed.log, bad_start, FailPoints::default());
     halts(running, "config.start", &["yesterday"]).await;
+    // Corrected, it starts.
+    assert_eq!(server.run_through(&bed).await.transactions.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

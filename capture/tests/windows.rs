@@ -152,6 +152,32 @@ async fn a_table_captured_later_is_followed_from_its_beginning() {
     assert_eq!(ids(&contents::read(bed.log.as_ref()).await), [1, 2, 3]);
 }
 
+/// A column that was dropped has left its number behind; a restart finds the version that the log has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_identifies_its_table_and_columns() {
+    let mut server = Server::new().await;
+    server.admin.run("CREATE TABLE dbo.t (id int NOT NULL PRIMARY KEY, gone int, v int)").await;
+    server.admin.run("ALTER TABLE dbo.t DROP COLUMN gone").await;
+    server.admin.run("ALTER TABLE dbo.t ADD gone int").await;
+    server.admin.run("GRANT SELECT ON dbo.t TO reader").await;
+    server.capture("t", "dbo_t").await;
+    server.captured("INSERT INTO dbo.t (id) VALUES (1)").await;
+    let bed = Bed::new().await;
+    for _ in 0..2 {
+        server.run_through(&bed).await;
+        let versions = contents::read(bed.log.as_ref()).await.versions;
+        let [version] = &versions.into_values().collect::<Vec<_>>()[..] else {
+            panic!("one version is expected")
+        };
+        let columns: Vec<_> = version.columns.iter().map(|c| (c.name.as_str(), c.id)).collect();
+        assert_eq!(columns, [("id", Some(1)), ("v", Some(3)), ("gone", Some(4))]);
+        let origin = version.table_ref().origin.expect("an origin");
+        assert_eq!(origin.timeline, 1);
+        // 2026-01-01, on a clock that a day may be wrong by.
+        assert!(origin.created > 17_672_256_000_000_000 - 864_000_000_000, "{origin:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn now_leaves_out_what_was_before() {
     let mut server = Server::new().await;

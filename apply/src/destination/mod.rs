@@ -1,7 +1,7 @@
 //! Destinations: what transactions are committed in.
 //!
 //! A [`Destination`] is how one is reached; a [`Session`] writes one under one epoch. PostgreSQL is the
-//! first implementation; `memory` is one of the tests' own. Everything else in apply knows these traits
+//! first implementation; `testing` has one in memory. Everything else in apply knows these traits
 //! only.
 //!
 //! # What a destination promises
@@ -226,6 +226,15 @@ pub(crate) trait Loading {
     /// # Errors
     /// `Halt` when the target's table is not what it was.
     async fn resume(&mut self, load: Uuid, described: Described) -> Result<(), Failure>;
+
+    /// Whether tables that lack their rows are held.
+    fn holds(&self) -> bool;
+
+    /// A table's load has failed, and the log has a later one: it is held until that begins.
+    ///
+    /// # Errors
+    /// `Fenced` when the epoch is no longer ours.
+    async fn give_up_for_later(&mut self, load: Uuid, described: Described) -> Result<(), Failure>;
 
     /// All tables are resumed: chunks that were pending are loaded, what is made after a load is made.
     fn resumed(&mut self, mark: Option<&Mark>);

@@ -89,7 +89,11 @@ impl<S: Session> Writer<'_, S> {
         Ok(())
     }
 
-    async fn describe(&mut self, id: TableId, handoff: Handoff) -> Result<Described, Failure> {
+    pub(super) async fn describe(
+        &mut self,
+        id: TableId,
+        handoff: Handoff,
+    ) -> Result<Described, Failure> {
         let schemas = self.context.schemas.get().await?;
         let version = schemas.table(id).await?;
         let definition = schemas.await_definition(id).await?;

@@ -20,6 +20,7 @@
 //!
 //! Records of full loads are units among the others (`load`): nothing is in flight when one is written.
 
+mod again;
 mod changes;
 mod group;
 mod load;
@@ -226,6 +227,15 @@ impl<'a, S: Session> Writer<'a, S> {
             && let Err(failure) = self.look_again().await
         {
             ended = Err(failure.into());
+        }
+        if let Err(Stopped::Failure(failure)) = &ended
+            && again::ends_a_load(failure.code)
+        {
+            tracing::warn!(error = %failure, "a load has failed: looking for a later one");
+            match self.load_again(at).await {
+                Ok(None) => {}
+                Ok(Some(later)) | Err(later) => ended = Err(later.into()),
+            }
         }
         if let Err(Stopped::Failure(failure)) = &ended
             && failure.code == Code::ApplyRows

@@ -421,36 +421,45 @@ codes! {
              start point whose rows the target has";
         /// rows of a chunk are gone from the snapshot stream, or are not what its end says
         ApplyLoadLost = "apply.load.lost", Halt,
-            "keep the snapshot stream until every target has loaded from it; restore it, or load \
-             the table again";
+            "keep the snapshot stream until every target has loaded from it; restore it, or \
+             [load the table again](full-load.md#a-table-once-more)";
         /// rows of a chunk are gone from the snapshot stream, or are not what its end says
         ApplyLoadDamaged = "apply.load.damaged", Halt,
-            "keep the snapshot stream until every target has loaded from it; restore it, or load \
-             the table again";
+            "keep the snapshot stream until every target has loaded from it; restore it, or \
+             [load the table again](full-load.md#a-table-once-more)";
         /// under every conflict policy: a row of a chunk has a value that the target cannot hold;
         /// the line names the column
         ApplyLoadValue = "apply.load.value", Halt,
-            "change the value at the source and load the table again";
+            "change the value at the source and \
+             [load the table again](full-load.md#a-table-once-more)";
         /// a constraint of the target refuses rows while its table converges, or a row or key is
         /// larger than a page of PostgreSQL takes (54000)
         ApplyLoadRefused = "apply.load.refused", Halt,
             "drop the constraint until the load is consistent; for 54000, shorten the value at \
-             the source or leave the column out";
+             the source, or leave the column out, and \
+             [load the table again](full-load.md#a-table-once-more)";
         /// not every row of a chunk has a place in the target: two keys of the source are one
         /// there, or a trigger keeps rows out; nothing of the chunk is committed
         ApplyLoadUnplaced = "apply.load.unplaced", Halt,
             "let key columns have a type and a collation that tell the values apart \
-             ([types.md](types.md)), drop the trigger, then load the table again";
+             ([types.md](types.md)), drop the trigger, then \
+             [load the table again](full-load.md#a-table-once-more)";
         /// a row got another key by an update without all its columns while the table was read, and
         /// the rest never came
         ApplyLoadIncomplete = "apply.load.incomplete", Halt,
-            "load the table again, if need be under the exact handoff";
+            "[load the table again](full-load.md#a-table-once-more), if need be under the exact \
+             handoff";
+        /// a load has failed, and the log has a later one of the same table: the failed one is passed
+        /// over, and the table held until the later one begins
+        ApplyLoadAgain = "apply.load.again", Retry, "";
         /// under `prepare = "keep"` a table is read anew, and rows of the attempt before are among
         /// rows that were kept
         ApplyLoadRestart = "apply.load.restart", Halt,
-            "remove what is not to be kept; load again with `truncate`";
+            "remove what is not to be kept, or \
+             [load the table again](full-load.md#a-table-once-more), which empties it";
         /// a table changed its shape while it was being loaded
-        ApplyLoadReshaped = "apply.load.reshaped", Halt, "load the table again";
+        ApplyLoadReshaped = "apply.load.reshaped", Halt,
+            "[load the table again](full-load.md#a-table-once-more)";
         /// a table is loaded again while the finish of a load still runs on it
         ApplyUnmakeWaits = "apply.unmake_waits", Retry, "";
         /// unique indexes or foreign keys of a table that is loaded again cannot be dropped:

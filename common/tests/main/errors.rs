@@ -112,3 +112,28 @@ fn codes_are_distinct_and_halts_say_what_to_do() {
         }
     }
 }
+
+/// Every remedy of a halt is followed by a test, to a pipeline that runs, or it is said why by none.
+#[test]
+fn remedies_are_followed_or_it_is_said_why_not() {
+    let list = root().join("common/tests/main/remedies.tsv");
+    let list = std::fs::read_to_string(list).unwrap();
+    let listed: std::collections::BTreeMap<&str, &str> =
+        list.lines().map(|line| line.split_once('\t').expect("a code, a tab, and how")).collect();
+    assert_eq!(listed.len(), list.lines().count(), "each code once");
+    let stops = |code: &&Code| matches!(code.disposition(), Disposition::Halt | Disposition::Wait);
+    let codes = GROUPS.iter().flat_map(|group| group.codes()).filter(stops);
+    let codes: std::collections::BTreeSet<&str> = codes.map(|code| code.as_str()).collect();
+    let known: std::collections::BTreeSet<&str> = listed.keys().copied().collect();
+    assert_eq!(known, codes, "the codes that stop a service");
+    for (code, how) in listed {
+        if let Some(reason) = how.strip_prefix("- ") {
+            assert!(reason.len() > 20, "{code} says why no test follows its remedy");
+            continue;
+        }
+        let (file, test) = how.split_once("::").unwrap_or_else(|| panic!("{code}: {how}"));
+        let text = std::fs::read_to_string(root().join(file));
+        let text = text.unwrap_or_else(|error| panic!("{code}: {file}: {error}"));
+        assert!(text.contains(&format!("fn {test}(")), "{code}: {file} has no {test}");
+    }
+}

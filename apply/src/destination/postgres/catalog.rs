@@ -81,7 +81,7 @@ pub(super) async fn prepare(
         return Err(unfit(version, &name, &["it does not exist".to_owned()]));
     };
     let relation = check(naming, &name, id, version, &found)?;
-    if let Some(what) = without_companions(&relation) {
+    if let Some(what) = lacks_digits(&relation) {
         tracing::warn!(table = %version.name, "target table {}: {what}", name.quoted());
     }
     Ok(Prepared::Ready(relation))
@@ -499,7 +499,7 @@ pub(super) fn fit(
 }
 
 /// What a full load has against a table that its key cannot tell all rows of the source apart in.
-pub(super) fn without_companions(relation: &Relation) -> Option<String> {
+pub(super) fn lacks_digits(relation: &Relation) -> Option<String> {
     if relation.lacking.is_empty() {
         return None;
     }

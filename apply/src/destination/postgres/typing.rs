@@ -171,7 +171,7 @@ async fn foreseen(
         let Ok(relation) = fit else {
             continue;
         };
-        if let Some(what) = catalog::without_companions(&relation) {
+        if let Some(what) = catalog::lacks_digits(&relation) {
             let fix = "change the target table as described, then load it again (`lockstep reload`); \
                 until then keys that differ in that digit only halt apply";
             results.push(CheckResult::warn("keys", format!("{name}: {what}"), fix));

@@ -267,7 +267,7 @@ async fn present(
     }
     let fit = catalog::fit(&design.naming, name, table.id, &table.version, found);
     let wrong = match fit {
-        Ok(relation) => catalog::without_companions(&relation).into_iter().collect(),
+        Ok(relation) => catalog::lacks_digits(&relation).into_iter().collect(),
         Err(wrong) => wrong,
     };
     let mut wrong: Vec<String> =

@@ -12,6 +12,9 @@
 //! [`TablePlan::columns`], and nothing knows the source's.
 
 mod derived;
+// Schema changes that the stream brings are followed by it.
+#[cfg_attr(not(test), allow(dead_code))]
+mod diff;
 mod naming;
 mod problem;
 mod projection;

@@ -18,6 +18,7 @@ use super::super::catalog::{self, Absent, Prepared};
 use super::super::define::{self, Design, LoadTable};
 use super::super::encode::Rules;
 use super::super::error;
+use super::super::held;
 use super::super::plan::Naming;
 use super::super::relation::Relation;
 use super::super::session::{Entry, Session};
@@ -227,7 +228,7 @@ impl Session {
         let naming = self.loads.design.naming.clone();
         for table in tables {
             let relation = is_there(&mut self.cold, &pipeline, &naming, table).await?;
-            if let Some(what) = catalog::without_companions(&relation) {
+            if let Some(what) = catalog::lacks_digits(&relation) {
                 return Err(unready(&relation, &what));
             }
         }
@@ -326,6 +327,18 @@ impl Loading for Session {
             table.live = Some(Live { table: described, relation: Arc::new(relation), notes });
         }
         Ok(())
+    }
+
+    fn holds(&self) -> bool {
+        self.absent == Absent::Hold
+    }
+
+    async fn give_up_for_later(&mut self, load: Uuid, described: Described) -> Result<(), Failure> {
+        let table = load_table(&described);
+        let reason = format!("its load {load} failed, and the log has a later one");
+        let source = table.version.name.to_string();
+        held::hold(&self.cold, &self.chain.pipeline, &source, &reason).await?;
+        self.give_up(load, &table, reason).await
     }
 
     fn resumed(&mut self, mark: Option<&Mark>) {
