@@ -114,7 +114,7 @@ fn from(
                 Some(record) => fingerprint(record, decoder)?,
                 None => kept.filter(|kept| kept.position == position).and_then(kept_fingerprint),
             };
-            Ok(From::Cursor(Cursor { position, fingerprint: fingerprint }))
+            Ok(From::Cursor(Cursor { position, fingerprint }))
         }
         (None, None) => Ok(From::Start(task::first_start(task, start)?)),
         (None, Some(kept)) => match start {

@@ -3,7 +3,7 @@
 //! Three pure steps. [`Pairing`] joins the two rows of an update, per table: a 3 is followed by its
 //! 4, with equal commit, command and sequence; 1 and 2 stay a delete and an insert, in that order,
 //! which is how SQL Server writes a change of a unique key. [`Merge`] picks the least head of all
-//! tables by [`ChangeKey`], the order in which each of them arrives. [`Places`] finds a change's
+//! tables by [`ChangeKey`], the order in which each of them arrives. [`TransactionIndex`] finds a change's
 //! transaction among the window's closed LSNs.
 //!
 //! A table whose rows come out of order, an unpaired half of an update or a change at an LSN that
