@@ -1,7 +1,7 @@
 //! What this target makes of a source table: the one place that decides it.
 //!
 //! A [`TablePlan`] is pure: from a table version, what the source has beside it (its definition) and this
-//! target's rules ([`Naming`], [`Types`]) to the target's table: its name, its columns with their types and
+//! target's rules ([`Naming`], [`Types`](rules::Types)) to the target's table: its name, its columns with their types and
 //! collations, its key, and everything that is wrong with it. `lockstep check`, `lockstep schema --print`,
 //! the making of tables, loads and the stream read the same plan.
 //!
