@@ -69,10 +69,17 @@ enum Length {
     Some,
 }
 
+/// Whether the length of what the server stores is known of a value: of text and bytes as they are, not of
+/// what is stored in another form and read as text (`xml`, `json`, `vector`, spatial types).
+fn has_length(column: &Column) -> bool {
+    ["varchar(max)", "nvarchar(max)", "varbinary(max)"].contains(&column.source_type.as_str())
+}
+
 impl Length {
     fn of(value: &Value<'_>, column: &Column) -> Self {
         match value {
             Value::Null | Value::Unavailable => Length::Null,
+            _ if !has_length(column) => Length::Some,
             Value::Bytes(bytes) => Length::Bytes(bytes.len()),
             Value::Utf16(bytes) => Length::text(bytes.len() / 2, bytes.len(), column),
             Value::String(text) => Length::text(text.encode_utf16().count(), text.len(), column),
@@ -290,14 +297,12 @@ async fn verify(
 
 /// The statement that reads the lengths of [`GROUP`] rows, and the clock after them.
 fn lengths_now(followed: &CapturedTable, columns: &[usize]) -> Result<String, Failure> {
-    use lockstep_common::LogicalType::{Bytes, String as Text};
     let version = &followed.table.version;
     let lengths: Vec<String> = columns
         .iter()
         .map(|i| {
             let name = quote(&version.columns[*i].name);
-            // The length of what is no text and no bytes says nothing, and may not be asked for.
-            if matches!(version.columns[*i].ty, Text { .. } | Bytes { .. }) {
+            if has_length(&version.columns[*i]) {
                 format!("CONVERT(bigint, DATALENGTH(t.{name})) AS c{i}")
             } else {
                 format!("CASE WHEN t.{name} IS NULL THEN NULL ELSE CONVERT(bigint, 0) END AS c{i}")
