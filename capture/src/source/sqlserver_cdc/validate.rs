@@ -173,6 +173,7 @@ pub async fn settle(
     }
     // What the log lacks changes of is not what it has: it waits for a load.
     let held = |version: &&TableVersion| !source.new_tables.held.contains(&version.object_id);
+    let has_tables = !known.is_empty();
     let known: Vec<TableVersion> = known.iter().filter(held).cloned().collect();
     let all = instances.clone();
     let chosen =
@@ -201,10 +202,11 @@ pub async fn settle(
             let after = nothing_read
                 || began_after(source, lease, &instance, cursor.fingerprint.as_ref()).await?;
             match instance::standing(instance.start_lsn, lsn, after) {
-                // Not followed until now, be it for want of a right or by the configuration: what it has
-                // of before is not in the log.
+                // A log that has others, and did not follow this one until now, be it for want of a right or
+                // by the configuration: what it has of before is not in the log.
                 Standing::Covers
-                    if !source.new_tables.new_log
+                    if has_tables
+                        && !source.new_tables.new_log
                         && has_changes_through(lease, &instance, lsn).await? =>
                 {
                     source.new_tables.held.insert(object_id);
