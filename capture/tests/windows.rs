@@ -152,31 +152,6 @@ async fn a_table_captured_later_is_followed_from_its_beginning() {
     assert_eq!(ids(&contents::read(bed.log.as_ref()).await), [1, 2, 3]);
 }
 
-/// What a table changed while the login might not read it is not in the log: it is held, and not followed as
-/// if it were whole.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_gets_its_rights_too_late_is_held() {
-    let mut server = Server::new().await;
-    server.table("t", "id int NOT NULL PRIMARY KEY").await;
-    server.captured("INSERT INTO dbo.t VALUES (1)").await;
-    let bed = Bed::new().await;
-    server.run_through(&bed).await;
-    server.admin.run("CREATE TABLE dbo.late (id int NOT NULL PRIMARY KEY)").await;
-    server.capture("late", "dbo_late").await;
-    server.captured("INSERT INTO dbo.late VALUES (2)").await;
-    server.captured("INSERT INTO dbo.t VALUES (3)").await;
-    // A start names it, and goes on without it.
-    server.run_through(&bed).await;
-    server.admin.run("GRANT SELECT ON dbo.late TO reader").await;
-    server.captured("INSERT INTO dbo.late VALUES (4)").await;
-    server.captured("INSERT INTO dbo.t VALUES (5)").await;
-    let mut running = server.follow(&bed.log);
-    running.shows("to hold it", |s| s.held.iter().any(|held| held.table == "dbo.late")).await;
-    running.reaches(server.newest().await).await;
-    running.stop().await.expect("it stops as asked");
-    assert_eq!(ids(&contents::read(bed.log.as_ref()).await), [1, 3, 5]);
-}
-
 /// A column that was dropped has left its number behind; a restart finds the version that the log has.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_identifies_its_table_and_columns() {

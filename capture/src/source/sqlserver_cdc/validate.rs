@@ -173,7 +173,6 @@ pub async fn settle(
     }
     // What the log lacks changes of is not what it has: it waits for a load.
     let held = |version: &&TableVersion| !source.new_tables.held.contains(&version.object_id);
-    let has_tables = !known.is_empty();
     let known: Vec<TableVersion> = known.iter().filter(held).cloned().collect();
     let all = instances.clone();
     let chosen =
@@ -202,16 +201,6 @@ pub async fn settle(
             let after = nothing_read
                 || began_after(source, lease, &instance, cursor.fingerprint.as_ref()).await?;
             match instance::standing(instance.start_lsn, lsn, after) {
-                // A log that has others, and did not follow this one until now, be it for want of a right or
-                // by the configuration: what it has of before is not in the log.
-                Standing::Covers
-                    if has_tables
-                        && !source.new_tables.new_log
-                        && has_changes_through(lease, &instance, lsn).await? =>
-                {
-                    source.new_tables.held.insert(object_id);
-                    continue;
-                }
                 Standing::Covers => None,
                 Standing::Begins(at) => Some(at),
                 Standing::Gap(from, to) => return Err(instance::gap(&instance, from, to)),
@@ -229,16 +218,6 @@ pub async fn settle(
     source.followed.clone_from(&followed);
     held::note(source, &all);
     Ok(followed)
-}
-
-/// Whether an instance has changes at or below the cursor.
-async fn has_changes_through(
-    lease: &mut Lease,
-    instance: &Instance,
-    cursor: Lsn,
-) -> Result<bool, Failure> {
-    let firsts = catalog::first_changes(lease, &[instance], Lsn::ZERO, cursor).await?;
-    Ok(firsts.iter().any(Option::is_some))
 }
 
 /// Where a table's changes begin that the log has, if that is after the cursor.
