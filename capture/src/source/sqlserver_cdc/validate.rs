@@ -204,9 +204,10 @@ pub async fn settle(
                 Standing::Covers => None,
                 Standing::Begins(at) => Some(at),
                 Standing::Gap(from, to) => return Err(instance::gap(&instance, from, to)),
-                // It will begin after everything seen so far; `inspect` notices when it has.
+                // It will begin after everything seen so far; each window looks whether it has.
                 Standing::NotReady => {
                     source.accepted.insert(instance.change_table_id, None);
+                    source.pending = true;
                     continue;
                 }
             }
@@ -421,6 +422,7 @@ pub async fn nothing_new(
             || source.forbidden.iter().any(|forbidden| forbidden.table_id == id)
     };
     if now.iter().all(seen) {
+        source.pending = false;
         return Ok(());
     }
     no_newcomer(source, lease, now, through).await
@@ -441,6 +443,7 @@ async fn no_newcomer(
     let new = |i: &&Instance| {
         i.start_lsn.is_some_and(|start| start <= through) && !followed(i) && !waits(i)
     };
+    source.pending = now.iter().any(|i| !followed(i) && !waits(i));
     match now.iter().find(new) {
         None => Ok(()),
         Some(instance) => Err(Failure::new(
