@@ -421,8 +421,7 @@ pub async fn nothing_new(
             || source.held.iter().any(|held| held.table_id == id)
             || source.forbidden.iter().any(|forbidden| forbidden.table_id == id)
     };
-    if now.iter().all(seen) {
-        source.pending = false;
+    if !source.pending && now.iter().all(seen) {
         return Ok(());
     }
     no_newcomer(source, lease, now, through).await
@@ -434,6 +433,9 @@ async fn no_newcomer(
     now: Vec<Instance>,
     through: Lsn,
 ) -> Result<(), Failure> {
+    let begins_later = |i: &Instance| i.start_lsn.is_none_or(|start| start > through);
+    let is_followed = |i: &Instance| source.followed.iter().any(|f| f.instance.is(i));
+    source.pending = now.iter().any(|i| begins_later(i) && !is_followed(i));
     // What is followed has been read: a right that is taken away shows there.
     let (now, forbidden) = forbidden::readable(source, lease, now).await?;
     source.forbidden = forbidden;
@@ -443,7 +445,6 @@ async fn no_newcomer(
     let new = |i: &&Instance| {
         i.start_lsn.is_some_and(|start| start <= through) && !followed(i) && !waits(i)
     };
-    source.pending = now.iter().any(|i| !followed(i) && !waits(i));
     match now.iter().find(new) {
         None => Ok(()),
         Some(instance) => Err(Failure::new(
