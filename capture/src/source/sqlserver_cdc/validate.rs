@@ -166,6 +166,7 @@ pub async fn settle(
     identity::examine(lsn, cursor.fingerprint.as_ref(), &evidence)?;
 
     let instances = select::wanted(source, lease).await?;
+    source.pending = instances.iter().any(|instance| instance.start_lsn.is_none());
     let (instances, forbidden) = forbidden::readable(source, lease, instances).await?;
     source.forbidden = forbidden;
     if instances.is_empty() {
@@ -207,7 +208,6 @@ pub async fn settle(
                 // It will begin after everything seen so far; each window looks whether it has.
                 Standing::NotReady => {
                     source.accepted.insert(instance.change_table_id, None);
-                    source.pending = true;
                     continue;
                 }
             }
