@@ -88,8 +88,8 @@ impl Server {
     /// Creates `dbo.<name>` and captures it; the reader may read it.
     pub async fn table(&mut self, name: &str, columns: &str) {
         self.admin.run(&format!("CREATE TABLE dbo.{name} ({columns})")).await;
-        self.admin.run(&format!("GRANT SELECT ON dbo.{name} TO reader")).await;
         self.capture(name, &format!("dbo_{name}")).await;
+        self.admin.run(&format!("GRANT SELECT ON dbo.{name} TO reader")).await;
     }
 
     /// Creates and captures `dbo.t` with as many columns as a capture instance can have; how many

@@ -99,9 +99,6 @@ pub struct SqlServer {
     held: Vec<Instance>,
     /// Names that the log has of tables, by their `object_id`: a table may be renamed.
     names: HashMap<i64, TableName>,
-    /// There is an instance whose beginning is not known, or lies after the last window: the next window
-    /// may have its first changes, with nothing else in the mapping that tells of it.
-    pending: bool,
     /// Captured tables that the login may not read.
     forbidden: Vec<Forbidden>,
     /// The catalogue shows what hides rows and values.
@@ -147,7 +144,6 @@ impl SqlServer {
             new_tables: NewTables::default(),
             held: Vec::new(),
             names: HashMap::new(),
-            pending: false,
             forbidden: Vec::new(),
             secures: false,
             probe: ChangeProbe::default(),
@@ -318,7 +314,7 @@ impl SqlServer {
         last: Lsn,
     ) -> Result<(), Failure> {
         // Enabling a table leaves a row without a transaction: its first change may be in here.
-        if self.pending || commits.closed.iter().any(MappingRow::is_dummy) {
+        if commits.closed.iter().any(MappingRow::is_dummy) {
             validate::nothing_new(self, lease, last).await?;
         }
         let asked = self.probe.to_ask(last);

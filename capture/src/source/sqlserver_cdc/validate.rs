@@ -166,7 +166,6 @@ pub async fn settle(
     identity::examine(lsn, cursor.fingerprint.as_ref(), &evidence)?;
 
     let instances = select::wanted(source, lease).await?;
-    source.pending = instances.iter().any(|instance| instance.start_lsn.is_none());
     let (instances, forbidden) = forbidden::readable(source, lease, instances).await?;
     source.forbidden = forbidden;
     if instances.is_empty() {
@@ -205,7 +204,7 @@ pub async fn settle(
                 Standing::Covers => None,
                 Standing::Begins(at) => Some(at),
                 Standing::Gap(from, to) => return Err(instance::gap(&instance, from, to)),
-                // It will begin after everything seen so far; each window looks whether it has.
+                // It will begin after everything seen so far; `inspect` notices when it has.
                 Standing::NotReady => {
                     source.accepted.insert(instance.change_table_id, None);
                     continue;
@@ -421,7 +420,7 @@ pub async fn nothing_new(
             || source.held.iter().any(|held| held.table_id == id)
             || source.forbidden.iter().any(|forbidden| forbidden.table_id == id)
     };
-    if !source.pending && now.iter().all(seen) {
+    if now.iter().all(seen) {
         return Ok(());
     }
     no_newcomer(source, lease, now, through).await
@@ -433,9 +432,6 @@ async fn no_newcomer(
     now: Vec<Instance>,
     through: Lsn,
 ) -> Result<(), Failure> {
-    let begins_later = |i: &Instance| i.start_lsn.is_none_or(|start| start > through);
-    let is_followed = |i: &Instance| source.followed.iter().any(|f| f.instance.is(i));
-    source.pending = now.iter().any(|i| begins_later(i) && !is_followed(i));
     // What is followed has been read: a right that is taken away shows there.
     let (now, forbidden) = forbidden::readable(source, lease, now).await?;
     source.forbidden = forbidden;
